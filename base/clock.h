@@ -1,0 +1,22 @@
+/* base/clock: the clock door. Code asks here, never the kernel, so that a test can set time. Threads: any. */
+#ifndef VARVE_BASE_CLOCK_H
+#define VARVE_BASE_CLOCK_H
+
+#include "base/base.h"
+
+int64_t clock_wall_ns(void); /* nanoseconds since 1970 UTC (CLOCK_REALTIME); may go backwards */
+int64_t clock_mono_ns(void); /* nanoseconds of CLOCK_MONOTONIC; never goes backwards */
+
+/* Test door: from now on both clocks stand at the given instants and move only by clock_test_advance(). */
+void clock_test_set(int64_t wall_ns, int64_t mono_ns);
+void clock_test_advance(int64_t ns);
+void clock_test_off(void);
+
+/* RFC 3339 in UTC with nanoseconds left out: "2026-11-20T22:00:00Z". out holds CLOCK_TEXT_SIZE bytes. */
+#define CLOCK_TEXT_SIZE 32
+void clock_format(int64_t wall_ns, char out[CLOCK_TEXT_SIZE]);
+
+/* clock_parse(s, ret_ns): RFC 3339 with Z or an offset, or YYYY-MM-DD (midnight UTC). -E_INVAL. */
+int clock_parse(const char *s, int64_t *ret_ns);
+
+#endif
