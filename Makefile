@@ -1,0 +1,131 @@
+# varve. `make help` lists the targets. Nothing here names a source file: a new file in a room, or a new tests/unit/*_test.c, is
+# found by itself; a directory tests/NAME/ with C files becomes the program build/tests/NAME.
+#
+#   CC=gcc|clang  SAN=asan|tsan  BREAK=rule  WERROR=1  V=1  BUILD=dir     each combination has a build directory of its own
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+VERSION := 0.1.0
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build$(addprefix -,$(SAN))$(addprefix -break-,$(BREAK))$(if $(findstring clang,$(CC)),-clang)
+Q := $(if $(V),,@)
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wwrite-strings -Wformat=2 \
+        -Wimplicit-fallthrough
+CPPFLAGS_ALL := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVARVE_VERSION='"$(VERSION)"' $(if $(BREAK),-DVARVE_BREAK_$(BREAK))
+CFLAGS_ALL := -std=gnu17 -g -pthread -fPIE $(WARN)
+LDFLAGS_ALL := -pthread -pie -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
+ifeq ($(SAN),asan)
+CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS_ALL += -fsanitize=address,undefined
+else ifeq ($(SAN),tsan)
+CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=thread
+LDFLAGS_ALL += -fsanitize=thread
+else ifeq ($(SAN),)
+CFLAGS_ALL += -O2 -fstack-protector-strong
+CPPFLAGS_ALL += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+else
+$(error SAN=$(SAN): asan or tsan)
+endif
+ifneq ($(findstring clang,$(CC)),)
+CFLAGS_ALL += -Wthread-safety
+endif
+CPPFLAGS_ALL += $(CPPFLAGS)
+CFLAGS_ALL += $(CFLAGS)
+LDFLAGS_ALL += $(LDFLAGS)
+
+# --- what the machine has: packages and libfuse, looked at once for a build directory --------------------------------
+NO_CONFIG := help clean distclean deps deps-tests deps-apps format tidy check-fresh
+ifneq ($(filter-out $(NO_CONFIG),$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/config.mk
+endif
+
+$(BUILD)/config.mk: tests/tools/config.sh tests/tools/deps.sh tests/tools/libfuse.sh tests/tools/common.sh
+	@mkdir -p $(@D)
+	@tests/tools/deps.sh build
+	@tests/tools/config.sh >$@
+
+# --- rooms: static libraries from all C files of a directory, from the top down --------------------------------------
+ROOMS := snap snap/store tier conf base
+lib = $(BUILD)/lib$(subst /,_,$(1)).a
+objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
+FS_SRC := $(filter-out fs/main.c,$(wildcard fs/*.c))
+FS_LIB := $(call lib,fs)
+LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lcrypto
+link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
+
+VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*_test.c))
+TEST_DIRS := $(filter-out unit lib,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
+TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
+TEST_LIB := $(BUILD)/libtests.a
+
+.PHONY: all programs tests force
+all: programs tests
+programs: $(VARVE) $(ROOM_LIBS)
+tests: $(UNIT) $(TEST_PROGS)
+force:
+
+define room
+$(call lib,$(1)): $(call objs,$(wildcard $(1)/*.c)) $(BUILD)/list/$(subst /,_,$(1))
+endef
+$(foreach r,$(ROOMS),$(eval $(call room,$(r))))
+$(FS_LIB): $(call objs,$(FS_SRC)) $(BUILD)/list/fs
+$(TEST_LIB): $(call objs,$(wildcard tests/lib/*.c)) $(BUILD)/list/tests_lib
+
+# the names that a library was made from: a file that goes away makes the library anew
+keep_if_same = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
+$(foreach r,$(ROOMS) fs tests/lib,$(eval $(BUILD)/list/$(subst /,_,$(r)): force ; $$(call keep_if_same,$(wildcard $(r)/*.c))))
+$(BUILD)/flags: force
+	$(call keep_if_same,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(FUSE_CFLAGS) $(FUSE_LIBS))
+
+$(BUILD)/%.a:
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+
+$(BUILD)/varve: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
+	@echo "  LD $@"
+	$(link) $(FUSE_LIBS) $(LIBS)
+	@for n in mount.varve mount.fuse.varve; do ln -sf varve $(@D)/$$n; done
+
+# a unit test of fs/ has the face's own files and libfuse beside the rooms
+$(BUILD)/tests/fs_%_test: $(BUILD)/obj/tests/unit/fs_%_test.o $(TEST_LIB) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(link) $(FUSE_LIBS) $(LIBS)
+
+$(BUILD)/tests/%_test: $(BUILD)/obj/tests/unit/%_test.o $(TEST_LIB) $(ROOM_LIBS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(link) $(LIBS)
+
+define test_prog
+$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(ROOM_LIBS) $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$$(link) $(LIBS)
+endef
+$(foreach d,$(TEST_DIRS),$(eval $(call test_prog,$(d))))
+
+# Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
+$(BUILD)/obj/fs/%.o $(BUILD)/obj/tests/unit/fs_%.o: private FUSE_HERE = $(FUSE_CFLAGS)
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  CC $<"
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(FUSE_HERE) $(CFLAGS_ALL) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $< 2>$@.warn; r=$$?; \
+	cat $@.warn >&2; [ -s $@.warn ] || rm -f $@.warn; exit $$r
+ifneq ($(WERROR),)
+WARNED := $(patsubst %.warn,%,$(shell find $(BUILD)/obj -name '*.o.warn' -size +0 2>/dev/null))
+$(WARNED): force
+endif
+
+-include $(patsubst %.o,%.d,$(call objs,$(wildcard $(addsuffix /*.c,$(ROOMS) fs tests/lib tests/unit) \
+                                                 $(foreach d,$(TEST_DIRS),tests/$(d)/*.c))))
+
+include $(sort $(wildcard tests/mk/*.mk))
