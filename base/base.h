@@ -12,11 +12,11 @@
 #include "base/err.h"
 
 #define cleanup(fn) __attribute__((cleanup(fn)))
-#define TAKE(p)                                                                                                \
-    ({                                                                                                         \
-        __typeof__(p) take_ = (p);                                                                             \
-        (p) = NULL;                                                                                            \
-        take_;                                                                                                 \
+#define TAKE(p)                                                                                              \
+    ({                                                                                                       \
+        __typeof__(p) take_ = (p);                                                                           \
+        (p) = NULL;                                                                                          \
+        take_;                                                                                               \
     })
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN_OF(a, b) ((a) < (b) ? (a) : (b))
@@ -31,6 +31,7 @@
 #define BROKEN_CAT(v) BROKEN_IS(BROKEN_ARG_##v)
 #define BROKEN(rule) BROKEN_CAT(rule)
 
+/* clang-format off */
 /* Little endian on disk and wire; the _be forms are for keys, which sort as bytes. p needs no alignment. */
 static inline uint16_t get_le16(const void *p) { uint16_t v; memcpy(&v, p, 2); return le16toh(v); }
 static inline uint32_t get_le32(const void *p) { uint32_t v; memcpy(&v, p, 4); return le32toh(v); }
@@ -44,5 +45,6 @@ static inline uint64_t get_be64(const void *p) { uint64_t v; memcpy(&v, p, 8); r
 static inline void put_be16(void *p, uint16_t v) { v = htobe16(v); memcpy(p, &v, 2); }
 static inline void put_be32(void *p, uint32_t v) { v = htobe32(v); memcpy(p, &v, 4); }
 static inline void put_be64(void *p, uint64_t v) { v = htobe64(v); memcpy(p, &v, 8); }
+/* clang-format on */
 
 #endif

@@ -11,7 +11,10 @@ struct buf {
 };
 
 void buf_free(struct buf *b); /* frees the contents and returns to the zero state; fit for cleanup() */
-static inline void buf_reset(struct buf *b) { b->len = 0; } /* keeps the memory */
+static inline void buf_reset(struct buf *b)
+{
+    b->len = 0;
+} /* keeps the memory */
 
 /* buf_reserve(b, extra): room for extra more bytes. -E_NOMEM; then b is as it was. */
 int buf_reserve(struct buf *b, size_t extra);

@@ -19,12 +19,14 @@ struct io;
 struct io_ops {
     int (*open)(struct io *io, const char *path, int flags, mode_t mode); /* fd >= 0; O_CLOEXEC is added */
     int (*close)(struct io *io, int fd);
-    int (*pread)(struct io *io, int fd, void *p, size_t len, uint64_t off, size_t *ret_len); /* short at EOF only */
-    int (*pwrite)(struct io *io, int fd, const void *p, size_t len, uint64_t off);           /* all or error */
+    int (*pread)(struct io *io, int fd, void *p, size_t len, uint64_t off,
+                 size_t *ret_len);                                                 /* short at EOF only */
+    int (*pwrite)(struct io *io, int fd, const void *p, size_t len, uint64_t off); /* all or error */
     int (*fdatasync)(struct io *io, int fd);
     int (*fsync)(struct io *io, int fd); /* also of a directory opened O_RDONLY|O_DIRECTORY */
     int (*syncfs)(struct io *io, int fd);
-    int (*sync_range)(struct io *io, int fd, uint64_t off, uint64_t len); /* starts write-back, does not wait */
+    int (*sync_range)(struct io *io, int fd, uint64_t off,
+                      uint64_t len); /* starts write-back, does not wait */
     int (*truncate)(struct io *io, int fd, uint64_t size);
     int (*allocate)(struct io *io, int fd, uint64_t off, uint64_t len); /* reserves, keeps the size */
     int (*punch)(struct io *io, int fd, uint64_t off, uint64_t len);    /* frees, keeps the size */
@@ -47,7 +49,10 @@ static inline int io_open(struct io *io, const char *path, int flags, mode_t mod
 {
     return io->ops->open(io, path, flags, mode);
 }
-static inline int io_close(struct io *io, int fd) { return io->ops->close(io, fd); }
+static inline int io_close(struct io *io, int fd)
+{
+    return io->ops->close(io, fd);
+}
 static inline int io_pread(struct io *io, int fd, void *p, size_t len, uint64_t off, size_t *ret_len)
 {
     return io->ops->pread(io, fd, p, len, off, ret_len);
@@ -56,14 +61,26 @@ static inline int io_pwrite(struct io *io, int fd, const void *p, size_t len, ui
 {
     return io->ops->pwrite(io, fd, p, len, off);
 }
-static inline int io_fdatasync(struct io *io, int fd) { return io->ops->fdatasync(io, fd); }
-static inline int io_fsync(struct io *io, int fd) { return io->ops->fsync(io, fd); }
-static inline int io_syncfs(struct io *io, int fd) { return io->ops->syncfs(io, fd); }
+static inline int io_fdatasync(struct io *io, int fd)
+{
+    return io->ops->fdatasync(io, fd);
+}
+static inline int io_fsync(struct io *io, int fd)
+{
+    return io->ops->fsync(io, fd);
+}
+static inline int io_syncfs(struct io *io, int fd)
+{
+    return io->ops->syncfs(io, fd);
+}
 static inline int io_sync_range(struct io *io, int fd, uint64_t off, uint64_t len)
 {
     return io->ops->sync_range(io, fd, off, len);
 }
-static inline int io_truncate(struct io *io, int fd, uint64_t size) { return io->ops->truncate(io, fd, size); }
+static inline int io_truncate(struct io *io, int fd, uint64_t size)
+{
+    return io->ops->truncate(io, fd, size);
+}
 static inline int io_allocate(struct io *io, int fd, uint64_t off, uint64_t len)
 {
     return io->ops->allocate(io, fd, off, len);
@@ -72,12 +89,30 @@ static inline int io_punch(struct io *io, int fd, uint64_t off, uint64_t len)
 {
     return io->ops->punch(io, fd, off, len);
 }
-static inline int io_stat(struct io *io, const char *path, struct stat *ret) { return io->ops->stat(io, path, ret); }
-static inline int io_fstat(struct io *io, int fd, struct stat *ret) { return io->ops->fstat(io, fd, ret); }
-static inline int io_unlink(struct io *io, const char *path) { return io->ops->unlink(io, path); }
-static inline int io_rename(struct io *io, const char *from, const char *to) { return io->ops->rename(io, from, to); }
-static inline int io_mkdir(struct io *io, const char *path, mode_t mode) { return io->ops->mkdir(io, path, mode); }
-static inline int io_rmdir(struct io *io, const char *path) { return io->ops->rmdir(io, path); }
+static inline int io_stat(struct io *io, const char *path, struct stat *ret)
+{
+    return io->ops->stat(io, path, ret);
+}
+static inline int io_fstat(struct io *io, int fd, struct stat *ret)
+{
+    return io->ops->fstat(io, fd, ret);
+}
+static inline int io_unlink(struct io *io, const char *path)
+{
+    return io->ops->unlink(io, path);
+}
+static inline int io_rename(struct io *io, const char *from, const char *to)
+{
+    return io->ops->rename(io, from, to);
+}
+static inline int io_mkdir(struct io *io, const char *path, mode_t mode)
+{
+    return io->ops->mkdir(io, path, mode);
+}
+static inline int io_rmdir(struct io *io, const char *path)
+{
+    return io->ops->rmdir(io, path);
+}
 
 /* io_list(path, cb, arg): every name in a directory but . and ..; cb returning non-zero ends it with that value.
  * Reading only, so it does not pass through the double. */

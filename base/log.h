@@ -14,15 +14,15 @@ struct log_site {
     uint32_t held;
 };
 
-void log_set_fd(int fd);                  /* lines go there from now on; the caller keeps the descriptor open */
+void log_set_fd(int fd); /* lines go there from now on; the caller keeps the descriptor open */
 void log_set_level(enum log_level level); /* default LOG_NOTE */
-void log_line(struct log_site *site, enum log_level level, const char *room, const char *event, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+void log_line(struct log_site *site, enum log_level level, const char *room, const char *event,
+              const char *fmt, ...) PRINTF_LIKE(5, 6);
 
-#define LOG_AT(level, room, event, ...)                                                                        \
-    do {                                                                                                       \
-        static struct log_site site_;                                                                          \
-        log_line(&site_, level, room, event, __VA_ARGS__);                                                     \
+#define LOG_AT(level, room, event, ...)                                                                      \
+    do {                                                                                                     \
+        static struct log_site site_;                                                                        \
+        log_line(&site_, level, room, event, __VA_ARGS__);                                                   \
     } while (0)
 #define log_error(room, event, ...) LOG_AT(LOG_ERROR, room, event, __VA_ARGS__)
 #define log_warn(room, event, ...) LOG_AT(LOG_WARN, room, event, __VA_ARGS__)
@@ -30,11 +30,11 @@ void log_line(struct log_site *site, enum log_level level, const char *room, con
 #define log_debug(room, event, ...) LOG_AT(LOG_DEBUG, room, event, __VA_ARGS__)
 
 /* log_err(r, room, "k=v", ...): logs the code's name and sentence at LOG_ERROR and gives r back: `return log_err(...)`. */
-#define log_err(r, room, fmt, ...)                                                                             \
-    ({                                                                                                         \
-        int log_r_ = (r);                                                                                      \
-        LOG_AT(LOG_ERROR, room, err_name(log_r_), fmt " (%s)" __VA_OPT__(, ) __VA_ARGS__, err_text(log_r_));   \
-        log_r_;                                                                                                \
+#define log_err(r, room, fmt, ...)                                                                           \
+    ({                                                                                                       \
+        int log_r_ = (r);                                                                                    \
+        LOG_AT(LOG_ERROR, room, err_name(log_r_), fmt " (%s)" __VA_OPT__(, ) __VA_ARGS__, err_text(log_r_)); \
+        log_r_;                                                                                              \
     })
 
 #endif

@@ -17,6 +17,9 @@ static inline bool uuid_is_null(const struct uuid *u)
     static const struct uuid zero = {{0}};
     return memcmp(u, &zero, sizeof(*u)) == 0;
 }
-static inline bool uuid_equal(const struct uuid *a, const struct uuid *b) { return memcmp(a, b, sizeof(*a)) == 0; }
+static inline bool uuid_equal(const struct uuid *a, const struct uuid *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
 
 #endif
