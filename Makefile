@@ -14,13 +14,14 @@ VERSION := 0.1.0
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-BUILD ?= build$(addprefix -,$(SAN))$(addprefix -break-,$(BREAK))$(if $(findstring clang,$(CC)),-clang)
+PLAIN ?= build$(addprefix -,$(SAN))$(if $(findstring clang,$(CC)),-clang)
+BUILD ?= $(PLAIN)$(addprefix -break-,$(BREAK))
 Q := $(if $(V),,@)
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wwrite-strings -Wformat=2 \
         -Wimplicit-fallthrough
-CPPFLAGS_ALL := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVARVE_VERSION='"$(VERSION)"' $(if $(BREAK),-DVARVE_BREAK_$(BREAK))
+CPPFLAGS_ALL := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVARVE_VERSION='"$(VERSION)"'
 CFLAGS_ALL := -std=gnu17 -g -pthread -fPIE $(WARN)
 LDFLAGS_ALL := -pthread -pie -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
 ifeq ($(SAN),asan)
@@ -56,7 +57,13 @@ $(BUILD)/config.mk: tests/tools/config.sh tests/tools/deps.sh tests/tools/libfus
 # --- rooms: static libraries from all C files of a directory, from the top down --------------------------------------
 ROOMS := snap snap/store tier conf base
 lib = $(BUILD)/lib$(subst /,_,$(1)).a
-objs = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+# a broken build shares every object that does not name its rule with the plain one
+ifneq ($(BREAK),)
+BROKEN_FILES := $(shell grep -rlw 'VARVE_BREAK_$(BREAK)' --include='*.[ch]' $(wildcard base conf snap tier fs tests))
+$(if $(BROKEN_FILES),,$(error BREAK=$(BREAK): no file knows this rule))
+endif
+is_broken = $(if $(filter %.h,$(BROKEN_FILES)),$(1),$(filter $(BROKEN_FILES),$(1)))
+objs = $(foreach f,$(1),$(if $(call is_broken,$(f)),$(BUILD),$(PLAIN))/obj/$(f:.c=.o))
 ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
 FS_SRC := $(filter-out fs/main.c,$(wildcard fs/*.c))
 FS_LIB := $(call lib,fs)
@@ -85,7 +92,7 @@ $(TEST_LIB): $(call objs,$(wildcard tests/lib/*.c)) $(BUILD)/list/tests_lib
 # the names that a library was made from: a file that goes away makes the library anew
 keep_if_same = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
 $(foreach r,$(ROOMS) fs tests/lib,$(eval $(BUILD)/list/$(subst /,_,$(r)): force ; $$(call keep_if_same,$(wildcard $(r)/*.c))))
-$(BUILD)/flags: force
+$(sort $(PLAIN)/flags $(BUILD)/flags): force
 	$(call keep_if_same,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(FUSE_CFLAGS) $(FUSE_LIBS))
 
 $(BUILD)/%.a:
@@ -98,13 +105,12 @@ $(BUILD)/varve: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
 	@for n in mount.varve mount.fuse.varve; do ln -sf varve $(@D)/$$n; done
 
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
-$(BUILD)/tests/fs_%_test: $(BUILD)/obj/tests/unit/fs_%_test.o $(TEST_LIB) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(link) $(FUSE_LIBS) $(LIBS)
-
-$(BUILD)/tests/%_test: $(BUILD)/obj/tests/unit/%_test.o $(TEST_LIB) $(ROOM_LIBS) $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(link) $(LIBS)
+define unit_prog
+$(BUILD)/tests/$(1): $(call objs,tests/unit/$(1).c) $(TEST_LIB) $(if $(filter fs_%,$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$$(link) $(if $(filter fs_%,$(1)),$$(FUSE_LIBS)) $(LIBS)
+endef
+$(foreach t,$(notdir $(UNIT)),$(eval $(call unit_prog,$(t))))
 
 define test_prog
 $(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(ROOM_LIBS) $(BUILD)/flags
@@ -114,14 +120,18 @@ endef
 $(foreach d,$(TEST_DIRS),$(eval $(call test_prog,$(d))))
 
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
-$(BUILD)/obj/fs/%.o $(BUILD)/obj/tests/unit/fs_%.o: private FUSE_HERE = $(FUSE_CFLAGS)
-$(BUILD)/obj/%.o: %.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	@echo "  CC $<"
-	$(Q)$(CC) $(CPPFLAGS_ALL) $(FUSE_HERE) $(CFLAGS_ALL) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $< 2>$@.warn; r=$$?; \
-	cat $@.warn >&2; [ -s $@.warn ] || rm -f $@.warn; exit $$r
+define compile
+$(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o: private FUSE_HERE = $$(FUSE_CFLAGS)
+$(1)/obj/%.o: %.c $(1)/flags
+	@mkdir -p $$(@D)
+	@echo "  CC $$<"
+	$$(Q)$$(CC) $$(CPPFLAGS_ALL) $(2) $$(FUSE_HERE) $$(CFLAGS_ALL) $$(if $$(WERROR),-Werror) -MMD -MP -c -o $$@ $$< 2>$$@.warn; \
+	r=$$$$?; cat $$@.warn >&2; [ -s $$@.warn ] || rm -f $$@.warn; exit $$$$r
+endef
+$(eval $(call compile,$(PLAIN),))
+$(if $(BREAK),$(eval $(call compile,$(BUILD),-DVARVE_BREAK_$(BREAK)=1)))
 ifneq ($(WERROR),)
-WARNED := $(patsubst %.warn,%,$(shell find $(BUILD)/obj -name '*.o.warn' -size +0 2>/dev/null))
+WARNED := $(patsubst %.warn,%,$(shell find $(PLAIN)/obj -name '*.o.warn' -size +0 2>/dev/null))
 $(WARNED): force
 endif
 
