@@ -1,0 +1,43 @@
+/* snap/volume: volumes of a store: create, delete, rename, resize, clone. Threads: any. All are journaled; durable after
+ * store_flush() (the command line flushes before it says "done"). */
+#ifndef VARVE_SNAP_VOLUME_H
+#define VARVE_SNAP_VOLUME_H
+
+#include "snap/vfs.h"
+
+/* snap_attach(s): connects this room's hooks (reclaim of layers and branches, settling snapshots) to an open store. Call
+ * once after store_open(). */
+int snap_attach(struct store *s);
+
+struct volume_opts {
+    uint64_t size_limit, inode_limit, snap_limit; /* 0: none */
+    uint32_t uid, gid, mode;                      /* of the root directory; mode 0: 0755 */
+};
+
+/* Names: 1..255 bytes, no '/', '@', '#', no control characters, not beginning with '.', not a name of the store's own
+ * ("meta", "journal", "data", "cache", "config", "log", "sock", "lock", "version"). -E_NAME, -E_NAMETOOLONG. */
+int volume_name_check(const char *name);
+int volume_create(struct store *s, const char *name, const struct volume_opts *o, struct vol **ret); /* -E_EXIST */
+int volume_find(struct store *s, const char *name, struct vol **ret);                                 /* -E_NOENT */
+int volume_rename(struct vol *v, const char *name);
+int volume_resize(struct vol *v, uint64_t size_limit); /* below what is used: allowed to grow no more; -E_INVAL if < 1 MiB */
+
+/* volume_delete: -E_MOUNTED, -E_CLONES (names of clones in why, 256 bytes, may be NULL). Kept 24 h: undelete; then purge frees it. */
+int volume_delete(struct vol *v, char *why);
+int volume_undelete(struct store *s, const char *name, struct vol **ret);
+int volume_purge(struct vol *v); /* now; also what the timer does after 24 h */
+
+/* volume_clone: a new volume whose first state is snapshot `snap` of v (NULL or "": takes one now). Instant. -E_DEPTH. */
+int volume_clone(struct vol *v, const char *snap, const char *name, struct vol **ret);
+
+struct volume_info {
+    struct volume_rec rec;
+    uint64_t used_bytes, used_inodes;
+    uint64_t snapshots;
+    uint64_t snapshot_bytes; /* held by snapshots only */
+    uint32_t mounts;
+};
+int volume_get_info(struct vol *v, struct volume_info *ret);
+int volume_each(struct store *s, int (*cb)(void *arg, struct vol *v), void *arg); /* without deleted ones */
+
+#endif
