@@ -88,8 +88,8 @@ void clock_format(int64_t wall_ns, char out[CLOCK_TEXT_SIZE])
     int month, day;
 
     date_of(days, &year, &month, &day);
-    snprintf(out, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year % 10000, (unsigned)month % 100,
-             (unsigned)day % 100, in_day / 3600, in_day / 60 % 60, in_day % 60);
+    snprintf(out, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year % 10000,
+             (unsigned)month % 100, (unsigned)day % 100, in_day / 3600, in_day / 60 % 60, in_day % 60);
 }
 
 /* take_digits(s, n, max, ret): exactly n digits at *s, value at most max; moves *s behind them. */

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 /* sys(call): the call's result, EINTR retried. */
-#define SYS(call)                                                                                              \
-    ({                                                                                                         \
-        __typeof__(call) sys_r_;                                                                               \
-        do                                                                                                     \
-            sys_r_ = (call);                                                                                   \
-        while (sys_r_ < 0 && errno == EINTR);                                                                  \
-        sys_r_;                                                                                                \
+#define SYS(call)                                                                                            \
+    ({                                                                                                       \
+        __typeof__(call) sys_r_;                                                                             \
+        do                                                                                                   \
+            sys_r_ = (call);                                                                                 \
+        while (sys_r_ < 0 && errno == EINTR);                                                                \
+        sys_r_;                                                                                              \
     })
 
 static int code_of(int sys_result)

@@ -88,7 +88,8 @@ static size_t line_add(char *line, size_t len, const char *fmt, ...)
     return len;
 }
 
-void log_line(struct log_site *site, enum log_level level, const char *room, const char *event, const char *fmt, ...)
+void log_line(struct log_site *site, enum log_level level, const char *room, const char *event,
+              const char *fmt, ...)
 {
     static const char *const names[] = {"error", "warn", "note", "debug"};
     char line[LINE_MAX_BYTES + 1], when[CLOCK_TEXT_SIZE];

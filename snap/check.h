@@ -6,8 +6,10 @@
 
 struct check_opts {
     bool repair;
-    bool quiet;   /* say nothing of passes, only findings */
-    void (*say)(void *arg, const char *line); /* one line each: "pass 3 references (I-03, I-08): 0 problems" or a finding */
+    bool quiet; /* say nothing of passes, only findings */
+    void (*say)(
+        void *arg,
+        const char *line); /* one line each: "pass 3 references (I-03, I-08): 0 problems" or a finding */
     void *arg;
 };
 struct check_result {

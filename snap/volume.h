@@ -17,10 +17,12 @@ struct volume_opts {
 /* Names: 1..255 bytes, no '/', '@', '#', no control characters, not beginning with '.', not a name of the store's own
  * ("meta", "journal", "data", "cache", "config", "log", "sock", "lock", "version"). -E_NAME, -E_NAMETOOLONG. */
 int volume_name_check(const char *name);
-int volume_create(struct store *s, const char *name, const struct volume_opts *o, struct vol **ret); /* -E_EXIST */
-int volume_find(struct store *s, const char *name, struct vol **ret);                                 /* -E_NOENT */
+int volume_create(struct store *s, const char *name, const struct volume_opts *o,
+                  struct vol **ret);                                  /* -E_EXIST */
+int volume_find(struct store *s, const char *name, struct vol **ret); /* -E_NOENT */
 int volume_rename(struct vol *v, const char *name);
-int volume_resize(struct vol *v, uint64_t size_limit); /* below what is used: allowed to grow no more; -E_INVAL if < 1 MiB */
+int volume_resize(struct vol *v,
+                  uint64_t size_limit); /* below what is used: allowed to grow no more; -E_INVAL if < 1 MiB */
 
 /* volume_delete: -E_MOUNTED, -E_CLONES (names of clones in why, 256 bytes, may be NULL). Kept 24 h: undelete; then purge frees it. */
 int volume_delete(struct vol *v, char *why);

@@ -13,12 +13,13 @@ struct file_req {
 };
 
 /* file_read: up to len bytes at off; *ret_len is short at the end of the file only; holes read as zeros. */
-int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len);
+int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+              size_t *ret_len);
 
 /* file_write: all of it or an error. -E_QUOTA, -E_NOSPC, -E_FBIG, -E_ROFS, -E_IO, -E_NOENT. ret (may be NULL): the
  * inode after it. */
-int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len, uint64_t off,
-               struct inode *ret);
+int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
+               uint64_t off, struct inode *ret);
 
 /* file_truncate: size up or down. */
 int file_truncate(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret);
@@ -60,7 +61,7 @@ struct file_run {
     uint32_t owner_vol;
     uint8_t kind; /* enum span_kind of span.h */
 };
-int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t from_block, uint64_t to_block,
-                int (*cb)(void *arg, const struct file_run *run), void *arg);
+int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t from_block,
+                uint64_t to_block, int (*cb)(void *arg, const struct file_run *run), void *arg);
 
 #endif

@@ -31,31 +31,35 @@
 #define NAME_LEN_MAX 255
 #define KEY_SIZE_MAX 320 /* LMDB's own bound is 511 */
 #define PIECE_SIZE 1024u /* inline bytes and xattr values are cut in pieces of this size */
-#define FILE_SIZE_MAX ((uint64_t)1 << 43) * 2 - BLOCK_SIZE /* 16 TiB less a block: the object's filesystem, ext4 */
+#define FILE_SIZE_MAX                                                                                        \
+    ((uint64_t)1 << 43) * 2 - BLOCK_SIZE /* 16 TiB less a block: the object's filesystem, ext4 */
 
 /* with life spans; the number after the name is the length of the key after [table][branch] */
 enum tab {
     TAB_INODE = 0x01,  /* 8  ino                       -> inode_rec (snap/store/inode.h) */
     TAB_DIRENT = 0x02, /* 16 dir, hash                 -> dirent: ino u64, type u8 (S_IFMT>>12), name bytes */
     TAB_LINK = 0x03,   /* 24 ino, dir, hash            -> empty: one more (dir, hash) that names ino */
-    TAB_XATTR = 0x04,  /* 17 ino, hash, piece u8       -> piece 0: total u32, name_len u8, name, bytes; then bytes */
-    TAB_DATA = 0x05,   /* 10 ino, piece u16            -> inline bytes of a small file, or of a symlink's target */
+    TAB_XATTR =
+        0x04, /* 17 ino, hash, piece u8       -> piece 0: total u32, name_len u8, name, bytes; then bytes */
+    TAB_DATA =
+        0x05, /* 10 ino, piece u16            -> inline bytes of a small file, or of a symlink's target */
     TAB_SPAN = 0x06,   /* 16 ino, span                 -> span map (snap/store/span.h) */
     TAB_ORPHAN = 0x07, /* 8  ino                       -> empty: nlink 0, still held by the kernel */
     TAB__LIFE_END = 0x08,
 
     TAB__PLAIN = 0x40,
-    TAB_META = 0x40,    /* META_x u8                   -> see enum meta */
-    TAB_VOLUME = 0x41,  /* vol u32                     -> volume_rec */
-    TAB_VOLNAME = 0x42, /* name                        -> vol u32 */
-    TAB_VSTAT = 0x43,   /* vol u32                     -> vstat_rec: counters of the live tree */
-    TAB_BRANCH = 0x44,  /* branch u32                  -> branch_rec */
-    TAB_LAYER = 0x45,   /* vol u32, layer u32          -> layer_rec (a snapshot, or a pinned layer) */
-    TAB_SNAPNAME = 0x46,/* vol u32, name               -> layer u32 */
-    TAB_VIEW = 0x47,    /* vol u32, view u32           -> view_rec */
-    TAB_TOUCHED = 0x48, /* branch u32, layer u32, table u8, key -> empty (F15) */
-    TAB_OBJECT = 0x49,  /* object u64                  -> object_rec */
-    TAB_OBJREF = 0x4a,  /* object u64, branch u32, ino u64 -> records (inode or span, live or history) that name it, u64 */
+    TAB_META = 0x40,     /* META_x u8                   -> see enum meta */
+    TAB_VOLUME = 0x41,   /* vol u32                     -> volume_rec */
+    TAB_VOLNAME = 0x42,  /* name                        -> vol u32 */
+    TAB_VSTAT = 0x43,    /* vol u32                     -> vstat_rec: counters of the live tree */
+    TAB_BRANCH = 0x44,   /* branch u32                  -> branch_rec */
+    TAB_LAYER = 0x45,    /* vol u32, layer u32          -> layer_rec (a snapshot, or a pinned layer) */
+    TAB_SNAPNAME = 0x46, /* vol u32, name               -> layer u32 */
+    TAB_VIEW = 0x47,     /* vol u32, view u32           -> view_rec */
+    TAB_TOUCHED = 0x48,  /* branch u32, layer u32, table u8, key -> empty (F15) */
+    TAB_OBJECT = 0x49,   /* object u64                  -> object_rec */
+    TAB_OBJREF =
+        0x4a, /* object u64, branch u32, ino u64 -> records (inode or span, live or history) that name it, u64 */
     TAB_RECLAIM = 0x4b, /* seq u64                     -> reclaim_rec */
     TAB_RESULT = 0x4c,  /* conn u64, unique u64        -> result_rec: answers not known as replied */
     TAB_JOB = 0x4d,     /* job u64                     -> job_rec */
@@ -72,8 +76,9 @@ enum tab {
 /* length of the key after [table][branch] for a table with life spans; 0 for others */
 static inline size_t tab_key_len(uint8_t tab)
 {
-    static const uint8_t len[TAB__LIFE_END] = {[TAB_INODE] = 8, [TAB_DIRENT] = 16, [TAB_LINK] = 24, [TAB_XATTR] = 17,
-                                               [TAB_DATA] = 10, [TAB_SPAN] = 16, [TAB_ORPHAN] = 8};
+    static const uint8_t len[TAB__LIFE_END] = {
+        [TAB_INODE] = 8, [TAB_DIRENT] = 16, [TAB_LINK] = 24, [TAB_XATTR] = 17,
+        [TAB_DATA] = 10, [TAB_SPAN] = 16,   [TAB_ORPHAN] = 8};
     return tab < TAB__LIFE_END ? len[tab] : 0;
 }
 
@@ -98,23 +103,23 @@ struct volume_rec {
     struct uuid family;   /* shared by clones: dirent hashes and inode numbers mean the same */
     uint8_t hash_key[16]; /* of names in directories; inherited by clones */
     uint32_t id;
-    uint32_t head;         /* branch */
-    uint32_t layer;        /* current: the one written into */
-    uint32_t live_view;    /* view number of the live tree's node ids; 0 at first, a new one after a rollback */
+    uint32_t head;      /* branch */
+    uint32_t layer;     /* current: the one written into */
+    uint32_t live_view; /* view number of the live tree's node ids; 0 at first, a new one after a rollback */
     uint32_t next_view;
-    uint32_t flags;        /* enum volume_flag */
-    uint64_t size_limit;   /* bytes; 0: the store's space */
-    uint64_t inode_limit;  /* 0: none */
-    uint64_t snap_limit;   /* bytes that snapshots may hold beside it; 0: none */
+    uint32_t flags;       /* enum volume_flag */
+    uint64_t size_limit;  /* bytes; 0: the store's space */
+    uint64_t inode_limit; /* 0: none */
+    uint64_t snap_limit;  /* bytes that snapshots may hold beside it; 0: none */
     int64_t created_ns;
-    int64_t deleted_ns;    /* 0 while it is there */
-    uint64_t epoch;        /* replication: raised at promotion */
-    uint32_t role;         /* 0 none, 1 primary, 2 secondary */
-    uint32_t profile;      /* 0 none */
-    uint32_t key;          /* encryption key id, 0 none */
-    uint32_t origin_vol;   /* cloned from; 0 none */
-    uint64_t snap_seq;     /* next snapshot number */
-    uint64_t op_seq;       /* reserved for the per-volume sequence of records at a checkpoint */
+    int64_t deleted_ns;  /* 0 while it is there */
+    uint64_t epoch;      /* replication: raised at promotion */
+    uint32_t role;       /* 0 none, 1 primary, 2 secondary */
+    uint32_t profile;    /* 0 none */
+    uint32_t key;        /* encryption key id, 0 none */
+    uint32_t origin_vol; /* cloned from; 0 none */
+    uint64_t snap_seq;   /* next snapshot number */
+    uint64_t op_seq;     /* reserved for the per-volume sequence of records at a checkpoint */
     char name[NAME_LEN_MAX + 1];
 };
 
@@ -137,7 +142,13 @@ struct branch_rec {
 };
 
 /* settling: not all of its bytes are firm yet; vanishes at a power cut. hidden: deleted by name, but pinned by a child. */
-enum layer_state { LAYER_SETTLING = 1, LAYER_DURABLE = 2, LAYER_HIDDEN = 3, LAYER_DELETING = 4, LAYER_REMOTE = 5 };
+enum layer_state {
+    LAYER_SETTLING = 1,
+    LAYER_DURABLE = 2,
+    LAYER_HIDDEN = 3,
+    LAYER_DELETING = 4,
+    LAYER_REMOTE = 5
+};
 
 struct layer_rec {
     struct uuid uuid; /* global: kept over replication and restore */
@@ -146,16 +157,16 @@ struct layer_rec {
     uint32_t layer;
     uint32_t branch;
     uint32_t state;
-    uint64_t number;     /* of the volume's snapshots, in the order of taking */
-    int64_t taken_ns;    /* wall clock, never less than the snapshot before */
-    int64_t expires_ns;  /* 0: never */
-    uint64_t blocks;     /* of the live tree at the seal, orphans left out */
+    uint64_t number;    /* of the volume's snapshots, in the order of taking */
+    int64_t taken_ns;   /* wall clock, never less than the snapshot before */
+    int64_t expires_ns; /* 0: never */
+    uint64_t blocks;    /* of the live tree at the seal, orphans left out */
     uint64_t inodes;
     uint64_t next_ino;
     uint64_t epoch;
-    uint32_t holds;      /* number of hold tags in text */
-    uint32_t children;   /* branches that start here */
-    uint32_t grade;      /* 0 crash consistent, 1 application consistent */
+    uint32_t holds;    /* number of hold tags in text */
+    uint32_t children; /* branches that start here */
+    uint32_t grade;    /* 0 crash consistent, 1 application consistent */
     uint32_t zero;
     char name[NAME_LEN_MAX + 1];
     /* then, variable: text "hold\0TAG\0" "label\0KEY\0VALUE\0" ..., "rp\0ID\0" (recovery points) */
@@ -173,10 +184,10 @@ enum object_flag { OBJECT_SHARED = 1 }; /* named by more than its own inode: rec
 
 struct object_rec {
     uint64_t object;
-    uint64_t ino;    /* owner */
+    uint64_t ino; /* owner */
     uint32_t vol;
     uint32_t branch;
-    uint32_t layer;  /* in which it was opened; it is frozen when that layer is sealed */
+    uint32_t layer; /* in which it was opened; it is frozen when that layer is sealed */
     uint32_t flags;
     uint32_t key;
     uint32_t zero;

@@ -7,13 +7,13 @@
 #include "snap/store/vtab.h"
 
 enum inode_flag {
-    INODE_INLINE = 1,    /* bytes are in TAB_DATA; no object, no spans */
+    INODE_INLINE = 1, /* bytes are in TAB_DATA; no object, no spans */
     INODE_IMMUTABLE = 2,
     INODE_APPEND = 4,
     INODE_ENCRYPTED = 8,
-    INODE_ACL = 16,      /* has system.posix_acl_access */
-    INODE_DEFACL = 32,   /* has system.posix_acl_default */
-    INODE_CAPS = 64,     /* has security.capability */
+    INODE_ACL = 16,    /* has system.posix_acl_access */
+    INODE_DEFACL = 32, /* has system.posix_acl_default */
+    INODE_CAPS = 64,   /* has security.capability */
 };
 
 /* In memory; on disk packed little endian in this order of fields (INODE_REC_SIZE bytes, version 1). */
@@ -26,11 +26,13 @@ struct inode {
     uint64_t change; /* raised with every change (statx change cookie) */
     uint64_t parent; /* one link: directory and hash of the name there; 0 for the root and for orphans */
     uint64_t parent_hash;
-    uint64_t base_obj;    /* dense: a span without a record has its blocks below base_blocks here, at the same offset */
+    uint64_t
+        base_obj; /* dense: a span without a record has its blocks below base_blocks here, at the same offset */
     uint64_t base_blocks;
-    uint64_t open_obj;    /* the inode's own open object, if open_layer is the current layer; else frozen, unused */
+    uint64_t
+        open_obj; /* the inode's own open object, if open_layer is the current layer; else frozen, unused */
     uint32_t open_layer;
-    uint32_t base_layer;  /* data_born of the dense bytes */
+    uint32_t base_layer; /* data_born of the dense bytes */
     uint32_t mode, uid, gid, nlink;
     uint32_t flags;
     uint32_t project;
@@ -54,8 +56,8 @@ int inode_put_new(struct txn *t, struct vt_at at, const struct inode *in);
  * pending one too, and puts both. For attributes, links, xattr counts: never for size, blocks, objects. The caller
  * holds the inode's lock exclusive (directories: not needed). fn must give the same change for both; it may be called
  * twice. ret (may be NULL) gets the present one. */
-int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct inode *in, void *arg), void *arg,
-                 struct inode *ret);
+int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct inode *in, void *arg),
+                 void *arg, struct inode *ret);
 
 /* inode_drop: removes the record, all spans, inline pieces, xattrs, links of an inode nobody sees in the live tree any
  * more; queues its objects' reclaim; frees its quota. For orphans. May need several transactions for a huge file:

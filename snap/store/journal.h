@@ -19,7 +19,11 @@
 
 struct journal;
 
-enum jrec_flag { JREC_PENDING = 1 /* has pending images */, JREC_FIRM = 2 /* has firm images */, JREC_MUST = 4 /* a reader that does not know the kind must stop */ };
+enum jrec_flag {
+    JREC_PENDING = 1 /* has pending images */,
+    JREC_FIRM = 2 /* has firm images */,
+    JREC_MUST = 4 /* a reader that does not know the kind must stop */
+};
 
 #define JREC_MAGIC 0x4a565256u /* "VRVJ" */
 /* On disk, in this order, packed: JREC_HDR_SIZE bytes. */
@@ -66,26 +70,29 @@ struct jrec {
  * put, 0 the end, negative damage) and jrec_next_payload. */
 struct jrec_view {
     struct jrec_hdr hdr;
-    const uint8_t *p, *end;      /* cursor over puts, then payloads */
+    const uint8_t *p, *end; /* cursor over puts, then payloads */
     uint32_t puts_left, payloads_left;
     const uint8_t *tail;
 };
-int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t incarnation, struct jrec_view *ret, size_t *ret_len);
+int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t incarnation, struct jrec_view *ret,
+               size_t *ret_len);
 int jrec_next_put(struct jrec_view *v, struct jput *ret);
 int jrec_next_payload(struct jrec_view *v, struct jpayload *ret);
 size_t jrec_size(const struct jrec *r);
 
 /* journal_create(io, dir, uuid, segment_bytes, segments): the empty segments (zeros written, synced). */
-int journal_create(struct io *io, const char *dir, const struct uuid *store, uint64_t segment_bytes, uint32_t segments);
+int journal_create(struct io *io, const char *dir, const struct uuid *store, uint64_t segment_bytes,
+                   uint32_t segments);
 
 /* journal_open: reads the segments' headers. journal_replay: calls cb for each valid record with lsn > after_lsn in order.
  * same_boot is told to cb: pending images count only then. Result: 0 (clean or torn end), -E_JOURNAL when there is damage in
  * the middle (why gets a sentence with segment, offset, lsn; records before it were given to cb), or cb's error.
  * journal_start: after replay: raises the incarnation, starts a fresh segment (F10; never the one with the torn end), syncs.
  * Until journal_start nothing is written. */
-int journal_open(struct io *io, const char *dir, const struct uuid *store, struct journal **ret, char why[256]);
-int journal_replay(struct journal *j, uint64_t after_lsn, int (*cb)(void *arg, struct jrec_view *rec, bool same_boot), void *arg,
-                   char why[256]);
+int journal_open(struct io *io, const char *dir, const struct uuid *store, struct journal **ret,
+                 char why[256]);
+int journal_replay(struct journal *j, uint64_t after_lsn,
+                   int (*cb)(void *arg, struct jrec_view *rec, bool same_boot), void *arg, char why[256]);
 int journal_start(struct journal *j);
 void journal_close(struct journal *j); /* writes nothing */
 

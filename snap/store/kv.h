@@ -37,12 +37,14 @@ int kv_read_begin(struct kv *kv, struct kv_read **ret);
 void kv_read_end(struct kv *kv, struct kv_read *r);
 
 /* firm_only: leave the pending layer out. -E_NOENT. */
-int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, struct kv_item *ret);
+int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
+           struct kv_item *ret);
 
 /* First entry >= key that is present in the merged view. -E_NOENT at the end of the map. Must be quick when called again
  * and again with ascending keys (keeps cursors and positions in r; the maps do not change while the lock is held -
  * compare a change counter, since a writer may change the delta between two calls inside one bracket). */
-int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, struct kv_item *ret);
+int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
+          struct kv_item *ret);
 
 /* Does the pending layer hold an image of this key (1) or not (0)? */
 int kv_is_pending(struct kv *kv, const void *key, size_t klen);
@@ -51,16 +53,17 @@ int kv_is_pending(struct kv *kv, const void *key, size_t klen);
  * val NULL: a tombstone. */
 int kv_reserve(struct kv *kv, size_t nputs, size_t bytes);
 void kv_put(struct kv *kv, const void *key, size_t klen, const void *val, size_t vlen);
-void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val, size_t vlen);
+void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val,
+                    size_t vlen);
 
 /* The pending images of one inode, in key order, and dropping them all. */
-int kv_pending_each(struct kv *kv, struct kv_owner owner, int (*cb)(void *arg, const struct kv_item *it /* val NULL: tombstone */),
-                    void *arg);
+int kv_pending_each(struct kv *kv, struct kv_owner owner,
+                    int (*cb)(void *arg, const struct kv_item *it /* val NULL: tombstone */), void *arg);
 void kv_pending_drop(struct kv *kv, struct kv_owner owner);
 /* Every owner that has pending images (for replay's end and for check). */
 int kv_pending_owners(struct kv *kv, int (*cb)(void *arg, struct kv_owner owner), void *arg);
 
-uint64_t kv_delta_bytes(struct kv *kv);   /* of the active delta: keys, values, overhead */
+uint64_t kv_delta_bytes(struct kv *kv); /* of the active delta: keys, values, overhead */
 uint64_t kv_pending_bytes(struct kv *kv);
 
 /* Checkpoint. seal: O(1), active becomes sealed, a new active one begins (-E_BUSY while one is sealed). write: everything

@@ -9,22 +9,22 @@
 
 struct store;
 
-struct store_settings {       /* zeros take the defaults */
-    uint64_t flush_ms;        /* 5000: bound on loss without fsync */
-    uint64_t dirty_bytes;     /* 128 MiB: unsynced bytes before writers wait */
-    uint64_t delta_bytes;     /* 32 MiB: memory of the delta before a checkpoint */
-    uint64_t segment_bytes;   /* 16 MiB: one journal segment (fixed at creation) */
-    uint32_t segments;        /* 8 */
-    uint32_t inline_bytes;    /* 4096: files up to this size live in the tables */
-    uint64_t map_bytes;       /* first size of the LMDB map; grows by itself */
-    uint32_t fd_cache;        /* 256: object descriptors kept open */
-    bool no_threads;          /* tests: no background threads; the caller runs store_tick() */
+struct store_settings {     /* zeros take the defaults */
+    uint64_t flush_ms;      /* 5000: bound on loss without fsync */
+    uint64_t dirty_bytes;   /* 128 MiB: unsynced bytes before writers wait */
+    uint64_t delta_bytes;   /* 32 MiB: memory of the delta before a checkpoint */
+    uint64_t segment_bytes; /* 16 MiB: one journal segment (fixed at creation) */
+    uint32_t segments;      /* 8 */
+    uint32_t inline_bytes;  /* 4096: files up to this size live in the tables */
+    uint64_t map_bytes;     /* first size of the LMDB map; grows by itself */
+    uint32_t fd_cache;      /* 256: object descriptors kept open */
+    bool no_threads;        /* tests: no background threads; the caller runs store_tick() */
 };
 
 enum store_open_flag {
-    STORE_READONLY = 1,  /* nothing is written, not even replay (a copy in memory is) */
-    STORE_CHECK = 2,     /* for check and dump: opens what it can of a damaged store, read-only */
-    STORE_SAFE = 4,      /* serve what can be read, after repeated deaths */
+    STORE_READONLY = 1, /* nothing is written, not even replay (a copy in memory is) */
+    STORE_CHECK = 2,    /* for check and dump: opens what it can of a damaged store, read-only */
+    STORE_SAFE = 4,     /* serve what can be read, after repeated deaths */
 };
 
 /* store_create(io, path, settings): makes the directory (or takes an empty one) and an empty store in it.

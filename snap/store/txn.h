@@ -25,10 +25,32 @@ enum keep { KEEP_FIRM, KEEP_PENDING };
 
 /* Logical operation of a journal record. Numbers are format: never reused. */
 enum op_kind {
-    OP_NONE = 0, OP_VOLUME = 1, OP_SNAPSHOT = 2, OP_ROLLBACK = 3, OP_CLONE = 4, OP_VIEW = 5, OP_RECLAIM = 6, OP_JOB = 7,
-    OP_CREATE = 16, OP_MKDIR = 17, OP_MKNOD = 18, OP_SYMLINK = 19, OP_LINK = 20, OP_UNLINK = 21, OP_RMDIR = 22,
-    OP_RENAME = 23, OP_SETATTR = 24, OP_SETXATTR = 25, OP_REMOVEXATTR = 26, OP_TMPFILE = 27,
-    OP_WRITE = 32, OP_TRUNCATE = 33, OP_FALLOCATE = 34, OP_COPY = 35, OP_SYNC = 36, OP_FREEZE = 37,
+    OP_NONE = 0,
+    OP_VOLUME = 1,
+    OP_SNAPSHOT = 2,
+    OP_ROLLBACK = 3,
+    OP_CLONE = 4,
+    OP_VIEW = 5,
+    OP_RECLAIM = 6,
+    OP_JOB = 7,
+    OP_CREATE = 16,
+    OP_MKDIR = 17,
+    OP_MKNOD = 18,
+    OP_SYMLINK = 19,
+    OP_LINK = 20,
+    OP_UNLINK = 21,
+    OP_RMDIR = 22,
+    OP_RENAME = 23,
+    OP_SETATTR = 24,
+    OP_SETXATTR = 25,
+    OP_REMOVEXATTR = 26,
+    OP_TMPFILE = 27,
+    OP_WRITE = 32,
+    OP_TRUNCATE = 33,
+    OP_FALLOCATE = 34,
+    OP_COPY = 35,
+    OP_SYNC = 36,
+    OP_FREEZE = 37,
 };
 
 struct txn_payload {
@@ -43,16 +65,16 @@ struct txn {
     struct store *store;
     enum txn_mode mode;
     enum op_kind op;
-    uint32_t vol;            /* 0: the store as a whole */
-    uint64_t conn, unique;   /* request that this answers; 0 none */
+    uint32_t vol;          /* 0: the store as a whole */
+    uint64_t conn, unique; /* request that this answers; 0 none */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;
     struct txn_payload *payloads;
-    struct txn_page *pages;  /* arena */
-    struct vol *charged;     /* volume whose counters change with this transaction */
+    struct txn_page *pages; /* arena */
+    struct vol *charged;    /* volume whose counters change with this transaction */
     int64_t charge_blocks, charge_inodes;
-    bool use_reserve;        /* may use the room kept for deletes, truncates, fsyncs (set before begin) */
-    uint64_t lsn;            /* of the record, after commit */
+    bool use_reserve; /* may use the room kept for deletes, truncates, fsyncs (set before begin) */
+    uint64_t lsn;     /* of the record, after commit */
 };
 
 /* A value as read: points into the transaction's arena; valid until its end. */
@@ -95,8 +117,8 @@ struct txn_owner {
     uint32_t branch;
     uint64_t ino;
 };
-int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen, uint32_t born,
-            uint8_t flags, const void *payload, size_t len);
+int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen,
+            uint32_t born, uint8_t flags, const void *payload, size_t len);
 int txn_del(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen);
 
 /* A plain table's record, firm: thin over the above. */

@@ -9,13 +9,13 @@
 
 struct vol {
     struct store *store;
-    struct volume_rec rec;     /* as in the tables; changes only inside write transactions */
-    struct vstat_rec stat;     /* firm counters; likewise */
-    int64_t pending_blocks;    /* what pending inodes will add to stat.blocks; may be negative */
-    uint64_t reserved_blocks;  /* of writes under way */
-    uint32_t pins[2];          /* writes that resolved in an older [0] / the current [1] layer: see layer.h */
-    uint32_t mounts;           /* connections that show it */
-    bool readonly;             /* after a failed write-back of one of its objects, with why below */
+    struct volume_rec rec;    /* as in the tables; changes only inside write transactions */
+    struct vstat_rec stat;    /* firm counters; likewise */
+    int64_t pending_blocks;   /* what pending inodes will add to stat.blocks; may be negative */
+    uint64_t reserved_blocks; /* of writes under way */
+    uint32_t pins[2];         /* writes that resolved in an older [0] / the current [1] layer: see layer.h */
+    uint32_t mounts;          /* connections that show it */
+    bool readonly;            /* after a failed write-back of one of its objects, with why below */
     char why_readonly[160];
     struct vol *next;
 };
@@ -26,14 +26,21 @@ struct vol *vol_by_name(struct store *s, const char *name); /* deleted and ghost
 struct vol *vol_first(struct store *s);                     /* then ->next: every volume, deleted ones too */
 
 /* The place of the live tree: for reading {head, LAYER_NOW}, for writing {head, current layer}. */
-static inline struct vt_at vol_now(const struct vol *v) { return (struct vt_at){v->rec.head, LAYER_NOW}; }
-static inline struct vt_at vol_write(const struct vol *v) { return (struct vt_at){v->rec.head, v->rec.layer}; }
+static inline struct vt_at vol_now(const struct vol *v)
+{
+    return (struct vt_at){v->rec.head, LAYER_NOW};
+}
+static inline struct vt_at vol_write(const struct vol *v)
+{
+    return (struct vt_at){v->rec.head, v->rec.layer};
+}
 
 /* vol_put(t, v, rec): writes the record and makes it v->rec when the transaction commits. v must be a volume of the
  * store, or a new one from vol_new(), which joins the store's list at commit. */
 int vol_put(struct txn *t, struct vol *v, const struct volume_rec *rec);
 int vol_new(struct txn *t, struct vol **ret);
-int vol_put_stat(struct txn *t, struct vol *v, const struct vstat_rec *st); /* for new volumes and rollbacks */
+int vol_put_stat(struct txn *t, struct vol *v,
+                 const struct vstat_rec *st); /* for new volumes and rollbacks */
 
 /* vol_next_ino(t, v): a fresh inode number, counted with this record. */
 uint64_t vol_next_ino(struct txn *t, struct vol *v);

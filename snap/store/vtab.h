@@ -11,7 +11,8 @@
 
 struct vt_at {
     uint32_t branch;
-    uint32_t layer; /* LAYER_NOW, or a sealed layer to look at; for writing: the number of the layer written in */
+    uint32_t
+        layer; /* LAYER_NOW, or a sealed layer to look at; for writing: the number of the layer written in */
 };
 
 struct vt_val {
@@ -26,9 +27,10 @@ int vt_get(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const vo
 
 /* vt_put/vt_del: in at.branch, layer at.layer (a number, not LAYER_NOW). owner for KEEP_PENDING only, else {0}.
  * vt_del of what is not visible is allowed and changes nothing. -E_NOMEM, -E_CORRUPT, -E_IO. */
-int vt_put(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab, const void *key,
-           const void *payload, size_t len);
-int vt_del(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab, const void *key);
+int vt_put(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab,
+           const void *key, const void *payload, size_t len);
+int vt_del(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab,
+           const void *key);
 
 /* A scan in key order over what is visible at a place, of keys that begin with a prefix. Usage:
  *     struct vt_scan sc; vt_scan_init(&sc, t, KEEP_PENDING, at, TAB_DIRENT, prefix, 8);
@@ -44,8 +46,8 @@ struct vt_scan {
     bool done;
     uint8_t key[32]; /* next key to look for */
 };
-void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *prefix,
-                  size_t plen);
+void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab,
+                  const void *prefix, size_t plen);
 void vt_scan_from(struct vt_scan *sc, const void *key, size_t klen);
 int vt_scan_next(struct vt_scan *sc, const uint8_t **ret_key, struct vt_val *ret);
 

@@ -5,3 +5,8 @@ tidy:
 
 format:
 	@tests/tools/tidy.py --format
+
+# clang-tidy over the sources: minutes, so apart from tidy
+.PHONY: lint
+lint: $(BUILD)/config.mk
+	@tests/tools/lint.sh

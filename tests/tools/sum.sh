@@ -11,9 +11,9 @@ for prog in "$@"; do
     timeout -k 5 "${TEST_TIMEOUT:-300}" "$prog" >"$logs/$name.log" 2>&1
     rc=$?
     last=$(tail -n 1 "$logs/$name.log" | grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$')
-    counts=$(echo "${last:-0 0 0}" | tr -dc '0-9 ')
-    p=${counts%% *} s=${counts##* } f=${counts#* }
-    f=$(echo $f | cut -d' ' -f1)
+    read -r p _ f _ s _ <<EOF
+${last:-0 passed, 0 failed, 0 skipped}
+EOF
     if [ $rc -ne 0 ] || [ -z "$last" ] || [ "$f" -ne 0 ]; then
         [ "$f" -ne 0 ] || f=1
         sed 's/^/    /' "$logs/$name.log"

@@ -23,7 +23,10 @@ TEST(test_buf__appends_in_order)
     CHECK_OK(buf_add_zero(&b, 3));
     CHECK_OK(buf_printf(&b, "%d-%s", 17, "x"));
     CHECK_EQ(b.len, 11);
-    CHECK(memcmp(b.data, "abcd\0\0\0" "17-x", 12) == 0);
+    CHECK(memcmp(b.data,
+                 "abcd\0\0\0"
+                 "17-x",
+                 12) == 0);
 }
 
 TEST(test_buf__appending_nothing_is_allowed)

@@ -14,7 +14,8 @@ TEST(test_hash__sum_is_xxh3_and_depends_on_seed_and_bytes)
 TEST(test_hash__name_is_siphash_2_4)
 {
     /* first vectors of the SipHash paper: key 00..0f, messages "", 00, 00 01 ... */
-    static const uint64_t want[] = {0x726fdb47dd0e0e31, 0x74f839c593dc67fd, 0x0d6c8009d9a94f5a, 0x85676696d7fb7e2d};
+    static const uint64_t want[] = {0x726fdb47dd0e0e31, 0x74f839c593dc67fd, 0x0d6c8009d9a94f5a,
+                                    0x85676696d7fb7e2d};
     uint8_t key[16], msg[4];
 
     for (uint8_t i = 0; i < 16; i++)

@@ -1,0 +1,16 @@
+.PHONY: help
+help:
+	@echo 'make              build/varve and the test programs (installs missing packages when run as root)'
+	@echo 'make demo         the main job on real files; KEEP=1 leaves it mounted'
+	@echo 'make check        everything that a change must pass; check-long at full length, check-fresh on bare Debian 12 and 13'
+	@echo 'make controls     breaks each rule in turn and expects its suite to turn red; ONLY=rule'
+	@echo 'make deps         the Debian packages and libfuse that the build needs; deps-tests: what the tests need'
+	@echo
+	@echo 'suites, each by name (SCALE=short for what check runs):'
+	@echo '  unit model fsx crash demo pjdfstest apps tidy asan tsan lint'
+	@echo
+	@echo 'make format       clang-format'
+	@echo 'make install      PREFIX=/usr/local DESTDIR='
+	@echo 'make clean'
+	@echo
+	@echo 'variables: CC=gcc|clang SAN=asan|tsan BREAK=rule WERROR=1 V=1 VARVE_CACHE=dir (libfuse and what else is built once)'

@@ -1,0 +1,42 @@
+#!/bin/bash
+# sanitized.sh: SAN=asan|tsan. The unit tests, the model and, through a mount, fsx with a sanitized daemon. The reports of all
+# processes go to one directory; any report fails the run.
+set -u
+cd "$(dirname "$0")/../.."
+export BUILD=build-$SAN
+reports=$(readlink -f $BUILD)/reports
+rm -rf "$reports"
+mkdir -p "$reports"
+export ASAN_OPTIONS=log_path=$reports/asan:detect_leaks=1:abort_on_error=0
+export UBSAN_OPTIONS=log_path=$reports/ubsan:print_stacktrace=1
+export TSAN_OPTIONS=log_path=$reports/tsan:second_deadlock_stack=1:exitcode=66
+export TEST_TIMEOUT=1200
+passed=0 failed=0 skipped=0
+
+suite() {
+    local name=$1 log=$BUILD/log/$1.log last p f s
+    shift
+    mkdir -p $BUILD/log
+    "$@" >"$log" 2>&1
+    local rc=$?
+    last=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+    read -r p _ f _ s _ <<<"${last:-0 passed, 1 failed, 0 skipped}"
+    [ $rc -eq 0 ] || [ "$f" -gt 0 ] || f=1
+    [ "$f" -eq 0 ] || tail -n 40 "$log" | sed 's/^/    /'
+    printf '%-10s %-8s %s\n' "$SAN" "$name" "${last:-no closing line}"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+make_suite() { suite "$1" make --no-print-directory SAN=$SAN "$1"; }
+make_suite unit
+export SCALE=${SCALE:-short}
+for dir in model fsx crash; do
+    [ -d tests/$dir ] && make_suite $dir
+done
+if [ -n "$(ls "$reports")" ]; then
+    failed=$((failed + 1))
+    echo "FAILED: reports of the sanitizer:"
+    head -n 60 "$reports"/*
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
