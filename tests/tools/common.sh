@@ -32,4 +32,37 @@ debian_mirror() {
         | sed -n 's/^Debian|Debian|//p' | head -n 1
 }
 
+# apt_own TOOL ARGS...: an apt tool with lists, sources and cache of our own in $apt; the system's are never touched
+apt_own() {
+    tool=$1
+    shift
+    "$tool" -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$apt/lists" \
+        -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
+}
+
+# debian_source PACKAGE SUITE [MIN]: fetches the newest source of PACKAGE in SUITE, vouched for by Debian's archive key, into
+# $apt/cache; sets $version. Says why and returns 1 where that cannot be.
+debian_source() {
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    apt=$VARVE_CACHE/apt-$1
+    command -v apt-get >/dev/null || { say "no apt-get on this system"; return 1; }
+    [ -f $keyring ] || { say "no debian-archive-keyring on this system"; return 1; }
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || { say "apt knows no Debian mirror"; return 1; }
+    rm -rf "$apt"
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+    echo "deb-src [signed-by=$keyring] $mirror $2 main" >"$apt/sources.list"
+    apt_own apt-get update >"$apt/log" 2>&1 || { say "Debian's source index cannot be had (see $apt/log)"; return 1; }
+    if grep -q '^[WE]:.*\(NO_PUBKEY\|not signed\|GPG error\)' "$apt/log"; then
+        say "Debian's source index is not vouched for by a known key"
+        return 1
+    fi
+    version=$(apt_own apt-cache showsrc --only-source "$1" | sed -n 's/^Version: //p' | sort -V | tail -n 1)
+    at_least "${version%%-*}" "${3:-0}" || { say "Debian's newest source of $1 is ${version:-none}"; return 1; }
+    (cd "$apt/cache" && apt_own apt-get source --download-only "$1=$version") >>"$apt/log" 2>&1 || {
+        say "the source of $1 $version cannot be had (see $apt/log)"
+        return 1
+    }
+}
+
 say() { printf '%s\n' "$*"; }

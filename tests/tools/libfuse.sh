@@ -6,36 +6,10 @@
 set -eu
 . "$(dirname "$0")/common.sh"
 
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-
 give_up() {
     echo "libfuse >= $LIBFUSE_MIN: $1; using the system's libfuse3 (at least 3.14) instead." >&2
     echo "  Lost by that: io_uring, parallel directory operations, O_TMPFILE, KILLPRIV_V2, statx." >&2
     exit 3
-}
-
-apt_own() {
-    cmd=$1
-    shift
-    "$cmd" -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$apt/lists" \
-        -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
-}
-
-fetch_source() {
-    command -v apt-get >/dev/null || give_up "no apt-get on this system"
-    [ -f $KEYRING ] || give_up "no debian-archive-keyring on this system"
-    mirror=$(debian_mirror)
-    [ -n "$mirror" ] || give_up "apt knows no Debian mirror"
-    rm -rf "$apt"
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    echo "deb-src [signed-by=$KEYRING] $mirror sid main" >"$apt/sources.list"
-    apt_own apt-get update >"$apt/log" 2>&1 || give_up "Debian's source index cannot be had (see $apt/log)"
-    grep -q '^[WE]:.*\(NO_PUBKEY\|not signed\|GPG error\)' "$apt/log" && give_up "Debian's source index is not vouched for by a known key"
-    # the index also lists experimental versions of nothing else: take the newest one there is
-    version=$(apt_own apt-cache showsrc --only-source fuse3 | sed -n 's/^Version: //p' | sort -V | tail -n 1)
-    at_least "${version%%-*}" $LIBFUSE_MIN || give_up "Debian's newest source is ${version:-none}"
-    (cd "$apt/cache" && apt_own apt-get source --download-only "fuse3=$version") >>"$apt/log" 2>&1 \
-        || give_up "the source of fuse3 $version cannot be had (see $apt/log)"
 }
 
 unpack() {
@@ -69,11 +43,10 @@ mkdir -p "$VARVE_CACHE"
 exec 9>"$VARVE_CACHE/libfuse.lock"
 flock 9
 [ -z "$(libfuse_built)" ] || exit 0
-apt=$VARVE_CACHE/apt
 work=$(mktemp -d "$VARVE_CACHE/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 echo "libfuse: building it from Debian's source package (once)"
-fetch_source
+debian_source fuse3 sid $LIBFUSE_MIN >"$work/why" || give_up "$(cat "$work/why")"
 unpack
 build
 echo "libfuse: ${version%%-*} in $prefix"
