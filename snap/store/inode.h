@@ -39,9 +39,10 @@ struct inode {
     uint32_t key;
     uint32_t tier;
     uint32_t nxattr;
+    bool inherited; /* not on disk: the record lies in a parent branch; open_obj is 0 then, base_layer too */
     struct timespec atime, mtime, ctime, btime;
 };
-#define INODE_REC_SIZE 204u
+#define INODE_REC_SIZE 180u
 
 void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE]);
 int inode_decode(const void *p, size_t len, struct inode *ret); /* -E_CORRUPT */

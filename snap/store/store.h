@@ -64,6 +64,10 @@ int store_tick(struct store *s);
 /* store_reclaim_idle(s): runs the reclaim queue until it is empty (tests, check, close of a temporary store). */
 int store_reclaim_idle(struct store *s);
 
+/* store_settle(s, vol, layer): asks the background to make every pending inode of the volume with changes in layers <= layer
+ * firm and then to call the hook `settled` (after writes under way there have ended). Returns at once. */
+void store_settle(struct store *s, uint32_t vol, uint32_t layer);
+
 /* Hooks of the room above, called by the background thread with no lock held. reclaim: what to do with a queue entry
  * of a kind this room does not know (layers, branches); 0 done, 1 more to do (call again), negative: keep it.
  * settled: all pending bytes of (vol, layer) are firm. alive: does the kernel hold this inode (orphans)? 1 yes 0 no. */

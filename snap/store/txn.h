@@ -19,6 +19,8 @@ struct store;
 struct vol;
 struct txn_put;
 struct txn_page;
+struct txn_hook;
+struct kv_read;
 
 enum txn_mode { TXN_READ, TXN_WRITE };
 enum keep { KEEP_FIRM, KEEP_PENDING };
@@ -51,6 +53,12 @@ enum op_kind {
     OP_COPY = 35,
     OP_SYNC = 36,
     OP_FREEZE = 37,
+};
+
+struct txn_owner {
+    uint32_t branch;
+    uint64_t ino;
+    struct txn_owner *next; /* the transaction's own list; callers leave it NULL */
 };
 
 struct txn_payload {
@@ -111,12 +119,11 @@ int txn_get(struct txn *t, enum keep keep, const void *key, size_t klen, struct 
 int txn_ge(struct txn *t, enum keep keep, const void *key, size_t klen, size_t plen, const uint8_t **ret_key,
            size_t *ret_klen, struct txn_val *ret);
 
+/* txn_on_commit: fn(store, arg) runs after the record was applied, under the lock, in the order of calls. -E_NOMEM. */
+int txn_on_commit(struct txn *t, void (*fn)(struct store *s, void *arg), void *arg);
+
 /* txn_put/del: after-images. owner_branch/owner_ino name the inode that a pending one belongs to (0, 0 for firm).
  * A del of an absent key is allowed. -E_NOMEM. */
-struct txn_owner {
-    uint32_t branch;
-    uint64_t ino;
-};
 int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen,
             uint32_t born, uint8_t flags, const void *payload, size_t len);
 int txn_del(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen);
