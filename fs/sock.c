@@ -1,0 +1,322 @@
+#include "fs/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define FRAME_HDR 5u
+
+void sock_msg_free(struct sock_msg *m)
+{
+    buf_free(&m->data);
+    if (m->fd >= 0)
+        close(m->fd);
+    m->fd = -1;
+}
+
+/* An address of fixed length for a path of any: the directory is held by a descriptor. */
+static int address(int dir, const char *name, struct sockaddr_un *ret)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dir, name) >=
+        (int)sizeof(ret->sun_path))
+        return -E_NAMETOOLONG;
+    return 0;
+}
+
+static int open_dir(const char *store, int *ret)
+{
+    int fd = open(store, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_from_errno(errno);
+    *ret = fd;
+    return 0;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+int sock_connect(const char *store, int *ret_fd)
+{
+    cleanup(close_fd) int dir = -1, s = -1;
+    struct sockaddr_un a;
+    int r = open_dir(store, &dir);
+
+    if (r < 0 || (r = address(dir, "sock", &a)) < 0)
+        return r;
+    s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return err_from_errno(errno);
+    while (connect(s, (struct sockaddr *)&a, sizeof(a)) < 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno == ENOENT || errno == ECONNREFUSED)
+            return -E_NOTMOUNTED;
+        return err_from_errno(errno);
+    }
+    *ret_fd = s;
+    s = -1;
+    return 0;
+}
+
+int sock_listen(const char *store, int *ret_fd)
+{
+    cleanup(close_fd) int dir = -1, s = -1;
+    struct sockaddr_un a;
+    mode_t old;
+    int r = open_dir(store, &dir);
+
+    if (r < 0 || (r = address(dir, "sock", &a)) < 0)
+        return r;
+    s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return err_from_errno(errno);
+    if (unlinkat(dir, "sock", 0) < 0 && errno != ENOENT)
+        return err_from_errno(errno);
+    old = umask(0177);
+    r = bind(s, (struct sockaddr *)&a, sizeof(a)) < 0 ? err_from_errno(errno) : 0;
+    umask(old);
+    if (r < 0)
+        return r;
+    if (listen(s, 64) < 0)
+        return err_from_errno(errno);
+    *ret_fd = s;
+    s = -1;
+    return 0;
+}
+
+static int send_all(int sock, const uint8_t *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(sock, p, len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EPIPE || errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* The header, with the descriptor beside it if there is one. */
+static int send_header(int sock, uint8_t hdr[FRAME_HDR], int fd)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } ctl = {0};
+    struct iovec iov = {.iov_base = hdr, .iov_len = FRAME_HDR};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n;
+
+    if (fd >= 0) {
+        m.msg_control = ctl.room;
+        m.msg_controllen = sizeof(ctl.room);
+        *CMSG_FIRSTHDR(&m) = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(fd));
+    }
+    do
+        n = sendmsg(sock, &m, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EPIPE || errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
+    return send_all(sock, hdr + n, FRAME_HDR - (size_t)n);
+}
+
+int sock_send(int sock, enum sock_kind kind, const void *p, size_t len, int fd)
+{
+    uint8_t hdr[FRAME_HDR];
+    int r;
+
+    if (len > SOCK_MAX)
+        return -E_TOOBIG;
+    put_le32(hdr, (uint32_t)len);
+    hdr[4] = (uint8_t)kind;
+    r = send_header(sock, hdr, fd);
+    return r < 0 ? r : send_all(sock, p, len);
+}
+
+int sock_done(int sock, int exit_code, int err)
+{
+    cleanup(buf_free) struct buf b = {0};
+    uint8_t code[4];
+    int r;
+
+    put_le32(code, (uint32_t)exit_code);
+    if ((r = buf_add(&b, code, 4)) < 0 || (r = buf_puts(&b, err_name(err))) < 0 ||
+        (r = buf_add(&b, "", 1)) < 0)
+        return r;
+    return sock_send(sock, SOCK_DONE, b.data, b.len, -1);
+}
+
+static void take_fd(struct msghdr *m, int *ret_fd)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            c->cmsg_len == CMSG_LEN(sizeof(int))) {
+            close_fd(ret_fd);
+            memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+        }
+}
+
+/* Reads exactly len bytes; a descriptor that comes along replaces *fd. */
+static int recv_all(int sock, uint8_t *p, size_t len, int *fd)
+{
+    while (len > 0) {
+        union {
+            struct cmsghdr align;
+            char room[CMSG_SPACE(sizeof(int))];
+        } ctl;
+        struct iovec iov = {.iov_base = p, .iov_len = len};
+        struct msghdr m = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.room, .msg_controllen = sizeof(ctl.room)};
+        ssize_t n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0 || (n < 0 && errno == ECONNRESET))
+            return -E_CLOSED;
+        if (n < 0)
+            return err_from_errno(errno);
+        take_fd(&m, fd);
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int sock_recv(int sock, struct sock_msg *ret)
+{
+    cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+    uint8_t hdr[FRAME_HDR];
+    uint32_t len;
+    int r = recv_all(sock, hdr, sizeof(hdr), &m.fd);
+
+    if (r < 0)
+        return r;
+    len = get_le32(hdr);
+    if (len > SOCK_MAX || hdr[4] < SOCK_REQUEST || hdr[4] > SOCK_FD)
+        return -E_PROTO;
+    if ((r = buf_reserve(&m.data, len + 1)) < 0 || (r = recv_all(sock, m.data.data, len, &m.fd)) < 0)
+        return r;
+    m.data.len = len;
+    m.kind = (enum sock_kind)hdr[4];
+    *ret = m;
+    m = (struct sock_msg)SOCK_MSG_NONE;
+    return 0;
+}
+
+int sock_words(struct buf *b, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int r = buf_add(b, words[i], strlen(words[i]) + 1);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int sock_split(const struct buf *b, char *words[SOCK_WORDS_MAX], size_t *ret_n)
+{
+    size_t n = 0, at = 0;
+
+    if (b->len == 0 || b->data[b->len - 1] != 0)
+        return -E_PROTO;
+    while (at < b->len) {
+        if (n == SOCK_WORDS_MAX)
+            return -E_TOOBIG;
+        words[n] = (char *)b->data + at;
+        at += strlen(words[n++]) + 1;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+static int write_all(int fd, const struct buf *b)
+{
+    size_t at = 0;
+
+    while (at < b->len) {
+        ssize_t n = write(fd, b->data + at, b->len - at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_from_errno(errno);
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+/* One message of an answer; 1 when it was the last one. */
+static int take_answer(struct sock_msg *m, int out, int err, int *ret_exit, int *ret_fd)
+{
+    switch (m->kind) {
+    case SOCK_OUT: return write_all(out, &m->data);
+    case SOCK_ERR: return write_all(err, &m->data);
+    case SOCK_FD:
+        if (!ret_fd)
+            return 0;
+        close_fd(ret_fd);
+        *ret_fd = m->fd;
+        m->fd = -1;
+        return 0;
+    case SOCK_DONE:
+        if (m->data.len < 5)
+            return -E_PROTO;
+        *ret_exit = (int)get_le32(m->data.data);
+        return 1;
+    default: return -E_PROTO;
+    }
+}
+
+int sock_call(const char *store, const char *const *words, size_t n, int out, int err, int *ret_exit,
+              int *ret_fd)
+{
+    cleanup(buf_free) struct buf b = {0};
+    cleanup(close_fd) int s = -1, got = -1;
+    int exit_code = 1;
+    int r = sock_connect(store, &s);
+
+    if (r < 0 || (r = sock_words(&b, words, n)) < 0)
+        return r;
+    r = sock_send(s, SOCK_REQUEST, b.data, b.len, -1);
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(s, &m);
+        if (r == 0)
+            r = take_answer(&m, out, err, &exit_code, ret_fd ? &got : NULL);
+    }
+    if (r < 0)
+        return r;
+    *ret_exit = exit_code;
+    if (ret_fd) {
+        *ret_fd = got;
+        got = -1;
+    }
+    return 0;
+}
+
+int sock_peer(int sock, struct sock_peer *ret)
+{
+    struct ucred c;
+    socklen_t len = sizeof(c);
+
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
+        return err_from_errno(errno);
+    *ret = (struct sock_peer){.pid = c.pid, .uid = c.uid, .gid = c.gid};
+    return 0;
+}

@@ -1,0 +1,60 @@
+/* fs/sock: messages between the command line and the daemon of a store, over the Unix stream socket STORE/sock.
+ *
+ *   frame   len u32 le | kind u8 | payload (len bytes, at most SOCK_MAX)
+ *   words   a payload of kind REQUEST: words, each with its NUL; the first says which service:
+ *             verb WORD...   a command's words without `varve`: run by the table of verbs, `verb snapshot create main x`
+ *             mount ...      fs/cmd_mount.c
+ *             ping           answers DONE
+ *   answer  any number of OUT (for standard output) and ERR (for standard error), then one DONE: exit code i32 le, then the
+ *           name of the error ("OK", "NOENT", ...) with its NUL. FD carries one descriptor beside it and comes before DONE.
+ *
+ * A client that goes away ends its request. The path may be longer than a socket address holds: all goes through a
+ * descriptor of the directory. Only the user that runs the daemon, and root, may connect (mode 0600, and asked again). */
+#ifndef VARVE_FS_SOCK_H
+#define VARVE_FS_SOCK_H
+
+#include "base/buf.h"
+
+#define SOCK_MAX (16u << 20)
+#define SOCK_WORDS_MAX 256
+
+enum sock_kind { SOCK_REQUEST = 1, SOCK_OUT = 2, SOCK_ERR = 3, SOCK_DONE = 4, SOCK_FD = 5 };
+
+struct sock_msg {
+    enum sock_kind kind;
+    struct buf data;
+    int fd; /* -1: none; owned by the message */
+};
+void sock_msg_free(struct sock_msg *m); /* fit for cleanup() */
+#define SOCK_MSG_NONE                                                                                        \
+    {                                                                                                        \
+        .fd = -1                                                                                             \
+    }
+
+/* sock_connect(store): a connection to the daemon of the store in this directory. -E_NOTMOUNTED: none is running;
+ * -E_ACCES: another user's. sock_listen(store): replaces what a dead daemon left; only for the holder of STORE/lock. */
+int sock_connect(const char *store, int *ret_fd);
+int sock_listen(const char *store, int *ret_fd);
+
+/* sock_send: fd -1: none goes along. -E_CLOSED when the other side is gone. sock_recv: -E_CLOSED at its end, -E_PROTO. */
+int sock_send(int sock, enum sock_kind kind, const void *p, size_t len, int fd);
+int sock_recv(int sock, struct sock_msg *ret);
+int sock_done(int sock, int exit_code, int err); /* err: 0 or a negative code: its name goes along */
+
+/* sock_words: puts words one after the other; sock_split: and apart again (pointers into b). -E_PROTO, -E_TOOBIG. */
+int sock_words(struct buf *b, const char *const *words, size_t n);
+int sock_split(const struct buf *b, char *words[SOCK_WORDS_MAX], size_t *ret_n);
+
+/* sock_call(store, words, n, out, err, ret_exit): one request; OUT goes to stream descriptor out as it comes, ERR to err.
+ * ret_exit: the exit code. -E_NOTMOUNTED when no daemon runs. ret_fd (may be NULL): descriptor that came, or -1. */
+int sock_call(const char *store, const char *const *words, size_t n, int out, int err, int *ret_exit,
+              int *ret_fd);
+
+/* sock_peer(sock): who is at the other end. */
+struct sock_peer {
+    int pid;
+    uint32_t uid, gid;
+};
+int sock_peer(int sock, struct sock_peer *ret);
+
+#endif
