@@ -24,7 +24,7 @@ inside() { # ROOT TARGET: in the namespaces
     mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
     exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin make -C /root/varve "$target"
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin make --no-print-directory -C /root/varve "$target"
 }
 
 bootstrap() { # SUITE: a new tree in $root; the bootstrapped Debian itself is kept as an archive
@@ -43,6 +43,8 @@ bootstrap() { # SUITE: a new tree in $root; the bootstrapped Debian itself is ke
     fi
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     cp /etc/hosts "$root/etc/hosts"
+    # how this machine's apt goes out
+    apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$root/etc/apt/apt.conf.d/00machine" || true
     # the certificates that this machine trusts, and no services started by packages
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
@@ -79,7 +81,7 @@ for suite in "$@"; do
         log=$logs/$suite-$target.log
         if unshare --mount --pid --fork --kill-child --propagation private "$self" --inside "$root" "$target" >"$log" 2>&1; then
             passed=$((passed + 1))
-            printf '%-10s make %-6s ok      %s\n' "$suite" "$target" "$(tail -n 1 "$log")"
+            printf '%-10s make %-6s ok      %s\n' "$suite" "$target" "$(grep -aE "^[0-9]+ passed" "$log" | tail -n 1)"
         else
             failed=$((failed + 1))
             tail -n 60 "$log" | sed 's/^/    /'
