@@ -1,0 +1,23 @@
+/* conf/store: STORE/config, the few settings of a store, in libconfig's grammar. See conf/store.conf.sample. */
+#ifndef VARVE_CONF_STORE_H
+#define VARVE_CONF_STORE_H
+
+#include "base/buf.h"
+
+/* Zero: not set, the built-in value holds. */
+struct conf_store {
+    uint64_t flush_ms;     /* flush_interval: bound on what a power cut may take that was not synced */
+    uint64_t dirty_bytes;  /* unsynced_limit: unsynced bytes before writers wait */
+    uint64_t delta_bytes;  /* delta_limit: memory of the delta before a checkpoint */
+    uint32_t inline_bytes; /* small_file: files up to this size live in the tables */
+    uint32_t fd_cache;     /* open_objects: descriptors of data files kept open */
+};
+
+/* conf_store_read(path): an absent file gives zeros. -E_INVAL: grammar, an unknown key, a value out of range; err then gets
+ * "PATH: line N: what; what to do". -E_ACCES, -E_IO, -E_TOOBIG. */
+int conf_store_read(const char *path, struct conf_store *ret, struct buf *err);
+
+/* conf_store_parse: the same from memory; path for messages only. */
+int conf_store_parse(const char *text, const char *path, struct conf_store *ret, struct buf *err);
+
+#endif
