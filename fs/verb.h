@@ -155,9 +155,11 @@ int verb_help(const struct verb *v, struct buf *out);
 /* verb_complain: "varve: what: why; do this" on standard error; gives the exit code. */
 int verb_complain(int r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* verb_serve: one request of STORE/sock: appends the answer. uid: of the peer (SO_PEERCRED). Errors of the verb are in the
- * answer; the result is negative only when no answer could be made. docs/cli.md describes both messages. */
-int verb_serve(struct verb_env *e, const void *req, size_t len, uint32_t uid, uint32_t gid,
-               struct buf *reply);
+/* verb_serve: the words of a request of STORE/sock after `verb`: a command's words, where STORE is "." and a TARGET is the
+ * name of the volume ("verb snapshot create main x"; with --json where asked for). uid, gid: of the peer. out and err: for
+ * its standard output and error, complete sentences; *ret_exit its exit code. The result is 0 or the verb's error, for
+ * sock_done(). Never waits for long: a client that waits for a job or follows events asks again and again. */
+int verb_serve(struct verb_env *e, size_t nwords, char *const *words, uint32_t uid, uint32_t gid,
+               struct buf *out, struct buf *err, int *ret_exit);
 
 #endif
