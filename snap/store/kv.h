@@ -49,8 +49,8 @@ int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, siz
 /* Does the pending layer hold an image of this key (1) or not (0)? */
 int kv_is_pending(struct kv *kv, const void *key, size_t klen);
 
-/* Changes cannot fail: kv_reserve takes the memory for nputs changes of total bytes (keys + values) first (-E_NOMEM).
- * val NULL: a tombstone. */
+/* Changes cannot fail: kv_reserve takes the memory for nputs changes of total bytes (keys + values) first (-E_NOMEM);
+ * calls do not add up: the last one before the changes holds. Keys: 1 to 511 bytes. val NULL: a tombstone. */
 int kv_reserve(struct kv *kv, size_t nputs, size_t bytes);
 void kv_put(struct kv *kv, const void *key, size_t klen, const void *val, size_t vlen);
 void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val,
@@ -80,7 +80,7 @@ struct kv_stat {
 };
 int kv_stat(struct kv *kv, struct kv_stat *ret);
 
-/* Drops everything in memory without writing (after a simulated crash). */
+/* Drops everything in memory without writing (after a simulated crash). kv stays open: kv_close() comes after. */
 void kv_drop(struct kv *kv);
 
 #endif

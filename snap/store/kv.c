@@ -1,0 +1,354 @@
+#include "snap/store/kv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+#include "snap/store/kv_i.h"
+
+#define MAP_BYTES_FIRST (1ull << 30)
+#define MAP_BYTES_MIN (64ull << 10)
+#define READERS_MAX 512u
+
+int kv__error(int mdb)
+{
+    switch (mdb) {
+    case MDB_SUCCESS: return 0;
+    case MDB_NOTFOUND: return -E_NOENT;
+    case MDB_MAP_FULL: return -E_MAPFULL;
+    case MDB_PANIC: return -E_FAILED;
+    case ENOMEM: return -E_NOMEM;
+    case ENOSPC: return -E_NOSPC;
+    case EACCES:
+    case EROFS: return -E_ROFS;
+    default: return mdb > 0 ? -E_IO : -E_CORRUPT;
+    }
+}
+
+static int failed(const char *what, int mdb)
+{
+    return log_err(kv__error(mdb), "tables", "what=%s lmdb=\"%s\"", what, mdb_strerror(mdb));
+}
+
+static uint64_t map_bytes_of(uint64_t asked)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), n = asked ? asked : MAP_BYTES_FIRST;
+
+    n = MAX_OF(n, MAP_BYTES_MIN);
+    return (n + page - 1) / page * page;
+}
+
+static int env_open_dbi(struct kv *kv)
+{
+    MDB_txn *txn;
+    int m = mdb_txn_begin(kv->env, NULL, kv->readonly ? MDB_RDONLY : 0, &txn);
+
+    if (m)
+        return m;
+    m = mdb_dbi_open(txn, NULL, 0, &kv->dbi);
+    if (m) {
+        mdb_txn_abort(txn);
+        return m;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static int env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
+{
+    int m = mdb_env_create(&kv->env);
+
+    if (m)
+        return failed("create", m);
+    m = mdb_env_set_maxreaders(kv->env, READERS_MAX);
+    if (!m)
+        m = mdb_env_set_mapsize(kv->env, map_bytes_of(map_bytes));
+    if (!m)
+        m = mdb_env_open(kv->env, dir, MDB_NOTLS | (kv->readonly ? MDB_RDONLY : 0), 0600);
+    if (!m)
+        m = env_open_dbi(kv);
+    if (!m)
+        return 0;
+    mdb_env_close(kv->env);
+    kv->env = NULL;
+    return m == ENOENT || m == EINVAL ? log_err(-E_CORRUPT, "tables", "no usable environment in %s", dir)
+                                      : failed("open", m);
+}
+
+int kv_open(const char *dir, uint64_t map_bytes, bool readonly, struct kv **ret)
+{
+    struct kv *kv = calloc(1, sizeof(*kv));
+    int r;
+
+    if (!kv)
+        return -E_NOMEM;
+    kv->readonly = readonly;
+    pthread_mutex_init(&kv->lock, NULL);
+    pthread_cond_init(&kv->change, NULL);
+    r = pending_new(&kv->pending);
+    if (r == 0)
+        r = delta_new(0, &kv->active);
+    if (r == 0)
+        r = env_open(kv, dir, map_bytes);
+    if (r < 0) {
+        kv_close(kv);
+        return r;
+    }
+    *ret = kv;
+    return 0;
+}
+
+void kv_close(struct kv *kv)
+{
+    struct kv_read *r;
+
+    if (!kv)
+        return;
+    assert(kv->inside == 0);
+    while ((r = kv->idle)) {
+        kv->idle = r->next;
+        kv__read_free(r);
+    }
+    if (kv->env)
+        mdb_env_close(kv->env);
+    pending_free(kv->pending);
+    delta_free(kv->active);
+    delta_free(kv->sealed);
+    pthread_cond_destroy(&kv->change);
+    pthread_mutex_destroy(&kv->lock);
+    free(kv);
+}
+
+void kv_drop(struct kv *kv)
+{
+    pending_clear(kv->pending);
+    delta_clear(kv->active);
+    delta_free(TAKE(kv->sealed));
+    kv->changes++;
+    kv->epoch++;
+}
+
+int kv_reserve(struct kv *kv, size_t nputs, size_t bytes)
+{
+    int r = delta_reserve(kv->active, nputs, bytes);
+
+    return r < 0 ? r : pending_reserve(kv->pending, nputs, bytes);
+}
+
+void kv_put(struct kv *kv, const void *key, size_t klen, const void *val, size_t vlen)
+{
+    (void)delta_put(kv->active, key, klen, val, vlen);
+    kv->changes++;
+}
+
+void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val,
+                    size_t vlen)
+{
+    pending_put(kv->pending, owner, key, klen, val, vlen);
+    kv->changes++;
+}
+
+int kv_pending_each(struct kv *kv, struct kv_owner owner, int (*cb)(void *arg, const struct kv_item *it),
+                    void *arg)
+{
+    return pending_each(kv->pending, owner, cb, arg);
+}
+
+void kv_pending_drop(struct kv *kv, struct kv_owner owner)
+{
+    pending_drop(kv->pending, owner);
+    kv->changes++;
+}
+
+int kv_pending_owners(struct kv *kv, int (*cb)(void *arg, struct kv_owner owner), void *arg)
+{
+    return pending_owners(kv->pending, cb, arg);
+}
+
+int kv_is_pending(struct kv *kv, const void *key, size_t klen)
+{
+    const struct delta *map = pending_map(kv->pending);
+
+    return delta_count(map) > 0 && delta_get(map, key, klen) ? 1 : 0;
+}
+
+uint64_t kv_delta_bytes(struct kv *kv)
+{
+    return delta_taken(kv->active);
+}
+
+uint64_t kv_pending_bytes(struct kv *kv)
+{
+    return delta_bytes(pending_map(kv->pending));
+}
+
+int kv_checkpoint_seal(struct kv *kv)
+{
+    struct delta *fresh;
+    int r;
+
+    if (kv->sealed)
+        return -E_BUSY;
+    r = delta_new(0, &fresh);
+    if (r < 0)
+        return r;
+    kv->sealed = kv->active;
+    kv->active = fresh;
+    kv->changes++;
+    return 0;
+}
+
+static int write_one(MDB_cursor *c, const void *key, size_t klen, const void *val, size_t vlen)
+{
+    MDB_val k = {klen, (void *)(uintptr_t)key}, v = {vlen, (void *)(uintptr_t)val};
+    int m;
+
+    if (val)
+        return mdb_cursor_put(c, &k, &v, 0);
+    m = mdb_cursor_get(c, &k, &v, MDB_SET);
+    if (m == MDB_NOTFOUND)
+        return 0;
+    return m ? m : mdb_cursor_del(c, 0);
+}
+
+struct written {
+    uint64_t entries, bytes;
+};
+
+static int write_sealed(struct kv *kv, MDB_txn *txn, const struct kv_item *extra, struct written *w)
+{
+    const struct delta_node *n;
+    MDB_cursor *c;
+    int m = mdb_cursor_open(txn, kv->dbi, &c);
+
+    if (m)
+        return m;
+    *w = (struct written){0};
+    for (n = kv->sealed ? delta_first(kv->sealed) : NULL; n && !m; n = delta_next(n)) {
+        m = write_one(c, delta_key(n), n->klen, n->tomb ? NULL : n->val, n->vlen);
+        w->entries++;
+        w->bytes += n->klen + n->vlen;
+    }
+    if (!m && extra->key)
+        m = write_one(c, extra->key, extra->klen, extra->val, extra->vlen);
+    mdb_cursor_close(c);
+    return m;
+}
+
+/* One try: all of it, or nothing. */
+static int write_once(struct kv *kv, const struct kv_item *extra, struct written *w)
+{
+    MDB_txn *txn;
+    int m = mdb_txn_begin(kv->env, NULL, 0, &txn);
+
+    if (m)
+        return m;
+    m = write_sealed(kv, txn, extra, w);
+    if (m) {
+        mdb_txn_abort(txn);
+        return m;
+    }
+    return mdb_txn_commit(txn);
+}
+
+int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,
+                        uint64_t *ret_entries, uint64_t *ret_bytes)
+{
+    const struct kv_item extra = {extra_key, klen, extra_val, vlen};
+    struct written w = {0};
+    int m, r;
+
+    if (kv->readonly)
+        return -E_ROFS;
+    while ((m = write_once(kv, &extra, &w)) == MDB_MAP_FULL) {
+        MARK("kv: the map grows");
+        r = kv__grow(kv);
+        if (r < 0)
+            return r;
+    }
+    if (m)
+        return failed("checkpoint", m);
+    if (ret_entries)
+        *ret_entries = w.entries;
+    if (ret_bytes)
+        *ret_bytes = w.bytes;
+    return 0;
+}
+
+void kv_checkpoint_done(struct kv *kv)
+{
+    delta_free(TAKE(kv->sealed));
+    kv->changes++;
+    kv->epoch++;
+}
+
+int kv__grow(struct kv *kv)
+{
+    MDB_envinfo info;
+    int m;
+
+    pthread_mutex_lock(&kv->lock);
+    kv->growing = true;
+    while (kv->inside > 0)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    m = mdb_env_info(kv->env, &info);
+    if (!m)
+        m = mdb_env_set_mapsize(kv->env, info.me_mapsize * 2);
+    kv->growing = false;
+    pthread_cond_broadcast(&kv->change);
+    pthread_mutex_unlock(&kv->lock);
+    if (m)
+        return failed("grow", m);
+    log_note("tables", "grow", "bytes=%zu", info.me_mapsize * 2);
+    return 0;
+}
+
+/* LMDB keeps the numbers of free pages in its table 0: each value is a count and then so many page numbers. */
+static int count_free(MDB_txn *txn, uint64_t *ret)
+{
+    MDB_cursor *c;
+    MDB_val k, v;
+    uint64_t n = 0;
+    size_t one;
+    int m = mdb_cursor_open(txn, 0, &c);
+
+    if (m)
+        return m;
+    while ((m = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+        if (v.mv_size < sizeof(one))
+            continue;
+        memcpy(&one, v.mv_data, sizeof(one));
+        n += one;
+    }
+    mdb_cursor_close(c);
+    *ret = n;
+    return m == MDB_NOTFOUND ? 0 : m;
+}
+
+int kv_stat(struct kv *kv, struct kv_stat *ret)
+{
+    struct kv_read *r;
+    struct kv_stat st;
+    MDB_envinfo info;
+    MDB_stat ms;
+    int e = kv_read_begin(kv, &r), m;
+
+    if (e < 0)
+        return e;
+    m = mdb_env_info(kv->env, &info);
+    if (!m)
+        m = mdb_stat(r->txn, kv->dbi, &ms);
+    if (!m)
+        m = count_free(r->txn, &st.free_pages);
+    kv_read_end(kv, r);
+    if (m)
+        return failed("stat", m);
+    st.map_bytes = info.me_mapsize;
+    st.used_bytes = (info.me_last_pgno + 1) * (uint64_t)ms.ms_psize;
+    st.entries = ms.ms_entries;
+    st.depth = ms.ms_depth;
+    st.overflow_pages = ms.ms_overflow_pages;
+    *ret = st;
+    return 0;
+}

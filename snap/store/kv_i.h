@@ -1,0 +1,53 @@
+/* snap/store/kv_i: what kv.c and kv_read.c share. */
+#ifndef VARVE_SNAP_STORE_KV_I_H
+#define VARVE_SNAP_STORE_KV_I_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "snap/store/delta.h"
+#include "snap/store/kv.h"
+#include "snap/store/pending.h"
+
+struct kv {
+    MDB_env *env;
+    MDB_dbi dbi;
+    bool readonly;
+    /* guarded by the store's lock */
+    struct pending *pending;
+    struct delta *active, *sealed; /* sealed: NULL while no checkpoint runs */
+    uint64_t changes;              /* of the maps in memory */
+    uint64_t epoch;                /* of LMDB: raised when a sealed delta went away */
+    /* the gate of LMDB readers */
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t change;
+    struct kv_read *idle;
+    size_t inside; /* readers between begin and end */
+    bool growing;  /* the map is about to move: nobody may come in */
+};
+
+/* Where a run of ascending kv_ge stands. All positions are those of the first entry >= from. */
+struct kv_seek {
+    bool valid, db_valid;
+    bool db_end;
+    bool db_passed; /* beyond an entry that a tombstone hid: good only while the maps do not change */
+    uint64_t changes;
+    struct delta_node *at[3]; /* pending, active, sealed */
+    MDB_cursor *cursor;
+    MDB_val db_key, db_val;
+    size_t from_len;
+    uint8_t from[DELTA_KEY_MAX];
+};
+
+struct kv_read {
+    struct kv_read *next;
+    MDB_txn *txn;
+    uint64_t epoch;
+    struct kv_seek seek[2]; /* with the pending layer, without */
+};
+
+int kv__error(int mdb); /* the code of an LMDB result; 0 for success */
+void kv__read_free(struct kv_read *r);
+int kv__grow(struct kv *kv); /* doubles the map when no reader is inside; without a write transaction */
+
+#endif

@@ -1,0 +1,314 @@
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+#include "snap/store/kv_i.h"
+
+enum { PENDING, ACTIVE, SEALED };
+#define STEPS_MAX 6 /* along a map before it is searched from the top */
+
+void kv__read_free(struct kv_read *r)
+{
+    int i;
+
+    for (i = 0; i < 2; i++)
+        if (r->seek[i].cursor)
+            mdb_cursor_close(r->seek[i].cursor);
+    if (r->txn)
+        mdb_txn_abort(r->txn);
+    free(r);
+}
+
+static int read_renew(struct kv *kv, struct kv_read *r)
+{
+    int m = r->txn ? mdb_txn_renew(r->txn) : mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &r->txn), i;
+
+    for (i = 0; i < 2 && !m; i++) {
+        r->seek[i].valid = r->seek[i].db_valid = false;
+        if (r->seek[i].cursor)
+            m = mdb_cursor_renew(r->txn, r->seek[i].cursor);
+    }
+    r->epoch = kv->epoch;
+    return m;
+}
+
+/* A reader to use, counted as inside. */
+static int reader_take(struct kv *kv, struct kv_read **ret)
+{
+    struct kv_read *r;
+
+    pthread_mutex_lock(&kv->lock);
+    while (kv->growing)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    r = kv->idle;
+    if (r)
+        kv->idle = r->next;
+    kv->inside++;
+    pthread_mutex_unlock(&kv->lock);
+    if (!r)
+        r = calloc(1, sizeof(*r));
+    *ret = r;
+    return r ? 0 : -E_NOMEM;
+}
+
+static void reader_leave(struct kv *kv, struct kv_read *r)
+{
+    pthread_mutex_lock(&kv->lock);
+    if (r) {
+        r->next = kv->idle;
+        kv->idle = r;
+    }
+    kv->inside--;
+    pthread_cond_broadcast(&kv->change);
+    pthread_mutex_unlock(&kv->lock);
+}
+
+static void reader_wait(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->lock);
+    while (!kv->idle && kv->inside > 0)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    pthread_mutex_unlock(&kv->lock);
+}
+
+int kv_read_begin(struct kv *kv, struct kv_read **ret)
+{
+    struct kv_read *r;
+    int e, m;
+
+    for (;;) {
+        e = reader_take(kv, &r);
+        if (e < 0) {
+            reader_leave(kv, NULL);
+            return e;
+        }
+        m = read_renew(kv, r);
+        if (m == 0) {
+            *ret = r;
+            return 0;
+        }
+        kv__read_free(r);
+        reader_leave(kv, NULL);
+        if (m != MDB_READERS_FULL)
+            return log_err(kv__error(m), "tables", "what=reader lmdb=\"%s\"", mdb_strerror(m));
+        MARK("kv: all readers are taken");
+        reader_wait(kv);
+    }
+}
+
+void kv_read_end(struct kv *kv, struct kv_read *r)
+{
+    mdb_txn_reset(r->txn);
+    reader_leave(kv, r);
+}
+
+/* The sealed delta went to LMDB and away since the bracket began: look at LMDB as it is now. */
+static int read_fresh(struct kv *kv, struct kv_read *r)
+{
+    int m;
+
+    if (r->epoch == kv->epoch)
+        return 0;
+    MARK("kv: a reader outlives a checkpoint");
+    mdb_txn_reset(r->txn);
+    m = read_renew(kv, r);
+    return m ? log_err(kv__error(m), "tables", "what=renew lmdb=\"%s\"", mdb_strerror(m)) : 0;
+}
+
+static const struct delta *map_of(const struct kv *kv, int layer, bool firm_only)
+{
+    switch (layer) {
+    case PENDING: return firm_only ? NULL : pending_map(kv->pending);
+    case ACTIVE: return kv->active;
+    default: return kv->sealed;
+    }
+}
+
+static void item_of_node(const struct delta_node *n, struct kv_item *ret)
+{
+    *ret = (struct kv_item){delta_key(n), n->klen, n->val, n->vlen};
+}
+
+static int get_db(struct kv *kv, struct kv_read *r, const void *key, size_t klen, struct kv_item *ret)
+{
+    MDB_val k = {klen, (void *)(uintptr_t)key}, v;
+    int m = mdb_get(r->txn, kv->dbi, &k, &v);
+
+    if (m == MDB_NOTFOUND)
+        return -E_NOENT;
+    if (m)
+        return log_err(kv__error(m), "tables", "what=get lmdb=\"%s\"", mdb_strerror(m));
+    *ret = (struct kv_item){key, klen, v.mv_data, v.mv_size};
+    return 0;
+}
+
+int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
+           struct kv_item *ret)
+{
+    const struct delta *map;
+    const struct delta_node *n;
+    int e, layer;
+
+    assert(klen > 0);
+    assert(klen <= DELTA_KEY_MAX);
+    e = read_fresh(kv, r);
+    if (e < 0)
+        return e;
+    for (layer = PENDING; layer <= SEALED; layer++) {
+        map = map_of(kv, layer, firm_only);
+        if (!map || delta_count(map) == 0)
+            continue;
+        n = delta_get(map, key, klen);
+        if (n && n->tomb)
+            return -E_NOENT;
+        if (n) {
+            item_of_node(n, ret);
+            return 0;
+        }
+    }
+    return get_db(kv, r, key, klen, ret);
+}
+
+static int db_result(struct kv_seek *s, int m)
+{
+    s->db_end = m == MDB_NOTFOUND;
+    s->db_valid = !m || s->db_end;
+    return m && !s->db_end ? log_err(kv__error(m), "tables", "what=seek lmdb=\"%s\"", mdb_strerror(m)) : 0;
+}
+
+static int db_next(struct kv_seek *s)
+{
+    return db_result(s, mdb_cursor_get(s->cursor, &s->db_key, &s->db_val, MDB_NEXT));
+}
+
+static bool db_before(const struct kv_seek *s, const void *key, size_t klen)
+{
+    return !s->db_end && delta_cmp(s->db_key.mv_data, s->db_key.mv_size, key, klen) < 0;
+}
+
+static int db_seek(struct kv *kv, struct kv_read *r, struct kv_seek *s, bool ascending, const void *key,
+                   size_t klen)
+{
+    int m, e;
+
+    if (s->db_valid && ascending) {
+        if (!db_before(s, key, klen))
+            return 0;
+        e = db_next(s);
+        if (e < 0 || !db_before(s, key, klen))
+            return e;
+    }
+    if (!s->cursor) {
+        m = mdb_cursor_open(r->txn, kv->dbi, &s->cursor);
+        if (m)
+            return log_err(kv__error(m), "tables", "what=cursor lmdb=\"%s\"", mdb_strerror(m));
+    }
+    s->db_passed = false;
+    s->db_key = (MDB_val){klen, (void *)(uintptr_t)key};
+    return db_result(s, mdb_cursor_get(s->cursor, &s->db_key, &s->db_val, MDB_SET_RANGE));
+}
+
+static bool node_before(const struct delta_node *n, const void *key, size_t klen)
+{
+    return n && delta_cmp(delta_key(n), n->klen, key, klen) < 0;
+}
+
+static struct delta_node *map_seek(const struct delta *map, struct delta_node *n, bool ascending,
+                                   const void *key, size_t klen)
+{
+    int i;
+
+    if (!map || delta_count(map) == 0)
+        return NULL;
+    if (!ascending)
+        return delta_ge(map, key, klen);
+    for (i = 0; i < STEPS_MAX && node_before(n, key, klen); i++)
+        n = delta_next(n);
+    return node_before(n, key, klen) ? delta_ge(map, key, klen) : n;
+}
+
+/* All positions to the first entry >= key. */
+static int seek_all(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen)
+{
+    struct kv_seek *s = &r->seek[firm_only];
+    bool ascending = s->valid && delta_cmp(key, klen, s->from, s->from_len) >= 0;
+    int layer, e;
+
+    s->valid = false;
+    if (s->changes != kv->changes && s->db_passed)
+        s->db_valid = false;
+    e = db_seek(kv, r, s, ascending, key, klen);
+    if (e < 0)
+        return e;
+    for (layer = PENDING; layer <= SEALED; layer++)
+        s->at[layer] = map_seek(map_of(kv, layer, firm_only), s->at[layer],
+                                ascending && s->changes == kv->changes, key, klen);
+    s->changes = kv->changes;
+    s->from_len = klen;
+    memcpy(s->from, key, klen);
+    s->valid = true;
+    return 0;
+}
+
+/* The least of the positions; of equal keys the newest. false at the end of all. n NULL: LMDB's. */
+static bool least(const struct kv_seek *s, struct kv_item *ret, const struct delta_node **ret_n)
+{
+    const struct delta_node *best = NULL;
+    int layer;
+
+    for (layer = PENDING; layer <= SEALED; layer++)
+        if (s->at[layer] && (!best || delta_cmp(delta_key(s->at[layer]), s->at[layer]->klen, delta_key(best),
+                                                best->klen) < 0))
+            best = s->at[layer];
+    if (!s->db_end &&
+        (!best || delta_cmp(s->db_key.mv_data, s->db_key.mv_size, delta_key(best), best->klen) < 0)) {
+        *ret = (struct kv_item){s->db_key.mv_data, s->db_key.mv_size, s->db_val.mv_data, s->db_val.mv_size};
+        *ret_n = NULL;
+        return true;
+    }
+    *ret_n = best;
+    if (best)
+        item_of_node(best, ret);
+    return best;
+}
+
+/* Every position at this key one further. */
+static int pass(struct kv_seek *s, const struct delta_node *tomb)
+{
+    const void *key = delta_key(tomb);
+    size_t klen = tomb->klen;
+    int layer;
+
+    for (layer = PENDING; layer <= SEALED; layer++)
+        if (s->at[layer] && delta_cmp(delta_key(s->at[layer]), s->at[layer]->klen, key, klen) == 0)
+            s->at[layer] = delta_next(s->at[layer]);
+    if (s->db_end || delta_cmp(s->db_key.mv_data, s->db_key.mv_size, key, klen) != 0)
+        return 0;
+    s->db_passed = true;
+    return db_next(s);
+}
+
+int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, struct kv_item *ret)
+{
+    struct kv_seek *s = &r->seek[firm_only];
+    const struct delta_node *n;
+    struct kv_item it;
+    int e;
+
+    assert(klen > 0);
+    assert(klen <= DELTA_KEY_MAX);
+    e = read_fresh(kv, r);
+    if (e == 0)
+        e = seek_all(kv, r, firm_only, key, klen);
+    while (e == 0) {
+        if (!least(s, &it, &n))
+            return -E_NOENT;
+        if (!n || !n->tomb) {
+            *ret = it;
+            return 0;
+        }
+        e = pass(s, n);
+    }
+    s->valid = false;
+    return e;
+}
