@@ -1,0 +1,147 @@
+/* Bytes: which inode and place a node means; the rest is snap/store/file. */
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "snap/ns.h"
+
+/* Where a node's bytes lie, and that it is a regular file. */
+static int find_file(struct vol *v, vfs_node n, struct vfs_place *ret)
+{
+    struct inode in;
+    struct ns o;
+    uint64_t ino;
+    int r = ns_read(v, n, &o, &ino);
+
+    if (r < 0)
+        return r;
+    r = ns_inode(&o, ino, &in);
+    if (r == 0 && !S_ISREG(in.mode))
+        r = S_ISDIR(in.mode) ? -E_ISDIR : -E_INVAL;
+    if (r == 0)
+        *ret = (struct vfs_place){.at = o.at, .ino = ino, .live = o.live};
+    return ns_end(&o, r);
+}
+
+/* The same for changing it. */
+static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino)
+{
+    struct vfs_place p;
+    int r = find_file(v, n, &p);
+
+    if (r == 0)
+        r = ns_changeable(v, n);
+    if (r == 0)
+        *ret_ino = p.ino;
+    return r;
+}
+
+/* The inode went away between looking and doing. */
+static int gone(int r)
+{
+    return r == -E_NOENT ? -E_STALE : r;
+}
+
+static struct file_req request(const struct vfs_ctx *c, bool kill_priv)
+{
+    if (c == NULL)
+        return (struct file_req){.kill_priv = kill_priv};
+    return (struct file_req){.conn = c->conn, .unique = c->unique, .kill_priv = kill_priv};
+}
+
+int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_t *ret_len)
+{
+    struct vfs_place at;
+    int r = find_file(v, n, &at);
+
+    return r < 0 ? r : gone(file_read(v, at.at, at.ino, p, len, off, ret_len));
+}
+
+int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p, size_t len, uint64_t off,
+              bool kill_priv)
+{
+    struct file_req rq = request(c, kill_priv);
+    uint64_t ino = 0;
+    int r = find_to_change(v, n, &ino);
+
+    return r < 0 ? r : gone(file_write(v, &rq, ino, p, len, off, NULL));
+}
+
+static int alloc_mode(int mode, enum file_alloc *ret)
+{
+    switch (mode) {
+    case 0: *ret = FILE_ALLOCATE; return 0;
+    case FALLOC_FL_KEEP_SIZE: *ret = FILE_ALLOCATE_KEEP; return 0;
+    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: *ret = FILE_PUNCH; return 0;
+    case FALLOC_FL_ZERO_RANGE: *ret = FILE_ZERO; return 0;
+    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE: *ret = FILE_ZERO_KEEP; return 0;
+    default: return -E_NOTSUP;
+    }
+}
+
+/* The kernel does not say whether the caller may keep suid bits: only root does. */
+static bool kills_priv(const struct vfs_ctx *c)
+{
+    return c != NULL && c->uid != 0;
+}
+
+int vfs_fallocate(struct vol *v, const struct vfs_ctx *c, vfs_node n, int mode, uint64_t off, uint64_t len)
+{
+    struct file_req rq = request(c, kills_priv(c));
+    enum file_alloc what;
+    uint64_t ino = 0;
+    int r = alloc_mode(mode, &what);
+
+    if (r < 0)
+        return r;
+    if (len == 0)
+        return -E_INVAL;
+    r = find_to_change(v, n, &ino);
+    return r < 0 ? r : gone(file_allocate(v, &rq, ino, what, off, len));
+}
+
+int vfs_seek(struct vol *v, vfs_node n, int whence, uint64_t off, uint64_t *ret)
+{
+    struct vfs_place at;
+    int r;
+
+    if (whence != SEEK_DATA && whence != SEEK_HOLE)
+        return -E_INVAL;
+    r = find_file(v, n, &at);
+    return r < 0 ? r : gone(file_seek(v, at.at, at.ino, whence == SEEK_HOLE, off, ret));
+}
+
+int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_off, vfs_node dst,
+             uint64_t dst_off, uint64_t len, uint64_t *ret_len)
+{
+    struct file_req rq = request(c, kills_priv(c));
+    struct vfs_place from;
+    uint64_t ino = 0;
+    int r = find_file(v, src, &from);
+
+    if (r == 0)
+        r = find_to_change(v, dst, &ino);
+    if (r < 0)
+        return r;
+    return gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));
+}
+
+int vfs_fsync(struct vol *v, vfs_node n)
+{
+    struct vfs_place at;
+    struct inode in;
+    struct ns o;
+    uint64_t ino;
+    int r = ns_read(v, n, &o, &ino);
+
+    if (r < 0)
+        return r;
+    r = ns_inode(&o, ino, &in);
+    at = (struct vfs_place){.at = o.at, .ino = ino, .live = o.live};
+    r = ns_end(&o, r);
+    if (r < 0)
+        return r;
+    /* a snapshot's files are synced with the snapshot */
+    return gone(file_sync(v, at.live && S_ISREG(in.mode) ? at.ino : 0));
+}
