@@ -157,6 +157,11 @@ static void on_death(int sig)
     n = write(STDOUT_FILENO, name, strlen(name));
     n = write(STDOUT_FILENO, "\n", 1);
     (void)n;
+    if (sig == SIGABRT) { /* not after a fault: memory is not to be trusted then */
+        signal(SIGALRM, SIG_DFL);
+        alarm(5);
+        dir_remove();
+    }
     signal(sig, SIG_DFL);
     raise(sig);
 }

@@ -110,17 +110,17 @@ static int stop(void *arg, const char *name)
 TEST(test_io__list_gives_every_name_and_stops_when_told)
 {
     cleanup(buf_free) struct buf names = {0};
-    char name[8];
+    char name[16];
     int n = 0;
 
-    for (int i = 0; i < 50; i++) {
-        snprintf(name, sizeof(name), "n%02d", i);
+    for (unsigned i = 0; i < 50; i++) {
+        snprintf(name, sizeof(name), "n%02u", i);
         CHECK_OK(io_close(io_real(), io_open(io_real(), path(0, name), O_WRONLY | O_CREAT, 0600)));
     }
     CHECK_OK(io_list(test_dir(), add_name, &names));
     CHECK_EQ(names.len, 50 * 4);
-    for (int i = 0; i < 50; i++) {
-        snprintf(name, sizeof(name), "n%02d,", i);
+    for (unsigned i = 0; i < 50; i++) {
+        snprintf(name, sizeof(name), "n%02u,", i);
         CHECK(strstr(buf_cstr(&names), name));
     }
     CHECK_EQ(io_list(test_dir(), stop, &n), 42);

@@ -1,0 +1,190 @@
+/* tests/lib/lying_model: the inside of the lying disk: nodes, unsynced events, unsynced names. All functions need the
+ * disk's lock held; memory running out ends the program, for this is a test. */
+#ifndef VARVE_TESTS_LIB_LYING_MODEL_H
+#define VARVE_TESTS_LIB_LYING_MODEL_H
+
+#include <pthread.h>
+
+#include "tests/lib/lying.h"
+
+#define LYING_PAGE 4096u
+#define LYING_SECTOR 512u
+#define LYING_SECTORS (LYING_PAGE / LYING_SECTOR)
+
+struct lying_page {
+    uint32_t refs;
+    uint8_t b[LYING_PAGE];
+};
+
+/* Contents as on the medium: pages by number; absent pages are holes. Open addressing, a power of two of slots. */
+struct lying_pages {
+    struct lying_slot {
+        uint64_t no;
+        struct lying_page *page; /* NULL: free slot */
+    } * slots;
+    size_t nslots;
+    size_t used;
+};
+
+enum lying_event_kind { LYING_EV_WRITE, LYING_EV_TRUNCATE, LYING_EV_PUNCH };
+
+/* A change of contents that is not durable. A write is kept a page apiece. */
+struct lying_event {
+    enum lying_event_kind kind;
+    bool lost;     /* its sync failed: clean in the page cache, not on the medium */
+    bool in_place; /* lands independently of truncates and punches before it */
+    uint64_t seq;  /* order over the whole disk; the pieces of one write share it */
+    uint64_t off;  /* truncate: the new size */
+    uint64_t len;
+    uint8_t *
+        data; /* owned; writes only, len bytes. NULL: zeroes at the edge of a truncate or punch, grows nothing */
+};
+
+struct lying_content {
+    uint64_t size;
+    struct lying_pages pages;
+};
+
+struct lying_entry {
+    char *name;
+    struct lying_node *node; /* a reference */
+};
+
+struct lying_entries {
+    struct lying_entry *e;
+    size_t n, cap;
+};
+
+struct lying_node {
+    unsigned refs;
+    bool is_dir;
+    mode_t mode;
+    /* files */
+    struct lying_content safe; /* what is durable */
+    struct lying_event *ev;
+    size_t nev, capev;
+    uint64_t size;       /* as the running process sees it */
+    uint64_t min_synced; /* smallest size since the last sync */
+    /* directories */
+    struct lying_entries now, durable, image;
+    bool has_image; /* image is filled, and this node is in the list of lying.images */
+    struct lying_node *next_image;
+    bool flag; /* scratch of name selection */
+};
+
+enum lying_name_kind { LYING_NAME_CREATE, LYING_NAME_REMOVE, LYING_NAME_RENAME };
+
+/* A change of names that is not durable. Holds references on its nodes. */
+struct lying_name {
+    enum lying_name_kind kind;
+    bool lands; /* scratch */
+    uint64_t seq;
+    struct lying_node *dir, *dir2; /* dir2: rename only */
+    char *name, *name2;
+    struct lying_node *child, *victim; /* victim: what a rename replaces, or NULL */
+};
+
+struct lying_fd {
+    struct lying_node *node; /* a reference; NULL: not ours */
+    int flags;
+    char *path; /* as it was opened, below the root */
+};
+
+struct lying {
+    struct io io;         /* first: a struct io * is a struct lying * */
+    pthread_mutex_t lock; /* guards all below */
+    char *root;
+    size_t root_len;
+    struct lying_node *top;
+    struct lying_fd *fds; /* by descriptor */
+    size_t nfds;
+    struct lying_node *images;
+    struct lying_name *names;
+    size_t nnames, capnames;
+    uint64_t seq;
+    uint64_t counts[LYING_KINDS];
+    uint64_t mutations;
+    uint64_t crash_at, kill_at; /* in mutations; 0 off */
+    bool crashed, killed;
+    unsigned fail_kinds;
+    uint64_t fail_n; /* calls until it fails; 0 off */
+    bool fail_stays;
+    int fail_code;
+    uint64_t faults;
+    bool allocate_real;
+    struct buf *trace;
+    struct lying *next; /* list of all disks, guarded by a lock of its own */
+};
+
+void *lying__alloc(size_t bytes); /* zeroed; aborts when memory is out */
+void *lying__grow(void *p, size_t *cap, size_t n, size_t each);
+
+/* contents */
+void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len);
+void lying__content_truncate(struct lying_content *c, uint64_t size);
+void lying__content_punch(struct lying_content *c, uint64_t off, uint64_t len);
+void lying__content_copy(struct lying_content *to, const struct lying_content *from); /* shares the pages */
+void lying__content_free(struct lying_content *c);
+int lying__content_load(struct lying_content *c, int fd);
+int lying__content_store(const struct lying_content *c, int fd);
+
+/* events of a file */
+void lying__write(struct lying *d, struct lying_node *f, const uint8_t *p, size_t len, uint64_t off);
+void lying__truncate(struct lying *d, struct lying_node *f, uint64_t size);
+void lying__punch(struct lying *d, struct lying_node *f, uint64_t off, uint64_t len);
+void lying__sync(struct lying_node *f);
+void lying__sync_pages(struct lying_node *f, uint64_t off, uint64_t len);
+void lying__sync_failed(struct lying_node *f);
+uint64_t lying__unsynced(const struct lying_node *f);
+void lying__events_free(struct lying_node *f);
+
+/* A seed's choice of what lands. cut: in LYING_PREFIX what has a smaller seq lands. */
+struct lying_choice {
+    enum lying_mode mode;
+    uint64_t seed; /* as given */
+    uint64_t rand; /* state of test_rand */
+    uint64_t cut;
+    bool one_journal;
+};
+void lying__content_choose(const struct lying_node *f, struct lying_choice *c, struct lying_content *out);
+
+/* names */
+struct lying_node *lying__node_new(bool is_dir, mode_t mode);
+struct lying_node *lying__node_ref(struct lying_node *n);
+void lying__node_unref(struct lying_node *n);
+struct lying_node *lying__entry(const struct lying_entries *es, const char *name);
+void lying__entry_set(struct lying_entries *es, const char *name, struct lying_node *n); /* NULL removes */
+void lying__entries_free(struct lying_entries *es);
+/* lying__find(d, path, &ret_dir, &ret_name): node of a path below root or NULL; dir NULL when the way is missing. */
+struct lying_node *lying__find(struct lying *d, const char *path, struct lying_node **ret_dir,
+                               char ret_name[256]);
+void lying__name_create(struct lying *d, struct lying_node *dir, const char *name, struct lying_node *child);
+void lying__name_remove(struct lying *d, struct lying_node *dir, const char *name);
+void lying__name_rename(struct lying *d, struct lying_node *dir, const char *name, struct lying_node *dir2,
+                        const char *name2);
+void lying__names_sync(struct lying *d,
+                       struct lying_node *n); /* fsync of a directory, or of a file: its creation */
+void lying__names_sync_all(struct lying *d);
+void lying__names_choose(struct lying *d, struct lying_choice *c); /* what lands, in lying__image() */
+struct lying_entries *lying__image(struct lying *d, struct lying_node *dir);
+void lying__names_unchoose(struct lying *d);
+void lying__names_free(struct lying *d);
+
+int lying__load(const char *path, struct lying_node *dir); /* what is below path now, as durable */
+
+/* the whole disk */
+void lying__close_all(struct lying *d);
+void lying__settle(struct lying *d);
+void lying__for_each_file(struct lying_node *n, void (*fn)(struct lying_node *f)); /* that has a name now */
+
+/* what lying_lmdb.c uses: descriptors and paths of any disk */
+struct lying *lying__of_path(const char *path);
+struct lying *lying__of_fd(int fd);
+int lying__pwrite_some(struct lying *d, int fd, const void *p, size_t len, uint64_t off, size_t *ret_done);
+int lying__append_off(struct lying *d, int fd,
+                      uint64_t *ret_off); /* where write() of an O_APPEND descriptor goes; 0 or 1 */
+
+/* lying__rand_below(c, n): 0 .. n-1 */
+uint64_t lying__rand_below(struct lying_choice *c, uint64_t n);
+
+#endif
