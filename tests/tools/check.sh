@@ -7,6 +7,8 @@ mkdir -p "$BUILD/log"
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 passed=0 failed=0 skipped=0
+mounts() { awk '$3 ~ /varve/ { print $2 }' /proc/self/mounts | sort; }
+mounts_before=$(mounts)
 
 for suite in "$@"; do
     log=$BUILD/log/$suite.log
@@ -32,6 +34,11 @@ EOF
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     printf '%-12s %7d %7d %7d %6ds  %s\n' "$suite" "$p" "$f" "$s" "$took" "$verdict" | tee -a "$table"
 done
+left=$(mounts | while read -r dir; do echo "$mounts_before" | grep -qxF "$dir" || echo "$dir"; done)
+if [ -n "$left" ]; then
+    failed=$((failed + 1))
+    echo "FAILED: mounts were left behind: $left"
+fi
 printf '\n%-12s %7s %7s %7s %7s\n' suite passed failed skipped time
 cat "$table"
 echo "$passed passed, $failed failed, $skipped skipped"
