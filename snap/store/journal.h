@@ -3,13 +3,20 @@
  * fdatasync (what a power cut keeps). Layout, little endian:
  *
  *   segment  header block (4096 bytes): magic "VRVJSEG1", version u32, segment index u32, store uuid, incarnation u64,
- *            boot_id (16), first_lsn u64, seed u64 (checksum that the first record chains to), segment_bytes u64, sum u64
+ *            boot_id (16), first_lsn u64, seed u64 (checksum that the first record chains to), segment_bytes u64,
+ *            trimmed_lsn u64 (the tables held everything up to it), segments u32, zero u32, sum u64
  *            records, each 8-aligned, none crosses the segment's end
- *   record   see struct jrec_hdr; then puts, payloads, TLV tail
+ *   record   see struct jrec_hdr; then puts {op u8, level u8, klen u16, vlen u32, owner_branch u32, owner_ino u64, key,
+ *            value}, payloads {object u64, off u64, len u32, zero u32, bytes}, TLV tail, zeros up to the alignment
  *
- * A record's checksum covers the whole record (sum field zero) seeded with hash(previous record's checksum, incarnation):
- * a record of another lap or of a dead incarnation never fits (ghosts, F10). flushed_lsn in each record: what was durable
- * when it was written; so a bad record below a later valid one's flushed_lsn is damage, else it is the torn end. */
+ * A record's checksum covers the whole record but itself, header then body, seeded with hash(previous record's checksum, chain), chain
+ * being made of incarnation and store uuid: a record of another lap, of a dead incarnation or of another store's journal
+ * (which may lie within a payload) never fits (ghosts, F10). flushed_lsn in each record: what was durable when it was
+ * written; so a bad record below a later valid one's flushed_lsn is damage, else it is the torn end. On the boot that wrote
+ * them, any later valid record is proof: the page cache does not tear.
+ *
+ * The chain runs on over segments: seed is the checksum of the last record before. After each open the numbers go on with a
+ * gap as wide as the journal, so that a number is never given twice. One free segment is kept back for the next start. */
 #ifndef VARVE_SNAP_STORE_JOURNAL_H
 #define VARVE_SNAP_STORE_JOURNAL_H
 
@@ -26,6 +33,7 @@ enum jrec_flag {
 };
 
 #define JREC_MAGIC 0x4a565256u /* "VRVJ" */
+#define JREC_VERSION 1
 /* On disk, in this order, packed: JREC_HDR_SIZE bytes. */
 struct jrec_hdr {
     uint32_t magic, len; /* len: whole record, a multiple of 8 */
@@ -55,8 +63,8 @@ struct jpayload {
     uint32_t len;
 };
 
-/* A record to append: header fields the caller knows (kind, version, flags, vol, vol_seq, epoch, group, conn, unique), the
- * journal fills the rest. puts and payloads are arrays. tail: TLV bytes {u16 type, u16 len, bytes} of the logical
+/* A record to append: header fields the caller knows (kind, flags, vol, vol_seq, epoch, group, conn, unique, nputs,
+ * npayloads, tail_len), the journal fills the rest. puts and payloads are arrays. tail: TLV bytes {u16 type, u16 len, bytes} of the logical
  * operation's arguments (may be empty). */
 struct jrec {
     struct jrec_hdr hdr;
@@ -74,21 +82,30 @@ struct jrec_view {
     uint32_t puts_left, payloads_left;
     const uint8_t *tail;
 };
-int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t incarnation, struct jrec_view *ret,
+int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t chain, struct jrec_view *ret,
                size_t *ret_len);
+uint64_t jrec_chain(const struct uuid *store, uint64_t incarnation);
 int jrec_next_put(struct jrec_view *v, struct jput *ret);
 int jrec_next_payload(struct jrec_view *v, struct jpayload *ret);
 size_t jrec_size(const struct jrec *r);
+/* jrec_encode: jrec_size() bytes; r->hdr.len and .sum are filled in. */
+void jrec_encode(struct jrec *r, uint64_t chain, uint8_t *out);
 
-/* journal_create(io, dir, uuid, segment_bytes, segments): the empty segments (zeros written, synced). */
+/* journal_create(io, dir, uuid, segment_bytes, segments): the empty segments (zeros written, synced). segment_bytes: a
+ * multiple of 4096, from 16 KiB to 1 GiB; segments: 3 to 9999; else -E_INVAL. */
+#define JOURNAL_SEGMENT_BYTES_MIN (16u << 10)
+#define JOURNAL_SEGMENTS_MIN 3u
 int journal_create(struct io *io, const char *dir, const struct uuid *store, uint64_t segment_bytes,
                    uint32_t segments);
 
-/* journal_open: reads the segments' headers. journal_replay: calls cb for each valid record with lsn > after_lsn in order.
- * same_boot is told to cb: pending images count only then. Result: 0 (clean or torn end), -E_JOURNAL when there is damage in
+/* journal_open: reads the segments' headers; -E_JOURNAL (with why) when they are not those of this store or some are missing,
+ * -E_STORE_NEWER. journal_replay: calls cb for each valid record with lsn > after_lsn in order. same_boot is told to cb (of
+ * each record: was it written on this boot): pending images count only then. after_lsn 0: from the oldest one that is left.
+ * Result: 0 (clean or torn end), -E_JOURNAL when there is damage in
  * the middle (why gets a sentence with segment, offset, lsn; records before it were given to cb), or cb's error.
  * journal_start: after replay: raises the incarnation, starts a fresh segment (F10; never the one with the torn end), syncs.
- * Until journal_start nothing is written. */
+ * Until journal_start nothing is written. journal_start: -E_NOSPC when no segment is free (many deaths in a row, each before
+ * the first checkpoint): bring what was replayed to the tables, journal_trim(), start again. */
 int journal_open(struct io *io, const char *dir, const struct uuid *store, struct journal **ret,
                  char why[256]);
 int journal_replay(struct journal *j, uint64_t after_lsn,

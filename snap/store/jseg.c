@@ -1,0 +1,144 @@
+/* Segments of the journal: their headers, and making them. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "snap/store/journal_i.h"
+
+#define SUM_AT 96u
+#define ZERO_RUN (1u << 20)
+
+static const char magic[8] = "VRVJSEG1";
+static const uint8_t *test_boot_id;
+
+void journal_test_boot_id(const uint8_t id[16])
+{
+    test_boot_id = id;
+}
+
+int journal__boot_id(uint8_t out[16])
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct uuid id;
+    int r;
+
+    if (test_boot_id) {
+        memcpy(out, test_boot_id, 16);
+        return 0;
+    }
+    r = io_read_file(io_real(), "/proc/sys/kernel/random/boot_id", 64, &b);
+    if (r < 0)
+        return r;
+    while (b.len > 0 && b.data[b.len - 1] == '\n')
+        b.len--;
+    if (!buf_cstr(&b) || uuid_parse(buf_cstr(&b), &id) < 0)
+        return -E_IO;
+    memcpy(out, id.b, 16);
+    return 0;
+}
+
+void jseg_encode(const struct jseg_hdr *h, uint8_t out[JSEG_HDR_SIZE])
+{
+    memset(out, 0, JSEG_HDR_SIZE);
+    memcpy(out, magic, 8);
+    put_le32(out + 8, JSEG_VERSION);
+    put_le32(out + 12, h->index);
+    memcpy(out + 16, h->store.b, 16);
+    put_le64(out + 32, h->incarnation);
+    memcpy(out + 40, h->boot_id, 16);
+    put_le64(out + 56, h->first_lsn);
+    put_le64(out + 64, h->seed);
+    put_le64(out + 72, h->segment_bytes);
+    put_le64(out + 80, h->trimmed_lsn);
+    put_le32(out + 88, h->segments);
+    put_le64(out + SUM_AT, hash_sum(0, out, SUM_AT));
+}
+
+int jseg_decode(const uint8_t *p, size_t len, struct jseg_hdr *ret)
+{
+    struct jseg_hdr h;
+
+    if (len < JSEG_HDR_SIZE || memcmp(p, magic, 8) != 0)
+        return -E_CORRUPT;
+    if (get_le64(p + SUM_AT) != hash_sum(0, p, SUM_AT))
+        return -E_CORRUPT;
+    if (get_le32(p + 8) > JSEG_VERSION)
+        return -E_STORE_NEWER;
+    h.index = get_le32(p + 12);
+    memcpy(h.store.b, p + 16, 16);
+    h.incarnation = get_le64(p + 32);
+    memcpy(h.boot_id, p + 40, 16);
+    h.first_lsn = get_le64(p + 56);
+    h.seed = get_le64(p + 64);
+    h.segment_bytes = get_le64(p + 72);
+    h.trimmed_lsn = get_le64(p + 80);
+    h.segments = get_le32(p + 88);
+    if (h.segment_bytes < JOURNAL_SEGMENT_BYTES_MIN || h.segment_bytes > 1u << 30 || h.segments > 9999)
+        return -E_CORRUPT;
+    *ret = h;
+    return 0;
+}
+
+int jseg_write(struct journal *j, struct jseg *s)
+{
+    uint8_t block[JSEG_HDR_SIZE];
+
+    jseg_encode(&s->hdr, block);
+    return io_pwrite(j->io, s->fd, block, sizeof(block), 0);
+}
+
+static int segment_fill(struct io *io, int fd, const struct jseg_hdr *h)
+{
+    uint8_t block[JSEG_HDR_SIZE], *zeros = calloc(1, ZERO_RUN);
+    uint64_t off = JSEG_HDR_SIZE;
+    int r = 0;
+
+    if (!zeros)
+        return -E_NOMEM;
+    while (off < h->segment_bytes && r == 0) {
+        size_t n = (size_t)MIN_OF((uint64_t)ZERO_RUN, h->segment_bytes - off);
+
+        r = io_pwrite(io, fd, zeros, n, off);
+        off += n;
+    }
+    free(zeros);
+    if (r < 0)
+        return r;
+    jseg_encode(h, block);
+    r = io_pwrite(io, fd, block, sizeof(block), 0);
+    return r < 0 ? r : io_fdatasync(io, fd);
+}
+
+static int segment_create(struct io *io, const char *dir, const struct jseg_hdr *h)
+{
+    cleanup(buf_free) struct buf path = {0};
+    int fd, r, rc;
+
+    if (buf_printf(&path, "%s/%04u", dir, h->index) < 0)
+        return -E_NOMEM;
+    fd = io_open(io, buf_cstr(&path), O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return fd;
+    r = segment_fill(io, fd, h);
+    rc = io_close(io, fd);
+    return r < 0 ? r : rc;
+}
+
+int journal_create(struct io *io, const char *dir, const struct uuid *store, uint64_t segment_bytes,
+                   uint32_t segments)
+{
+    struct jseg_hdr h = {.store = *store, .segment_bytes = segment_bytes, .segments = segments};
+    int r;
+
+    if (segment_bytes < JOURNAL_SEGMENT_BYTES_MIN || segment_bytes > 1u << 30 || segment_bytes % 4096 ||
+        segments < JOURNAL_SEGMENTS_MIN || segments > 9999)
+        return -E_INVAL;
+    r = io_mkdir(io, dir, 0700);
+    if (r < 0 && r != -E_EXIST)
+        return r;
+    r = journal__boot_id(h.boot_id);
+    for (h.index = 0; h.index < segments && r == 0; h.index++)
+        r = segment_create(io, dir, &h);
+    return r < 0 ? r : io_sync_dir(io, dir);
+}
