@@ -33,7 +33,6 @@ void test_register(struct test_case *t)
     last = &t->next;
 }
 
-void mark_hit(const char *mark);
 void mark_hit(const char *mark)
 {
     size_t i;

@@ -4,13 +4,11 @@
 
 #include "tests/lib/test.h"
 
-void mark_hit(const char *mark);
-
 TEST(test_mark__a_passed_mark_is_expected)
 {
-    mark_hit("mark: one");
-    mark_hit("mark: one");
-    mark_hit("mark: two");
+    MARK("mark: one");
+    MARK("mark: one");
+    MARK("mark: two");
     expect_mark("mark: one");
     expect_mark("mark: two");
 }
