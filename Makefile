@@ -14,8 +14,8 @@ VERSION := 0.1.0
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PLAIN ?= build$(addprefix -,$(SAN))$(if $(findstring clang,$(CC)),-clang)
-BUILD ?= $(PLAIN)$(addprefix -break-,$(BREAK))
+PLAIN := build$(addprefix -,$(SAN))$(if $(findstring clang,$(CC)),-clang)
+BUILD := $(PLAIN)$(addprefix -break-,$(BREAK))
 Q := $(if $(V),,@)
 
 # --- flags -----------------------------------------------------------------------------------------------------------
