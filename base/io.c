@@ -229,7 +229,7 @@ static int write_new(struct io *io, const char *path, const void *p, size_t len)
     if (fd < 0)
         return fd;
     r = io_pwrite(io, fd, p, len, 0);
-    if (r == 0)
+    if (r == 0 && !BROKEN(VARVE_BREAK_replace_unsynced))
         r = io_fdatasync(io, fd);
     rc = io_close(io, fd);
     return r < 0 ? r : rc;

@@ -15,6 +15,7 @@ static struct lying_event *event_add(struct lying *d, struct lying_node *f, enum
                                      uint64_t off, uint64_t len)
 {
     f->ev = lying__grow(f->ev, &f->capev, f->nev, sizeof(*f->ev));
+    f->nmeta += kind != LYING_EV_WRITE;
     f->ev[f->nev] = (struct lying_event){.kind = kind, .seq = d->seq, .off = off, .len = len};
     return &f->ev[f->nev++];
 }
@@ -33,18 +34,9 @@ static bool page_in_place(const struct lying_node *f, uint64_t page)
     return true;
 }
 
-static bool has_meta(const struct lying_node *f)
-{
-    for (size_t i = 0; i < f->nev; i++) {
-        if (f->ev[i].kind != LYING_EV_WRITE)
-            return true;
-    }
-    return false;
-}
-
 void lying__write(struct lying *d, struct lying_node *f, const uint8_t *p, size_t len, uint64_t off)
 {
-    bool meta = has_meta(f);
+    bool meta = f->nmeta > 0;
 
     d->seq++;
     while (len > 0) {
@@ -147,10 +139,8 @@ static void events_keep(struct lying_node *f, size_t kept)
 
 void lying__sync(struct lying_node *f)
 {
-    size_t kept = 0, metas = 0;
+    size_t kept = 0, metas = f->nmeta;
 
-    for (size_t i = 0; i < f->nev; i++)
-        metas += f->ev[i].kind != LYING_EV_WRITE;
     for (size_t i = 0; i < f->nev; i++) {
         struct lying_event *e = &f->ev[i];
         bool clean = e->lost && !rescued(f, i);
@@ -164,6 +154,7 @@ void lying__sync(struct lying_node *f)
             event_apply(&f->safe, e, UINT8_MAX);
         free(e->data);
     }
+    f->nmeta = 0;
     events_keep(f, kept);
 }
 
@@ -171,7 +162,7 @@ void lying__sync_pages(struct lying_node *f, uint64_t off, uint64_t len)
 {
     size_t kept = 0;
 
-    if (has_meta(f)) {
+    if (f->nmeta > 0) {
         lying__sync(f);
         return;
     }
@@ -281,11 +272,9 @@ static void choose_pieces(const struct lying_node *f, struct lying_choice *c, si
 /* choose_bound(f, c): index of the first truncate or punch that does not land; nev when all do. */
 static size_t choose_bound(const struct lying_node *f, struct lying_choice *c)
 {
-    size_t metas = 0, land, i;
+    size_t metas = f->nmeta, i;
+    size_t land = c->mode == LYING_ALL || metas == 0 ? metas : (size_t)lying__rand_below(c, metas + 1);
 
-    for (i = 0; i < f->nev; i++)
-        metas += f->ev[i].kind != LYING_EV_WRITE;
-    land = c->mode == LYING_ALL || metas == 0 ? metas : (size_t)lying__rand_below(c, metas + 1);
     for (i = 0; i < f->nev; i++) {
         if (f->ev[i].kind == LYING_EV_WRITE)
             continue;

@@ -63,6 +63,7 @@ struct lying_node {
     struct lying_content safe; /* what is durable */
     struct lying_event *ev;
     size_t nev, capev;
+    size_t nmeta;        /* truncates and punches among the events */
     uint64_t size;       /* as the running process sees it */
     uint64_t min_synced; /* smallest size since the last sync */
     /* directories */
@@ -172,7 +173,23 @@ void lying__names_free(struct lying *d);
 
 int lying__load(const char *path, struct lying_node *dir); /* what is below path now, as durable */
 
+/* What a call may do. code 0: go. Else give code back; recorded: it is in flight in a power cut and goes into the model
+ * alone; partial: a write does its first bytes. */
+struct lying_verdict {
+    int code;
+    bool recorded;
+    bool partial;
+};
+
 /* the whole disk */
+extern const struct io_ops lying__ops;
+bool lying__below(const struct lying *d, const char *path);
+struct lying_verdict lying__judge(struct lying *d, enum lying_kind kind);
+struct lying_node *lying__node_of(const struct lying *d, int fd); /* NULL: a descriptor of something else */
+void lying__fd_track(struct lying *d, int fd, struct lying_node *n, int flags, const char *path);
+void lying__fd_forget(struct lying *d, int fd);
+void lying__trace(struct lying *d, const char *what, const char *path, uint64_t off, uint64_t len, int r);
+void lying__trace_fd(struct lying *d, const char *what, int fd, uint64_t off, uint64_t len, int r);
 void lying__close_all(struct lying *d);
 void lying__settle(struct lying *d);
 void lying__for_each_file(struct lying_node *n, void (*fn)(struct lying_node *f)); /* that has a name now */

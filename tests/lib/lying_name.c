@@ -103,7 +103,11 @@ struct lying_node *lying__find(struct lying *d, const char *path, struct lying_n
             *ret_dir = NULL;
             return NULL;
         }
-        assert(!(len == 1 && p[0] == '.') && !(len == 2 && p[0] == '.' && p[1] == '.'));
+        if (len == 1 && p[0] == '.') {
+            p++;
+            continue;
+        }
+        assert(len != 2 || p[0] != '.' || p[1] != '.');
         dir = n;
         memcpy(ret_name, p, len);
         ret_name[len] = 0;

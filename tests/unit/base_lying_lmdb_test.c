@@ -1,64 +1,9 @@
 /* LMDB on the lying disk: its I/O goes through libc and must be seen all the same. */
-#include "tests/lib/lying.h"
-
 #include <errno.h>
 #include <lmdb.h>
-#include <stdio.h>
 
 #include "base/clock.h"
-#include "tests/lib/test.h"
-
-static struct lying *disk;
-static char root[160], paths[1][320], image[160];
-static unsigned images;
-
-static void disk_new(void)
-{
-    snprintf(root, sizeof(root), "%s/disk", test_dir());
-    CHECK_OK(io_mkdir(io_real(), root, 0700));
-    CHECK_OK(lying_new(root, &disk));
-    images = 0;
-}
-
-static void disk_end(void)
-{
-    lying_free(disk);
-    disk = NULL;
-}
-
-static const char *at(int slot, const char *name)
-{
-    snprintf(paths[slot], sizeof(paths[slot]), "%s/%s", root, name);
-    return paths[slot];
-}
-
-static void crash(uint64_t seed, enum lying_mode mode)
-{
-    snprintf(image, sizeof(image), "%s/image%u", test_dir(), images++);
-    CHECK_OK(lying_crash(disk, seed, mode, image));
-}
-
-static int remove_name(void *arg, const char *name);
-
-static void remove_tree(const char *path)
-{
-    CHECK_OK(io_list(path, remove_name, (void *)path));
-    CHECK_OK(io_rmdir(io_real(), path));
-}
-
-static int remove_name(void *arg, const char *name)
-{
-    char p[512];
-    struct stat st;
-
-    snprintf(p, sizeof(p), "%s/%s", (const char *)arg, name);
-    CHECK_OK(io_stat(io_real(), p, &st));
-    if (S_ISDIR(st.st_mode))
-        remove_tree(p);
-    else
-        CHECK_OK(io_unlink(io_real(), p));
-    return 0;
-}
+#include "tests/unit/base_lying_case.h"
 
 /* One LMDB transaction: the counter becomes n, beside it some values that need it. */
 static int lmdb_put(MDB_env *env, unsigned n)
