@@ -199,6 +199,7 @@ enum reclaim_kind {
     RECLAIM_LAYER = 3,  /* vol, layer: free what only it saw */
     RECLAIM_BRANCH = 4, /* branch: all records of a dead branch */
     RECLAIM_ORPHAN = 5, /* branch, ino: a file without names that nobody holds */
+    RECLAIM_FLATTEN = 6, /* branch: copy what it shows from its parents */
 };
 
 struct reclaim_rec {

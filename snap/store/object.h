@@ -30,6 +30,11 @@ uint32_t layer_retained_above(struct store *s, uint32_t branch, uint32_t layer);
  * nobody sees it. Firm. */
 int vt_free_history(struct txn *t, uint32_t branch, uint8_t tab, const void *key, uint32_t died);
 
+/* vt_put_history: a record of history as it would be if it had been written in layer born and changed in died; for copies of
+ * inherited records (flattening). Firm. */
+int vt_put_history(struct txn *t, uint32_t branch, uint8_t tab, const void *key, uint32_t born, uint32_t died,
+                   const void *payload, size_t len);
+
 /* span_uncovered: a span that had no record in layer s_layer (dense) and got one, or was cut, in `layer`: queues the dense
  * base's blocks that only s_layer saw. To be called by the reclaim of a snapshot for TAB_SPAN keys touched in `layer` whose
  * history (died = layer) is absent. Harmless otherwise. */

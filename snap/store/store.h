@@ -76,6 +76,7 @@ struct store_hooks {
     int (*reclaim)(void *arg, struct store *s, const struct reclaim_rec *rec);
     int (*settled)(void *arg, struct store *s, uint32_t vol, uint32_t layer);
     int (*alive)(void *arg, struct store *s, uint32_t vol, uint64_t ino);
+    void (*closing)(void *arg, struct store *s); /* the store goes away (store_close, store_drop) */
 };
 void store_set_hooks(struct store *s, const struct store_hooks *hooks);
 
