@@ -1,0 +1,39 @@
+/* snap/internal: what the files of this room share with each other and with nobody else. */
+#ifndef VARVE_SNAP_INTERNAL_H
+#define VARVE_SNAP_INTERNAL_H
+
+#include "snap/layer.h"
+#include "snap/state.h"
+
+/* snapshot.c */
+int snap_name_by_time(struct txn *t, uint32_t vol, const char *prefix, char out[NAME_LEN_MAX + 1]);
+void snap_sealed(struct vol *v, const struct layer_rec *rec);
+int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret); /* any name */
+int snap_settled(struct store *s, uint32_t vol, uint32_t layer);
+int snap_drop_internal(struct vol *v, uint32_t layer); /* one that was taken for a clone */
+
+/* volume.c */
+int volume_name_put(struct txn *t, const char *name, uint32_t vol);
+int volume_purge_due(struct store *s);
+
+/* clone.c. branch_from: where a branch for snapshot rec begins: in the nearest branch that has records of its own up to there;
+ * and its depth. -E_DEPTH: then branch_flatten(ret->parent) helps. */
+#define BRANCH_DEPTH_MAX 16u
+#define BRANCH_DEPTH_FLAT 4u
+int branch_from(struct txn *t, const struct layer_rec *rec, struct branch_rec *ret);
+int branch_flatten(struct store *s, uint32_t branch);
+
+/* view.c */
+int view_number(struct volume_rec *vr, uint32_t *ret); /* a fresh one, counted in vr. -E_VIEWS */
+int view_keep_live(struct txn *t, struct vol *v, const struct layer_rec *rec);
+int views_forget_layer(struct txn *t, uint32_t vol, uint32_t branch, uint32_t layer);
+int views_forget_volume(struct txn *t, uint32_t vol);
+int views_load(struct store *s);
+
+/* What the queue does: 0 done, 1 more to do, negative: kept. */
+int reclaim_layer(struct store *s, const struct reclaim_rec *rec);
+int reclaim_branch(struct store *s, const struct reclaim_rec *rec);
+int reclaim_flatten(struct store *s, const struct reclaim_rec *rec);
+int volume_reclaim_begin(struct vol *v);
+
+#endif
