@@ -16,7 +16,7 @@
  *    that has not landed may have zeroed the rest of its last block already. A landed write makes the file reach its
  *    end; what is missing before it reads as zeros.
  *  - Names: create, mkdir, unlink, rmdir, rename. Those that concern a directory land in order; names in different
- *    directories are independent unless a rename or a mkdir ties them. A rename is atomic. fsync of a directory makes
+ *    directories are independent unless a rename or a mkdir ties them; moves of directories land in order. A rename is atomic. fsync of a directory makes
  *    its names durable, and its own creation. fsync and fdatasync of a file make its creation durable, and what came
  *    before it in that directory, but no rename of it. syncfs makes everything durable. Half of the random images
  *    take the stricter model of one journal: a prefix of all names.

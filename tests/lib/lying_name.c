@@ -225,8 +225,16 @@ static void names_land(struct lying *d)
     d->nnames = kept;
 }
 
+/* Moves of directories hang together, else a directory could end up below itself. */
+static bool moves_dir(const struct lying_name *op)
+{
+    return op->kind == LYING_NAME_RENAME && op->child->is_dir;
+}
+
 void lying__names_sync(struct lying *d, struct lying_node *n)
 {
+    bool moves = false;
+
     flags_clear(d);
     n->flag = n->is_dir;
     for (size_t i = d->nnames; i-- > 0;) {
@@ -234,9 +242,11 @@ void lying__names_sync(struct lying *d, struct lying_node *n)
 
         /* backwards: what is flagged is wanted with all that came before in it */
         op->lands = op->dir->flag || (op->dir2 && op->dir2->flag) ||
-                    (op->kind == LYING_NAME_CREATE && (op->child == n || op->child->flag));
+                    (op->kind == LYING_NAME_CREATE && (op->child == n || op->child->flag)) ||
+                    (moves && moves_dir(op));
         if (op->lands)
             op_flag(op, true);
+        moves |= op->lands && moves_dir(op);
     }
     n->flag = false;
     names_land(d);
@@ -278,13 +288,15 @@ void lying__names_unchoose(struct lying *d)
 static void names_choose_apart(struct lying *d, struct lying_choice *c)
 {
     uint64_t one_in = 2 + lying__rand_below(c, 15);
+    bool move_lost = false;
 
     flags_clear(d);
     for (size_t i = 0; i < d->nnames; i++) {
         struct lying_name *op = &d->names[i];
 
-        op->lands = !op_flagged(op) && lying__rand_below(c, one_in) != 0;
+        op->lands = !op_flagged(op) && !(move_lost && moves_dir(op)) && lying__rand_below(c, one_in) != 0;
         if (!op->lands) {
+            move_lost |= moves_dir(op);
             op_flag(op, true);
             if (op->kind == LYING_NAME_CREATE)
                 op->child->flag = true;

@@ -232,6 +232,38 @@ TEST(test_lying__replace_without_its_sync_is_caught)
     disk_end();
 }
 
+/* x moves out of p/q, then p moves below x: the second without the first would put p below itself. */
+TEST(test_lying__moves_of_directories_land_in_order)
+{
+    cleanup(buf_free) struct buf b = {0};
+    unsigned first = 0;
+    int fd;
+
+    disk_new();
+    CHECK_OK(io_mkdir(io, at(0, "p"), 0700));
+    CHECK_OK(io_mkdir(io, at(0, "p/q"), 0700));
+    CHECK_OK(io_mkdir(io, at(0, "p/q/x"), 0700));
+    CHECK_OK(io_mkdir(io, at(0, "r"), 0700));
+    fd = make("p/f");
+    CHECK_OK(io_syncfs(io, fd));
+    CHECK_OK(io_rename(io, at(0, "p/q/x"), at(1, "r/x")));
+    CHECK_OK(io_rename(io, at(0, "p"), at(1, "r/x/p")));
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        bool there, moved;
+
+        crash(seed, LYING_MIXED);
+        there = read_image("p/f", &b);
+        moved = read_image("r/x/p/f", &b);
+        CHECK(there != moved);
+        first += there;
+    }
+    CHECK(first > 20 && first < SEEDS - 20);
+    CHECK_OK(io_sync_dir(io, at(0, "r/x")));
+    crash(1, LYING_NONE);
+    CHECK(read_image("r/x/p/f", &b));
+    disk_end();
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
