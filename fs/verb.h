@@ -11,16 +11,16 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
-#include "snap/volume.h"
+#include "snap/snapshot.h"
 
 /* Who may say it. A mount's option control=none|read|snapshot|admin bounds its control files; the socket's peer is an
  * admin when it is root or the user of the daemon. */
 enum verb_role { ROLE_NONE, ROLE_READ, ROLE_SNAPSHOT, ROLE_ADMIN };
 enum verb_via { VIA_CLI, VIA_SOCKET, VIA_CONTROL };
 
-/* What stands before the arguments of a command line. NEED_PATH: a path that need not hold a store. NEED_STORE: STORE.
- * NEED_VOLUME: TARGET. NEED_ANY: a TARGET that may be left out (the store mounted here). */
-enum verb_need { NEED_NOTHING, NEED_PATH, NEED_STORE, NEED_VOLUME, NEED_ANY };
+/* What stands before the arguments of a command line. NEED_STORE: STORE, or STORE/VOLUME where the volume is to be made or
+ * found by the verb itself. NEED_VOLUME: TARGET. NEED_ANY: a TARGET that may be left out (the store mounted here). */
+enum verb_need { NEED_NOTHING, NEED_STORE, NEED_VOLUME, NEED_ANY };
 
 enum verb_arg_type {
     ARG_TEXT,     /* as it is, not empty */
@@ -48,7 +48,6 @@ struct verb_arg {
     const char *name; /* key of a control line, --name of a command line; NULL ends the list */
     enum verb_arg_type type;
     unsigned flags;    /* of enum verb_arg_flag */
-    char letter;       /* -o; 0 none */
     const char *shown; /* NAME, SIZE: what the help calls its value */
     const char *help;
 };
@@ -67,8 +66,9 @@ struct verb {
     struct verb_arg args[VERB_ARGS_MAX];
     const char *help; /* one line */
     const char *more; /* further lines of --help, or NULL */
-    /* NULL: the command line does it itself (mount, umount, dump, doctor). out: what was asked for; err: one sentence
-     * for people when the result is negative, or remarks (complete lines) when it is not. */
+    /* NULL: the command line does it itself (dump, doctor). out: what was asked for; err: one sentence for people when
+     * the result is negative ("what: why; what to do"), or remarks (complete lines) when it is not. A positive result is an
+     * exit code of its own (check). */
     int (*run)(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err);
 };
 
@@ -98,6 +98,8 @@ const struct verb_val *verb_val(const struct verb_args *a, const char *name);
 const char *verb_text(const struct verb_args *a, const char *name);
 uint64_t verb_num(const struct verb_args *a, const char *name); /* 0 when not given */
 bool verb_given(const struct verb_args *a, const char *name);
+/* verb_set: gives one more value, as the parsers do: -E_USAGE, -E_NAME, -E_NAMETOOLONG with a sentence in err. */
+int verb_set(struct verb_args *a, const char *name, const char *text, struct buf *err);
 /* verb key=value ... as text, for comparing and logs; times as RFC 3339. */
 int verb_args_print(const struct verb_args *a, struct buf *out);
 
@@ -120,7 +122,7 @@ struct verb_host {
     void (*rolled_back)(void *arg, struct vol *v);
 };
 
-/* A store in use, with jobs and events attached. verb_open: reads STORE/config, opens the store, connects the rooms
+/* A store in use, with jobs and events attached. verb_open (host set by the caller): reads STORE/config, opens the store, connects the rooms
  * above, jobs and events; flags of enum store_open_flag; err gets the sentence. verb_close: ends the jobs, store_close().
  * verb_env_attach/detach: for a caller that opened the store and called snap_attach() itself. */
 struct verb_env {
@@ -136,6 +138,13 @@ void verb_env_detach(struct verb_env *e);
  * it about once a minute from a thread that may wait. */
 int verb_tick(struct verb_env *e);
 
+/* The same as the verbs, for mkdir, rmdir and mv in .snapshots: with the host told and an event. */
+int verb_snap_create(struct verb_env *e, struct vol *v, const struct vfs_ctx *c, const char *name,
+                     struct layer_rec *ret);
+int verb_snap_delete(struct verb_env *e, struct vol *v, const struct vfs_ctx *c, const char *name);
+int verb_snap_rename(struct verb_env *e, struct vol *v, const struct vfs_ctx *c, const char *name,
+                     const char *to);
+
 struct verb_ctx {
     struct verb_env *env;
     struct vol *vol; /* NEED_VOLUME, and of NEED_ANY when known; else NULL */
@@ -145,11 +154,11 @@ struct verb_ctx {
     bool json;
     uint64_t job; /* ret: the job that goes on with it, 0 none */
 };
-/* verb_run: checks the role, then runs. Never waits for long. */
+/* verb_run: checks the role, then runs; what it changed is on disk when it returns. */
 int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err);
 
-/* The command line, all verbs but those without run. argv with argv[0]; the exit code: 0, 1 failure, 2 usage (check: 4). */
-int verb_main(int argc, char **argv);
+/* The command line: words as of verb_parse_words; the exit code: 0, 1 failure, 2 usage (check: 4). No words: the list. */
+int verb_main(int argc, char *const *argv);
 /* Appends the help of one verb, or with v NULL the list of all. */
 int verb_help(const struct verb *v, struct buf *out);
 /* verb_complain: "varve: what: why; do this" on standard error; gives the exit code. */
@@ -158,7 +167,7 @@ int verb_complain(int r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* verb_serve: the words of a request of STORE/sock after `verb`: a command's words, where STORE is "." and a TARGET is the
  * name of the volume ("verb snapshot create main x"; with --json where asked for). uid, gid: of the peer. out and err: for
  * its standard output and error, complete sentences; *ret_exit its exit code. The result is 0 or the verb's error, for
- * sock_done(). Never waits for long: a client that waits for a job or follows events asks again and again. */
+ * sock_done(). It may wait for the disk, and a check of the store takes its time: call it from the connection's own thread. */
 int verb_serve(struct verb_env *e, size_t nwords, char *const *words, uint32_t uid, uint32_t gid,
                struct buf *out, struct buf *err, int *ret_exit);
 

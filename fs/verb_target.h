@@ -16,9 +16,10 @@ struct verb_target {
 };
 
 enum verb_target_flag {
-    TARGET_STORE = 1,  /* a STORE alone leaves volume empty (else "main") */
+    TARGET_STORE = 1,  /* a STORE is meant: volume stays empty (else "main" where none is named) */
     TARGET_NEW = 2,    /* STORE need not exist yet */
     TARGET_SNAP = 4,   /* @SNAP is allowed */
+    TARGET_ANY = 16,   /* a store or a volume: volume stays empty where none is named */
     TARGET_NO_DIR = 8, /* a mounted directory is no target here */
 };
 

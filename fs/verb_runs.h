@@ -1,0 +1,41 @@
+/* fs/verb_runs: what the verbs of the table do, by file: the functions behind `run`. See struct verb. */
+#ifndef VARVE_FS_VERB_RUNS_H
+#define VARVE_FS_VERB_RUNS_H
+
+#include "fs/verb.h"
+
+#define RUN(name) int name(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err)
+
+/* cmd_volume.c */
+RUN(run_create);
+RUN(run_list);
+RUN(run_clone);
+RUN(run_resize);
+RUN(run_rename);
+RUN(run_delete);
+RUN(run_undelete);
+/* cmd_status.c */
+RUN(run_status);
+/* cmd_snapshot.c */
+RUN(run_snapshot_create);
+RUN(run_snapshot_delete);
+RUN(run_snapshot_rename);
+RUN(run_snapshot_hold);
+RUN(run_snapshot_release);
+RUN(run_snapshot_label);
+RUN(run_snapshot_expire);
+RUN(run_rollback);
+/* cmd_snaplist.c */
+RUN(run_snapshot_list);
+RUN(run_snapshot_show);
+/* cmd_diff.c */
+RUN(run_diff);
+/* cmd_job.c */
+RUN(run_job_list);
+RUN(run_job_wait);
+RUN(run_job_cancel);
+RUN(run_events);
+/* cmd_check.c */
+RUN(run_check);
+
+#endif

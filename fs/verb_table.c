@@ -1,0 +1,136 @@
+#include "fs/verb.h"
+
+#include "fs/verb_runs.h"
+
+#define SNAP_NAME                                                                                            \
+    {                                                                                                        \
+        "name", ARG_SNAP, ARG_REQUIRED | ARG_WORD, "NAME",                                                   \
+            "the snapshot; @latest, or @TIME: the newest not later"                                          \
+    }
+
+/* clang-format off */
+static const struct verb table[] = {
+    {NULL, "create", NULL, NEED_STORE, ROLE_ADMIN, "STORE[/VOLUME]",
+     {{"size", ARG_SIZE, 0, "SIZE", "limit of the live tree; default: the store's space"},
+      {"inodes", ARG_COUNT, 0, "N", "limit of files and directories; default: none"},
+      {"snapshot-limit", ARG_SIZE, 0, "SIZE", "limit of what snapshots may hold beside it; default: none"}},
+     "make a store, and a volume in it (default name: main)",
+     "STORE is a directory that is empty or not there yet. In a store that exists, the volume is added.\n", run_create},
+    {NULL, "list", NULL, NEED_STORE, ROLE_READ, "STORE", {{0}},
+     "volumes of a store: sizes, limits, snapshots", NULL, run_list},
+    {NULL, "status", NULL, NEED_VOLUME, ROLE_READ, "TARGET",
+     {{"check", ARG_FLAG, ARG_CLI_ONLY, NULL, "say only what is wrong, exit code 1 then (for monitoring)"}},
+     "state of a volume and of its store", NULL, run_status},
+
+    {"snapshot", "create", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {{"name", ARG_SNAP_NEW, ARG_WORD, "NAME", "default: its UTC time, 2026-11-20T22-00-00Z"},
+      {"label", ARG_KEYVALUE, ARG_MANY, "KEY=VALUE", "kept with it; may be given more than once"},
+      {"expire", ARG_WHEN, 0, "WHEN", "it goes then by itself: 7d, 12h, a date, RFC 3339"},
+      {"hold", ARG_TAG, 0, "TAG", "held from the beginning: cannot be deleted until released"},
+      {"sync", ARG_FLAG, 0, NULL, "wait until it is durable (from a control file: a job waits)"}},
+     "take a snapshot: the same as mkdir .snapshots/NAME", NULL, run_snapshot_create},
+    {"snapshot", "delete", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET", {SNAP_NAME},
+     "delete a snapshot: the same as rmdir .snapshots/NAME", "A held snapshot cannot be deleted.\n", run_snapshot_delete},
+    {"snapshot", "rename", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {SNAP_NAME, {"to", ARG_SNAP_NEW, ARG_REQUIRED | ARG_WORD, "NEW", "its new name"}},
+     "rename a snapshot: the same as mv", NULL, run_snapshot_rename},
+    {"snapshot", "list", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {{0}},
+     "snapshots of a volume, oldest first", NULL, run_snapshot_list},
+    {"snapshot", "show", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {SNAP_NAME},
+     "everything about one snapshot, with the bytes that only it holds", NULL, run_snapshot_show},
+    {"snapshot", "hold", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {SNAP_NAME, {"tag", ARG_TAG, ARG_WORD, "TAG", "who holds it; default: user"}},
+     "keep a snapshot from being deleted", NULL, run_snapshot_hold},
+    {"snapshot", "release", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {SNAP_NAME, {"tag", ARG_TAG, ARG_WORD, "TAG", "which hold; default: user"}},
+     "end a hold", NULL, run_snapshot_release},
+    {"snapshot", "label", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {SNAP_NAME,
+      {"label", ARG_KEYVALUE, ARG_MANY | ARG_WORD, "KEY=VALUE", "set it; may be given more than once"},
+      {"remove", ARG_TEXT, ARG_MANY, "KEY", "remove it; may be given more than once"}},
+     "set or remove labels of a snapshot", NULL, run_snapshot_label},
+    {"snapshot", "expire", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
+     {SNAP_NAME, {"at", ARG_WHEN, ARG_REQUIRED | ARG_WORD, "WHEN", "7d, 12h, a date, RFC 3339; never"}},
+     "say when a snapshot goes by itself", "A held snapshot stays until it is released.\n", run_snapshot_expire},
+
+    {NULL, "diff", NULL, NEED_VOLUME, ROLE_READ, "TARGET",
+     {{"a", ARG_SNAP, ARG_REQUIRED | ARG_WORD, "A", "a snapshot"},
+      {"b", ARG_SNAP, ARG_WORD, "B", "another one; default: now"}},
+     "what changed from A to B: paths, kinds, byte ranges",
+     "+ created, - removed, M changed, R renamed; then the path (directories end in /) and the changed\n"
+     "ranges as OFFSET+LENGTH; (meta): mode, owner, times, links or attributes differ.\n"
+     "Bytes that are no text, blanks and \\ are printed as \\ooo. Costs what changed, not what there is.\n", run_diff},
+    {NULL, "rollback", "rollback", NEED_VOLUME, ROLE_ADMIN, "TARGET", {SNAP_NAME},
+     "make the volume what a snapshot shows",
+     "The state before is kept as snapshot before-rollback-TIME: rolling back to that undoes it.\n"
+     "What was open keeps the old tree, read-only; who holds such files is printed.\n", run_rollback},
+    {NULL, "clone", "snapshots", NEED_VOLUME, ROLE_ADMIN, "STORE/VOLUME[@SNAP]",
+     {{"to", ARG_VOLUME, ARG_REQUIRED | ARG_WORD, "NEW", "name of the new volume, in the same store"},
+      {"snap", ARG_SNAP, 0, "SNAP", "its first state; default: now"}},
+     "make a volume that begins as a snapshot of another; instant", NULL, run_clone},
+    {NULL, "resize", "status", NEED_VOLUME, ROLE_ADMIN, "TARGET",
+     {{"size", ARG_SIZE, ARG_REQUIRED | ARG_WORD, "SIZE", "new limit of the live tree; none: the store's space"}},
+     "change the size limit of a volume", "Below what is used nothing is lost: it can grow no more.\n", run_resize},
+    {NULL, "rename", NULL, NEED_VOLUME, ROLE_ADMIN, "STORE/VOLUME",
+     {{"to", ARG_VOLUME, ARG_REQUIRED | ARG_WORD, "NEW", "its new name"}},
+     "rename a volume", NULL, run_rename},
+    {NULL, "delete", NULL, NEED_VOLUME, ROLE_ADMIN, "STORE/VOLUME", {{0}},
+     "delete a volume", "Refused while it is mounted or has clones. It is kept for 24 hours: varve undelete.\n", run_delete},
+    {NULL, "undelete", NULL, NEED_STORE, ROLE_ADMIN, "STORE/VOLUME", {{0}},
+     "bring back a volume deleted less than 24 hours ago", NULL, run_undelete},
+
+    {"job", "list", NULL, NEED_ANY, ROLE_READ, "[TARGET]", {{0}},
+     "work that goes on behind, and its last results", NULL, run_job_list},
+    {"job", "wait", "jobs", NEED_ANY, ROLE_READ, "[TARGET]",
+     {{"id", ARG_ID, ARG_REQUIRED | ARG_WORD, "ID", "of the job"}},
+     "wait until a job is done; its result is the exit code",
+     "In a control file it answers within a second: EAGAIN while the job goes on.\n", run_job_wait},
+    {"job", "cancel", "jobs", NEED_ANY, ROLE_SNAPSHOT, "[TARGET]",
+     {{"id", ARG_ID, ARG_REQUIRED | ARG_WORD, "ID", "of the job"}},
+     "stop a job", NULL, run_job_cancel},
+    {NULL, "events", NULL, NEED_ANY, ROLE_READ, "[TARGET]",
+     {{"follow", ARG_FLAG, ARG_CLI_ONLY, NULL, "go on with new ones as they come"},
+      {"since", ARG_ID, 0, "ID", "only those after this one"}},
+     "what happened: the last 1,000 lines", NULL, run_events},
+
+    {NULL, "doctor", NULL, NEED_NOTHING, ROLE_READ, NULL,
+     {{"store", ARG_PATH, ARG_WORD, "STORE", "look at this store's filesystem, too"}},
+     "what this machine has and lacks for varve, and what that means", NULL, NULL},
+    {NULL, "check", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
+     {{"repair", ARG_FLAG, ARG_CLI_ONLY, NULL, "put right what can be (nothing may be mounted)"}},
+     "prove every invariant of a store, in numbered passes",
+     "A store in use is looked at as it lives. Exit code: 0 clean, 1 repaired, 4 not.\n", run_check},
+    {NULL, "dump", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
+     {{"what", ARG_TEXT, ARG_REQUIRED | ARG_WORD | ARG_MANY, "WHAT", "see below"}},
+     "print any table, record, object, journal segment",
+     "WHAT: version | tables | table NAME | key HEX | object N | inode VOLUME INO | journal | segment N\n", NULL},
+};
+/* clang-format on */
+
+const struct verb *verb_table(size_t *ret_count)
+{
+    *ret_count = ARRAY_LEN(table);
+    return table;
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+const struct verb *verb_find(const char *noun, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (same(noun, table[i].noun) && strcmp(name, table[i].name) == 0)
+            return &table[i];
+    return NULL;
+}
+
+const struct verb *verb_find_in(const char *file, const char *noun, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (same(file, table[i].file) && (!noun || same(noun, table[i].noun)) &&
+            strcmp(name, table[i].name) == 0)
+            return &table[i];
+    return NULL;
+}

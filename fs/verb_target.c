@@ -1,0 +1,364 @@
+#include "fs/verb_target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/verb_value.h"
+#include "snap/volume.h"
+
+/* --- the table of mounts ------------------------------------------------------------------------------------------ */
+
+/* \040 and the like, in place. */
+static void unescape(char *s)
+{
+    char *to = s;
+
+    while (*s) {
+        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
+            s[3] <= '7') {
+            *to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+            s += 4;
+        } else {
+            *to++ = *s++;
+        }
+    }
+    *to = 0;
+}
+
+struct line {
+    struct verb_mount m;
+    const char *type;
+};
+
+/* id parent MAJ:MIN ROOT DIR OPTS [tags] - TYPE SOURCE SUPEROPTS */
+static int line_parse(char *text, struct line *ret)
+{
+    char *save, *w[6], *dash = strstr(text, " - "), *type, *source;
+
+    if (!dash)
+        return -E_PROTO;
+    *dash = 0;
+    for (size_t i = 0; i < ARRAY_LEN(w); i++)
+        if (!(w[i] = strtok_r(i ? NULL : text, " ", &save)))
+            return -E_PROTO;
+    type = strtok_r(dash + 3, " ", &save);
+    source = type ? strtok_r(NULL, " \n", &save) : NULL;
+    if (!source || sscanf(w[2], "%u:%u", &ret->m.major, &ret->m.minor) != 2)
+        return -E_PROTO;
+    unescape(w[3]);
+    unescape(w[4]);
+    unescape(source);
+    ret->m.root = w[3];
+    ret->m.dir = w[4];
+    ret->m.opts = w[5];
+    ret->m.source = source;
+    ret->type = type;
+    return 0;
+}
+
+static bool is_varve(const struct line *l)
+{
+    return strcmp(l->type, "fuse.varve") == 0;
+}
+
+static int lines_each(int (*cb)(void *arg, const struct line *l), void *arg)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *text = NULL;
+    size_t cap = 0;
+    int r = 0;
+
+    if (!f)
+        return err_from_errno(errno);
+    while (r == 0 && getline(&text, &cap, f) > 0) {
+        struct line l;
+
+        if (line_parse(text, &l) == 0)
+            r = cb(arg, &l);
+    }
+    free(text);
+    fclose(f);
+    return r;
+}
+
+struct varve_only {
+    int (*cb)(void *arg, const struct verb_mount *m);
+    void *arg;
+};
+
+static int varve_only(void *arg, const struct line *l)
+{
+    struct varve_only *o = arg;
+
+    return is_varve(l) ? o->cb(o->arg, &l->m) : 0;
+}
+
+int verb_mounts_each(int (*cb)(void *arg, const struct verb_mount *m), void *arg)
+{
+    return lines_each(varve_only, &(struct varve_only){cb, arg});
+}
+
+/* --- a directory below a mount ------------------------------------------------------------------------------------ */
+
+struct search {
+    const char *path;
+    size_t best; /* length of the mount point found so far; a later one as long lies on top of it */
+    bool found, varve;
+    char dir[PATH_MAX], source[PATH_MAX];
+};
+
+static bool below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return strcmp(dir, "/") == 0 || (strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]));
+}
+
+static int search_line(void *arg, const struct line *l)
+{
+    struct search *s = arg;
+    size_t n = strlen(l->m.dir);
+
+    if (!below(s->path, l->m.dir) || (s->found && n < s->best) || n >= sizeof(s->dir) ||
+        strlen(l->m.source) >= sizeof(s->source))
+        return 0;
+    s->found = true;
+    s->best = n;
+    s->varve = is_varve(l);
+    memcpy(s->dir, l->m.dir, n + 1);
+    memcpy(s->source, l->m.source, strlen(l->m.source) + 1);
+    return 0;
+}
+
+/* 1 when path lies below a mount of varve. Nothing is asked of what is mounted. */
+static int search_mount(const char *path, struct search *ret)
+{
+    *ret = (struct search){.path = path};
+    if (lines_each(search_line, ret) < 0)
+        return 0;
+    return ret->found && ret->varve;
+}
+
+/* STORE/VOLUME[@SNAP] of the table of mounts. */
+static int source_split(const char *source, struct verb_target *t)
+{
+    const char *slash = strrchr(source, '/'), *at;
+    size_t n;
+
+    if (!slash || slash == source || source[0] != '/')
+        return -E_PROTO;
+    at = strchr(slash, '@');
+    n = at ? (size_t)(at - slash) - 1 : strlen(slash + 1);
+    if ((size_t)(slash - source) >= sizeof(t->store) || n > NAME_LEN_MAX || n == 0 ||
+        (at && strlen(at + 1) > NAME_LEN_MAX))
+        return -E_PROTO;
+    snprintf(t->store, sizeof(t->store), "%.*s", (int)(slash - source), source);
+    snprintf(t->volume, sizeof(t->volume), "%.*s", (int)n, slash + 1);
+    snprintf(t->snap, sizeof(t->snap), "%s", at ? at + 1 : "");
+    t->exists = true;
+    return 0;
+}
+
+/* Absolute, without "." and double slashes; ".." is left to realpath(). -E_INVAL where it occurs. */
+static int absolute(const char *text, char out[PATH_MAX])
+{
+    cleanup(buf_free) struct buf b = {0};
+    char cwd[PATH_MAX] = "";
+
+    if (text[0] != '/' && !getcwd(cwd, sizeof(cwd)))
+        return err_from_errno(errno);
+    if (buf_printf(&b, "%s/%s/", cwd, text) < 0)
+        return -E_NOMEM;
+    for (char *p = (char *)b.data, *to = out, *slash; (slash = strchr(p, '/')); p = slash + 1) {
+        size_t n = (size_t)(slash - p);
+
+        if (n == 2 && memcmp(p, "..", 2) == 0)
+            return -E_INVAL;
+        if (n == 0 || (n == 1 && *p == '.'))
+            continue;
+        if ((size_t)(to - out) + n + 2 > PATH_MAX)
+            return -E_NAMETOOLONG;
+        *to++ = '/';
+        memcpy(to, p, n);
+        to += n;
+        *to = 0;
+    }
+    return 0;
+}
+
+/* 1 found. The words as they stand come first, so that a mount whose daemon is dead is not touched. */
+static int by_directory(const char *text, struct verb_target *t)
+{
+    char path[PATH_MAX] = "/", real[PATH_MAX];
+    struct search s;
+
+    if (absolute(text, path) < 0 || !search_mount(path, &s)) {
+        if (!realpath(text, real) || !search_mount(real, &s))
+            return 0;
+    }
+    if (source_split(s.source, t) < 0)
+        return 0;
+    snprintf(t->dir, sizeof(t->dir), "%s", s.dir);
+    return 1;
+}
+
+/* --- STORE/VOLUME[@SNAP] ------------------------------------------------------------------------------------------ */
+
+/* The prefix of len bytes holds a store: its real path into t. */
+static bool store_at(const char *text, size_t len, struct verb_target *t)
+{
+    char path[PATH_MAX], real[PATH_MAX];
+
+    if (len >= sizeof(path))
+        return false;
+    snprintf(path, sizeof(path), "%.*s", (int)len, text);
+    if (len == 0)
+        snprintf(path, sizeof(path), "%s", text[0] == '/' ? "/" : ".");
+    if (!realpath(path, real) || !store_path_is(real))
+        return false;
+    snprintf(t->store, sizeof(t->store), "%s", real);
+    t->exists = true;
+    return true;
+}
+
+/* The longest prefix that holds a store; *rest: what follows it. */
+static bool longest(const char *text, struct verb_target *t, const char **rest)
+{
+    const char *last = strrchr(text, '/'), *at = strchr(last ? last + 1 : text, '@');
+    size_t len = strlen(text);
+
+    if (store_at(text, len, t)) {
+        *rest = text + len;
+        return true;
+    }
+    if (at && store_at(text, (size_t)(at - text), t)) {
+        *rest = at;
+        return true;
+    }
+    while (len > 0) {
+        while (len > 0 && text[len - 1] != '/')
+            len--;
+        if (store_at(text, len > 1 ? len - 1 : 0, t)) {
+            *rest = text + len;
+            return true;
+        }
+        if (len > 0)
+            len--;
+    }
+    return false;
+}
+
+static int refuse(int r, const char *text, const char *why, struct buf *err)
+{
+    buf_printf(err, "%s: %s", text, why);
+    return r;
+}
+
+/* VOLUME[@SNAP] */
+static int rest_take(const char *text, const char *rest, unsigned flags, struct verb_target *t,
+                     struct buf *err)
+{
+    const char *at = strchr(rest, '@');
+    size_t n = at ? (size_t)(at - rest) : strlen(rest);
+    char name[PATH_MAX];
+    int r;
+
+    if (at && !(flags & TARGET_SNAP))
+        return refuse(-E_USAGE, text, "a volume is meant here, not a snapshot; leave @ and what follows out",
+                      err);
+    if (at && (!at[1] || strchr(at, '/') || strlen(at + 1) > NAME_LEN_MAX))
+        return refuse(-E_NAME, text, "what follows @ is not the name of a snapshot", err);
+    snprintf(t->snap, sizeof(t->snap), "%s", at ? at + 1 : "");
+    if (n == 0) {
+        snprintf(t->volume, sizeof(t->volume), "%s", flags & (TARGET_STORE | TARGET_ANY) ? "" : "main");
+        return 0;
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)n, rest);
+    if (flags & TARGET_STORE)
+        return refuse(-E_USAGE, text, "a store is meant here, not a volume; leave the last component out",
+                      err);
+    r = volume_name_check(name);
+    if (r < 0) {
+        buf_printf(err, "%s: \"%.60s\" cannot be a volume: %s", text, name, verb_name_complaint(r, true));
+        return r;
+    }
+    assert(n < sizeof(t->volume));
+    memcpy(t->volume, name, n + 1);
+    return 0;
+}
+
+/* A store to be made: the parent must be there. */
+static int new_store(const char *text, struct verb_target *t, struct buf *err)
+{
+    char head[PATH_MAX], real[PATH_MAX];
+    const char *last = strrchr(text, '/');
+    struct stat st;
+
+    if (stat(text, &st) == 0 && realpath(text, real)) {
+        snprintf(t->store, sizeof(t->store), "%s", real);
+        return 0;
+    }
+    snprintf(head, sizeof(head), "%.*s", last ? (int)(last - text) : 1, last ? text : ".");
+    if (!realpath(head[0] ? head : "/", real) || stat(real, &st) < 0 || !S_ISDIR(st.st_mode)) {
+        buf_printf(err, "%s: there is no directory %s; make it first", text, head[0] ? head : "/");
+        return -E_NOENT;
+    }
+    if (snprintf(t->store, sizeof(t->store), "%s/%s", strcmp(real, "/") == 0 ? "" : real,
+                 last ? last + 1 : text) >= (int)sizeof(t->store))
+        return refuse(-E_NAMETOOLONG, "STORE", "the path is too long", err);
+    return 0;
+}
+
+static int no_store(const char *text, struct buf *err)
+{
+    struct stat st;
+
+    if (stat(text, &st) == 0)
+        return refuse(-E_STORE_NOT, text,
+                      "is neither a varve store nor below a mount of one; varve create makes a store", err);
+    return refuse(-E_STORE_MISSING, text, "there is no store at this path; varve create makes one", err);
+}
+
+static int resolve(const char *text, unsigned flags, struct verb_target *t, struct buf *err)
+{
+    const char *rest;
+
+    if (!(flags & TARGET_NO_DIR) && by_directory(text, t)) {
+        if (flags & TARGET_STORE)
+            t->volume[0] = t->snap[0] = 0;
+        return 0;
+    }
+    if (longest(text, t, &rest))
+        return rest_take(text, rest, flags, t, err);
+    if (!(flags & TARGET_NEW))
+        return no_store(text, err);
+    snprintf(t->volume, sizeof(t->volume), "main");
+    return new_store(text, t, err);
+}
+
+int verb_target_parse(const char *text, unsigned flags, struct verb_target *ret, struct buf *err)
+{
+    struct verb_target *t = calloc(1, sizeof(*t));
+    char trimmed[PATH_MAX];
+    size_t len = strlen(text);
+    int r;
+
+    if (!t)
+        return -E_NOMEM;
+    while (len > 1 && text[len - 1] == '/')
+        len--;
+    if (len == 0 || len >= sizeof(trimmed)) {
+        r = refuse(len ? -E_NAMETOOLONG : -E_USAGE, "STORE",
+                   len ? "the path is too long" : "the path is empty", err);
+    } else {
+        snprintf(trimmed, sizeof(trimmed), "%.*s", (int)len, text);
+        r = resolve(trimmed, flags, t, err);
+    }
+    if (r == 0)
+        *ret = *t;
+    free(t);
+    return r;
+}
