@@ -1,0 +1,340 @@
+/* The notifier of a connection: a thread of its own that speaks to the kernel unasked. Requests' threads only leave word. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mark.h"
+#include "fs/op.h"
+#include "fs/snapdir.h"
+#include "snap/snapshot.h"
+
+#define RING                                                                                                 \
+    8192 /* forgotten inodes kept in mind; when there are more, the table of orphans is read instead */
+#define SCAN_WAIT_NS 500000000ll /* after the last word, so that a burst is over */
+#define NOTIFY_EPOCH_CODE 8
+
+struct notifier {
+    struct session *ss;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t word, done;
+    uint64_t ring[RING];
+    size_t head, count;
+    bool maybe;    /* some name went since the table of orphans was last seen empty */
+    bool scan;     /* read the table */
+    uint64_t went; /* names that went */
+    bool end, stop;
+    uint64_t rollbacks_asked, rollbacks_done;
+};
+
+/* --- words, left by others ------------------------------------------------------------------------------------------------ */
+
+void notify_forget(struct session *ss, uint64_t ino)
+{
+    struct notifier *n = ss->notifier;
+
+    pthread_mutex_lock(&n->lock);
+    if (n->maybe) {
+        if (n->count < RING)
+            n->ring[(n->head + n->count++) % RING] = ino;
+        else
+            n->scan = true;
+        pthread_cond_signal(&n->word);
+    }
+    pthread_mutex_unlock(&n->lock);
+}
+
+void notify_unlinked(struct session *ss)
+{
+    struct notifier *n = ss->notifier;
+
+    pthread_mutex_lock(&n->lock);
+    n->went++;
+    if (!n->maybe) {
+        n->maybe = n->scan = true;
+        pthread_cond_signal(&n->word);
+    }
+    pthread_mutex_unlock(&n->lock);
+}
+
+void notify_rolled_back(struct session *ss, int64_t until_mono_ns)
+{
+    struct notifier *n = ss->notifier;
+    struct timespec until = {.tv_sec = until_mono_ns / 1000000000, .tv_nsec = until_mono_ns % 1000000000};
+    uint64_t mine;
+
+    pthread_mutex_lock(&n->lock);
+    mine = ++n->rollbacks_asked;
+    pthread_cond_signal(&n->word);
+    while (n->rollbacks_done < mine && !n->stop)
+        if (pthread_cond_timedwait(&n->done, &n->lock, &until) != 0)
+            break;
+    pthread_mutex_unlock(&n->lock);
+}
+
+void notify_end(struct session *ss)
+{
+    struct notifier *n = ss->notifier;
+
+    pthread_mutex_lock(&n->lock);
+    n->end = true;
+    pthread_cond_signal(&n->word);
+    pthread_mutex_unlock(&n->lock);
+}
+
+static void forget_one(struct session *ss, fuse_ino_t ino, uint64_t count)
+{
+    vfs_node n = {ino};
+
+    if (op_is_own(ino))
+        snapdir_forget(ss, ino, count);
+    else if (!ss->snap && vfs_node_view(n) == ss->vol->rec.live_view)
+        notify_forget(ss, vfs_node_ino(n));
+}
+
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+    forget_one(op_session(req), ino, nlookup);
+    fuse_reply_none(req);
+}
+
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++)
+        forget_one(op_session(req), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(req);
+}
+
+/* --- orphans (F9) ----------------------------------------------------------------------------------------------------------- */
+
+static bool kernel_holds(struct session *ss, vfs_node n)
+{
+    return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0;
+}
+
+static void try_drop(struct session *ss, uint64_t ino)
+{
+    vfs_node n = vfs_node_make(ss->vol->rec.live_view, ino);
+    struct vfs_attr a;
+    int r = vfs_getattr(ss->vol, n, &a);
+
+    if (r < 0 || a.nlink > 0 || kernel_holds(ss, n))
+        return;
+    r = vfs_orphan_drop(ss->vol, ino);
+    if (r < 0 && r != -E_NOENT && r != -E_STALE && r != -E_ROFS)
+        log_err(r, "fs", "orphan=%llu", (unsigned long long)ino);
+}
+
+struct ino_list {
+    uint64_t *at;
+    size_t n, cap;
+};
+
+static int collect(void *arg, uint64_t ino)
+{
+    struct ino_list *l = arg;
+
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 256;
+        uint64_t *at = reallocarray(l->at, cap, sizeof(*at));
+
+        if (!at)
+            return -E_NOMEM;
+        l->at = at;
+        l->cap = cap;
+    }
+    l->at[l->n++] = ino;
+    return 0;
+}
+
+/* Asks for every orphan in the table; the number that there were. */
+static size_t scan_orphans(struct session *ss)
+{
+    struct ino_list l = {0};
+    int r = vfs_orphans_each(ss->vol, collect, &l);
+
+    for (size_t i = 0; i < l.n && !atomic_load(&ss->ended); i++)
+        try_drop(ss, l.at[i]);
+    free(l.at);
+    return r < 0 ? 1 : l.n;
+}
+
+/* --- rollback (F7) ---------------------------------------------------------------------------------------------------------- */
+
+static int forget_name(void *arg, const struct vfs_dirent *e)
+{
+    struct session *ss = arg;
+
+    if (e->cookie > 2)
+        fuse_lowlevel_notify_inval_entry(ss->fuse, FUSE_ROOT_ID, e->name, e->name_len);
+    return 0;
+}
+
+/* Kernels before 6.16: one by one the names of the root as it is, and as the snapshot kept it that the rollback made. */
+static void forget_names(struct session *ss)
+{
+    struct layer_rec kept;
+    struct vfs_attr a;
+    vfs_node root;
+
+    vfs_readdir(ss->vol, (vfs_node){FUSE_ROOT_ID}, 0, false, forget_name, ss);
+    if (snap_find(ss->vol, "@latest", &kept) == 0 && view_enter(ss->vol, kept.name, INO_ROOT, &root, &a) == 0)
+        vfs_readdir(ss->vol, root, 0, false, forget_name, ss);
+}
+
+/* All names that the kernel keeps count as old from now on. */
+static bool raise_epoch(struct session *ss)
+{
+    struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_EPOCH_CODE};
+
+    return !getenv("VARVE_NO_EPOCH") && write(ss->fd, &h, sizeof(h)) == (ssize_t)sizeof(h);
+}
+
+static void forget_tree(struct session *ss)
+{
+    if (!raise_epoch(ss)) {
+        MARK("fs: names of a rolled back tree are forgotten one by one");
+        forget_names(ss);
+    }
+    fuse_lowlevel_notify_inval_inode(ss->fuse, FUSE_ROOT_ID, 0, 0);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------------------- */
+
+static bool has_word(const struct notifier *n)
+{
+    return n->count > 0 || n->end || n->stop || n->rollbacks_done != n->rollbacks_asked;
+}
+
+/* Waits for word; a wanted scan comes when it was quiet for a moment. */
+static void await(struct notifier *n)
+{
+    int64_t until_ns = clock_mono_ns() + SCAN_WAIT_NS;
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+
+    while (!has_word(n)) {
+        if (!n->scan)
+            pthread_cond_wait(&n->word, &n->lock);
+        else if (pthread_cond_timedwait(&n->word, &n->lock, &until) == ETIMEDOUT)
+            return;
+    }
+}
+
+static void do_rollback_locked(struct notifier *n)
+{
+    uint64_t asked = n->rollbacks_asked;
+
+    pthread_mutex_unlock(&n->lock);
+    forget_tree(n->ss);
+    pthread_mutex_lock(&n->lock);
+    n->rollbacks_done = asked;
+    pthread_cond_broadcast(&n->done);
+}
+
+static void do_ring_locked(struct notifier *n)
+{
+    while (n->count > 0 && !n->end && n->rollbacks_done == n->rollbacks_asked) {
+        uint64_t ino = n->ring[n->head];
+
+        n->head = (n->head + 1) % RING;
+        if (--n->count == 0)
+            n->scan = true;
+        pthread_mutex_unlock(&n->lock);
+        try_drop(n->ss, ino);
+        pthread_mutex_lock(&n->lock);
+    }
+}
+
+/* When the table is empty, FORGETs of the kernel need no look until another name goes. */
+static void do_scan_locked(struct notifier *n)
+{
+    uint64_t went = n->went;
+    size_t left;
+
+    n->scan = false;
+    pthread_mutex_unlock(&n->lock);
+    left = scan_orphans(n->ss);
+    pthread_mutex_lock(&n->lock);
+    if (left == 0 && n->went == went && n->count == 0)
+        n->maybe = false;
+}
+
+static void finish(struct session *ss)
+{
+    int r = ss->snap ? 0 : vfs_orphans_drop_all(ss->vol);
+
+    if (r < 0 && r != -E_ROFS)
+        log_err(r, "fs", "conn=%llx orphans after the last unmount", (unsigned long long)ss->conn);
+    if (ss->hooks.on_end)
+        ss->hooks.on_end(ss->hooks.arg, ss);
+}
+
+static void *notify_main(void *arg)
+{
+    struct notifier *n = arg;
+
+    prctl(PR_SET_NAME, "varve-notify");
+    pthread_mutex_lock(&n->lock);
+    while (!n->end && !n->stop) {
+        await(n);
+        if (n->end || n->stop)
+            break;
+        if (n->rollbacks_done != n->rollbacks_asked)
+            do_rollback_locked(n);
+        else if (n->count > 0)
+            do_ring_locked(n);
+        else if (n->scan && !n->ss->snap)
+            do_scan_locked(n);
+        else
+            n->scan = false;
+    }
+    n->rollbacks_done = n->rollbacks_asked;
+    pthread_cond_broadcast(&n->done);
+    pthread_mutex_unlock(&n->lock);
+    if (!n->stop)
+        finish(n->ss);
+    return NULL;
+}
+
+int notify_new(struct session *ss, struct notifier **ret)
+{
+    struct notifier *n = calloc(1, sizeof(*n));
+    pthread_condattr_t mono;
+    int e;
+
+    if (!n)
+        return -E_NOMEM;
+    n->ss = ss;
+    pthread_mutex_init(&n->lock, NULL);
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&n->word, &mono);
+    pthread_cond_init(&n->done, &mono);
+    pthread_condattr_destroy(&mono);
+    e = pthread_create(&n->thread, NULL, notify_main, n);
+    if (e != 0) {
+        free(n);
+        return err_from_errno(e);
+    }
+    *ret = n;
+    return 0;
+}
+
+void notify_free(struct notifier *n)
+{
+    if (!n)
+        return;
+    pthread_mutex_lock(&n->lock);
+    n->stop = !n->end;
+    pthread_cond_signal(&n->word);
+    pthread_mutex_unlock(&n->lock);
+    pthread_join(n->thread, NULL);
+    pthread_cond_destroy(&n->word);
+    pthread_cond_destroy(&n->done);
+    pthread_mutex_destroy(&n->lock);
+    free(n);
+}

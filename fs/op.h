@@ -1,0 +1,123 @@
+/* fs/op: inside of a connection: what the requests' functions (fs/op_*.c), the notifier and the .snapshots tree share.
+ * Only they include it. */
+#ifndef VARVE_FS_OP_H
+#define VARVE_FS_OP_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "fs/session.h"
+
+#define OP_MAX_WRITE (1u << 20)
+#define OP_BUF_SIZE (OP_MAX_WRITE + 4096u) /* a request with its header; also what is needed for an answer */
+#define OP_FOREVER 1e9                     /* time-out of what only this daemon can change, in seconds */
+#define OP_CODES 64
+
+/* Node ids above VFS_VIEW_MAX. */
+#define NODE_VIEW_SNAPDIR 0xffffffu /* ino: the directory D whose D/.snapshots it is */
+#define NODE_VIEW_CONTROL 0xfffffeu /* ino 1: .control; else a control file, by a number of its own */
+
+struct notifier;
+struct snapdir;
+
+struct session {
+    struct verb_env *env;
+    struct vol *vol;
+    char *snap; /* NULL: the live tree */
+    struct mount_opts opts;
+    uint64_t conn;
+    struct session_hooks hooks;
+    struct fuse_session *fuse;
+    int fd;        /* of the kernel; libfuse's own number for it once INIT is answered */
+    vfs_node root; /* what node id 1 stands for */
+    struct notifier *notifier;
+    struct snapdir *snapdir;
+    atomic_uint workers, idle;
+    atomic_bool ended;
+    atomic_ullong requests[OP_CODES];
+    struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
+};
+
+/* --- requests ---------------------------------------------------------------------------------------------------------- */
+
+/* The thread's request as it came, and room for an answer of OP_BUF_SIZE bytes. Only inside a request. */
+const struct fuse_in_header *op_header(void);
+uint8_t *op_room(void);
+uint32_t op_setxattr_flags(void); /* FUSE_SETXATTR_EXT, cut out before libfuse parses */
+
+static inline struct session *op_session(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+static inline vfs_node op_node(const struct session *ss, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? ss->root : (vfs_node){ino};
+}
+static inline bool op_is_own(fuse_ino_t ino) /* belongs to .snapshots */
+{
+    return vfs_node_view((vfs_node){ino}) > VFS_VIEW_MAX;
+}
+struct vfs_ctx op_ctx(fuse_req_t req);
+void op_reply(fuse_req_t req, int r); /* 0, or a code as its errno */
+void op_stat(const struct session *ss, const struct vfs_attr *a, struct stat *ret);
+void op_entry(const struct session *ss, const struct vfs_attr *a, struct fuse_entry_param *ret);
+
+extern const struct fuse_lowlevel_ops op_table;
+
+/* fs/op_name.c */
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to,
+               unsigned flags);
+/* fs/op_attr.c */
+void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi);
+void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi);
+void op_statfs(fuse_req_t req, fuse_ino_t ino);
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags);
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+/* fs/op_file.c */
+void op_readlink(fuse_req_t req, fuse_ino_t ino);
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t off,
+              struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse_file_info *fi_in,
+                        fuse_ino_t out, off_t out_off, struct fuse_file_info *fi_out, size_t len, int flags);
+/* fs/op_dir.c */
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+
+/* --- fs/init.c: the first message ---------------------------------------------------------------------------------------- */
+
+/* init_answer: feeds the INIT request to libfuse, which must have been given the descriptor catcher[0]; takes its answer
+ * from catcher[1], puts our flags in, and writes it to fd unless that is -1. -E_PROTO, -E_NOSYS (the kernel is too old). */
+int init_answer(struct session *ss, const void *req, size_t len, const int catcher[2], int fd);
+void init_op(void *arg, struct fuse_conn_info *conn);
+
+/* --- fs/notify.c: the notifier ------------------------------------------------------------------------------------------- */
+
+int notify_new(struct session *ss, struct notifier **ret);
+void notify_free(struct notifier *n);                 /* waits for its end */
+void notify_forget(struct session *ss, uint64_t ino); /* a hint: O(1), never waits */
+void notify_unlinked(struct session *ss);             /* some name went: there may be orphans */
+void notify_rolled_back(struct session *ss, int64_t until_mono_ns);
+void notify_end(struct session *ss); /* the last worker has left */
+void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+
+#endif

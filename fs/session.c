@@ -1,0 +1,496 @@
+#include "fs/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs/op.h"
+#include "fs/snapdir.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+#define WORKERS_KEPT 3 /* wait for requests even when nothing is to be done */
+#define WORKERS_MAX 16
+#define WORKER_STACK (1u << 20) /* address space; touched as far as needed */
+#define TOUCHED_BYTES (128u << 10)
+#define QUIET_MS                                                                                             \
+    2000 /* a worker that was given a large request and then none for so long gives its pages back */
+#define NOTIFY_RESEND_CODE 7
+
+struct worker {
+    struct session *ss;
+    uint8_t *in, *room; /* OP_BUF_SIZE each, mapped, untouched until used */
+    uint32_t setxattr_flags;
+    bool touched; /* more than TOUCHED_BYTES of a buffer are in memory */
+};
+
+static _Thread_local struct worker *me;
+static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
+static struct session *sessions;
+
+const struct fuse_in_header *op_header(void)
+{
+    return (const struct fuse_in_header *)me->in;
+}
+
+uint8_t *op_room(void)
+{
+    return me->room;
+}
+
+uint32_t op_setxattr_flags(void)
+{
+    return me->setxattr_flags;
+}
+
+struct vfs_ctx op_ctx(fuse_req_t req)
+{
+    const struct fuse_ctx *c = fuse_req_ctx(req);
+
+    return (struct vfs_ctx){.uid = c->uid,
+                            .gid = c->gid,
+                            .umask = c->umask,
+                            .conn = op_session(req)->conn,
+                            .unique = op_header()->unique & ~(1ull << 63)};
+}
+
+/* --- the loop ---------------------------------------------------------------------------------------------------------- */
+
+static uint8_t *map_buffer(void)
+{
+    void *p =
+        mmap(NULL, OP_BUF_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void worker_release(struct worker *w)
+{
+    if (w->in)
+        munmap(w->in, OP_BUF_SIZE);
+    if (w->room)
+        munmap(w->room, OP_BUF_SIZE);
+}
+
+/* One request into w->in. 0 when the connection has ended. */
+static size_t receive(struct worker *w)
+{
+    struct session *ss = w->ss;
+
+    for (;;) {
+        struct pollfd p = {.fd = ss->fd, .events = POLLIN};
+        ssize_t n;
+
+        if (w->touched && poll(&p, 1, QUIET_MS) == 0) {
+            madvise(w->in, OP_BUF_SIZE, MADV_DONTNEED);
+            madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
+            w->touched = false;
+        }
+        n = read(ss->fd, w->in, OP_BUF_SIZE);
+        if (n >= (ssize_t)sizeof(struct fuse_in_header))
+            return (size_t)n;
+        if (n < 0 &&
+            (errno == EINTR || errno == EAGAIN || errno == ENOENT)) /* ENOENT: taken back meanwhile */
+            continue;
+        if (n < 0 && errno != ENODEV && errno != ECONNABORTED)
+            log_error("fs", "receive", "conn=%llx errno=%d", (unsigned long long)ss->conn, errno);
+        return 0;
+    }
+}
+
+/* The extended form of SETXATTR becomes the plain one that every libfuse parses; its flags are kept aside. */
+static size_t shorten_setxattr(struct worker *w, size_t len)
+{
+    struct fuse_in_header *h = (struct fuse_in_header *)w->in;
+    const size_t plain = sizeof(*h) + FUSE_COMPAT_SETXATTR_IN_SIZE;
+    const size_t full = sizeof(*h) + sizeof(struct fuse_setxattr_in);
+
+    w->setxattr_flags = 0;
+    if (h->opcode != FUSE_SETXATTR || len < full)
+        return len;
+    w->setxattr_flags = ((const struct fuse_setxattr_in *)(h + 1))->setxattr_flags;
+    memmove(w->in + plain, w->in + full, len - full);
+    h->len = (uint32_t)(len - (full - plain));
+    return h->len;
+}
+
+static void serve(struct worker *w, size_t len)
+{
+    const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
+    struct fuse_buf b = {.mem = w->in};
+
+    if (h->opcode < OP_CODES)
+        atomic_fetch_add_explicit(&w->ss->requests[h->opcode], 1, memory_order_relaxed);
+    if (len > TOUCHED_BYTES ||
+        (h->opcode == FUSE_READ && ((const struct fuse_read_in *)(h + 1))->size > TOUCHED_BYTES))
+        w->touched = true;
+    b.size = shorten_setxattr(w, len);
+    fuse_session_process_buf(w->ss->fuse, &b);
+}
+
+static int worker_spawn(struct session *ss);
+
+/* Leaves one reader at least: when the last idle worker takes a request, another one is started. */
+static void worker_loop(struct worker *w)
+{
+    struct session *ss = w->ss;
+
+    for (;;) {
+        size_t len;
+
+        if (atomic_fetch_add(&ss->idle, 1) >= WORKERS_KEPT) {
+            atomic_fetch_sub(&ss->idle, 1);
+            return;
+        }
+        len = receive(w);
+        if (atomic_fetch_sub(&ss->idle, 1) == 1 && len > 0)
+            worker_spawn(ss);
+        if (len == 0) {
+            atomic_store(&ss->ended, true);
+            return;
+        }
+        serve(w, len);
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker w = {.ss = arg};
+    struct session *ss = arg;
+
+    prctl(PR_SET_NAME, "varve-worker");
+    prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* where it is allowed */
+    w.in = map_buffer();
+    w.room = map_buffer();
+    me = &w;
+    if (w.in && w.room)
+        worker_loop(&w);
+    else
+        log_error("fs", "worker", "no memory for its buffers");
+    me = NULL;
+    worker_release(&w);
+    if (atomic_fetch_sub(&ss->workers, 1) == 1)
+        notify_end(ss);
+    return NULL;
+}
+
+static int worker_spawn(struct session *ss)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    int e;
+
+    if (atomic_fetch_add(&ss->workers, 1) >= WORKERS_MAX) {
+        atomic_fetch_sub(&ss->workers, 1);
+        return 0;
+    }
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, WORKER_STACK);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    e = pthread_create(&t, &attr, worker_main, ss);
+    pthread_attr_destroy(&attr);
+    if (e == 0)
+        return 0;
+    atomic_fetch_sub(&ss->workers, 1);
+    return err_from_errno(e);
+}
+
+/* --- the first message --------------------------------------------------------------------------------------------------- */
+
+/* libfuse gets one end of a pair of sockets for the first answer, and the kernel's descriptor in its place afterwards. */
+static int fuse_open(struct session *ss, int catcher[2])
+{
+    char name[] = "varve", path[32];
+    char *argv[] = {name, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, catcher) < 0)
+        return err_from_errno(errno);
+    ss->fuse = fuse_session_new(&args, &op_table, sizeof(op_table), ss);
+    fuse_opt_free_args(&args);
+    snprintf(path, sizeof(path), "/dev/fd/%d", catcher[0]);
+    if (ss->fuse && fuse_session_mount(ss->fuse, path) == 0)
+        return 0;
+    close(catcher[0]);
+    close(catcher[1]);
+    return -E_NOMEM;
+}
+
+/* Brings libfuse and the kernel together by the INIT request in req. answer: the kernel still waits for it. */
+static int begin(struct session *ss, int fd, const void *req, size_t len, bool answer)
+{
+    int catcher[2];
+    int r = fuse_open(ss, catcher);
+
+    if (r < 0)
+        return r;
+    r = init_answer(ss, req, len, catcher, answer ? fd : -1);
+    close(catcher[1]);
+    if (r == 0 && dup3(fd, catcher[0], O_CLOEXEC) < 0)
+        r = err_from_errno(errno);
+    if (r == 0) {
+        close(fd);
+        ss->fd = catcher[0]; /* libfuse closes it */
+    }
+    return r;
+}
+
+/* The first thread of a fresh connection: waits for INIT, then becomes a worker. */
+static void *first_main(void *arg)
+{
+    struct session *ss = arg;
+    struct worker w = {.ss = ss, .in = map_buffer()};
+    size_t len = w.in ? receive(&w) : 0;
+    int r = len > 0 ? begin(ss, ss->fd, w.in, len, true) : -E_CLOSED;
+
+    if (r == 0 && ss->hooks.on_init)
+        ss->hooks.on_init(ss->hooks.arg, ss, w.in, len);
+    worker_release(&w);
+    if (r == 0)
+        return worker_main(arg);
+    if (r != -E_CLOSED)
+        log_err(r, "fs", "conn=%llx the kernel's first message was not understood",
+                (unsigned long long)ss->conn);
+    atomic_store(&ss->ended, true);
+    if (atomic_fetch_sub(&ss->workers, 1) == 1)
+        notify_end(ss);
+    return NULL;
+}
+
+static int first_spawn(struct session *ss)
+{
+    pthread_t t;
+    int e;
+
+    atomic_store(&ss->workers, 1);
+    e = pthread_create(&t, NULL, first_main, ss);
+    if (e != 0) {
+        atomic_store(&ss->workers, 0);
+        return err_from_errno(e);
+    }
+    pthread_detach(t);
+    return 0;
+}
+
+/* Requests that a former daemon had read and not answered come again, marked; kernels before 6.9 do not know this. */
+static void ask_resend(struct session *ss)
+{
+    struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND_CODE};
+
+    if (write(ss->fd, &h, sizeof(h)) < 0)
+        log_warn("fs", "resend", "conn=%llx errno=%d: requests the former daemon had read wait for ever",
+                 (unsigned long long)ss->conn, errno);
+}
+
+static void sessions_add(struct session *ss)
+{
+    pthread_mutex_lock(&sessions_lock);
+    ss->next = sessions;
+    sessions = ss;
+    pthread_mutex_unlock(&sessions_lock);
+}
+
+static void sessions_remove(struct session *ss)
+{
+    pthread_mutex_lock(&sessions_lock);
+    for (struct session **at = &sessions; *at; at = &(*at)->next)
+        if (*at == ss) {
+            *at = ss->next;
+            break;
+        }
+    pthread_mutex_unlock(&sessions_lock);
+}
+
+int session_start(struct session *ss, int fd, const void *init, size_t init_len)
+{
+    int r;
+
+    ss->fd = fd;
+    sessions_add(ss);
+    if (!init)
+        return first_spawn(ss);
+    r = begin(ss, fd, init, init_len, false);
+    if (r < 0)
+        return r;
+    ask_resend(ss);
+    notify_unlinked(ss); /* what the former daemon had not reclaimed */
+    return worker_spawn(ss);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------------- */
+
+static int session_init(struct session *ss, const char *snap)
+{
+    int r;
+
+    if (snap) {
+        ss->snap = strdup(snap);
+        if (!ss->snap)
+            return -E_NOMEM;
+        ss->opts.ro = true;
+        ss->opts.snapdir = SNAPDIR_DISABLED;
+        r = view_enter_readonly(ss->vol, snap, &ss->root);
+        if (r < 0)
+            return r;
+    }
+    r = snapdir_new(ss, &ss->snapdir);
+    return r < 0 ? r : notify_new(ss, &ss->notifier);
+}
+
+int session_new(struct verb_env *env, struct vol *v, const char *snap, const struct mount_opts *opts,
+                uint64_t conn, const struct session_hooks *hooks, struct session **ret)
+{
+    struct session *ss = calloc(1, sizeof(*ss));
+    int r;
+
+    if (!ss)
+        return -E_NOMEM;
+    ss->env = env;
+    ss->vol = v;
+    ss->opts = *opts;
+    ss->conn = conn;
+    ss->hooks = *hooks;
+    ss->fd = -1;
+    ss->root = (vfs_node){FUSE_ROOT_ID};
+    r = session_init(ss, snap);
+    if (r < 0) {
+        session_free(ss);
+        return r;
+    }
+    *ret = ss;
+    return 0;
+}
+
+void session_free(struct session *ss)
+{
+    if (!ss)
+        return;
+    sessions_remove(ss);
+    notify_free(ss->notifier);
+    if (ss->fd >= 0 && (!ss->fuse || fuse_session_fd(ss->fuse) != ss->fd))
+        close(ss->fd);
+    if (ss->fuse)
+        fuse_session_destroy(ss->fuse); /* closes its own */
+    snapdir_free(ss->snapdir);
+    free(ss->snap);
+    free(ss);
+}
+
+/* --- what others ask --------------------------------------------------------------------------------------------------------- */
+
+struct vol *session_vol(const struct session *ss)
+{
+    return ss->vol;
+}
+
+const char *session_snap(const struct session *ss)
+{
+    return ss->snap;
+}
+
+const struct mount_opts *session_opts(const struct session *ss)
+{
+    return &ss->opts;
+}
+
+uint64_t session_conn(const struct session *ss)
+{
+    return ss->conn;
+}
+
+int session_fd(const struct session *ss)
+{
+    return ss->fd;
+}
+
+bool session_ended(const struct session *ss)
+{
+    return atomic_load(&ss->ended);
+}
+
+void session_rolled_back(struct vol *v)
+{
+    int64_t until = clock_mono_ns() + 2000000000;
+
+    pthread_mutex_lock(&sessions_lock);
+    for (struct session *ss = sessions; ss; ss = ss->next)
+        if (ss->vol == v && !ss->snap && !atomic_load(&ss->ended))
+            notify_rolled_back(ss, until);
+    pthread_mutex_unlock(&sessions_lock);
+}
+
+int session_alive(struct vol *v, uint64_t ino)
+{
+    int alive = 0;
+
+    pthread_mutex_lock(&sessions_lock);
+    for (struct session *ss = sessions; ss && !alive; ss = ss->next)
+        if (ss->vol == v && !ss->snap && ss->fuse && !atomic_load(&ss->ended)) {
+            vfs_node n = vfs_node_make(v->rec.live_view, ino);
+
+            alive = fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0;
+        }
+    pthread_mutex_unlock(&sessions_lock);
+    return alive;
+}
+
+int session_print_requests(const struct session *ss, struct buf *out)
+{
+    static const char *const names[OP_CODES] = {
+        [FUSE_LOOKUP] = "LOOKUP",
+        [FUSE_FORGET] = "FORGET",
+        [FUSE_GETATTR] = "GETATTR",
+        [FUSE_SETATTR] = "SETATTR",
+        [FUSE_READLINK] = "READLINK",
+        [FUSE_SYMLINK] = "SYMLINK",
+        [FUSE_MKNOD] = "MKNOD",
+        [FUSE_MKDIR] = "MKDIR",
+        [FUSE_UNLINK] = "UNLINK",
+        [FUSE_RMDIR] = "RMDIR",
+        [FUSE_RENAME] = "RENAME",
+        [FUSE_LINK] = "LINK",
+        [FUSE_OPEN] = "OPEN",
+        [FUSE_READ] = "READ",
+        [FUSE_WRITE] = "WRITE",
+        [FUSE_STATFS] = "STATFS",
+        [FUSE_RELEASE] = "RELEASE",
+        [FUSE_FSYNC] = "FSYNC",
+        [FUSE_SETXATTR] = "SETXATTR",
+        [FUSE_GETXATTR] = "GETXATTR",
+        [FUSE_LISTXATTR] = "LISTXATTR",
+        [FUSE_REMOVEXATTR] = "REMOVEXATTR",
+        [FUSE_FLUSH] = "FLUSH",
+        [FUSE_OPENDIR] = "OPENDIR",
+        [FUSE_READDIR] = "READDIR",
+        [FUSE_RELEASEDIR] = "RELEASEDIR",
+        [FUSE_FSYNCDIR] = "FSYNCDIR",
+        [FUSE_CREATE] = "CREATE",
+        [FUSE_INTERRUPT] = "INTERRUPT",
+        [FUSE_BATCH_FORGET] = "BATCH_FORGET",
+        [FUSE_FALLOCATE] = "FALLOCATE",
+        [FUSE_READDIRPLUS] = "READDIRPLUS",
+        [FUSE_RENAME2] = "RENAME2",
+        [FUSE_LSEEK] = "LSEEK",
+        [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
+        [51] = "TMPFILE",
+        [52] = "STATX",
+        [53] = "COPY_FILE_RANGE_64",
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < OP_CODES && r == 0; i++)
+        if (names[i])
+            r = buf_printf(out, "%s %llu\n", names[i],
+                           (unsigned long long)atomic_load_explicit(&ss->requests[i], memory_order_relaxed));
+    return r;
+}

@@ -1,0 +1,58 @@
+/* fs/session: one connection to the kernel: a volume (or one snapshot of it) as a mounted filesystem.
+ *
+ * The descriptor comes from the keeper (fs/keeper.h). The loop is our own: worker threads read(2) requests from it, each into
+ * a buffer of its own, and hand them to libfuse for parsing (fuse_session_process_buf); fs/op_*.c answer them over
+ * snap/vfs.h. A notifier thread of the session (fs/notify.c) does what a request's thread must never do: it tells the kernel
+ * to drop what it cached (rollback), and asks it whether an unlinked inode is still held (F9).
+ *
+ * INIT: libfuse's own answer is caught, the flags that this filesystem lives by are put in, and the kernel gets that. So
+ * they hold with every libfuse (3.14 never sends some of them); what the kernel does not offer is left out. The request is
+ * given to on_init: whoever takes the connection over later starts from it.
+ *
+ * Life: session_new -> session_start -> (kernel unmounts: on_end from the notifier, once) -> session_free. */
+#ifndef VARVE_FS_SESSION_H
+#define VARVE_FS_SESSION_H
+
+#include "fs/mount.h"
+#include "fs/verb.h"
+#include "snap/vfs.h"
+
+struct session;
+
+struct session_hooks {
+    void *arg;
+    /* the first message was answered: req as read from the kernel */
+    void (*on_init)(void *arg, struct session *ss, const void *req, size_t len);
+    /* the kernel is gone, no request is under way any more, orphans are reclaimed */
+    void (*on_end)(void *arg, struct session *ss);
+};
+
+/* session_new: a connection for volume v. snap: NULL, or the snapshot that is shown, read-only. conn: random id of the
+ * connection, the same over a restart of the daemon. env outlives it; hooks is copied. -E_NOENT: no such snapshot. */
+int session_new(struct verb_env *env, struct vol *v, const char *snap, const struct mount_opts *opts,
+                uint64_t conn, const struct session_hooks *hooks, struct session **ret);
+
+/* session_start: takes fd (closed at the end). init NULL: the kernel's first message is awaited by the first worker.
+ * init given (takeover): it was answered by a former daemon; asks the kernel to send again what that one left unanswered. */
+int session_start(struct session *ss, int fd, const void *init, size_t init_len);
+
+void session_free(struct session *ss); /* after on_end, or when it never started */
+
+struct vol *session_vol(const struct session *ss);
+const char *session_snap(const struct session *ss); /* NULL: the live tree */
+const struct mount_opts *session_opts(const struct session *ss);
+uint64_t session_conn(const struct session *ss);
+int session_fd(const struct session *ss);     /* of the connection; valid while it runs */
+bool session_ended(const struct session *ss); /* the kernel is gone; on_end has come or is about to */
+
+/* session_rolled_back(v): the live tree of v was exchanged: every connection that shows it makes its kernel forget the old
+ * one. Returns when that is done, after 2 s at the latest. Any thread. */
+void session_rolled_back(struct vol *v);
+
+/* session_alive: for the store's hook `alive`: 1 if a kernel holds the inode, 0 if none does. */
+int session_alive(struct vol *v, uint64_t ino);
+
+/* session_print_requests: how often each kind of request came, "LOOKUP 12\n" by line; for tests and support. */
+int session_print_requests(const struct session *ss, struct buf *out);
+
+#endif
