@@ -15,6 +15,12 @@ struct cmd {
     bool hidden; /* private: not listed */
 };
 
+extern const struct cmd cmd_mount;
+extern const struct cmd cmd_umount;
+extern const struct cmd cmd_requests;
+extern const struct cmd cmd_keeper;
+extern const struct cmd cmd_daemon;
+
 /* cmd_wrong(c, what, ...): says what is wrong and the synopsis on standard error; returns CMD_USAGE. */
 int cmd_wrong(const struct cmd *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,0 +1,265 @@
+/* varve mount; also mount.varve and mount.fuse.varve, the helpers of mount(8) (argv[0] then has a dot in it). */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/cmd.h"
+#include "fs/keeper.h"
+#include "fs/mount.h"
+#include "fs/sock.h"
+#include "fs/verb_target.h"
+#include "snap/store/store.h"
+
+#define TRIES 50 /* a daemon that is just ending is waited for */
+
+struct request {
+    struct verb_target target;
+    char dir[PATH_MAX];
+    struct buf opts;
+    bool create, foreground, helper, fake;
+    pid_t keeper; /* foreground: ours */
+};
+
+static const struct option longs[] = {{"create", no_argument, NULL, 'c'},
+                                      {"foreground", no_argument, NULL, 'F'},
+                                      {"options", required_argument, NULL, 'o'},
+                                      {NULL, 0, NULL, 0}};
+
+static int add_options(struct request *q, const char *list)
+{
+    struct mount_opts o = {0};
+    char why[256];
+
+    if (mount_opts_parse(&o, list, why) < 0)
+        return cmd_wrong(&cmd_mount, "%s", why);
+    return buf_printf(&q->opts, "%s%s", q->opts.len > 0 ? "," : "", list) < 0 ? cmd_fail("out of memory") : 0;
+}
+
+static int parse(struct request *q, int argc, char **argv, char **ret_path, char **ret_dir)
+{
+    int c, r;
+
+    optind = 1;
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, q->helper ? "o:sfnvt:N:" : "o:", longs, NULL)) != -1) {
+        switch (c) {
+        case 'o':
+            r = add_options(q, optarg);
+            if (r != 0)
+                return r;
+            break;
+        case 'c': q->create = true; break;
+        case 'F': q->foreground = true; break;
+        case 'f': q->fake = true; break;
+        case '?': return cmd_wrong(&cmd_mount, "'%s' is not understood", argv[optind - 1]);
+        default: break; /* -s, -n, -v, -t of mount(8) */
+        }
+    }
+    if (argc - optind != 2)
+        return cmd_wrong(&cmd_mount, "it takes a store and a directory");
+    *ret_path = argv[optind];
+    *ret_dir = argv[optind + 1];
+    return 0;
+}
+
+static int resolve(struct request *q, const char *path, const char *dir)
+{
+    cleanup(buf_free) struct buf err = {0};
+    int r =
+        verb_target_parse(path, TARGET_SNAP | TARGET_NO_DIR | (q->create ? TARGET_NEW : 0), &q->target, &err);
+
+    if (r < 0)
+        return cmd_fail("%s", err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+    if (!realpath(dir, q->dir))
+        return cmd_fail("%s: %s; the directory to mount on must exist", dir, err_text(err_from_errno(errno)));
+    r = mount_point_check(q->dir);
+    if (r == -E_BUSY)
+        return cmd_fail("%s: a varve volume is mounted there already", q->dir);
+    if (r < 0)
+        return cmd_fail("%s: %s", q->dir, err_text(r));
+    if (!q->target.exists) {
+        if (!q->create)
+            return cmd_fail("%s holds no store; `varve create` makes one, or add --create", q->target.store);
+        r = store_create(io_real(), q->target.store, NULL);
+        if (r < 0)
+            return cmd_fail("%s: the store cannot be created: %s", q->target.store, err_text(r));
+    }
+    return 0;
+}
+
+/* --- asking the daemon -------------------------------------------------------------------------------------------------------- */
+
+static int send_words(int sock, const char *const *words, size_t n)
+{
+    cleanup(buf_free) struct buf b = {0};
+    int r = sock_words(&b, words, n);
+
+    return r < 0 ? r : sock_send(sock, SOCK_REQUEST, b.data, b.len, -1);
+}
+
+/* The daemon lives in another mount namespace: it hands over the descriptor, and this process mounts. */
+static int mount_here(const struct request *q, struct sock_msg *m, int sock)
+{
+    static const char *const good[] = {"mounted"}, *const bad[] = {"failed"};
+    struct mount_opts o = {0};
+    char why[256];
+    int r = mount_opts_parse(&o, q->opts.len > 0 ? (const char *)q->opts.data : "", why);
+
+    o.ro = o.ro || *q->target.snap;
+    o.allow_other = geteuid() == 0;
+    if (r == 0 && buf_cstr(&m->data) && m->fd >= 0)
+        r = mount_attach(m->fd, (const char *)m->data.data, q->dir, &o);
+    if (r < 0)
+        cmd_fail("%s: cannot be mounted on: %s", q->dir, err_text(r));
+    send_words(sock, r == 0 ? good : bad, 1);
+    return r;
+}
+
+/* 0 and an exit code, or -E_CLOSED: the daemon was about to end and said nothing. */
+static int ask(struct request *q, int sock, int *ret_exit)
+{
+    const char *words[] = {"mount",        q->target.volume,
+                           q->target.snap, q->opts.len > 0 ? (const char *)q->opts.data : "",
+                           q->dir,         q->create ? "create" : "-"};
+    int r = send_words(sock, words, ARRAY_LEN(words));
+
+    for (;;) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        if (r == 0)
+            r = sock_recv(sock, &m);
+        if (r < 0)
+            return r;
+        if (m.kind == SOCK_FD)
+            r = mount_here(q, &m, sock);
+        else if (m.kind == SOCK_ERR)
+            fwrite(m.data.data, 1, m.data.len, stderr);
+        else if (m.kind == SOCK_DONE && m.data.len >= 4) {
+            *ret_exit = (int)get_le32(m.data.data);
+            return 0;
+        }
+        if (r < 0) { /* said already */
+            *ret_exit = CMD_FAILED;
+            return 0;
+        }
+    }
+}
+
+/* Connects, and starts keeper and daemon where none are. */
+static int reach(struct request *q, int *ret_sock)
+{
+    char why[512];
+    int pid = 0;
+    int r = sock_connect(q->target.store, ret_sock);
+
+    if (r != -E_NOTMOUNTED)
+        return r < 0 ? cmd_fail("%s: its daemon cannot be asked: %s", q->target.store, err_text(r)) : 0;
+    r = keeper_start(q->target.store, q->foreground, &pid, why);
+    if (r == -E_FAILED)
+        return cmd_fail("%s", why);
+    if (r < 0)
+        return cmd_fail("%s: the daemon did not start; see log/daemon.log there", q->target.store);
+    if (q->foreground)
+        q->keeper = pid;
+    r = sock_connect(q->target.store, ret_sock);
+    return r < 0 && r != -E_NOTMOUNTED ? cmd_fail("%s: %s", q->target.store, err_text(r)) : r;
+}
+
+static int perform(struct request *q)
+{
+    struct timespec wait = {.tv_nsec = 100000000};
+    int r = -E_CLOSED, exit_code = CMD_FAILED;
+
+    for (int i = 0; i < TRIES; i++) {
+        int sock = -1;
+
+        r = reach(q, &sock);
+        if (r > 0)
+            return r;
+        if (r == 0) {
+            r = ask(q, sock, &exit_code);
+            close(sock);
+        }
+        if (r == 0)
+            return exit_code;
+        if (r != -E_CLOSED && r != -E_NOTMOUNTED)
+            break;
+        nanosleep(&wait, NULL);
+    }
+    return cmd_fail("%s: the daemon gave no answer: %s; see log/daemon.log there", q->target.store,
+                    err_text(r));
+}
+
+static void report(const struct request *q)
+{
+    struct mount_opts o = {0};
+    char why[256];
+
+    mount_opts_parse(&o, q->opts.len > 0 ? (const char *)q->opts.data : "", why);
+    printf("%s/%s%s%s is mounted on %s\n", q->target.store, q->target.volume, *q->target.snap ? "@" : "",
+           q->target.snap, q->dir);
+    if (*q->target.snap || o.snapdir == SNAPDIR_DISABLED)
+        return;
+    printf("  look back      ls %s/.snapshots    (every directory has its own)\n", q->dir);
+    if (!o.ro && (o.control == CONTROL_ADMIN || o.control == CONTROL_SNAPSHOT))
+        printf("  take one       mkdir %s/.snapshots/NAME\n", q->dir);
+    if (o.control != CONTROL_NONE)
+        printf("  control files  %s/.snapshots/.control/    (start with: cat help)\n", q->dir);
+}
+
+static int wait_keeper(pid_t pid)
+{
+    int status = 0;
+
+    fflush(stdout);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? CMD_OK : CMD_FAILED;
+}
+
+static int run(int argc, char **argv)
+{
+    struct request q = {.helper = strchr(argv[0], '.') != NULL};
+    char *path = NULL, *dir = NULL;
+    int r = parse(&q, argc, argv, &path, &dir);
+
+    if (r == 0)
+        r = resolve(&q, path, dir);
+    if (r == 0 && !q.fake)
+        r = perform(&q);
+    if (r == 0 && !q.helper)
+        report(&q);
+    if (q.keeper > 0 && r == 0)
+        r = wait_keeper(q.keeper);
+    buf_free(&q.opts);
+    return r;
+}
+
+const struct cmd cmd_mount = {
+    .name = "mount",
+    .synopsis = "mount STORE[/VOLUME][@SNAP] DIR [-o opt,...] [--create] [--foreground]",
+    .help =
+        "Mounts a volume (main, if none is named) on a directory; with @SNAP a snapshot of it, read-only.\n"
+        "A second mount of a volume shows the same at another place.\n"
+        "\n"
+        "  --create                      makes the store and the volume where they are missing\n"
+        "  --foreground                  stays; the daemon logs to standard error; interrupting it unmounts\n"
+        "  -o ro                         read-only\n"
+        "  -o snapdir=hidden             .snapshots is found by name, not listed (the default)\n"
+        "     snapdir=visible            ls shows it in the root\n"
+        "     snapdir=disabled           there is none\n"
+        "  -o control=admin              what the control files in .snapshots/.control allow (the default "
+        "is\n"
+        "     control=snapshot|read      everything), each to the owner of the volume's root; its group "
+        "reads\n"
+        "     control=none               there are none, and snapshots are not taken by mkdir\n"
+        "  -o control_gid=GID            this group may do what the owner may\n"
+        "  -o allow_idmap                lets idmapped mounts be made of it (Linux 6.12)\n"
+        "  -o nosuid,nodev,noexec,noatime,sync  and what fstab has, as mount(8) knows them\n",
+    .run = run};

@@ -1,0 +1,537 @@
+#include "fs/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs/cmd.h"
+#include "fs/sock.h"
+#include "fs/verb_target.h"
+#include "snap/snapshot.h"
+
+#define BUSY_TRIES                                                                                           \
+    100 /* of 100 ms: a command that works on the store itself, or a daemon that is closing it */
+#define FIRST_WAIT_MS 5000
+#define TICK_S 30
+#define DEATHS_UNSAFE 3 /* within a minute: what can be read is served, nothing is written */
+
+/* --- the keeper ---------------------------------------------------------------------------------------------------------------- */
+
+int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd)
+{
+    struct keeper_msg *a = malloc(sizeof(*a));
+    int fd = -1;
+    int r;
+
+    if (!a)
+        return -E_NOMEM;
+    pthread_mutex_lock(&d->keeper_lock);
+    r = keeper_send(KEEPER_FD, m, -1);
+    if (r == 0)
+        r = keeper_recv(KEEPER_FD, a, &fd);
+    pthread_mutex_unlock(&d->keeper_lock);
+    if (r == -E_CLOSED)
+        snprintf(why, 256, "the keeper of this store is gone: unmount what it has mounted, then mount again");
+    if (r == 0) {
+        r = a->err;
+        snprintf(why, 256, "%.255s", keeper_field(a, 0));
+    }
+    free(a);
+    *ret_fd = fd;
+    return r;
+}
+
+static void tell_keeper(uint32_t kind, uint64_t conn, int fd)
+{
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return;
+    m->kind = kind;
+    m->conn = conn;
+    keeper_send(KEEPER_FD, m, fd);
+    free(m);
+}
+
+static void tell_failed(const char *why)
+{
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return;
+    m->kind = KEEPER_FAILED;
+    keeper_put(m, why);
+    keeper_send(KEEPER_FD, m, -1);
+    free(m);
+}
+
+/* --- connections ------------------------------------------------------------------------------------------------------------------ */
+
+struct session *daemon_find_locked(struct daemon *d, const struct vol *v, const char *snap)
+{
+    for (struct served *s = d->served; s; s = s->next) {
+        const char *has = session_snap(s->ss) ? session_snap(s->ss) : "";
+
+        if (session_vol(s->ss) == v && strcmp(has, snap ? snap : "") == 0)
+            return s->ss;
+    }
+    return NULL;
+}
+
+struct by_id {
+    uint32_t id;
+    struct vol *found;
+};
+
+static int match_id(void *arg, struct vol *v)
+{
+    struct by_id *b = arg;
+
+    if (v->rec.id == b->id)
+        b->found = v;
+    return b->found != NULL;
+}
+
+struct vol *daemon_volume(struct daemon *d, uint32_t id)
+{
+    struct by_id b = {.id = id};
+
+    volume_each(d->env.store, match_id, &b);
+    return b.found;
+}
+
+static void on_init(void *arg, struct session *ss, const void *req, size_t len)
+{
+    struct daemon *d = arg;
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+
+    if (!m || len > KEEPER_INIT_MAX) {
+        free(m);
+        return;
+    }
+    m->kind = KEEPER_INIT;
+    m->conn = session_conn(ss);
+    m->init_len = (uint32_t)len;
+    memcpy(m->init, req, len);
+    pthread_mutex_lock(&d->keeper_lock);
+    keeper_send(KEEPER_FD, m, -1);
+    pthread_mutex_unlock(&d->keeper_lock);
+    free(m);
+}
+
+static void on_end(void *arg, struct session *ss)
+{
+    struct daemon *d = arg;
+
+    pthread_mutex_lock(&d->lock);
+    for (struct served *s = d->served; s; s = s->next)
+        if (s->ss == ss)
+            s->ended = true;
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* The volume counts who shows it; under the store's lock, so that none is deleted while it is being mounted. */
+static int count_mount(struct daemon *d, struct vol *v, int by)
+{
+    struct txn t;
+    int r = txn_begin(d->env.store, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    if (by > 0 && (v->rec.flags & (VOLUME_DELETED | VOLUME_GHOST)))
+        r = -E_NOENT;
+    else
+        __atomic_fetch_add(&v->mounts, (uint32_t)by, __ATOMIC_SEQ_CST);
+    txn_abort(&t);
+    return r;
+}
+
+static void unlink_locked(struct daemon *d, const struct served *one)
+{
+    for (struct served **at = &d->served; *at; at = &(*at)->next)
+        if (*at == one) {
+            *at = one->next;
+            return;
+        }
+}
+
+int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
+               int fd, const void *init, size_t init_len)
+{
+    struct session_hooks hooks = {.arg = d, .on_init = on_init, .on_end = on_end};
+    struct served *s = calloc(1, sizeof(*s));
+    int r = s ? count_mount(d, v, 1) : -E_NOMEM;
+
+    if (r < 0) {
+        free(s);
+        close(fd);
+        return r;
+    }
+    r = session_new(&d->env, v, snap && *snap ? snap : NULL, o, conn, &hooks, &s->ss);
+    if (r < 0) {
+        close(fd);
+        goto err0;
+    }
+    pthread_mutex_lock(&d->lock);
+    s->next = d->served;
+    d->served = s;
+    pthread_mutex_unlock(&d->lock);
+    r = session_start(s->ss, fd, init, init_len);
+    if (r == 0)
+        return 0;
+    pthread_mutex_lock(&d->lock);
+    unlink_locked(d, s);
+    pthread_mutex_unlock(&d->lock);
+    session_free(s->ss);
+err0:
+    count_mount(d, v, -1);
+    free(s);
+    return r;
+}
+
+static bool is_last_locked(const struct daemon *d, const struct served *one)
+{
+    for (struct served *s = d->served; s; s = s->next)
+        if (s != one && session_vol(s->ss) == session_vol(one->ss))
+            return false;
+    return true;
+}
+
+/* Ends one connection that the kernel has left: it stays on the list until everything in it is on disk. Called with the
+ * lock, which is let go meanwhile. */
+static void reap_locked(struct daemon *d, struct served *s)
+{
+    struct vol *v = session_vol(s->ss);
+    uint64_t conn = session_conn(s->ss);
+    bool last = is_last_locked(d, s);
+    int r;
+
+    pthread_mutex_unlock(&d->lock);
+    if (last)
+        views_free_all(v);
+    r = store_sync(d->env.store);
+    if (r < 0 && r != -E_ROFS)
+        log_err(r, "daemon", "volume=%s after its unmount", v->rec.name);
+    tell_keeper(KEEPER_GONE, conn, -1);
+    log_note("daemon", "unmounted", "volume=%s conn=%llx", v->rec.name, (unsigned long long)conn);
+    count_mount(d, v, -1);
+    pthread_mutex_lock(&d->lock);
+    unlink_locked(d, s);
+    d->busy++; /* not idle before it is freed */
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+    session_free(s->ss);
+    free(s);
+    pthread_mutex_lock(&d->lock);
+    d->busy--;
+}
+
+static bool reap_one_locked(struct daemon *d)
+{
+    for (struct served *s = d->served; s; s = s->next)
+        if (s->ended) {
+            reap_locked(d, s);
+            return true;
+        }
+    return false;
+}
+
+/* --- what verbs ask of the process that serves mounts --------------------------------------------------------------------------------- */
+
+struct mounts_arg {
+    const char *source;
+    size_t len;
+    bool whole_store;
+    int (*cb)(void *arg, const char *dir, const char *opts);
+    void *cb_arg;
+};
+
+static int match_mount(void *arg, const struct verb_mount *m)
+{
+    const struct mounts_arg *a = arg;
+    const char *rest = m->source + a->len;
+
+    if (strncmp(m->source, a->source, a->len) != 0)
+        return 0;
+    if (a->whole_store ? *rest != '/' : *rest != 0 && *rest != '@')
+        return 0;
+    return a->cb(a->cb_arg, m->dir, m->opts);
+}
+
+/* From the table of mounts: nothing that is mounted is touched. */
+static int host_mounts(void *arg, struct vol *v, int (*cb)(void *cb_arg, const char *dir, const char *opts),
+                       void *cb_arg)
+{
+    cleanup(buf_free) struct buf source = {0};
+    struct daemon *d = arg;
+    struct mounts_arg a = {.whole_store = !v, .cb = cb, .cb_arg = cb_arg};
+    int r = v ? mount_source(&source, d->store, v->rec.name, NULL) : buf_puts(&source, d->store);
+
+    if (r < 0)
+        return r;
+    a.source = buf_cstr(&source);
+    if (!a.source)
+        return -E_NOMEM;
+    a.len = source.len;
+    return verb_mounts_each(match_mount, &a);
+}
+
+static void host_rolled_back(void *arg, struct vol *v)
+{
+    (void)arg;
+    session_rolled_back(v);
+}
+
+/* --- taking over ------------------------------------------------------------------------------------------------------------------------ */
+
+struct restore {
+    struct restore *next;
+    struct keeper_msg m;
+    int fd;
+};
+
+/* What the keeper says first. Restores come in a list, owned by the caller. */
+static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
+{
+    for (;;) {
+        struct restore *one = calloc(1, sizeof(*one));
+        int r = one ? keeper_recv(KEEPER_FD, &one->m, &one->fd) : -E_NOMEM;
+
+        if (r == 0 && one->m.kind == KEEPER_RESTORE) {
+            one->next = *ret;
+            *ret = one;
+            continue;
+        }
+        if (r == 0 && one->m.kind == KEEPER_HELLO)
+            *ret_deaths = one->m.n;
+        if (r == 0 && one->m.kind == KEEPER_LISTEN)
+            d->listen = one->fd;
+        if (r < 0 || one->m.kind == KEEPER_GO) {
+            free(one);
+            return r;
+        }
+        free(one);
+    }
+}
+
+static void restore_one(struct daemon *d, struct restore *one)
+{
+    struct vol *v = daemon_volume(d, one->m.n);
+    struct mount_opts o = {0};
+    char why[256] = "";
+    int r = v ? mount_opts_parse(&o, keeper_field(&one->m, 1), why) : -E_NOENT;
+
+    o.allow_other = geteuid() == 0;
+    if (r == 0)
+        r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd,
+                       one->m.init_len ? one->m.init : NULL, one->m.init_len);
+    else
+        close(one->fd);
+    if (r < 0) {
+        log_err(r, "daemon", "conn=%llx cannot be taken over %s", (unsigned long long)one->m.conn, why);
+        tell_keeper(KEEPER_GONE, one->m.conn, -1); /* who waits there gets ENOTCONN */
+    } else {
+        log_note("daemon", "takeover", "volume=%s conn=%llx", v->rec.name, (unsigned long long)one->m.conn);
+    }
+}
+
+static void restore_all(struct daemon *d, struct restore *list)
+{
+    while (list) {
+        struct restore *one = list;
+
+        list = one->next;
+        restore_one(d, one);
+        free(one);
+    }
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------------------------------- */
+
+static int open_store(struct daemon *d, unsigned flags, struct buf *err)
+{
+    struct timespec wait = {.tv_nsec = 100000000};
+    int r = -E_STORE_BUSY;
+
+    for (int i = 0; i < BUSY_TRIES && r == -E_STORE_BUSY; i++) {
+        if (i > 0)
+            nanosleep(&wait, NULL);
+        buf_reset(err);
+        r = verb_open(io_real(), d->store, flags, &d->env, err);
+    }
+    return r;
+}
+
+static int start_listening(struct daemon *d)
+{
+    int r;
+
+    if (d->listen >= 0)
+        return 0;
+    r = sock_listen(d->store, &d->listen);
+    if (r == 0)
+        tell_keeper(KEEPER_LISTEN, 0, d->listen);
+    return r;
+}
+
+/* SIGTERM is the machine going down: what was acknowledged is made durable, and the mounts are served on until they go. */
+static void *signal_main(void *arg)
+{
+    struct daemon *d = arg;
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    for (;;)
+        if (sigwait(&set, &sig) == 0)
+            store_sync(d->env.store);
+    return NULL;
+}
+
+static void *tick_main(void *arg)
+{
+    struct daemon *d = arg;
+    struct timespec until;
+
+    for (;;) {
+        bool end;
+
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += TICK_S;
+        pthread_mutex_lock(&d->lock);
+        while (!d->closing && pthread_cond_timedwait(&d->change, &d->lock, &until) == 0)
+            continue;
+        end = d->closing;
+        pthread_mutex_unlock(&d->lock);
+        if (end)
+            return NULL;
+        verb_tick(&d->env);
+    }
+}
+
+/* Nothing mounted, nobody being answered; at the start somebody is awaited. */
+static void wait_idle(struct daemon *d)
+{
+    int64_t patience = clock_mono_ns() + FIRST_WAIT_MS * 1000000ll;
+
+    pthread_mutex_lock(&d->lock);
+    for (;;) {
+        struct timespec until = {.tv_sec = patience / 1000000000, .tv_nsec = patience % 1000000000};
+
+        if (reap_one_locked(d))
+            continue;
+        if (!d->served && d->busy == 0 && (d->was_asked || clock_mono_ns() >= patience))
+            break;
+        if (!d->served && d->busy == 0)
+            pthread_cond_timedwait(&d->change, &d->lock, &until);
+        else
+            pthread_cond_wait(&d->change, &d->lock);
+    }
+    d->closing = true;
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void last_words(struct daemon *d, int r)
+{
+    for (size_t i = 0; i < d->nwaiters; i++) {
+        if (r < 0)
+            sock_send(d->waiters[i], SOCK_ERR, err_text(r), strlen(err_text(r)), -1);
+        sock_done(d->waiters[i], r < 0 ? CMD_FAILED : CMD_OK, r);
+        close(d->waiters[i]);
+    }
+    free(d->waiters);
+}
+
+static int daemon_run(struct daemon *d, struct restore *list)
+{
+    char path[PATH_MAX];
+    pthread_t signals, tick, accepting;
+    int r;
+
+    d->env.host = &d->host;
+    if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
+        pthread_create(&tick, NULL, tick_main, d) != 0 ||
+        pthread_create(&accepting, NULL, daemon_serve_main, d) != 0) {
+        tell_failed("the socket of the store cannot be made: are there descriptors and room for it?");
+        return CMD_FAILED;
+    }
+    d->was_asked = list != NULL;
+    restore_all(d, list);
+    tell_keeper(KEEPER_READY, 0, -1);
+    wait_idle(d);
+    shutdown(d->listen, SHUT_RDWR);
+    pthread_join(accepting, NULL);
+    pthread_join(tick, NULL);
+    if (snprintf(path, sizeof(path), "%s/sock", d->store) < (int)sizeof(path))
+        unlink(path); /* while the store is still ours */
+    r = verb_close(&d->env);
+    if (r < 0)
+        log_err(r, "daemon", "the store was closed");
+    tell_keeper(KEEPER_BYE, 0, -1);
+    last_words(d, r);
+    return r < 0 ? CMD_FAILED : CMD_OK;
+}
+
+static void daemon_init(struct daemon *d, const char *store)
+{
+    pthread_condattr_t mono;
+    sigset_t set;
+
+    *d = (struct daemon){.store = store, .listen = -1};
+    d->host = (struct verb_host){.arg = d, .mounts = host_mounts, .rolled_back = host_rolled_back};
+    pthread_mutex_init(&d->keeper_lock, NULL);
+    pthread_mutex_init(&d->mount_lock, NULL);
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->change, &mono);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
+/* varve daemon STORE: with the keeper at KEEPER_FD */
+static int run(int argc, char **argv)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct restore *list = NULL;
+    static struct daemon d;
+    uint32_t deaths = 0;
+    int r;
+
+    if (argc != 2)
+        return CMD_USAGE;
+    daemon_init(&d, argv[1]);
+    if (chdir("/") < 0 || fcntl(KEEPER_FD, F_SETFD, FD_CLOEXEC) < 0 || hear(&d, &deaths, &list) < 0)
+        return CMD_FAILED;
+    if (deaths >= DEATHS_UNSAFE)
+        log_warn("daemon", "safe", "deaths=%u within a minute: read-only from now on", deaths);
+    r = open_store(&d, deaths >= DEATHS_UNSAFE ? STORE_SAFE : 0, &err);
+    if (r < 0) {
+        tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+        return CMD_FAILED;
+    }
+    return daemon_run(&d, list);
+}
+
+const struct cmd cmd_daemon = {
+    .name = "daemon", .synopsis = "daemon STORE", .help = "", .run = run, .hidden = true};

@@ -1,0 +1,52 @@
+/* fs/daemon: the process that has a store open and serves its mounts. It is started by the keeper and told there what a
+ * former daemon had mounted; it mounts and unmounts nothing itself. It ends when nothing is mounted any more: the store is
+ * then closed, and everything in it durable.
+ *
+ * fs/daemon.c: life, connections. fs/daemon_serve.c: requests over STORE/sock. This header is between the two. */
+#ifndef VARVE_FS_DAEMON_H
+#define VARVE_FS_DAEMON_H
+
+#include <pthread.h>
+
+#include "fs/keeper.h"
+#include "fs/session.h"
+
+struct served {
+    struct served *next;
+    struct session *ss;
+    bool ended; /* the kernel is gone: the main thread takes it off the list */
+};
+
+struct daemon {
+    struct verb_env env;
+    struct verb_host host;
+    const char *store;
+    int listen;
+    pthread_mutex_t keeper_lock; /* one question to the keeper at a time */
+    pthread_mutex_t mount_lock;  /* one mount at a time */
+    pthread_mutex_t lock;        /* guards what follows */
+    pthread_cond_t change;
+    struct served *served;
+    uint32_t busy;  /* requests over the socket that are being answered */
+    bool was_asked; /* somebody has come since the start */
+    bool closing;   /* no more requests; waiters stay connected until the end */
+    int *waiters;   /* sockets that get the last word */
+    size_t nwaiters;
+};
+
+/* daemon_ask: one question to the keeper and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller. */
+int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd);
+
+/* daemon_find_locked: the connection that shows (volume, snap), or NULL. snap NULL or "": the live tree. It may have ended
+ * (session_ended): then wait for a change and ask again. */
+struct session *daemon_find_locked(struct daemon *d, const struct vol *v, const char *snap);
+struct vol *daemon_volume(struct daemon *d, uint32_t id); /* NULL: it is not there */
+
+/* daemon_add: makes a connection and serves it. Takes fd. init NULL: a new one. */
+int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
+               int fd, const void *init, size_t init_len);
+
+/* daemon_serve_main(d): accepts connections of STORE/sock until d->closing. */
+void *daemon_serve_main(void *arg);
+
+#endif

@@ -1,0 +1,447 @@
+/* Requests over STORE/sock: verbs, mounting, waiting for the end of a mount. One thread a connection. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "fs/cmd.h"
+#include "fs/daemon.h"
+#include "fs/sock.h"
+#include "snap/snapshot.h"
+
+#define CLIENTS_MAX 256
+
+struct client {
+    struct daemon *d;
+    int sock;
+    struct sock_peer peer;
+    bool kept; /* the socket is one of d->waiters now */
+};
+
+static int finish(struct client *c, int r, const char *why)
+{
+    cleanup(buf_free) struct buf b = {0};
+    const char *text = why && *why ? why : err_text(r);
+
+    if (r == 0)
+        return sock_done(c->sock, CMD_OK, 0);
+    if (buf_printf(&b, "varve: %s\n", text) == 0)
+        sock_send(c->sock, SOCK_ERR, b.data, b.len, -1);
+    return sock_done(c->sock, CMD_FAILED, r);
+}
+
+/* --- mount ------------------------------------------------------------------------------------------------------------------- */
+
+/* mount VOLUME SNAP OPTIONS DIR create|- : as they stand in the request */
+struct wanted {
+    const char *volume, *snap, *opts, *dir;
+    bool create;
+    struct mount_opts o;
+    struct vol *v;
+    struct buf source;
+    char why[256];
+};
+
+static int find_volume(struct client *c, struct wanted *w)
+{
+    struct volume_opts vo = {.uid = c->peer.uid, .gid = c->peer.gid};
+    int r = volume_find(c->d->env.store, w->volume, &w->v);
+
+    if (r == -E_NOENT && w->create && !*w->snap)
+        r = volume_create(c->d->env.store, w->volume, &vo, &w->v);
+    if (r == -E_NOENT)
+        snprintf(w->why, sizeof(w->why),
+                 "%s has no volume '%.100s'; `varve list` shows them, --create makes it", c->d->store,
+                 w->volume);
+    return r;
+}
+
+/* FUSE_ALLOW_IDMAP: Linux 6.12. The flag is put into the kernel's first answer by fs/init.c, whatever the library. */
+static int check_idmap(struct wanted *w)
+{
+    struct utsname u;
+    int major = 0, minor = 0;
+
+    if (!w->o.allow_idmap)
+        return 0;
+    if (uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2 &&
+        (major > 6 || (major == 6 && minor >= 12)))
+        return 0;
+    snprintf(w->why, sizeof(w->why), "allow_idmap needs Linux 6.12 or newer, this is %.32s", u.release);
+    return -E_NOSYS;
+}
+
+/* Does the caller see other mounts than we do? Then it must mount by itself. */
+static bool is_elsewhere(const struct sock_peer *peer)
+{
+    struct stat mine, theirs;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/mnt", peer->pid);
+    if (stat("/proc/self/ns/mnt", &mine) < 0 || stat(path, &theirs) < 0)
+        return false;
+    return mine.st_dev != theirs.st_dev || mine.st_ino != theirs.st_ino;
+}
+
+static int fill_ask(struct wanted *w, struct keeper_msg *m)
+{
+    cleanup(buf_free) struct buf opts = {0};
+    int r = mount_opts_print(&opts, &w->o);
+
+    if (r < 0 || !buf_cstr(&opts))
+        return -E_NOMEM;
+    if ((r = keeper_put(m, w->snap)) < 0 || (r = keeper_put(m, (const char *)opts.data)) < 0 ||
+        (r = keeper_put(m, buf_cstr(&w->source))) < 0)
+        return r;
+    return keeper_put(m, w->dir);
+}
+
+/* Gives the descriptor to the caller, who mounts and says how that went. */
+static int let_mount(struct client *c, const struct wanted *w, int fd)
+{
+    cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+    int r = sock_send(c->sock, SOCK_FD, w->source.data, w->source.len, fd);
+
+    if (r == 0)
+        r = sock_recv(c->sock, &m);
+    if (r < 0)
+        return r;
+    return m.kind == SOCK_REQUEST && m.data.len == 8 && memcmp(m.data.data, "mounted", 8) == 0 ? 0
+                                                                                               : -E_CANCELED;
+}
+
+static int mount_again(struct client *c, struct wanted *w, struct session *ss)
+{
+    const char *differs = mount_opts_differ(&w->o, session_opts(ss));
+    struct keeper_msg *m;
+    int fd = -1;
+    int r;
+
+    if (differs) {
+        snprintf(
+            w->why, sizeof(w->why),
+            "%s is mounted already, and the two differ in the option %s; unmount it, or mount with the same",
+            (const char *)w->source.data, differs);
+        return -E_BUSY;
+    }
+    if (is_elsewhere(&c->peer))
+        return let_mount(c, w, session_fd(ss));
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return -E_NOMEM;
+    m->kind = KEEPER_ATTACH;
+    m->conn = session_conn(ss);
+    r = fill_ask(w, m);
+    if (r == 0)
+        r = daemon_ask(c->d, m, w->why, &fd);
+    free(m);
+    if (r == -E_PERM && !*w->why)
+        snprintf(w->why, sizeof(w->why), "only root can mount a volume at a second place");
+    return r;
+}
+
+static int mount_new(struct client *c, struct wanted *w)
+{
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+    bool elsewhere = is_elsewhere(&c->peer);
+    uint64_t conn = 0;
+    int fd = -1;
+    int r;
+
+    if (!m)
+        return -E_NOMEM;
+    while (conn == 0)
+        hash_random(&conn, sizeof(conn));
+    m->kind = elsewhere ? KEEPER_OPEN : KEEPER_MOUNT;
+    m->conn = conn;
+    m->n = w->v->rec.id;
+    r = fill_ask(w, m);
+    if (r == 0)
+        r = daemon_ask(c->d, m, w->why, &fd);
+    if (r == 0 && elsewhere)
+        r = let_mount(c, w, fd);
+    if (r == 0)
+        r = daemon_add(c->d, w->v, w->snap, &w->o, conn, fd, NULL, 0);
+    else if (fd >= 0)
+        close(fd);
+    if (r < 0 && fd >= 0) {
+        int none = -1;
+
+        *m = (struct keeper_msg){.kind = KEEPER_GONE, .conn = conn};
+        pthread_mutex_lock(&c->d->keeper_lock);
+        keeper_send(KEEPER_FD, m, none);
+        pthread_mutex_unlock(&c->d->keeper_lock);
+    }
+    free(m);
+    if (r == 0)
+        log_note("daemon", "mounted", "source=%s dir=%s conn=%llx", (const char *)w->source.data, w->dir,
+                 (unsigned long long)conn);
+    return r;
+}
+
+/* A name of a snapshot may be a time: what is mounted is the one it means. */
+static int resolve_snap(struct wanted *w, struct layer_rec *rec)
+{
+    int r = *w->snap ? snap_find(w->v, w->snap, rec) : 0;
+
+    if (r == -E_NOENT)
+        snprintf(w->why, sizeof(w->why), "volume '%.100s' has no snapshot '%.100s'", w->volume, w->snap);
+    if (r == 0 && *w->snap) {
+        w->snap = rec->name;
+        w->o.ro = true;
+        w->o.snapdir = SNAPDIR_DISABLED;
+    }
+    return r;
+}
+
+static int do_mount(struct client *c, struct wanted *w)
+{
+    struct layer_rec rec;
+    struct session *ss;
+    int r = mount_opts_parse(&w->o, w->opts, w->why);
+
+    w->o.allow_other = geteuid() == 0;
+    if (r < 0 || (r = check_idmap(w)) < 0 || (r = find_volume(c, w)) < 0 || (r = resolve_snap(w, &rec)) < 0)
+        return r;
+    r = mount_source(&w->source, c->d->store, w->v->rec.name, w->snap);
+    if (r < 0 || !buf_cstr(&w->source))
+        return -E_NOMEM;
+    pthread_mutex_lock(&c->d->mount_lock);
+    pthread_mutex_lock(&c->d->lock);
+    while ((ss = daemon_find_locked(c->d, w->v, w->snap)) && session_ended(ss))
+        pthread_cond_wait(&c->d->change, &c->d->lock); /* the mount before this one is being closed */
+    pthread_mutex_unlock(&c->d->lock);
+    r = ss ? mount_again(c, w, ss) : mount_new(c, w);
+    pthread_mutex_unlock(&c->d->mount_lock);
+    return r;
+}
+
+static int serve_mount(struct client *c, char **words, size_t n)
+{
+    struct wanted w = {0};
+    int r;
+
+    if (n != 6)
+        return finish(c, -E_PROTO, NULL);
+    w.volume = words[1];
+    w.snap = words[2];
+    w.opts = words[3];
+    w.dir = words[4];
+    w.create = strcmp(words[5], "create") == 0;
+    r = do_mount(c, &w);
+    buf_free(&w.source);
+    return finish(c, r, w.why);
+}
+
+/* --- gone VOLUME SNAP: waits until that mount has ended and, if it was the last one, the store is closed ------------------------- */
+
+#define UNSEEN_MS                                                                                            \
+    1000 /* so long after umount(2) the kernel must have told us; otherwise it is mounted elsewhere too */
+
+static int keep_waiter_locked(struct client *c)
+{
+    int *at = reallocarray(c->d->waiters, c->d->nwaiters + 1, sizeof(int));
+
+    if (!at)
+        return -E_NOMEM;
+    c->d->waiters = at;
+    c->d->waiters[c->d->nwaiters++] = c->sock;
+    c->kept = true;
+    return 0;
+}
+
+static int wait_gone_locked(struct daemon *d, const struct vol *v, const char *snap)
+{
+    struct session *ss = daemon_find_locked(d, v, snap);
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += UNSEEN_MS / 1000;
+    while (ss) {
+        if (session_ended(ss))
+            pthread_cond_wait(&d->change, &d->lock); /* its orphans are being reclaimed */
+        else if (pthread_cond_timedwait(&d->change, &d->lock, &until) == ETIMEDOUT && !session_ended(ss))
+            return -E_BUSY;
+        ss = daemon_find_locked(d, v, snap);
+    }
+    return 0;
+}
+
+static int serve_gone(struct client *c, char **words, size_t n)
+{
+    struct daemon *d = c->d;
+    struct vol *v;
+    int r = n == 3 ? volume_find(d->env.store, words[1], &v) : -E_PROTO;
+
+    if (r < 0)
+        return finish(c, r, NULL);
+    pthread_mutex_lock(&d->lock);
+    r = wait_gone_locked(d, v, words[2]);
+    if (r == 0 && !d->served)
+        keep_waiter_locked(c); /* the last word comes when the store is closed */
+    pthread_mutex_unlock(&d->lock);
+    if (c->kept)
+        return 0;
+    return finish(c, r == -E_BUSY ? 0 : r, NULL);
+}
+
+/* --- others ------------------------------------------------------------------------------------------------------------------------ */
+
+static int serve_verb(struct client *c, char **words, size_t n)
+{
+    cleanup(buf_free) struct buf out = {0}, err = {0};
+    int exit_code = CMD_FAILED;
+    int r = verb_serve(&c->d->env, n - 1, words + 1, c->peer.uid, c->peer.gid, &out, &err, &exit_code);
+
+    if (out.len > 0 && sock_send(c->sock, SOCK_OUT, out.data, out.len, -1) < 0)
+        return -E_CLOSED;
+    if (err.len > 0 && sock_send(c->sock, SOCK_ERR, err.data, err.len, -1) < 0)
+        return -E_CLOSED;
+    return sock_done(c->sock, exit_code, r);
+}
+
+static int serve_requests(struct client *c, char **words, size_t n)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct session *ss;
+    struct vol *v;
+    int r = n == 2 ? volume_find(c->d->env.store, words[1], &v) : -E_PROTO;
+
+    if (r < 0)
+        return finish(c, r, NULL);
+    pthread_mutex_lock(&c->d->lock);
+    ss = daemon_find_locked(c->d, v, NULL);
+    r = ss ? session_print_requests(ss, &b) : -E_NOTMOUNTED;
+    pthread_mutex_unlock(&c->d->lock);
+    if (r == 0)
+        r = sock_send(c->sock, SOCK_OUT, b.data, b.len, -1);
+    return finish(c, r, NULL);
+}
+
+static int serve_ping(struct client *c, char **words, size_t n)
+{
+    (void)words;
+    (void)n;
+    return finish(c, 0, NULL);
+}
+
+static const struct {
+    const char *word;
+    int (*serve)(struct client *c, char **words, size_t n);
+} services[] = {{"verb", serve_verb},
+                {"mount", serve_mount},
+                {"gone", serve_gone},
+                {"requests", serve_requests},
+                {"ping", serve_ping}};
+
+static int serve_one(struct client *c, const struct sock_msg *m)
+{
+    char *words[SOCK_WORDS_MAX];
+    size_t n;
+    int r = m->kind == SOCK_REQUEST ? sock_split(&m->data, words, &n) : -E_PROTO;
+
+    if (r < 0)
+        return r;
+    if (c->peer.uid != 0 && c->peer.uid != geteuid())
+        return finish(c, -E_PERM, "only root and the user who runs the daemon may ask it");
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        if (strcmp(services[i].word, words[0]) == 0)
+            return services[i].serve(c, words, n);
+    return finish(c, -E_PROTO, "the daemon does not know this request: is it of another version?");
+}
+
+static bool enter(struct daemon *d)
+{
+    bool open;
+
+    pthread_mutex_lock(&d->lock);
+    open = !d->closing && d->busy < CLIENTS_MAX;
+    if (open)
+        d->busy++;
+    pthread_mutex_unlock(&d->lock);
+    return open;
+}
+
+static void leave(struct daemon *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->busy--;
+    d->was_asked = true;
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Requests one after the other; a silent client does not keep the daemon from ending. */
+static void *client_main(void *arg)
+{
+    struct client *c = arg;
+    int r = 0;
+
+    prctl(PR_SET_NAME, "varve-client");
+    while (r == 0 && !c->kept) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(c->sock, &m);
+        if (r < 0 || !enter(c->d))
+            break;
+        r = serve_one(c, &m);
+        leave(c->d);
+    }
+    if (!c->kept)
+        close(c->sock);
+    free(c);
+    return NULL;
+}
+
+static void start_client(struct daemon *d, int sock)
+{
+    struct client *c = calloc(1, sizeof(*c));
+    pthread_attr_t attr;
+    pthread_t t;
+    int e = ENOMEM;
+
+    if (c) {
+        *c = (struct client){.d = d, .sock = sock};
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        e = sock_peer(sock, &c->peer) < 0 ? EPERM : pthread_create(&t, &attr, client_main, c);
+        pthread_attr_destroy(&attr);
+    }
+    if (e == 0)
+        return;
+    log_warn("daemon", "client", "errno=%d", e);
+    close(sock);
+    free(c);
+}
+
+void *daemon_serve_main(void *arg)
+{
+    struct timespec wait = {.tv_nsec = 50000000};
+    struct daemon *d = arg;
+
+    prctl(PR_SET_NAME, "varve-accept");
+    for (;;) {
+        int sock = accept4(d->listen, NULL, NULL, SOCK_CLOEXEC);
+        bool end;
+
+        pthread_mutex_lock(&d->lock);
+        end = d->closing;
+        pthread_mutex_unlock(&d->lock);
+        if (end && sock >= 0)
+            close(sock);
+        if (end)
+            return NULL;
+        if (sock >= 0)
+            start_client(d, sock);
+        else if (errno != EINTR && errno != ECONNABORTED)
+            nanosleep(&wait, NULL); /* out of descriptors: others will be closed */
+    }
+}

@@ -1,0 +1,61 @@
+/* fs/keeper: the small process beside each daemon. It opens /dev/fuse and mounts, and holds the descriptors, so that a mount
+ * outlives the daemon that serves it: when the daemon dies, it starts another one and hands everything over.
+ *
+ * Keeper and daemon are the same program and speak over a pair of packet sockets, in `struct keeper_msg` as it lies in memory.
+ * The daemon's descriptor of it is KEEPER_FD.
+ *
+ *   keeper -> daemon   HELLO, RESTORE* (each with its descriptor), LISTEN (when there was a socket), GO; then REPLY only
+ *   daemon -> keeper   LISTEN (holds the socket of STORE/sock), READY or FAILED (text); then
+ *                      MOUNT, ATTACH, OPEN (answered by REPLY), INIT, GONE, BYE
+ *
+ * Nothing here touches a mount: no stat, no path inside one, no sync. */
+#ifndef VARVE_FS_KEEPER_H
+#define VARVE_FS_KEEPER_H
+
+#include "base/base.h"
+
+#define KEEPER_FD 3
+#define KEEPER_DATA 12288u
+#define KEEPER_INIT_MAX 256u
+
+enum keeper_kind {
+    KEEPER_HELLO = 1, /* n: deaths of daemons within the last minute */
+    KEEPER_RESTORE,   /* conn, n: volume; fields snap, options; init; with its descriptor */
+    KEEPER_LISTEN,
+    KEEPER_GO,
+    KEEPER_READY,
+    KEEPER_FAILED, /* data: why */
+    KEEPER_MOUNT, /* conn, n: volume; fields snap, options, source, dir: opens, mounts, holds. REPLY carries it */
+    KEEPER_ATTACH, /* conn; fields "", options, source, dir: mounts once more what it holds */
+    KEEPER_OPEN,   /* as MOUNT, but the caller mounts: opens and holds */
+    KEEPER_INIT,   /* conn; data: the kernel's first message */
+    KEEPER_GONE,   /* conn: let it go */
+    KEEPER_BYE,    /* the store is closed, nothing is mounted */
+    KEEPER_REPLY,  /* err: 0 or a negative code; data: a sentence, or empty */
+};
+
+struct keeper_msg {
+    uint32_t kind;
+    int32_t err;
+    uint64_t conn;
+    uint32_t n;
+    uint32_t init_len;
+    uint32_t len; /* of data */
+    uint8_t init[KEEPER_INIT_MAX];
+    char data[KEEPER_DATA]; /* fields, each with its NUL */
+};
+
+/* keeper_put: appends a field. -E_TOOBIG. keeper_field: the i-th one, "" when there are fewer. */
+int keeper_put(struct keeper_msg *m, const char *field);
+const char *keeper_field(const struct keeper_msg *m, unsigned i);
+
+/* fd -1: none goes along. recv: *ret_fd is -1 or owned by the caller. -E_CLOSED, -E_PROTO. */
+int keeper_send(int sock, const struct keeper_msg *m, int fd);
+int keeper_recv(int sock, struct keeper_msg *m, int *ret_fd);
+
+/* keeper_start(store, foreground, why): starts a keeper and its daemon, waits until they serve the store. 0, or a negative
+ * code with a sentence in why (512 bytes). foreground: *ret_pid is the keeper, a child of the caller that logs to standard
+ * error and does not leave its session. */
+int keeper_start(const char *store, bool foreground, int *ret_pid, char *why);
+
+#endif
