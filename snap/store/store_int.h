@@ -1,0 +1,185 @@
+/* snap/store/store_int: the engine's insides, for this room only. */
+#ifndef VARVE_SNAP_STORE_STORE_INT_H
+#define VARVE_SNAP_STORE_STORE_INT_H
+
+#include <pthread.h>
+
+#include "snap/store/file.h"
+#include "snap/store/ilock.h"
+#include "snap/store/journal.h"
+#include "snap/store/kv.h"
+#include "snap/store/object.h"
+#include "snap/store/record.h"
+#include "snap/store/store.h"
+
+#define ILOCK_STRIPES 1024u
+#define TXN_ROOM_MIN (256u * 1024u) /* journal room that a transaction may count on */
+#define FSYNC_BYTES_MAX (64u * 1024u)
+#define FSYNC_RANGES_MAX 16
+
+/* TLV types in the tail of a record */
+enum tail_type { TAIL_SYNCED = 1 /* object u64: all its earlier bytes are on disk */ };
+
+/* Unsynced bytes of one object, as part of one dirty inode. */
+struct dirty_obj {
+    uint64_t object;
+    uint64_t bytes; /* written since the last sync; counts rewriting twice */
+    struct {
+        uint64_t off, len;
+    } range[FSYNC_RANGES_MAX];
+    uint8_t nranges;
+    bool overflow;  /* more ranges than fit: only a whole sync will do */
+    bool unsynced;  /* some of it is in journal payloads only, or not even there */
+    struct dirty_obj *next;
+};
+
+/* An inode with pending images, or with bytes that are in journal payloads only. Guarded by the store's lock
+ * (exclusive to change); fields of one entry change only under its inode lock besides. */
+struct dirty {
+    uint32_t vol, branch;
+    uint64_t ino;
+    bool pending;          /* has pending images */
+    int64_t since_ns;      /* monotonic: first unsynced change */
+    uint64_t first_lsn;    /* oldest record that must not be trimmed for its sake */
+    uint32_t first_layer;  /* of pending images */
+    int64_t delta_blocks;  /* present minus firm */
+    struct dirty_obj *objs;
+    struct dirty *hnext;
+    struct dirty *prev, *next; /* by age, oldest first */
+};
+
+/* Retained layers of one branch, ascending. */
+struct branch_mem {
+    struct branch_rec rec;
+    bool present;
+    uint32_t *retained;
+    uint32_t nretained, cap;
+};
+
+struct objfd {
+    uint64_t object;
+    int fd;
+    uint32_t refs;
+    bool made; /* its directory entry is not synced yet */
+    struct objfd *hnext, *prev, *next;
+};
+
+#define GRACE_GENS 2
+struct store {
+    struct io *io;
+    char *path;
+    struct store_settings set;
+    unsigned flags;
+    struct uuid uuid;
+    int lock_fd, dir_fd;
+    struct kv *kv;
+    struct journal *journal;
+
+    pthread_rwlock_t lock; /* the store's lock: tables, numbers, volumes, branches, dirty table */
+    struct next_rec next;
+    struct vol *vols;
+    struct branch_mem *branches; /* by id */
+    uint32_t nbranches;
+    struct dirty **dirty_hash;
+    uint32_t dirty_buckets, ndirty;
+    struct dirty dirty_list; /* head of the ring */
+    uint64_t dirty_bytes;    /* atomic */
+    uint64_t reclaim_count;  /* entries queued; approximate, atomic */
+    uint64_t sealed_lsn;
+
+    pthread_rwlock_t ilocks[ILOCK_STRIPES];
+
+    pthread_mutex_t fd_lock; /* objfd table */
+    struct objfd *fd_hash[1024];
+    struct objfd fd_list; /* least recently used first */
+    uint32_t nfds;
+
+    uint64_t grace_gen;              /* atomic */
+    uint64_t grace_count[GRACE_GENS]; /* atomic: readers in each generation */
+
+    pthread_mutex_t ckpt_lock; /* one checkpoint at a time */
+    pthread_mutex_t reclaim_lock;
+    pthread_mutex_t bg_lock; /* the fields below */
+    pthread_cond_t bg_wake, bg_done;
+    pthread_t bg_thread;
+    bool bg_running, bg_stop, bg_want_ckpt;
+    uint64_t bg_rounds;
+    struct settle {
+        uint32_t vol, layer;
+        struct settle *next;
+    } *settles;
+    int64_t last_flush_ns;
+
+    struct store_hooks hooks;
+    pthread_mutex_t state_lock; /* mode, why */
+    enum store_mode mode;
+    char why[256];
+    bool unclean, powercut;
+    bool reclaim_first;
+};
+
+/* errors that end all writing */
+void store_fail(struct store *s, const char *why);
+bool store_writable(const struct store *s);
+
+/* back-pressure, before a write transaction takes the lock; reserve: may use the last quarter of the journal */
+int store_make_room(struct store *s, bool reserve);
+void store_kick(struct store *s); /* wakes the background */
+
+/* readers of objects: what they resolved stays until they are through */
+uint32_t grace_enter(struct store *s);
+void grace_leave(struct store *s, uint32_t gen);
+void grace_wait(struct store *s);
+
+/* object descriptors */
+int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret);
+void objfd_put(struct store *s, struct objfd *f);
+int objfd_sync(struct store *s, uint64_t object); /* fdatasync, and the directory entry of a new one */
+void objfd_forget(struct store *s, uint64_t object); /* before unlink */
+void objfd_close_all(struct store *s);
+
+/* dirty inodes (store's lock held exclusive, except find: shared will do) */
+struct dirty *dirty_find(struct store *s, uint32_t branch, uint64_t ino);
+int dirty_reserve(struct store *s, uint32_t vol, uint32_t branch, uint64_t ino, struct dirty **ret);
+int dirty_add_object(struct dirty *d, uint64_t object, struct dirty_obj **ret);
+void dirty_wrote(struct store *s, struct dirty_obj *o, uint64_t off, uint64_t len);
+void dirty_clean_objects(struct store *s, struct dirty *d, bool drop);
+void dirty_remove(struct store *s, struct dirty *d);
+void dirty_free_all(struct store *s);
+
+/* checkpoints, background */
+int reclaim_run(struct store *s, uint64_t below_seq, bool all);
+int store_start_background(struct store *s);
+void store_stop_background(struct store *s);
+int dirty_make_firm_older(struct store *s, int64_t before_ns, uint64_t upto_lsn);
+
+/* volumes and branches in memory */
+int vols_load(struct store *s);
+void vols_free(struct store *s);
+struct branch_mem *branch_mem(struct store *s, uint32_t id);
+int branch_mem_make(struct store *s, uint32_t id, struct branch_mem **ret);
+void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained); /* memory was reserved */
+int layer_note_reserve(struct store *s, uint32_t branch);
+
+/* recovery */
+int store_replay(struct store *s, char why[256]);
+int store_recover(struct store *s);
+
+/* references kept by vtab: a record enters / leaves */
+int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
+               const void *payload, size_t len);
+int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
+               const void *payload, size_t len);
+
+/* queues [first, first + count) blocks of an object, at a level */
+int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object, uint64_t first,
+                uint64_t count);
+int reclaim_put(struct txn *t, enum keep keep, struct txn_owner o, const struct reclaim_rec *rec);
+int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span, const struct span *old,
+              const struct span *new, uint32_t died);
+
+struct file_req;
+void file_pin(struct vol *v, uint32_t layer);
+void file_unpin(struct vol *v, uint32_t layer);
+
+#endif
