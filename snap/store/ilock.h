@@ -10,7 +10,7 @@
 struct store;
 struct ilock {
     struct store *store;
-    uint32_t stripe[4]; /* ascending, without repeats */
+    uint32_t stripe[5]; /* ascending, without repeats; one more than used while sorting */
     uint8_t n;
     bool exclusive;
 };

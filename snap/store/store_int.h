@@ -39,6 +39,7 @@ struct dirty {
     uint32_t vol, branch;
     uint64_t ino;
     bool pending;          /* has pending images */
+    bool failed;           /* its write-back failed: never tried again */
     int64_t since_ns;      /* monotonic: first unsynced change */
     uint64_t first_lsn;    /* oldest record that must not be trimmed for its sake */
     uint32_t first_layer;  /* of pending images */
@@ -60,7 +61,8 @@ struct objfd {
     uint64_t object;
     int fd;
     uint32_t refs;
-    bool made; /* its directory entry is not synced yet */
+    bool made;  /* its directory entry is not synced yet */
+    bool wrote; /* atomic: written since the last sync */
     struct objfd *hnext, *prev, *next;
 };
 
@@ -85,7 +87,7 @@ struct store {
     struct dirty dirty_list; /* head of the ring */
     uint64_t dirty_bytes;    /* atomic */
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
-    uint64_t sealed_lsn;
+    uint64_t sealed_lsn, sealed_reclaim;
 
     pthread_rwlock_t ilocks[ILOCK_STRIPES];
 
@@ -108,7 +110,8 @@ struct store {
         uint32_t vol, layer;
         struct settle *next;
     } *settles;
-    int64_t last_flush_ns;
+    int64_t last_flush_ns, last_ckpt_ns;
+    uint64_t ckpts; /* done since open */
 
     struct store_hooks hooks;
     pthread_mutex_t state_lock; /* mode, why */
@@ -117,6 +120,8 @@ struct store {
     bool unclean, powercut;
     bool reclaim_first;
 };
+
+void store_settings_defaults(struct store_settings *set, const struct store_settings *from);
 
 /* errors that end all writing */
 void store_fail(struct store *s, const char *why);
@@ -151,7 +156,17 @@ void dirty_free_all(struct store *s);
 int reclaim_run(struct store *s, uint64_t below_seq, bool all);
 int store_start_background(struct store *s);
 void store_stop_background(struct store *s);
+/* every dirty inode that began before an instant, or whose oldest record is at most upto_lsn; synced to disk */
 int dirty_make_firm_older(struct store *s, int64_t before_ns, uint64_t upto_lsn);
+/* one, with its inode lock held exclusive; payload: few bytes may travel in the record instead of a sync */
+int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload);
+
+/* A thread that holds inode locks, or works for a checkpoint, must not wait for one. */
+extern _Thread_local int store_no_wait;
+
+/* envelope of a value, and a put of one that is enveloped already */
+void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len);
+int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env, size_t len); /* env NULL: a deletion */
 
 /* volumes and branches in memory */
 int vols_load(struct store *s);
@@ -178,7 +193,7 @@ int reclaim_put(struct txn *t, enum keep keep, struct txn_owner o, const struct 
 int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span, const struct span *old,
               const struct span *new, uint32_t died);
 
-struct file_req;
+int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in);
 void file_pin(struct vol *v, uint32_t layer);
 void file_unpin(struct vol *v, uint32_t layer);
 

@@ -115,6 +115,17 @@ static uint32_t envelope_sum(const uint8_t *key, size_t klen, const uint8_t *env
     return hash_sum32(h, env + VAL_HDR_SIZE, len - VAL_HDR_SIZE);
 }
 
+void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len)
+{
+    env[0] = VAL_VERSION;
+    env[1] = flags;
+    env[2] = env[3] = 0;
+    put_le32(env + 4, born);
+    if (len)
+        memcpy(env + VAL_HDR_SIZE, payload, len);
+    put_le32(env + 8, envelope_sum(key, klen, env, VAL_HDR_SIZE + len));
+}
+
 static int envelope_open(const struct kv_item *it, struct txn_val *ret)
 {
     const uint8_t *env = it->val;
@@ -301,13 +312,7 @@ int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
     assert(t->mode == TXN_WRITE);
     if (!k || !env)
         return -E_NOMEM;
-    env[0] = VAL_VERSION;
-    env[1] = flags;
-    env[2] = env[3] = 0;
-    put_le32(env + 4, born);
-    if (len)
-        memcpy(env + VAL_HDR_SIZE, payload, len);
-    put_le32(env + 8, envelope_sum(k, klen, env, VAL_HDR_SIZE + len));
+    envelope_make(env, k, klen, born, flags, payload, len);
     int r = add_put(t, (struct txn_put){.level = (uint8_t)keep, .owner = owner, .key = k, .val = env,
                                         .klen = (uint32_t)klen, .vlen = (uint32_t)(VAL_HDR_SIZE + len)});
     if (r == 0 && k[0] == TAB_LAYER)
@@ -328,6 +333,12 @@ int txn_del(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
             note_layer(t, v.data, v.len, true);
     }
     return add_put(t, (struct txn_put){.op = 1, .level = (uint8_t)keep, .owner = owner, .key = k, .klen = (uint32_t)klen});
+}
+
+int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env, size_t len)
+{
+    return add_put(t, (struct txn_put){.op = env ? 0 : 1, .level = KEEP_FIRM, .key = key, .val = env,
+                                       .klen = (uint32_t)klen, .vlen = env ? (uint32_t)len : 0});
 }
 
 int txn_put_plain(struct txn *t, const void *key, size_t klen, const void *payload, size_t len)

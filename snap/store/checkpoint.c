@@ -1,0 +1,280 @@
+/* Checkpoints, back-pressure and the background thread (F3, F20). */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "snap/store/store_int.h"
+
+/* Kicks at half, waits at three quarters; the last quarter is for operations that free. */
+static bool wants_checkpoint(struct store *s)
+{
+    return kv_delta_bytes(s->kv) >= s->set.delta_bytes / 2 || journal_room(s->journal) < journal_capacity(s->journal) / 2;
+}
+
+static bool must_wait(struct store *s, bool reserve)
+{
+    uint64_t cap = journal_capacity(s->journal), room = journal_room(s->journal);
+
+    return kv_delta_bytes(s->kv) >= s->set.delta_bytes || room < (reserve ? cap / 8 : cap / 4);
+}
+
+static void look(struct store *s, bool reserve, bool *ret_want, bool *ret_wait)
+{
+    pthread_rwlock_rdlock(&s->lock);
+    *ret_want = wants_checkpoint(s);
+    *ret_wait = must_wait(s, reserve);
+    pthread_rwlock_unlock(&s->lock);
+}
+
+void store_kick(struct store *s)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    s->bg_want_ckpt = true;
+    pthread_cond_signal(&s->bg_wake);
+    pthread_mutex_unlock(&s->bg_lock);
+}
+
+static void wait_for_checkpoint(struct store *s)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    pthread_mutex_lock(&s->bg_lock);
+    if (!s->bg_stop)
+        pthread_cond_timedwait(&s->bg_done, &s->bg_lock, &until);
+    pthread_mutex_unlock(&s->bg_lock);
+}
+
+static int not_writable(struct store *s)
+{
+    return s->mode == STORE_RO_FAILED ? -E_FAILED : -E_ROFS;
+}
+
+int store_make_room(struct store *s, bool reserve)
+{
+    bool want, wait;
+
+    if (!store_writable(s))
+        return not_writable(s);
+    if (store_no_wait)
+        return 0;
+    for (int tries = 0;; tries++) {
+        look(s, reserve, &want, &wait);
+        if (!want)
+            return 0;
+        if (s->set.no_threads) {
+            int r = store_checkpoint(s);
+            look(s, reserve, &want, &wait);
+            return wait ? (r < 0 ? r : -E_NOSPC) : 0;
+        }
+        store_kick(s);
+        if (!wait)
+            return 0;
+        if (tries == 30)
+            return reserve ? 0 : -E_NOSPC;
+        wait_for_checkpoint(s);
+        if (!store_writable(s))
+            return not_writable(s);
+    }
+}
+
+/* Seals the delta; what an earlier, failed checkpoint sealed is written first. */
+static int seal(struct store *s, uint64_t *ret_lsn, uint64_t *ret_reclaim)
+{
+    pthread_rwlock_wrlock(&s->lock);
+    int r = kv_checkpoint_seal(s->kv);
+    if (r == 0) {
+        __atomic_store_n(&s->sealed_lsn, journal_appended(s->journal), __ATOMIC_RELAXED);
+        s->sealed_reclaim = s->next.reclaim;
+        (void)journal_switch(s->journal); /* without a free segment appending goes on in this one */
+    }
+    *ret_lsn = s->sealed_lsn;
+    *ret_reclaim = s->sealed_reclaim;
+    pthread_rwlock_unlock(&s->lock);
+    return r == -E_BUSY ? 0 : r;
+}
+
+static int write_sealed(struct store *s, uint64_t lsn)
+{
+    uint8_t key[KEY_SIZE_MAX], val[8], env[VAL_HDR_SIZE + 8];
+    size_t klen = key_meta(key, META_APPLIED_LSN);
+
+    put_le64(val, lsn);
+    envelope_make(env, key, klen, 0, 0, val, sizeof(val));
+    return kv_checkpoint_write(s->kv, key, klen, env, sizeof(env), NULL, NULL);
+}
+
+static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
+{
+    uint64_t lsn;
+    int r = seal(s, &lsn, ret_reclaim);
+
+    if (r < 0)
+        return r;
+    r = dirty_make_firm_older(s, INT64_MIN, lsn);
+    if (r < 0 && !store_writable(s))
+        return r;
+    r = store_flush(s);
+    if (r == 0)
+        r = write_sealed(s, lsn);
+    if (r == -E_IO || r == -E_CORRUPT)
+        store_fail(s, "the tables could not be written");
+    if (r < 0)
+        return r;
+    pthread_rwlock_wrlock(&s->lock);
+    kv_checkpoint_done(s->kv);
+    journal_trim(s->journal, lsn);
+    pthread_rwlock_unlock(&s->lock);
+    s->last_ckpt_ns = clock_mono_ns();
+    return 0;
+}
+
+int store_checkpoint(struct store *s)
+{
+    uint64_t below = 0;
+
+    if (!store_writable(s))
+        return not_writable(s);
+    pthread_mutex_lock(&s->ckpt_lock);
+    store_no_wait++;
+    int r = checkpoint_locked(s, &below);
+    store_no_wait--;
+    pthread_mutex_unlock(&s->ckpt_lock);
+    pthread_mutex_lock(&s->bg_lock);
+    s->ckpts++;
+    pthread_cond_broadcast(&s->bg_done);
+    pthread_mutex_unlock(&s->bg_lock);
+    if (r == 0)
+        r = reclaim_run(s, below, false);
+    if (r < 0)
+        log_warn("store", "checkpoint", "error=%s", err_name(r));
+    return r;
+}
+
+void store_settle(struct store *s, uint32_t vol, uint32_t layer)
+{
+    struct settle *se = calloc(1, sizeof(*se));
+
+    if (!se)
+        return; /* the snapshot stays settling until the next open */
+    pthread_mutex_lock(&s->bg_lock);
+    *se = (struct settle){vol, layer, s->settles};
+    s->settles = se;
+    pthread_cond_signal(&s->bg_wake);
+    pthread_mutex_unlock(&s->bg_lock);
+}
+
+static bool settle_one(struct store *s)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    struct settle *se = s->settles;
+    struct store_hooks h = s->hooks;
+    if (se)
+        s->settles = se->next;
+    pthread_mutex_unlock(&s->bg_lock);
+    if (!se)
+        return false;
+    pthread_rwlock_rdlock(&s->lock);
+    struct vol *v = vol_by_id(s, se->vol);
+    pthread_rwlock_unlock(&s->lock);
+    if (v) {
+        layer_wait(v, se->layer);
+        int r = file_make_firm(s, se->vol, se->layer);
+        if (r == 0 && h.settled)
+            r = h.settled(h.arg, s, se->vol, se->layer);
+        if (r < 0)
+            log_warn("store", "settle", "vol=%u layer=%u error=%s", se->vol, se->layer, err_name(r));
+    }
+    free(se);
+    return true;
+}
+
+/* What is older than the flush interval becomes firm and durable. */
+static bool flush_due(struct store *s)
+{
+    int64_t now = clock_mono_ns(), interval = (int64_t)s->set.flush_ms * 1000000;
+    bool heavy = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED) > s->set.dirty_bytes / 2;
+
+    if (!heavy && now - s->last_flush_ns < interval / 2)
+        return false;
+    s->last_flush_ns = now;
+    if (s->ndirty == 0 && journal_flushed(s->journal) >= journal_appended(s->journal))
+        return false;
+    int r = dirty_make_firm_older(s, heavy ? now : now - interval / 2, 0);
+    if (r < 0)
+        log_warn("store", "flush", "error=%s", err_name(r));
+    (void)store_flush(s);
+    return true;
+}
+
+static bool checkpoint_due(struct store *s)
+{
+    bool want, wait, idle_work;
+
+    look(s, true, &want, &wait);
+    idle_work = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) > 0 &&
+                clock_mono_ns() - s->last_ckpt_ns > 500000000;
+    if (!want && !idle_work)
+        return false;
+    (void)store_checkpoint(s);
+    return true;
+}
+
+int store_tick(struct store *s)
+{
+    bool did;
+
+    if (!store_writable(s))
+        return 0;
+    did = settle_one(s);
+    did |= flush_due(s);
+    did |= checkpoint_due(s);
+    return did;
+}
+
+static void *background(void *arg)
+{
+    struct store *s = arg;
+    struct timespec until;
+
+    pthread_mutex_lock(&s->bg_lock);
+    while (!s->bg_stop) {
+        if (!s->bg_want_ckpt && !s->settles) {
+            clock_gettime(CLOCK_REALTIME, &until);
+            until.tv_nsec += 200000000;
+            if (until.tv_nsec >= 1000000000) {
+                until.tv_nsec -= 1000000000;
+                until.tv_sec++;
+            }
+            pthread_cond_timedwait(&s->bg_wake, &s->bg_lock, &until);
+        }
+        s->bg_want_ckpt = false;
+        pthread_mutex_unlock(&s->bg_lock);
+        (void)store_tick(s);
+        pthread_mutex_lock(&s->bg_lock);
+    }
+    pthread_mutex_unlock(&s->bg_lock);
+    return NULL;
+}
+
+int store_start_background(struct store *s)
+{
+    if (pthread_create(&s->bg_thread, NULL, background, s) != 0)
+        return -E_NOMEM;
+    s->bg_running = true;
+    return 0;
+}
+
+void store_stop_background(struct store *s)
+{
+    if (!s->bg_running)
+        return;
+    pthread_mutex_lock(&s->bg_lock);
+    s->bg_stop = true;
+    pthread_cond_signal(&s->bg_wake);
+    pthread_mutex_unlock(&s->bg_lock);
+    pthread_join(s->bg_thread, NULL);
+    s->bg_running = false;
+}

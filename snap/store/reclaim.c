@@ -1,0 +1,219 @@
+/* The reclaim queue (I-09, F13): what is punched or unlinked, after the checkpoint that made the record durable and after
+ * every reader that began before. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "snap/store/store_int.h"
+
+#define BATCH 64
+
+struct entry {
+    uint64_t seq;
+    struct reclaim_rec rec;
+};
+
+/* The next entries at or after *seq and below the bound that are firm. */
+static int read_batch(struct store *s, uint64_t *seq, uint64_t below, struct entry *out, int *ret_n)
+{
+    struct txn t;
+    uint8_t k[KEY_SIZE_MAX];
+    int n = 0, r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    while (n < BATCH) {
+        const uint8_t *found;
+        size_t flen;
+        struct txn_val v;
+        r = txn_ge(&t, KEEP_FIRM, k, key_u64(k, TAB_RECLAIM, *seq), 1, &found, &flen, &v);
+        if (r < 0)
+            break;
+        uint64_t at = get_be64(found + 1);
+        if (at >= below)
+            break;
+        out[n].seq = at;
+        r = reclaim_rec_decode(v.data, v.len, &out[n++].rec);
+        if (r < 0)
+            break;
+        *seq = at + 1;
+    }
+    txn_abort(&t);
+    *ret_n = n;
+    return r == -E_NOENT ? 0 : r;
+}
+
+/* Does a record, firm or pending, still name the object? 1, 0. *ret_present: in the present too. */
+static int still_named(struct store *s, uint64_t object, bool *ret_present)
+{
+    struct txn t;
+    uint64_t firm = 0, present = 0;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = object_ref_count(&t, KEEP_FIRM, object, &firm);
+    if (r == 0)
+        r = object_ref_count(&t, KEEP_PENDING, object, &present);
+    txn_abort(&t);
+    *ret_present = present > 0;
+    return r < 0 ? r : firm || present;
+}
+
+static int do_unlink(struct store *s, const struct reclaim_rec *rec)
+{
+    char path[4096];
+    bool present = false;
+    int r = still_named(s, rec->object, &present);
+
+    if (r < 0)
+        return r;
+    if (r == 1)
+        return present ? 0 : 1; /* named again: not ours any more; firm only: wait until that goes */
+    objfd_forget(s, rec->object);
+    object_path(s, rec->object, path);
+    r = io_unlink(s->io, path);
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int do_punch(struct store *s, const struct reclaim_rec *rec)
+{
+    struct objfd *f;
+    int r = objfd_get(s, rec->object, false, &f);
+
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    r = io_punch(s->io, f->fd, rec->first * BLOCK_SIZE, rec->count * BLOCK_SIZE);
+    objfd_put(s, f);
+    return r;
+}
+
+static int do_orphan(struct store *s, const struct reclaim_rec *rec)
+{
+    struct txn t;
+    struct ilock l;
+    int r;
+
+    pthread_rwlock_rdlock(&s->lock);
+    struct vol *v = vol_by_id(s, rec->vol);
+    pthread_rwlock_unlock(&s->lock);
+    if (!v)
+        return 0;
+    ilock_take(s, &l, rec->vol, &rec->ino, 1, true);
+    r = firm_locked(s, rec->branch, rec->ino, false);
+    if (r == 0)
+        r = txn_begin_freeing(s, OP_RECLAIM, v, &t);
+    if (r == 0) {
+        r = inode_drop(&t, v, (struct vt_at){rec->branch, v->rec.layer}, rec->ino);
+        if (r < 0) {
+            txn_abort(&t);
+        } else {
+            int c = txn_commit(&t);
+            r = c < 0 ? c : r;
+        }
+    }
+    ilock_drop(&l);
+    return r == -E_NOENT ? 0 : r;
+}
+
+/* 0: done, the entry goes; 1: later; negative: later, said. */
+static int execute(struct store *s, const struct reclaim_rec *rec)
+{
+    struct store_hooks h;
+
+    switch (rec->kind) {
+    case RECLAIM_UNLINK:
+        return do_unlink(s, rec);
+    case RECLAIM_PUNCH:
+        return do_punch(s, rec);
+    case RECLAIM_ORPHAN:
+        return do_orphan(s, rec);
+    default:
+        pthread_mutex_lock(&s->bg_lock);
+        h = s->hooks;
+        pthread_mutex_unlock(&s->bg_lock);
+        return h.reclaim ? h.reclaim(h.arg, s, rec) : 1;
+    }
+}
+
+static int forget(struct store *s, const struct entry *e, const bool *done, int n)
+{
+    struct txn t;
+    uint8_t k[KEY_SIZE_MAX];
+    int gone = 0, r = txn_begin_freeing(s, OP_RECLAIM, NULL, &t);
+
+    if (r < 0)
+        return r;
+    for (int i = 0; i < n && r == 0; i++) {
+        if (!done[i])
+            continue;
+        r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, k, key_u64(k, TAB_RECLAIM, e[i].seq));
+        if (r == 0 && e[i].rec.kind == RECLAIM_UNLINK)
+            r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, k, key_u64(k, TAB_OBJECT, e[i].rec.object));
+        gone++;
+    }
+    if (r < 0) {
+        txn_abort(&t);
+        return r;
+    }
+    r = txn_commit(&t);
+    if (r == 0)
+        __atomic_fetch_sub(&s->reclaim_count, (uint64_t)gone, __ATOMIC_RELAXED);
+    return r < 0 ? r : gone;
+}
+
+static int run_batch(struct store *s, const struct entry *e, int n)
+{
+    bool done[BATCH];
+    int any = 0;
+
+    for (int i = 0; i < n; i++) {
+        int r = execute(s, &e[i].rec);
+        if (r < 0)
+            log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s", (unsigned long long)e[i].seq,
+                     e[i].rec.kind, (unsigned long long)e[i].rec.object, err_name(r));
+        done[i] = r == 0;
+        any += done[i];
+    }
+    return any ? forget(s, e, done, n) : 0;
+}
+
+int reclaim_run(struct store *s, uint64_t below_seq, bool all)
+{
+    struct entry batch[BATCH];
+    uint64_t seq = 0;
+    int n, r = 0, done = 0;
+
+    if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
+        return 0;
+    if (!all && pthread_mutex_trylock(&s->reclaim_lock) != 0)
+        return 0;
+    if (all)
+        pthread_mutex_lock(&s->reclaim_lock);
+    grace_wait(s);
+    do {
+        r = read_batch(s, &seq, below_seq, batch, &n);
+        if (r == 0 && n)
+            r = run_batch(s, batch, n);
+        done += r > 0 ? r : 0;
+    } while (r >= 0 && n == BATCH && store_writable(s));
+    pthread_mutex_unlock(&s->reclaim_lock);
+    return r < 0 ? r : done;
+}
+
+int store_reclaim_idle(struct store *s)
+{
+    for (int round = 0; round < 10000; round++) {
+        uint64_t before = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
+        int r = store_sync(s);
+        if (r == 0)
+            r = store_checkpoint(s);
+        if (r < 0)
+            return r;
+        uint64_t left = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
+        if (left == 0)
+            return 0;
+        if (left == before && round > 3 && !s->settles)
+            return 0;
+    }
+    return 0;
+}

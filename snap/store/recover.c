@@ -1,0 +1,342 @@
+/* Opening after any kind of stop: replay of the journal, bytes that travelled in records, objects nobody knows (F1, F10,
+ * F11, F13). */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/enc.h"
+#include "base/log.h"
+#include "snap/store/store_int.h"
+
+struct synced {
+    uint64_t object, lsn;
+};
+
+struct replay {
+    struct store *s;
+    struct synced *synced;
+    size_t nsynced, cap;
+    uint64_t records, payloads;
+};
+
+static int synced_note(struct replay *rp, uint64_t object, uint64_t lsn)
+{
+    for (size_t i = rp->nsynced; i-- > 0;)
+        if (rp->synced[i].object == object) {
+            rp->synced[i].lsn = lsn;
+            return 0;
+        }
+    if (rp->nsynced == rp->cap) {
+        size_t cap = rp->cap * 2 + 64;
+        struct synced *p = realloc(rp->synced, cap * sizeof(*p));
+        if (!p)
+            return -E_NOMEM;
+        rp->synced = p;
+        rp->cap = cap;
+    }
+    rp->synced[rp->nsynced++] = (struct synced){object, lsn};
+    return 0;
+}
+
+static int replay_tail(struct replay *rp, const struct jrec_view *rec)
+{
+    struct dec d = dec_of(rec->tail, rec->hdr.tail_len);
+
+    while (d.left >= 4) {
+        uint16_t type = dec_u16(&d), len = dec_u16(&d);
+        const uint8_t *p = dec_bytes(&d, len);
+        if (p && type == TAIL_SYNCED && len == 8) {
+            int r = synced_note(rp, get_le64(p), rec->hdr.lsn);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
+{
+    struct replay *rp = arg;
+    struct kv *kv = rp->s->kv;
+    struct jput p;
+    int r = kv_reserve(kv, rec->hdr.nputs, rec->hdr.len);
+
+    while (r == 0 && (r = jrec_next_put(rec, &p)) == 1) {
+        struct kv_owner o = {p.owner_branch, p.owner_ino};
+        r = 0;
+        if (p.level == KEEP_PENDING && !same_boot && !BROKEN(VARVE_BREAK_pending_firm))
+            continue;
+        if (p.op == 2)
+            kv_pending_drop(kv, o);
+        else if (p.level == KEEP_PENDING)
+            kv_put_pending(kv, o, p.key, p.klen, p.op ? NULL : p.val, p.vlen);
+        else
+            kv_put(kv, p.key, p.klen, p.op ? NULL : p.val, p.vlen);
+    }
+    if (r == 0)
+        r = replay_tail(rp, rec);
+    rp->records++;
+    return r;
+}
+
+/* Bytes of small fsyncs: after a power cut only (on the same boot the page cache is newer), and only those newer than their
+ * object's last sync. */
+static int replay_bytes(void *arg, struct jrec_view *rec, bool same_boot)
+{
+    struct replay *rp = arg;
+    struct store *s = rp->s;
+    struct jpayload p;
+    struct jput skip;
+    int r;
+
+    (void)same_boot;
+    while ((r = jrec_next_put(rec, &skip)) == 1)
+        ;
+    while (r == 0 && (r = jrec_next_payload(rec, &p)) == 1) {
+        struct objfd *f;
+        bool old = false;
+        for (size_t i = 0; i < rp->nsynced; i++)
+            old |= rp->synced[i].object == p.object && rp->synced[i].lsn > rec->hdr.lsn;
+        r = 0;
+        if (old)
+            continue;
+        r = objfd_get(s, p.object, true, &f);
+        if (r < 0)
+            return r;
+        r = io_pwrite(s->io, f->fd, p.data, p.len, p.off);
+        __atomic_store_n(&f->wrote, true, __ATOMIC_SEQ_CST);
+        objfd_put(s, f);
+        rp->payloads++;
+    }
+    return r;
+}
+
+static int read_meta(struct store *s, enum meta m, const uint8_t **ret, size_t *ret_len, struct txn *t)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val v;
+    int r = txn_get(t, KEEP_FIRM, k, key_meta(k, m), &v);
+
+    (void)s;
+    if (r < 0)
+        return r == -E_NOENT ? -E_CORRUPT : r;
+    *ret = v.data;
+    *ret_len = v.len;
+    return 0;
+}
+
+static int read_numbers(struct store *s, uint64_t *ret_applied, struct next_rec *ret)
+{
+    struct txn t;
+    const uint8_t *p = NULL;
+    size_t len = 0;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = read_meta(s, META_APPLIED_LSN, &p, &len, &t);
+    if (r == 0)
+        r = len == 8 ? 0 : -E_CORRUPT;
+    if (r == 0)
+        *ret_applied = get_le64(p);
+    if (r == 0)
+        r = read_meta(s, META_NEXT, &p, &len, &t);
+    if (r == 0)
+        r = next_rec_decode(p, len, ret);
+    txn_abort(&t);
+    return r;
+}
+
+/* Objects made since the last checkpoint that no record names: their operation never returned. */
+struct sweep {
+    struct store *s;
+    const char *dir;
+    uint64_t from, highest, swept;
+};
+
+static int sweep_file(void *arg, const char *name)
+{
+    struct sweep *sw = arg;
+    struct object_rec rec;
+    struct txn t;
+    char *end, path[4400];
+    uint64_t object = strtoull(name, &end, 16);
+
+    if (*end || object < sw->from)
+        return 0;
+    sw->highest = MAX_OF(sw->highest, object);
+    int r = txn_begin(sw->s, TXN_READ, OP_NONE, NULL, &t);
+    if (r < 0)
+        return r;
+    r = object_get(&t, object, &rec);
+    txn_abort(&t);
+    if (r != -E_NOENT)
+        return r;
+    snprintf(path, sizeof(path), "%s/%s", sw->dir, name);
+    sw->swept++;
+    return io_unlink(sw->s->io, path);
+}
+
+static int sweep_dir(void *arg, const char *name)
+{
+    struct sweep *sw = arg;
+    char dir[4300], *end;
+    uint64_t high = strtoull(name, &end, 16);
+
+    if (*end || high < sw->from >> 12)
+        return 0;
+    snprintf(dir, sizeof(dir), "%s/data/%s", sw->s->path, name);
+    sw->dir = dir;
+    int r = io_list(dir, sweep_file, sw);
+    sw->dir = NULL;
+    return r;
+}
+
+static int sweep_objects(struct store *s, uint64_t from)
+{
+    char dir[4200];
+    struct sweep sw = {.s = s, .from = from};
+
+    snprintf(dir, sizeof(dir), "%s/data", s->path);
+    int r = io_list(dir, sweep_dir, &sw);
+    if (r < 0)
+        return r;
+    if (sw.swept)
+        log_note("store", "swept", "objects=%llu", (unsigned long long)sw.swept);
+    s->next.object = MAX_OF(s->next.object, sw.highest + 1);
+    return 0;
+}
+
+static int count_reclaim(struct store *s)
+{
+    struct txn t;
+    uint8_t k[KEY_SIZE_MAX + 1] = {TAB_RECLAIM};
+    const uint8_t *found;
+    size_t n = 1, flen;
+    struct txn_val v;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    while ((r = txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v)) == 0) {
+        s->reclaim_count++;
+        memcpy(k, found, flen);
+        k[flen] = 0;
+        n = flen + 1;
+    }
+    txn_abort(&t);
+    return r == -E_NOENT ? 0 : r;
+}
+
+int store_replay(struct store *s, char why[256])
+{
+    struct replay rp = {.s = s};
+    struct next_rec ckpt;
+    uint64_t applied = 0;
+    int r = read_numbers(s, &applied, &ckpt);
+
+    if (r < 0) {
+        snprintf(why, 256, "the tables in %s/meta are damaged (%s)", s->path, err_text(r));
+        return r;
+    }
+    s->sealed_lsn = applied;
+    r = journal_replay(s->journal, applied, replay_record, &rp, why);
+    int damaged = r == -E_JOURNAL ? r : 0;
+    if (r == 0 || damaged)
+        r = read_numbers(s, &applied, &s->next);
+    s->unclean = rp.records > 0;
+    s->powercut = s->unclean && !journal_same_boot(s->journal);
+    bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
+    if (writes && s->powercut && !BROKEN(VARVE_BREAK_payload))
+        r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
+    if (writes && r == 0 && s->unclean)
+        r = sweep_objects(s, ckpt.object);
+    if (r == 0)
+        r = count_reclaim(s);
+    if (rp.records)
+        log_note("store", "replayed", "path=%s records=%llu payloads=%llu powercut=%d", s->path,
+                 (unsigned long long)rp.records, (unsigned long long)rp.payloads, s->powercut);
+    free(rp.synced);
+    return r < 0 ? r : damaged;
+}
+
+/* Same boot: the pending inodes live on; all their bytes are put on disk by one syncfs (F11). */
+struct owners {
+    struct kv_owner *o;
+    size_t n, cap;
+};
+
+static int add_owner(void *arg, struct kv_owner owner)
+{
+    struct owners *w = arg;
+
+    if (w->n == w->cap) {
+        size_t cap = w->cap * 2 + 64;
+        struct kv_owner *p = realloc(w->o, cap * sizeof(*p));
+        if (!p)
+            return -E_NOMEM;
+        w->o = p;
+        w->cap = cap;
+    }
+    w->o[w->n++] = owner;
+    return 0;
+}
+
+static int inode_blocks(struct store *s, enum keep keep, struct kv_owner o, int64_t *ret)
+{
+    struct txn t;
+    uint8_t key[8];
+    struct vt_val v;
+    struct inode in;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    put_be64(key, o.ino);
+    r = vt_get(&t, keep, (struct vt_at){o.branch, LAYER_NOW}, TAB_INODE, key, &v);
+    if (r == 0)
+        r = inode_decode(v.data, v.len, &in);
+    *ret = r == 0 ? (int64_t)in.blocks : 0;
+    txn_abort(&t);
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int revive(struct store *s, struct kv_owner o)
+{
+    const struct branch_mem *b = branch_mem(s, o.branch);
+    int64_t firm = 0, present = 0;
+    struct dirty *d;
+    int r = inode_blocks(s, KEEP_FIRM, o, &firm);
+
+    if (r == 0)
+        r = inode_blocks(s, KEEP_PENDING, o, &present);
+    if (r == 0)
+        r = dirty_reserve(s, b ? b->rec.vol : 0, o.branch, o.ino, &d);
+    if (r < 0)
+        return r;
+    struct vol *v = vol_by_id(s, d->vol);
+    d->pending = true;
+    d->first_lsn = 1;
+    d->delta_blocks = present - firm;
+    if (v && v->rec.head == o.branch)
+        v->pending_blocks += d->delta_blocks;
+    return 0;
+}
+
+int store_recover(struct store *s)
+{
+    struct owners w = {0};
+    int r = journal_start(s->journal);
+
+    if (r == 0 && s->unclean && !BROKEN(VARVE_BREAK_first_fsync))
+        r = io_syncfs(s->io, s->dir_fd);
+    if (r == 0)
+        r = kv_pending_owners(s->kv, add_owner, &w);
+    for (size_t i = 0; i < w.n && r == 0; i++)
+        r = revive(s, w.o[i]);
+    free(w.o);
+    if (r == 0 && s->unclean)
+        r = store_checkpoint(s);
+    return r;
+}

@@ -1,0 +1,339 @@
+#include "snap/store/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "snap/store/store_int.h"
+#include "snap/store/version.h"
+
+_Thread_local int store_no_wait;
+
+const char *store_path(const struct store *s)
+{
+    return s->path;
+}
+
+struct io *store_io(struct store *s)
+{
+    return s->io;
+}
+
+const struct store_settings *store_get_settings(const struct store *s)
+{
+    return &s->set;
+}
+
+void store_set_hooks(struct store *s, const struct store_hooks *hooks)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    s->hooks = *hooks;
+    pthread_mutex_unlock(&s->bg_lock);
+}
+
+bool store_writable(const struct store *s)
+{
+    return __atomic_load_n(&s->mode, __ATOMIC_RELAXED) == STORE_RW;
+}
+
+void store_fail(struct store *s, const char *why)
+{
+    pthread_mutex_lock(&s->state_lock);
+    if (s->mode == STORE_RW) {
+        snprintf(s->why, sizeof(s->why), "%s; the store is read-only until it was checked", why);
+        __atomic_store_n(&s->mode, STORE_RO_FAILED, __ATOMIC_RELAXED);
+        log_error("store", "failed", "path=%s why=%s", s->path, why);
+    }
+    pthread_mutex_unlock(&s->state_lock);
+}
+
+void store_get_state(struct store *s, struct store_state *ret)
+{
+    struct statvfs sv;
+
+    memset(ret, 0, sizeof(*ret));
+    pthread_mutex_lock(&s->state_lock);
+    ret->mode = s->mode;
+    memcpy(ret->why, s->why, sizeof(ret->why));
+    pthread_mutex_unlock(&s->state_lock);
+    ret->uuid = s->uuid;
+    ret->incarnation = journal_incarnation(s->journal);
+    ret->appended_lsn = journal_appended(s->journal);
+    ret->flushed_lsn = journal_flushed(s->journal);
+    ret->applied_lsn = __atomic_load_n(&s->sealed_lsn, __ATOMIC_RELAXED);
+    ret->dirty_bytes = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED);
+    ret->reclaim_entries = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
+    pthread_rwlock_rdlock(&s->lock);
+    ret->delta_bytes = kv_delta_bytes(s->kv);
+    pthread_rwlock_unlock(&s->lock);
+    if (fstatvfs(s->dir_fd, &sv) == 0) {
+        ret->disk_total = (uint64_t)sv.f_blocks * sv.f_frsize;
+        ret->disk_free = (uint64_t)sv.f_bavail * sv.f_frsize;
+    }
+    ret->unclean = s->unclean;
+    ret->powercut = s->powercut;
+}
+
+static int say(char *why, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int say(char *why, int r, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (why)
+        vsnprintf(why, 256, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+static struct store *store_alloc(struct io *io, const char *path, const struct store_settings *set, unsigned flags)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    pthread_rwlockattr_t attr;
+
+    if (!s)
+        return NULL;
+    s->path = realpath(path, NULL);
+    if (!s->path) {
+        free(s);
+        return NULL;
+    }
+    s->io = io;
+    s->flags = flags;
+    s->lock_fd = s->dir_fd = -1;
+    store_settings_defaults(&s->set, set);
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&s->lock, &attr);
+    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
+        pthread_rwlock_init(&s->ilocks[i], &attr);
+    pthread_rwlockattr_destroy(&attr);
+    pthread_mutex_init(&s->fd_lock, NULL);
+    pthread_mutex_init(&s->ckpt_lock, NULL);
+    pthread_mutex_init(&s->reclaim_lock, NULL);
+    pthread_mutex_init(&s->bg_lock, NULL);
+    pthread_mutex_init(&s->state_lock, NULL);
+    pthread_cond_init(&s->bg_wake, NULL);
+    pthread_cond_init(&s->bg_done, NULL);
+    s->dirty_list.prev = s->dirty_list.next = &s->dirty_list;
+    s->fd_list.prev = s->fd_list.next = &s->fd_list;
+    return s;
+}
+
+static void store_free(struct store *s)
+{
+    dirty_free_all(s);
+    vols_free(s);
+    objfd_close_all(s);
+    if (s->journal)
+        journal_close(s->journal);
+    if (s->kv)
+        kv_close(s->kv);
+    if (s->dir_fd >= 0)
+        io_close(s->io, s->dir_fd);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    while (s->settles) {
+        struct settle *se = s->settles;
+        s->settles = se->next;
+        free(se);
+    }
+    pthread_rwlock_destroy(&s->lock);
+    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
+        pthread_rwlock_destroy(&s->ilocks[i]);
+    pthread_mutex_destroy(&s->fd_lock);
+    pthread_mutex_destroy(&s->ckpt_lock);
+    pthread_mutex_destroy(&s->reclaim_lock);
+    pthread_mutex_destroy(&s->bg_lock);
+    pthread_mutex_destroy(&s->state_lock);
+    pthread_cond_destroy(&s->bg_wake);
+    pthread_cond_destroy(&s->bg_done);
+    free(s->path);
+    free(s);
+}
+
+static int read_version(const char *path, struct store_version *v, unsigned *flags, char *why)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char file[4096];
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return say(why, -E_STORE_MISSING, "%s: no such directory; `varve create %s` makes a store there", path, path);
+    snprintf(file, sizeof(file), "%s/version", path);
+    int r = io_read_file(io_real(), file, 4096, &b);
+    if (r == -E_NOENT || r == -E_NOTDIR)
+        return say(why, -E_STORE_NOT, "%s is no store (it has no file `version`); `varve create` makes one", path);
+    if (r < 0)
+        return say(why, r, "%s: %s", file, err_text(r));
+    r = store_version_decode(b.data, b.len, v);
+    if (r == -E_STORE_NOT)
+        return say(why, r, "%s is no store (its file `version` is not ours)", path);
+    if (r == -E_STORE_NEWER)
+        return say(why, r, "%s was written in format %u, this program knows up to %u; use a newer varve", path, v->format, STORE_FORMAT);
+    if (r == -E_STORE_FEATURE)
+        return say(why, r, "%s uses features %llx that this program does not know; use a newer varve", path,
+                   (unsigned long long)(v->incompat & ~STORE_INCOMPAT));
+    if (r < 0)
+        return say(why, r, "%s is damaged; `varve check %s` says more", file, path);
+    if (v->rocompat & ~STORE_ROCOMPAT)
+        *flags |= STORE_READONLY;
+    return 0;
+}
+
+static int take_lock(struct store *s, char *why)
+{
+    char file[4200], text[64] = "";
+
+    snprintf(file, sizeof(file), "%s/lock", s->path);
+    s->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock_fd < 0) {
+        if (s->flags & STORE_READONLY)
+            return 0;
+        int r = err_from_errno(errno);
+        return say(why, r, "%s: %s", file, err_text(r));
+    }
+    if (flock(s->lock_fd, (s->flags & STORE_READONLY ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
+        ssize_t n = pread(s->lock_fd, text, sizeof(text) - 1, 0);
+        text[n > 0 ? n : 0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        return say(why, -E_STORE_BUSY, "%s is in use by process %s", s->path, text[0] ? text : "unknown");
+    }
+    if (!(s->flags & STORE_READONLY)) {
+        int n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+        if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, text, (size_t)n, 0) != n)
+            log_warn("store", "lock_note", "path=%s", s->path);
+    }
+    return 0;
+}
+
+static int open_parts(struct store *s, char *why)
+{
+    char dir[4200], jwhy[256] = "";
+    int r;
+
+    s->dir_fd = io_open(s->io, s->path, O_RDONLY | O_DIRECTORY, 0);
+    if (s->dir_fd < 0)
+        return say(why, s->dir_fd, "%s: %s", s->path, err_text(s->dir_fd));
+    snprintf(dir, sizeof(dir), "%s/meta", s->path);
+    r = kv_open(dir, s->set.map_bytes, s->flags & STORE_READONLY, &s->kv);
+    if (r < 0)
+        return say(why, r, "%s: %s; `varve check` says more", dir, err_text(r));
+    snprintf(dir, sizeof(dir), "%s/journal", s->path);
+    r = journal_open(s->io, dir, &s->uuid, &s->journal, jwhy);
+    if (r < 0)
+        return say(why, r, "%s: %s", dir, jwhy[0] ? jwhy : err_text(r));
+    return 0;
+}
+
+static int store_begin(struct store *s, char *why)
+{
+    char jwhy[256] = "";
+    int r = open_parts(s, why);
+
+    if (r == 0)
+        r = store_replay(s, jwhy);
+    if (r == -E_JOURNAL) { /* damage in the middle: what was before it can be read */
+        s->mode = STORE_RO_DAMAGED;
+        snprintf(s->why, sizeof(s->why), "%s", jwhy);
+        s->flags |= STORE_READONLY;
+        r = 0;
+    }
+    if (r == 0 && s->mode == STORE_RW && (s->flags & STORE_READONLY))
+        s->mode = STORE_RO_ASKED;
+    if (r == 0)
+        r = vols_load(s);
+    if (r == 0 && s->mode == STORE_RW)
+        r = store_recover(s);
+    if (r < 0 && why && !why[0])
+        say(why, r, "%s: %s", s->path, jwhy[0] ? jwhy : err_text(r));
+    return r;
+}
+
+int store_open(struct io *io, const char *path, const struct store_settings *settings, unsigned flags, struct store **ret,
+               char *why)
+{
+    struct store_version ver;
+    int r;
+
+    if (why)
+        why[0] = '\0';
+    if (flags & (STORE_CHECK | STORE_SAFE))
+        flags |= STORE_READONLY;
+    r = read_version(path, &ver, &flags, why);
+    if (r < 0)
+        return r;
+    struct store *s = store_alloc(io, path, settings, flags);
+    if (!s)
+        return say(why, -E_NOMEM, "%s: out of memory", path);
+    s->uuid = ver.uuid;
+    s->set.segment_bytes = ver.segment_bytes;
+    s->set.segments = ver.segments;
+    r = take_lock(s, why);
+    if (r == 0)
+        r = store_begin(s, why);
+    if (r == 0 && s->mode == STORE_RW && !s->set.no_threads)
+        r = store_start_background(s);
+    if (r < 0) {
+        store_stop_background(s);
+        store_free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+int store_flush_to(struct store *s, uint64_t lsn)
+{
+    if (!store_writable(s))
+        return s->mode == STORE_RO_FAILED ? -E_FAILED : 0;
+    int r = journal_flush(s->journal, lsn);
+    if (r < 0)
+        store_fail(s, "a sync of the journal failed");
+    return r;
+}
+
+int store_flush(struct store *s)
+{
+    return store_flush_to(s, journal_appended(s->journal));
+}
+
+int store_sync(struct store *s)
+{
+    int r = file_make_firm(s, 0, 0);
+
+    return r < 0 ? r : store_flush(s);
+}
+
+int store_close(struct store *s)
+{
+    int r = 0;
+
+    store_stop_background(s);
+    if (store_writable(s)) {
+        r = store_sync(s);
+        for (int i = 0; i < 3 && r == 0; i++) { /* a checkpoint of firming leaves new records behind */
+            r = store_checkpoint(s);
+            if (kv_delta_bytes(s->kv) == 0)
+                break;
+        }
+    }
+    store_free(s);
+    return r;
+}
+
+void store_drop(struct store *s)
+{
+    store_stop_background(s);
+    if (s->kv)
+        kv_drop(s->kv);
+    store_free(s);
+}

@@ -1,0 +1,299 @@
+#include "snap/store/vtab.h"
+
+#include "snap/store/store_int.h"
+
+/* The branch's own live record; *ret_tomb: it is a tombstone. -E_NOENT. */
+static int own_live(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key, struct txn_val *ret)
+{
+    uint8_t k[KEY_SIZE_MAX];
+
+    return txn_get(t, keep, k, key_live(k, tab, branch, key, tab_key_len(tab)), ret);
+}
+
+/* The history record visible in layer: the first with died > layer, if it was born by then. */
+static int own_history(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key, uint32_t layer,
+                       struct txn_val *ret)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    const uint8_t *found;
+    size_t klen = key_history(k, tab, branch, key, tab_key_len(tab), layer + 1), flen;
+    int r = txn_ge(t, keep, k, klen, klen - 4, &found, &flen, ret);
+
+    if (r < 0)
+        return r;
+    if (flen != klen)
+        return -E_CORRUPT;
+    return ret->born <= layer ? 0 : -E_NOENT;
+}
+
+/* What a branch itself holds for a place in it. -E_NOENT: ask the parent. */
+static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key, struct txn_val *ret)
+{
+    int r = own_live(t, keep, at.branch, tab, key, ret);
+
+    if (at.layer == LAYER_NOW || (r < 0 && r != -E_NOENT))
+        return r;
+    if (r == 0 && (BROKEN(VARVE_BREAK_born_off_by_one) ? ret->born < at.layer : ret->born <= at.layer))
+        return 0;
+    return own_history(t, keep, at.branch, tab, key, at.layer, ret);
+}
+
+/* The place where the parent continues; false: there is none. */
+static bool at_parent(struct txn *t, struct vt_at *at)
+{
+    const struct branch_mem *b = branch_mem(t->store, at->branch);
+
+    if (!b || !b->rec.parent)
+        return false;
+    *at = (struct vt_at){b->rec.parent, b->rec.parent_layer};
+    return true;
+}
+
+int vt_get(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key, struct vt_val *ret)
+{
+    struct txn_val v;
+
+    assert(tab_key_len(tab) > 0);
+    do {
+        int r = own_visible(t, keep, at, tab, key, &v);
+        if (r == 0) {
+            if (v.flags & VAL_TOMB)
+                return -E_NOENT;
+            *ret = (struct vt_val){v.data, v.len, v.born, at.branch};
+            return 0;
+        }
+        if (r != -E_NOENT)
+            return r;
+    } while (at_parent(t, &at));
+    return -E_NOENT;
+}
+
+static int inherited(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key)
+{
+    struct vt_at at = {branch, LAYER_NOW};
+    struct vt_val v;
+
+    return at_parent(t, &at) ? vt_get(t, keep, at, tab, key, &v) : -E_NOENT;
+}
+
+static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    size_t n = key_touched(k, at.branch, at.layer, tab, key, tab_key_len(tab));
+    struct txn_val v;
+
+    if (BROKEN(VARVE_BREAK_touched_missing))
+        return 0;
+    if (txn_get(t, keep, k, n, &v) == 0)
+        return 0;
+    return txn_put(t, keep, o, k, n, 0, 0, NULL, 0);
+}
+
+/* A record of an earlier layer makes room for another: to history if a snapshot may see it, else it leaves. */
+static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key,
+                     const struct txn_val *cur)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    size_t n = key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer);
+
+    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer))
+        return txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
+    if (cur->flags & VAL_TOMB)
+        return 0;
+    return refs_leave(t, keep, o, at.branch, tab, key, cur->data, cur->len);
+}
+
+int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key,
+           const void *payload, size_t len)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val cur;
+    int r = own_live(t, keep, at.branch, tab, key, &cur);
+
+    assert(at.layer != LAYER_NOW);
+    if (r < 0 && r != -E_NOENT)
+        return r;
+    bool had = r == 0, fresh = !had || cur.born < at.layer;
+    r = refs_enter(t, keep, o, at.branch, tab, key, payload, len); /* before the old leaves: no count drops to 0 between */
+    if (r == 0 && had)
+        r = move_away(t, keep, o, at, tab, key, &cur);
+    if (r == 0 && fresh)
+        r = touch(t, keep, o, at, tab, key);
+    if (r < 0)
+        return r;
+    return txn_put(t, keep, o, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), at.layer, 0, payload, len);
+}
+
+/* Born and gone in one layer, with nothing older under this key in it: the index forgets it. */
+static int untouch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val v;
+    int r = txn_get(t, keep, k, key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer), &v);
+
+    if (r != -E_NOENT)
+        return r;
+    return txn_del(t, keep, o, k, key_touched(k, at.branch, at.layer, tab, key, tab_key_len(tab)));
+}
+
+int vt_del(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val cur;
+    int r = own_live(t, keep, at.branch, tab, key, &cur), below = inherited(t, keep, at.branch, tab, key);
+
+    assert(at.layer != LAYER_NOW);
+    if ((r < 0 && r != -E_NOENT) || (below < 0 && below != -E_NOENT))
+        return r < 0 && r != -E_NOENT ? r : below;
+    if (BROKEN(VARVE_BREAK_no_tombstone))
+        below = -E_NOENT;
+    bool had = r == 0;
+    if (had ? (cur.flags & VAL_TOMB) : below == -E_NOENT)
+        return 0; /* not visible */
+    r = had ? move_away(t, keep, o, at, tab, key, &cur) : 0;
+    if (r < 0)
+        return r;
+    size_t n = key_live(k, tab, at.branch, key, tab_key_len(tab));
+    r = below == 0 ? txn_put(t, keep, o, k, n, at.layer, VAL_TOMB, NULL, 0) : txn_del(t, keep, o, k, n);
+    if (r < 0)
+        return r;
+    if (!had || cur.born < at.layer)
+        return touch(t, keep, o, at, tab, key);
+    return below == 0 ? 0 : untouch(t, keep, o, at, tab, key);
+}
+
+int vt_drop_own(struct txn *t, uint32_t branch, uint8_t tab, const void *key)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val cur;
+    int r = own_live(t, KEEP_FIRM, branch, tab, key, &cur);
+
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    if (!(cur.flags & VAL_TOMB))
+        r = refs_leave(t, KEEP_FIRM, (struct txn_owner){0}, branch, tab, key, cur.data, cur.len);
+    if (r < 0)
+        return r;
+    return txn_del(t, KEEP_FIRM, (struct txn_owner){0}, k, key_live(k, tab, branch, key, tab_key_len(tab)));
+}
+
+void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *prefix,
+                  size_t plen)
+{
+    *sc = (struct vt_scan){.t = t, .keep = keep, .at = at, .tab = tab, .plen = (uint8_t)plen};
+    assert(tab_key_len(tab) > 0 && tab_key_len(tab) <= sizeof(sc->key) && plen <= tab_key_len(tab));
+    memcpy(sc->key, prefix, plen);
+}
+
+void vt_scan_from(struct vt_scan *sc, const void *key, size_t klen)
+{
+    assert(klen <= tab_key_len(sc->tab));
+    memset(sc->key, 0, sizeof(sc->key));
+    memcpy(sc->key, key, klen);
+}
+
+/* The next key after sc->key's, as bytes; false: there is none. */
+static bool key_step(struct vt_scan *sc)
+{
+    for (size_t i = tab_key_len(sc->tab); i-- > sc->plen;)
+        if (++sc->key[i])
+            return true;
+    return false;
+}
+
+/* The smallest key at or after sc->key that one branch holds in one of its two tables. */
+static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uint8_t *best, bool *have, struct txn_val *val)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    const uint8_t *found;
+    size_t len = tab_key_len(sc->tab), flen;
+    size_t n = key_live(k, history ? sc->tab | TAB_HISTORY : sc->tab, branch, sc->key, len);
+    int r = txn_ge(sc->t, sc->keep, k, n, 5u + sc->plen, &found, &flen, val);
+
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    if (flen != 5 + len + (history ? 4u : 0u))
+        return -E_CORRUPT;
+    if (!*have || memcmp(found + 5, best, len) < 0) {
+        memcpy(best, found + 5, len);
+        *have = true;
+    }
+    return 0;
+}
+
+static int scan_next_key(struct vt_scan *sc, uint8_t *best, struct txn_val *val, bool *have)
+{
+    struct vt_at at = sc->at;
+    int r;
+
+    do {
+        r = scan_candidate(sc, at.branch, false, best, have, val);
+        if (r == 0 && at.layer != LAYER_NOW)
+            r = scan_candidate(sc, at.branch, true, best, have, val);
+    } while (r == 0 && at_parent(sc->t, &at));
+    return r;
+}
+
+int vt_scan_next(struct vt_scan *sc, const uint8_t **ret_key, struct vt_val *ret)
+{
+    struct vt_at up = sc->at;
+    bool simple = sc->at.layer == LAYER_NOW && !at_parent(sc->t, &up);
+    uint8_t *best = txn_alloc(sc->t, sizeof(sc->key));
+
+    if (!best)
+        return -E_NOMEM;
+    while (!sc->done) {
+        struct txn_val val;
+        bool have = false;
+        int r = scan_next_key(sc, best, &val, &have);
+        if (r < 0)
+            return r;
+        if (!have)
+            break;
+        memcpy(sc->key, best, tab_key_len(sc->tab));
+        sc->done = !key_step(sc);
+        if (simple && (val.flags & VAL_TOMB))
+            continue;
+        if (simple)
+            *ret = (struct vt_val){val.data, val.len, val.born, sc->at.branch};
+        else
+            r = vt_get(sc->t, sc->keep, sc->at, sc->tab, best, ret);
+        if (r == -E_NOENT)
+            continue;
+        *ret_key = best;
+        return r < 0 ? r : 1;
+    }
+    sc->done = true;
+    return 0;
+}
+
+int vt_touched(struct txn *t, uint32_t branch, uint32_t after, uint32_t to,
+               int (*cb)(void *arg, uint32_t layer, uint8_t tab, const uint8_t *key, size_t klen), void *arg)
+{
+    uint8_t k[KEY_SIZE_MAX + 1] = {TAB_TOUCHED};
+    size_t n = 9;
+
+    put_be32(k + 1, branch);
+    put_be32(k + 5, after + 1);
+    if (after == UINT32_MAX)
+        return 0;
+    for (;;) {
+        const uint8_t *found;
+        size_t flen;
+        struct txn_val v;
+        int r = txn_ge(t, KEEP_PENDING, k, n, 5, &found, &flen, &v);
+        if (r < 0)
+            return r == -E_NOENT ? 0 : r;
+        if (flen < 10)
+            return -E_CORRUPT;
+        uint32_t layer = get_be32(found + 5);
+        if (layer > to)
+            return 0;
+        r = cb(arg, layer, found[9], found + 10, flen - 10);
+        if (r != 0)
+            return r;
+        memcpy(k, found, flen);
+        k[flen] = 0;
+        n = flen + 1;
+    }
+}
