@@ -64,7 +64,7 @@ int store_make_room(struct store *s, bool reserve)
         look(s, reserve, &want, &wait);
         if (!want)
             return 0;
-        if (s->set.no_threads) {
+        if (s->set.no_threads || store_inline_checkpoint) {
             int r = store_checkpoint(s);
             look(s, reserve, &want, &wait);
             return wait ? (r < 0 ? r : -E_NOSPC) : 0;

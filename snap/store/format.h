@@ -31,8 +31,7 @@
 #define NAME_LEN_MAX 255
 #define KEY_SIZE_MAX 320 /* LMDB's own bound is 511 */
 #define PIECE_SIZE 1024u /* inline bytes and xattr values are cut in pieces of this size */
-#define FILE_SIZE_MAX                                                                                        \
-    ((uint64_t)1 << 43) * 2 - BLOCK_SIZE /* 16 TiB less a block: the object's filesystem, ext4 */
+#define FILE_SIZE_MAX (((uint64_t)1 << 44) - BLOCK_SIZE) /* an object has the offsets of its file; ext4 ends at 16 TiB */
 
 /* with life spans; the number after the name is the length of the key after [table][branch] */
 enum tab {

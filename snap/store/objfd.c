@@ -167,6 +167,15 @@ void objfd_forget(struct store *s, uint64_t object)
     pthread_mutex_unlock(&s->fd_lock);
 }
 
+bool objfd_unsynced(struct store *s, uint64_t object)
+{
+    pthread_mutex_lock(&s->fd_lock);
+    const struct objfd *f = *fd_slot(s, object);
+    bool is = f && __atomic_load_n(&f->wrote, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&s->fd_lock);
+    return is;
+}
+
 void objfd_close_all(struct store *s)
 {
     pthread_mutex_lock(&s->fd_lock);

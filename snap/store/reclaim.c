@@ -68,7 +68,7 @@ static int do_unlink(struct store *s, const struct reclaim_rec *rec)
     if (r < 0)
         return r;
     if (r == 1)
-        return present ? 0 : 1; /* named again: not ours any more; firm only: wait until that goes */
+        return present ? 2 : 1; /* named again: not ours any more; firm only: wait until that goes */
     objfd_forget(s, rec->object);
     object_path(s, rec->object, path);
     r = io_unlink(s->io, path);
@@ -115,7 +115,7 @@ static int do_orphan(struct store *s, const struct reclaim_rec *rec)
     return r == -E_NOENT ? 0 : r;
 }
 
-/* 0: done, the entry goes; 1: later; negative: later, said. */
+/* 0: done, the entry goes; 2: likewise, but the object stays; 1: later; negative: later, said. */
 static int execute(struct store *s, const struct reclaim_rec *rec)
 {
     struct store_hooks h;
@@ -135,7 +135,7 @@ static int execute(struct store *s, const struct reclaim_rec *rec)
     }
 }
 
-static int forget(struct store *s, const struct entry *e, const bool *done, int n)
+static int forget(struct store *s, const struct entry *e, const int *result, int n)
 {
     struct txn t;
     uint8_t k[KEY_SIZE_MAX];
@@ -144,10 +144,10 @@ static int forget(struct store *s, const struct entry *e, const bool *done, int 
     if (r < 0)
         return r;
     for (int i = 0; i < n && r == 0; i++) {
-        if (!done[i])
+        if (result[i] != 0 && result[i] != 2)
             continue;
         r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, k, key_u64(k, TAB_RECLAIM, e[i].seq));
-        if (r == 0 && e[i].rec.kind == RECLAIM_UNLINK)
+        if (r == 0 && result[i] == 0 && e[i].rec.kind == RECLAIM_UNLINK)
             r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, k, key_u64(k, TAB_OBJECT, e[i].rec.object));
         gone++;
     }
@@ -163,18 +163,17 @@ static int forget(struct store *s, const struct entry *e, const bool *done, int 
 
 static int run_batch(struct store *s, const struct entry *e, int n)
 {
-    bool done[BATCH];
-    int any = 0;
+    int result[BATCH], any = 0;
 
     for (int i = 0; i < n; i++) {
         int r = execute(s, &e[i].rec);
         if (r < 0)
             log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s", (unsigned long long)e[i].seq,
                      e[i].rec.kind, (unsigned long long)e[i].rec.object, err_name(r));
-        done[i] = r == 0;
-        any += done[i];
+        result[i] = r;
+        any += r == 0 || r == 2;
     }
-    return any ? forget(s, e, done, n) : 0;
+    return any ? forget(s, e, result, n) : 0;
 }
 
 int reclaim_run(struct store *s, uint64_t below_seq, bool all)
@@ -190,12 +189,14 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
     if (all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
+    store_inline_checkpoint++;
     do {
         r = read_batch(s, &seq, below_seq, batch, &n);
         if (r == 0 && n)
             r = run_batch(s, batch, n);
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
+    store_inline_checkpoint--;
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done;
 }

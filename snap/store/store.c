@@ -16,6 +16,7 @@
 #include "snap/store/version.h"
 
 _Thread_local int store_no_wait;
+_Thread_local int store_inline_checkpoint;
 
 const char *store_path(const struct store *s)
 {

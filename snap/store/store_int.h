@@ -142,6 +142,7 @@ void objfd_put(struct store *s, struct objfd *f);
 int objfd_sync(struct store *s, uint64_t object); /* fdatasync, and the directory entry of a new one */
 void objfd_forget(struct store *s, uint64_t object); /* before unlink */
 void objfd_close_all(struct store *s);
+bool objfd_unsynced(struct store *s, uint64_t object); /* has bytes in the page cache only */
 
 /* dirty inodes (store's lock held exclusive, except find: shared will do) */
 struct dirty *dirty_find(struct store *s, uint32_t branch, uint64_t ino);
@@ -163,6 +164,8 @@ int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload);
 
 /* A thread that holds inode locks, or works for a checkpoint, must not wait for one. */
 extern _Thread_local int store_no_wait;
+/* A thread that runs the reclaim queue makes checkpoints itself: nobody else may be there to do it. */
+extern _Thread_local int store_inline_checkpoint;
 
 /* envelope of a value, and a put of one that is enveloped already */
 void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len);

@@ -1,0 +1,259 @@
+/* copy_file_range: whole blocks are shared, edges are copied (F5). */
+#include <stdlib.h>
+
+#include "snap/store/change.h"
+
+#define COPY_SPANS 64u       /* spans in one record */
+#define COPY_BYTES (1u << 20) /* at a time, where bytes are copied */
+
+struct copy {
+    struct vol *v;
+    const struct file_req *rq;
+    struct vt_at src_at;
+    uint64_t src, src_off, dst, dst_off, len;
+};
+
+static int copy_bytes(const struct copy *c, uint64_t len)
+{
+    uint8_t *p = malloc(MIN_OF(len, (uint64_t)COPY_BYTES));
+    uint64_t done = 0;
+    int r = 0;
+
+    if (!p && len)
+        return -E_NOMEM;
+    while (r == 0 && done < len) {
+        size_t n = (size_t)MIN_OF(len - done, (uint64_t)COPY_BYTES), got = 0;
+        r = file_read_locked(c->v, c->src_at, c->src, p, n, c->src_off + done, &got);
+        if (r == 0 && got == 0)
+            break;
+        if (r == 0)
+            r = write_locked(c->v, c->rq, c->dst, p, got, c->dst_off + done, NULL);
+        done += got;
+    }
+    free(p);
+    return r;
+}
+
+static void forget_open(struct inode *in, void *arg)
+{
+    (void)arg;
+    in->open_obj = 0;
+    in->open_layer = 0;
+    in->change--; /* nothing that anyone sees has changed */
+}
+
+/* The live source's open object takes no more in place: others name its blocks now. */
+static int freeze_source(struct change *ch, const struct copy *c)
+{
+    struct inode in;
+    int r;
+
+    if (c->src_at.layer != LAYER_NOW || BROKEN(VARVE_BREAK_freeze))
+        return 0;
+    if (c->src == c->dst) {
+        ch->dropped = true;
+        return 0;
+    }
+    r = inode_get(&ch->t, c->src_at, c->src, &in);
+    if (r < 0 || !in.open_obj || in.inherited)
+        return r;
+    return inode_update(&ch->t, (struct vt_at){c->src_at.branch, ch->at.layer}, c->src, forget_open, NULL, NULL);
+}
+
+/* Bytes of a shared object must be on disk before a record of another file may name them (F1). */
+static int sync_source(struct copy *c, const struct inode *in, uint64_t first, uint64_t count)
+{
+    uint64_t objs[RECORD_OBJECTS_MAX];
+    struct store *s = c->v->store;
+    struct txn t;
+    struct span sp;
+    int r = 0;
+
+    for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < first + count; span++) {
+        int n = 0;
+        r = txn_begin(s, TXN_READ, OP_NONE, c->v, &t);
+        if (r < 0)
+            return r;
+        r = span_get(&t, c->src_at, in, span, &sp);
+        for (unsigned i = 1; r == 0 && i <= sp.nsrc; i++)
+            if (n == 0 || objs[n - 1] != sp.src[i].object)
+                objs[n++] = sp.src[i].object;
+        txn_abort(&t);
+        for (int i = 0; i < n && r == 0; i++)
+            if (objfd_unsynced(s, objs[i]))
+                r = objfd_sync(s, objs[i]);
+        if (!(in->flags & INODE_SPANS))
+            break; /* dense: one object */
+    }
+    return r;
+}
+
+/* The map of one span of the destination takes blocks of the source. */
+static int share_span(struct change *ch, const struct copy *c, const struct inode *src, uint64_t span, uint64_t first,
+                      uint64_t end, int64_t shift)
+{
+    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(first, base), b = MIN_OF(end, base + SPAN_BLOCKS);
+    struct span old, new, from;
+    uint64_t loaded = UINT64_MAX;
+    bool had, inh;
+    int r = change_span_load(ch, &ch->t, span, &old, &had, &inh);
+
+    new = old;
+    for (uint64_t i = a; i < b && r == 0; i++) {
+        uint64_t sb = (uint64_t)((int64_t)i + shift);
+        if (sb / SPAN_BLOCKS != loaded) {
+            loaded = sb / SPAN_BLOCKS;
+            r = span_get(&ch->t, c->src_at, src, loaded, &from);
+            if (r < 0)
+                return r;
+        }
+        const struct span_src *s = span_at(&from, (unsigned)(sb % SPAN_BLOCKS));
+        if (!s || s->kind == SPAN_UNWRITTEN) {
+            r = span_set(&new, (unsigned)(i - base), 1, NULL);
+            continue;
+        }
+        struct span_src put = *s;
+        put.data_born = ch->at.layer;
+        put.delta += shift;
+        r = span_set(&new, (unsigned)(i - base), 1, &put);
+        if (r == 0)
+            r = object_mark_shared(&ch->t, s->object);
+    }
+    return r < 0 ? r : change_span_store(ch, span, &old, &new, had, inh);
+}
+
+/* A whole dense file into an empty one: its object becomes the other's base. */
+static int share_dense(struct change *ch, const struct copy *c, const struct inode *src, uint64_t first, uint64_t count,
+                       int64_t shift)
+{
+    struct inode *in = &ch->in;
+
+    (void)c;
+    if (first != 0 || shift != 0 || in->blocks || in->base_obj || (in->flags & INODE_SPANS) ||
+        (src->flags & INODE_SPANS) || !src->base_obj || count < src->base_blocks)
+        return 0;
+    int r = object_mark_shared(&ch->t, src->base_obj);
+    in->base_obj = src->base_obj;
+    in->base_blocks = in->blocks = src->base_blocks;
+    in->base_layer = ch->at.layer;
+    return r < 0 ? r : 1;
+}
+
+static int share_map(struct change *ch, const struct copy *c, uint64_t first, uint64_t count, int64_t shift)
+{
+    struct inode src;
+    int r = inode_get(&ch->t, c->src_at, c->src, &src);
+
+    if (r == 0)
+        r = freeze_source(ch, c);
+    if (r == 0)
+        r = share_dense(ch, c, &src, first, count, shift);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < first + count; span++)
+        r = share_span(ch, c, &src, span, first, first + count, shift);
+    return r;
+}
+
+static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t shift, uint64_t size)
+{
+    struct change ch;
+    int r = change_begin(&ch, c->v, c->rq, c->dst);
+
+    if (r == 0)
+        r = change_open(&ch, OP_COPY, true);
+    if (r == 0) {
+        if (ch.in.flags & INODE_INLINE) { /* empty: others were promoted */
+            ch.in.flags &= ~(uint32_t)INODE_INLINE;
+            ch.in.blocks = 0;
+        }
+        r = share_map(&ch, c, first, count, shift);
+        uint64_t more = (int64_t)ch.in.blocks > ch.blocks_before ? ch.in.blocks - (uint64_t)ch.blocks_before : 0;
+        if (r == 0)
+            r = vol_room(c->v, more, 0);
+        ch.in.size = MAX_OF(ch.in.size, size);
+        if (r < 0)
+            change_abort(&ch);
+        else
+            r = change_put(&ch);
+    }
+    change_end(&ch);
+    return r;
+}
+
+static int source_inode(struct copy *c, struct vt_at at, uint64_t ino, struct inode *ret)
+{
+    struct txn t;
+    int r = txn_begin(c->v->store, TXN_READ, OP_NONE, c->v, &t);
+
+    if (r < 0)
+        return r;
+    r = inode_get(&t, at, ino, ret);
+    txn_abort(&t);
+    return r;
+}
+
+/* The blocks between the edges. */
+static int share_blocks(struct copy *c, const struct inode *src, uint64_t first, uint64_t count, uint64_t size)
+{
+    int64_t shift = (int64_t)(c->src_off / BLOCK_SIZE) - (int64_t)(c->dst_off / BLOCK_SIZE);
+    bool dense = !(src->flags & INODE_SPANS);
+    int r = sync_source(c, src, (uint64_t)((int64_t)first + shift), count);
+
+    while (r == 0 && count) {
+        uint64_t n = dense && first == 0 && shift == 0 ? count : MIN_OF(count, COPY_SPANS * SPAN_BLOCKS - first % SPAN_BLOCKS);
+        r = share_part(c, first, n, shift, MIN_OF(size, (first + n) * BLOCK_SIZE));
+        first += n;
+        count -= n;
+    }
+    return r;
+}
+
+static int copy_locked(struct copy *c, uint64_t *ret_len)
+{
+    struct inode src, dst;
+    int r = source_inode(c, c->src_at, c->src, &src);
+
+    if (r == 0)
+        r = source_inode(c, (struct vt_at){c->v->rec.head, LAYER_NOW}, c->dst, &dst);
+    if (r < 0)
+        return r;
+    if (!S_ISREG(src.mode) || !S_ISREG(dst.mode))
+        return -E_INVAL;
+    c->len = c->src_off >= src.size ? 0 : MIN_OF(c->len, src.size - c->src_off);
+    if (c->dst_off > FILE_SIZE_MAX || c->len > FILE_SIZE_MAX - c->dst_off)
+        return -E_FBIG;
+    *ret_len = c->len;
+    uint64_t end = c->dst_off + c->len, first = blocks_of(c->dst_off), last = end / BLOCK_SIZE;
+    if (c->src_off + c->len == src.size && end >= dst.size)
+        last = blocks_of(end); /* beyond both ends there are only zeros */
+    bool same = c->src_off % BLOCK_SIZE == c->dst_off % BLOCK_SIZE;
+    if ((src.flags & INODE_INLINE) || !same || first >= last || c->len < BLOCK_SIZE)
+        return copy_bytes(c, c->len);
+    if ((dst.flags & INODE_INLINE) && dst.size)
+        r = promote_locked(c->v, c->dst);
+    if (r == 0 && first * BLOCK_SIZE > c->dst_off)
+        r = copy_bytes(c, first * BLOCK_SIZE - c->dst_off);
+    if (r == 0)
+        r = share_blocks(c, &src, first, last - first, end);
+    if (r == 0 && last * BLOCK_SIZE < end) {
+        struct copy tail = *c;
+        tail.src_off += last * BLOCK_SIZE - c->dst_off;
+        tail.dst_off = last * BLOCK_SIZE;
+        r = copy_bytes(&tail, end - last * BLOCK_SIZE);
+    }
+    return r;
+}
+
+int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off, uint64_t dst,
+              uint64_t dst_off, uint64_t len, uint64_t *ret_len)
+{
+    struct copy c = {v, rq, src_at, src, src_off, dst, dst_off, len};
+    uint64_t inos[2] = {src, dst};
+    struct ilock l;
+
+    ilock_take(v->store, &l, v->rec.id, inos, 2, true);
+    int r = copy_locked(&c, ret_len);
+    ilock_drop(&l);
+    return r;
+}

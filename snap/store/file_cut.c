@@ -1,0 +1,340 @@
+/* Truncating, punching, zeroing, reserving. */
+#include <stdlib.h>
+
+#include "snap/store/change.h"
+
+/* The block that a new end cuts in two: its first part is copied to an object of its own, for bytes of the old one must
+ * stay until the cut is firm, and what is beyond the end must read as zeros when the file grows again. */
+struct cut {
+    uint64_t block, keep; /* keep: bytes of it that stay; 0: no block is cut */
+    uint64_t object, from;
+    uint8_t kind;
+};
+
+static int find_cut(struct change *ch, uint64_t size, struct cut *c)
+{
+    struct txn t;
+    struct span sp;
+    bool had, inh;
+    int r;
+
+    c->block = size / BLOCK_SIZE;
+    if (size % BLOCK_SIZE == 0 || size >= ch->in.size)
+        return 0;
+    r = txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t);
+    if (r < 0)
+        return r;
+    r = change_span_load(ch, &t, c->block / SPAN_BLOCKS, &sp, &had, &inh);
+    const struct span_src *s = r == 0 ? span_at(&sp, (unsigned)(c->block % SPAN_BLOCKS)) : NULL;
+    if (s && s->kind == SPAN_OBJECT) {
+        c->keep = size % BLOCK_SIZE;
+        c->object = s->object;
+        c->from = (uint64_t)((int64_t)c->block + s->delta) * BLOCK_SIZE;
+    }
+    txn_abort(&t);
+    return r;
+}
+
+static int copy_cut(struct change *ch, const struct cut *c)
+{
+    uint8_t block[BLOCK_SIZE] = {0};
+    struct objfd *f;
+    size_t got = 0;
+    int r;
+
+    if (!c->keep)
+        return 0;
+    r = objfd_get(ch->s, c->object, false, &f);
+    if (r < 0)
+        return r == -E_NOENT ? -E_CORRUPT : r;
+    r = io_pread(ch->s->io, f->fd, block, c->keep, c->from, &got);
+    objfd_put(ch->s, f);
+    if (r == 0)
+        r = change_object(ch, true);
+    return r < 0 ? r : change_pwrite(ch, block, BLOCK_SIZE, c->block * BLOCK_SIZE);
+}
+
+static int set_block(struct change *ch, uint64_t block, uint8_t kind)
+{
+    struct span_src src = change_src(ch, kind);
+    struct span old, new;
+    bool had, inh;
+    int r = change_span_load(ch, &ch->t, block / SPAN_BLOCKS, &old, &had, &inh);
+
+    if (r < 0)
+        return r;
+    new = old;
+    r = span_set(&new, (unsigned)(block % SPAN_BLOCKS), 1, &src);
+    return r < 0 ? r : change_span_store(ch, block / SPAN_BLOCKS, &old, &new, had, inh);
+}
+
+static int shrink_object(struct change *ch, uint64_t size, const struct cut *c)
+{
+    int r = change_cut(ch, c->keep ? c->block : blocks_of(size), UINT64_MAX);
+
+    if (r == 0 && c->keep)
+        r = set_block(ch, c->block, SPAN_OBJECT);
+    if (r == 0 && size == 0) {
+        ch->in.flags = (ch->in.flags & ~(uint32_t)INODE_SPANS) | INODE_INLINE;
+        ch->dropped = true;
+        assert(ch->in.blocks == 0);
+    }
+    return r;
+}
+
+static int truncate_object(struct change *ch, uint64_t size)
+{
+    struct cut c = {0};
+    int r = find_cut(ch, size, &c);
+
+    if (r == 0)
+        r = copy_cut(ch, &c);
+    if (r == 0)
+        r = change_open(ch, OP_TRUNCATE, true);
+    if (r < 0)
+        return r;
+    if (size < ch->in.size || size == 0) /* blocks reserved beyond the end go, too */
+        r = shrink_object(ch, size, &c);
+    if (r < 0) {
+        change_abort(ch);
+        return r;
+    }
+    ch->in.size = size;
+    return change_put(ch);
+}
+
+static int truncate_inline(struct change *ch, uint64_t size)
+{
+    int r = size > ch->in.size ? change_reserve(ch, blocks_of(size) - blocks_of(ch->in.size)) : 0;
+
+    if (r == 0)
+        r = change_open(ch, OP_TRUNCATE, false);
+    if (r < 0)
+        return r;
+    if (size < ch->in.size)
+        r = inline_trim(ch, size);
+    if (r < 0) {
+        change_abort(ch);
+        return r;
+    }
+    ch->in.size = size;
+    ch->in.blocks = blocks_of(size);
+    return change_put(ch);
+}
+
+static int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
+{
+    struct change ch;
+    int r = change_begin(&ch, v, rq, ino);
+
+    if (r == 0 && (ch.in.flags & INODE_INLINE) && size > v->store->set.inline_bytes) {
+        change_end(&ch);
+        r = promote_locked(v, ino);
+        if (r == 0)
+            r = change_begin(&ch, v, rq, ino);
+    }
+    if (r == 0)
+        r = ch.in.flags & INODE_INLINE ? truncate_inline(&ch, size) : truncate_object(&ch, size);
+    if (r == 0 && ret)
+        *ret = ch.in;
+    change_end(&ch);
+    return r;
+}
+
+int file_truncate(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
+{
+    struct ilock l;
+    int r;
+
+    if (size > FILE_SIZE_MAX)
+        return -E_FBIG;
+    ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
+    r = truncate_locked(v, rq, ino, size, ret);
+    ilock_drop(&l);
+    return r;
+}
+
+/* Zeros over bytes [off, end) inside one block, where it holds any; grows nothing. */
+static int zero_edge(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end)
+{
+    static const uint8_t zeros[BLOCK_SIZE];
+    struct change ch;
+    struct txn t;
+    struct span sp;
+    bool had, inh, mapped = false;
+    int r = change_begin(&ch, v, rq, ino);
+
+    end = MIN_OF(end, ch.in.size);
+    if (r == 0 && off < end && !(ch.in.flags & INODE_INLINE)) {
+        r = txn_begin(ch.s, TXN_READ, OP_NONE, v, &t);
+        if (r == 0) {
+            uint64_t block = off / BLOCK_SIZE;
+            r = change_span_load(&ch, &t, block / SPAN_BLOCKS, &sp, &had, &inh);
+            const struct span_src *s = r == 0 ? span_at(&sp, (unsigned)(block % SPAN_BLOCKS)) : NULL;
+            mapped = s && s->kind != SPAN_UNWRITTEN;
+            txn_abort(&t);
+        }
+    }
+    change_end(&ch);
+    if (r == 0 && off < end && (mapped || (ch.in.flags & INODE_INLINE)))
+        r = write_locked(v, rq, ino, zeros, end - off, off, NULL);
+    return r;
+}
+
+static int punch_blocks(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end)
+{
+    struct change ch;
+    int r = change_begin(&ch, v, rq, ino);
+
+    if (r == 0 && !(ch.in.flags & INODE_INLINE)) {
+        r = change_open(&ch, OP_FALLOCATE, true);
+        if (r == 0) {
+            r = change_cut(&ch, first, end);
+            if (r < 0)
+                change_abort(&ch);
+            else
+                r = change_put(&ch);
+        }
+    }
+    change_end(&ch);
+    return r;
+}
+
+static int punch_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end)
+{
+    uint64_t first = blocks_of(off), last = end / BLOCK_SIZE; /* whole blocks */
+    struct change ch;
+    int r = change_begin(&ch, v, rq, ino);
+    bool is_inline = r == 0 && (ch.in.flags & INODE_INLINE);
+    uint64_t size = ch.in.size;
+
+    change_end(&ch);
+    if (r < 0)
+        return r;
+    if (is_inline) {
+        uint8_t zeros[PIECE_SIZE] = {0};
+        for (uint64_t at = off; r == 0 && at < MIN_OF(end, size); at += MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at))
+            r = write_locked(v, rq, ino, zeros, MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at), at, NULL);
+        return r;
+    }
+    if (first > last) /* inside one block */
+        return zero_edge(v, rq, ino, off, end);
+    if (off % BLOCK_SIZE)
+        r = zero_edge(v, rq, ino, off, first * BLOCK_SIZE);
+    if (r == 0 && end % BLOCK_SIZE)
+        r = zero_edge(v, rq, ino, last * BLOCK_SIZE, end);
+    return r == 0 && first < last ? punch_blocks(v, rq, ino, first, last) : r;
+}
+
+/* One span's holes become unwritten blocks of the open object. */
+static int reserve_span(struct change *ch, uint64_t span, uint64_t first, uint64_t end)
+{
+    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(first, base), b = MIN_OF(end, base + SPAN_BLOCKS);
+    struct span_src src = change_src(ch, SPAN_UNWRITTEN);
+    struct span old, new;
+    bool had, inh;
+    int r = change_span_load(ch, &ch->t, span, &old, &had, &inh);
+
+    if (r < 0)
+        return r;
+    new = old;
+    for (uint64_t i = a; i < b && r == 0; i++)
+        if (!span_at(&old, (unsigned)(i - base)))
+            r = span_set(&new, (unsigned)(i - base), 1, &src);
+    if (r < 0 || memcmp(new.block, old.block, sizeof(new.block)) == 0)
+        return r;
+    return change_span_store(ch, span, &old, &new, had, inh);
+}
+
+static int count_holes(struct change *ch, uint64_t first, uint64_t end, uint64_t *ret)
+{
+    struct txn t;
+    struct span sp;
+    bool had, inh;
+    int r = txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t);
+
+    if (r < 0)
+        return r;
+    *ret = 0;
+    for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < end; span++) {
+        r = change_span_load(ch, &t, span, &sp, &had, &inh);
+        for (uint64_t b = MAX_OF(first, span * SPAN_BLOCKS); r == 0 && b < MIN_OF(end, (span + 1) * SPAN_BLOCKS); b++)
+            *ret += span_at(&sp, (unsigned)(b % SPAN_BLOCKS)) == NULL;
+    }
+    txn_abort(&t);
+    return r;
+}
+
+#define RESERVE_SPANS 64u /* spans in one record */
+
+static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end, uint64_t size)
+{
+    struct change ch;
+    uint64_t holes = 0;
+    int r = change_begin(&ch, v, rq, ino);
+
+    if (r == 0)
+        r = count_holes(&ch, first, end, &holes);
+    if (r == 0)
+        r = change_reserve(&ch, holes);
+    if (r == 0 && holes)
+        r = change_object(&ch, false);
+    if (r == 0 && holes)
+        r = io_allocate(ch.s->io, ch.fd->fd, first * BLOCK_SIZE, (end - first) * BLOCK_SIZE);
+    if (r == -E_NOTSUP)
+        r = 0; /* a filesystem below without reservation: the space is counted all the same */
+    if (r == 0)
+        r = change_open(&ch, OP_FALLOCATE, true);
+    if (r == 0) {
+        for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < end && holes; span++)
+            r = reserve_span(&ch, span, first, end);
+        ch.in.size = MAX_OF(ch.in.size, size);
+        if (r < 0)
+            change_abort(&ch);
+        else
+            r = change_put(&ch);
+    }
+    change_end(&ch);
+    return r;
+}
+
+static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end, bool keep)
+{
+    struct change ch;
+    int r = change_begin(&ch, v, rq, ino);
+    uint64_t size = ch.in.size, first = off / BLOCK_SIZE, last = blocks_of(end);
+    bool is_inline = ch.in.flags & INODE_INLINE;
+
+    change_end(&ch);
+    if (r < 0)
+        return r;
+    if (is_inline && end <= v->store->set.inline_bytes) /* its place is in the tables */
+        return end > size && !keep ? truncate_locked(v, rq, ino, end, NULL) : 0;
+    if (is_inline)
+        r = promote_locked(v, ino);
+    while (r == 0 && first < last) {
+        uint64_t part = MIN_OF(last, (first / SPAN_BLOCKS + RESERVE_SPANS) * SPAN_BLOCKS);
+        r = reserve_part(v, rq, ino, first, part, keep || part < last ? 0 : end);
+        first = part;
+    }
+    return r;
+}
+
+int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off, uint64_t len)
+{
+    struct ilock l;
+    uint64_t end = off + len;
+    int r = 0;
+
+    if (len == 0 || end < off)
+        return -E_INVAL;
+    if (end > FILE_SIZE_MAX)
+        return what == FILE_PUNCH ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1) : -E_FBIG;
+    ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
+    if (what == FILE_PUNCH || what == FILE_ZERO || what == FILE_ZERO_KEEP)
+        r = punch_locked(v, rq, ino, off, end);
+    if (r == 0 && what != FILE_PUNCH)
+        r = reserve_locked(v, rq, ino, off, end, what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP);
+    ilock_drop(&l);
+    return r;
+}

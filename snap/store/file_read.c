@@ -1,0 +1,321 @@
+/* Reading: where the bytes of a file are, and getting them. */
+#include <stdlib.h>
+
+#include "snap/store/store_int.h"
+
+static int span_record(struct txn *t, struct vt_at at, uint64_t ino, uint64_t span, struct vt_val *ret)
+{
+    uint8_t key[16];
+
+    put_be64(key, ino);
+    put_be64(key + 8, span);
+    return vt_get(t, KEEP_PENDING, at, TAB_SPAN, key, ret);
+}
+
+static void span_dense(const struct inode *in, uint64_t span, struct span *ret)
+{
+    uint64_t first = span * SPAN_BLOCKS;
+    struct span_src src = {.kind = SPAN_OBJECT, .data_born = in->base_layer, .object = in->base_obj};
+
+    span_clear(ret);
+    if (in->base_obj && in->base_blocks > first)
+        (void)span_set(ret, 0, (unsigned)MIN_OF(in->base_blocks - first, (uint64_t)SPAN_BLOCKS), &src);
+}
+
+/* 1: it has a record; 0: the dense base says; negative: an error. Inherited sources were written before this branch. */
+int span_load(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret, bool *ret_inherited)
+{
+    struct vt_val v;
+    int r = in->flags & INODE_SPANS ? span_record(t, at, in->ino, span, &v) : -E_NOENT;
+
+    if (ret_inherited)
+        *ret_inherited = false;
+    if (r == -E_NOENT) {
+        span_dense(in, span, ret);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    r = span_decode(v.data, v.len, ret);
+    if (r < 0)
+        return r;
+    if (v.branch != at.branch) {
+        for (unsigned i = 1; i <= ret->nsrc; i++)
+            ret->src[i].data_born = 0;
+        if (ret_inherited)
+            *ret_inherited = true;
+    }
+    return 1;
+}
+
+int span_get(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret)
+{
+    int r = span_load(t, at, in, span, ret, NULL);
+
+    return r < 0 ? r : 0;
+}
+
+/* Runs of one span, block by block joined. */
+static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64_t to, struct file_run *run,
+                     int (*cb)(void *arg, const struct file_run *run), void *arg)
+{
+    uint64_t base = span * SPAN_BLOCKS;
+
+    for (uint64_t b = MAX_OF(from, base); b < MIN_OF(to, base + SPAN_BLOCKS); b++) {
+        const struct span_src *s = span_at(sp, (unsigned)(b - base));
+        struct file_run next = {.block = b, .count = 1};
+        if (s) {
+            next.kind = s->kind;
+            next.object = s->object;
+            next.obj_block = (uint64_t)((int64_t)b + s->delta);
+            next.data_born = s->data_born;
+            next.owner_vol = s->owner_vol;
+        }
+        if (run->count && run->kind == next.kind && run->object == next.object && run->data_born == next.data_born &&
+            (!s || run->obj_block + run->count == next.obj_block)) {
+            run->count++;
+            continue;
+        }
+        int r = run->count ? cb(arg, run) : 0;
+        if (r != 0)
+            return r;
+        *run = next;
+    }
+    return 0;
+}
+
+/* The first span at or after `span` that is no hole as a whole; UINT64_MAX: none. */
+static int next_used_span(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret)
+{
+    struct vt_scan sc;
+    uint8_t key[16];
+    const uint8_t *found;
+    struct vt_val v;
+
+    *ret = UINT64_MAX;
+    if (in->base_obj && span * SPAN_BLOCKS < in->base_blocks)
+        *ret = span;
+    if (*ret == span || !(in->flags & INODE_SPANS))
+        return 0;
+    put_be64(key, in->ino);
+    put_be64(key + 8, span);
+    vt_scan_init(&sc, t, KEEP_PENDING, at, TAB_SPAN, key, 8);
+    vt_scan_from(&sc, key, 16);
+    int r = vt_scan_next(&sc, &found, &v);
+    if (r == 1)
+        *ret = get_be64(found + 8);
+    return r < 0 ? r : 0;
+}
+
+int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t from, uint64_t to,
+                int (*cb)(void *arg, const struct file_run *run), void *arg)
+{
+    struct file_run run = {0};
+    struct span sp;
+    int r = 0;
+
+    for (uint64_t span = from / SPAN_BLOCKS; r == 0 && from < to && span <= (to - 1) / SPAN_BLOCKS; span++) {
+        uint64_t used, first = MAX_OF(from, span * SPAN_BLOCKS);
+        r = next_used_span(t, at, in, span, &used);
+        if (r < 0)
+            return r;
+        uint64_t hole_to = used == UINT64_MAX ? to : MIN_OF(to, used * SPAN_BLOCKS);
+        if (hole_to > first) {
+            if (run.count && run.kind != SPAN_HOLE) {
+                r = cb(arg, &run);
+                run.count = 0;
+            }
+            if (!run.count)
+                run = (struct file_run){.block = first};
+            run.count = hole_to - run.block;
+        }
+        if (r != 0 || hole_to == to)
+            break;
+        span = used;
+        r = span_get(t, at, in, span, &sp);
+        if (r == 0)
+            r = span_runs(&sp, span, from, to, &run, cb, arg);
+    }
+    return r == 0 && run.count ? cb(arg, &run) : r;
+}
+
+/* What a read has to fetch. */
+struct fetch {
+    uint8_t *out;
+    uint64_t off, end; /* bytes of the file that are wanted */
+    struct piece {
+        uint64_t object, off, len;
+        uint8_t *to;
+    } *pieces;
+    size_t n, cap;
+};
+
+static int fetch_run(void *arg, const struct file_run *run)
+{
+    struct fetch *f = arg;
+    uint64_t a = MAX_OF(run->block * BLOCK_SIZE, f->off), b = MIN_OF((run->block + run->count) * BLOCK_SIZE, f->end);
+
+    if (a >= b)
+        return 0;
+    if (run->kind != SPAN_OBJECT && run->kind != SPAN_BOTH) {
+        memset(f->out + (a - f->off), 0, b - a);
+        return 0;
+    }
+    if (f->n == f->cap) {
+        size_t cap = f->cap * 2 + 16;
+        struct piece *p = realloc(f->pieces, cap * sizeof(*p));
+        if (!p)
+            return -E_NOMEM;
+        f->pieces = p;
+        f->cap = cap;
+    }
+    f->pieces[f->n++] = (struct piece){run->object, run->obj_block * BLOCK_SIZE + (a - run->block * BLOCK_SIZE), b - a,
+                                       f->out + (a - f->off)};
+    return 0;
+}
+
+static int fetch_pieces(struct store *s, const struct fetch *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        const struct piece *p = &f->pieces[i];
+        struct objfd *fd;
+        size_t got = 0;
+        int r = objfd_get(s, p->object, false, &fd);
+        if (r == 0) {
+            r = io_pread(s->io, fd->fd, p->to, p->len, p->off, &got);
+            objfd_put(s, fd);
+        }
+        if (r < 0)
+            return r == -E_NOENT ? -E_CORRUPT : r;
+        memset(p->to + got, 0, p->len - got); /* an object ends where its last written block ended */
+    }
+    return 0;
+}
+
+/* Inline bytes [off, off + len) into p; what no piece holds is zeros. */
+int inline_read(struct txn *t, struct vt_at at, uint64_t ino, uint8_t *p, size_t len, uint64_t off)
+{
+    struct vt_scan sc;
+    uint8_t key[10];
+    const uint8_t *found;
+    struct vt_val v;
+    int r;
+
+    memset(p, 0, len);
+    put_be64(key, ino);
+    vt_scan_init(&sc, t, KEEP_PENDING, at, TAB_DATA, key, 8);
+    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
+        uint64_t at_off = (uint64_t)get_be16(found + 8) * PIECE_SIZE;
+        uint64_t a = MAX_OF(at_off, off), b = MIN_OF(at_off + v.len, off + len);
+        if (a < b)
+            memcpy(p + (a - off), v.data + (a - at_off), b - a);
+    }
+    return r;
+}
+
+static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len, size_t *ret_len)
+{
+    struct txn t;
+    struct inode in;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = inode_get(&t, at, ino, &in);
+    if (r == 0) {
+        f->end = f->off >= in.size ? f->off : f->off + MIN_OF((uint64_t)len, in.size - f->off);
+        *ret_len = (size_t)(f->end - f->off);
+        if (f->end == f->off)
+            r = 0;
+        else if (in.flags & INODE_INLINE)
+            r = inline_read(&t, at, ino, f->out, *ret_len, f->off);
+        else
+            r = file_ranges(&t, at, &in, f->off / BLOCK_SIZE, (f->end + BLOCK_SIZE - 1) / BLOCK_SIZE, fetch_run, f);
+    }
+    txn_abort(&t);
+    return r;
+}
+
+/* With the inode's lock held, or at a place that does not change. */
+int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len)
+{
+    struct fetch f = {.out = p, .off = off};
+    uint32_t gen = grace_enter(v->store);
+    size_t got = 0;
+    int r = read_resolve(v, at, ino, &f, len, &got);
+
+    if (r == 0)
+        r = fetch_pieces(v->store, &f);
+    grace_leave(v->store, gen);
+    free(f.pieces);
+    if (r == 0)
+        *ret_len = got;
+    return r;
+}
+
+int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len)
+{
+    struct ilock l = {0};
+    int r;
+
+    if (at.layer == LAYER_NOW)
+        ilock_take(v->store, &l, v->rec.id, &ino, 1, false);
+    r = file_read_locked(v, at, ino, p, len, off, ret_len);
+    ilock_drop(&l);
+    return r;
+}
+
+struct seek {
+    bool hole;
+    uint64_t from, size, ret;
+};
+
+static int seek_run(void *arg, const struct file_run *run)
+{
+    struct seek *sk = arg;
+    bool hole = run->kind == SPAN_HOLE || run->kind == SPAN_UNWRITTEN;
+
+    if (hole != sk->hole)
+        return 0;
+    sk->ret = MAX_OF(sk->from, run->block * BLOCK_SIZE);
+    return 1;
+}
+
+static int seek_in(struct txn *t, struct vt_at at, const struct inode *in, struct seek *sk)
+{
+    int r = 0;
+
+    if (sk->from >= in->size)
+        return -E_NXIO;
+    if (in->flags & INODE_INLINE)
+        r = !sk->hole;
+    if (in->flags & INODE_INLINE && !sk->hole)
+        sk->ret = sk->from;
+    if (!(in->flags & INODE_INLINE))
+        r = file_ranges(t, at, in, sk->from / BLOCK_SIZE, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, seek_run, sk);
+    if (r < 0)
+        return r;
+    if (r == 0 && !sk->hole)
+        return -E_NXIO;
+    if (r == 0 || sk->ret > in->size)
+        sk->ret = in->size;
+    return 0;
+}
+
+int file_seek(struct vol *v, struct vt_at at, uint64_t ino, bool hole, uint64_t off, uint64_t *ret_off)
+{
+    struct seek sk = {.hole = hole, .from = off};
+    struct txn t;
+    struct inode in;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = inode_get(&t, at, ino, &in);
+    if (r == 0)
+        r = seek_in(&t, at, &in, &sk);
+    txn_abort(&t);
+    if (r == 0)
+        *ret_off = sk.ret;
+    return r;
+}
