@@ -1,6 +1,7 @@
 #include <sys/stat.h>
 
 #include "snap/ns.h"
+#include "snap/store/object.h"
 #include "snap/store/ilock.h"
 
 #define ORPHAN_BATCH 64
@@ -131,7 +132,11 @@ static int orphan_step(struct vol *v, uint64_t ino)
         r = inode_drop(&o.t, v, o.to, ino);
     if (r == 0)
         r = ns_orphan_del(&o, ino);
-    return ns_end(&o, r);
+    r = ns_end(&o, r);
+    if (r != -E_AGAIN)
+        return r;
+    r = file_make_firm_ino(v, v->rec.head, ino); /* a snapshot sees bytes of it that are not on disk yet */
+    return r < 0 ? r : 1;
 }
 
 int vfs_orphan_drop(struct vol *v, uint64_t ino)

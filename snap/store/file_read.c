@@ -1,7 +1,7 @@
 /* Reading: where the bytes of a file are, and getting them. */
 #include <stdlib.h>
 
-#include "snap/store/store_int.h"
+#include "snap/store/change.h"
 
 static int span_record(struct txn *t, struct vt_at at, uint64_t ino, uint64_t span, struct vt_val *ret)
 {

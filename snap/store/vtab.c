@@ -162,6 +162,18 @@ int vt_del(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     return below == 0 ? 0 : untouch(t, keep, o, at, tab, key);
 }
 
+int vt_put_history(struct txn *t, uint32_t branch, uint8_t tab, const void *key, uint32_t born, uint32_t died,
+                   const void *payload, size_t len)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    int r = refs_enter(t, KEEP_FIRM, (struct txn_owner){0}, branch, tab, key, payload, len);
+
+    assert(born < died);
+    return r < 0 ? r
+                 : txn_put(t, KEEP_FIRM, (struct txn_owner){0}, k,
+                           key_history(k, tab, branch, key, tab_key_len(tab), died), born, 0, payload, len);
+}
+
 int vt_drop_own(struct txn *t, uint32_t branch, uint8_t tab, const void *key)
 {
     uint8_t k[KEY_SIZE_MAX];
