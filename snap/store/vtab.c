@@ -194,7 +194,8 @@ void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_a
 {
     *sc = (struct vt_scan){.t = t, .keep = keep, .at = at, .tab = tab, .plen = (uint8_t)plen};
     assert(tab_key_len(tab) > 0 && tab_key_len(tab) <= sizeof(sc->key) && plen <= tab_key_len(tab));
-    memcpy(sc->key, prefix, plen);
+    if (plen)
+        memcpy(sc->key, prefix, plen);
 }
 
 void vt_scan_from(struct vt_scan *sc, const void *key, size_t klen)
