@@ -119,6 +119,8 @@ static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
     r = store_flush(s);
     if (r == 0)
         r = write_sealed(s, lsn);
+    if (r == -E_NOSPC && ballast_drop(s))
+        r = write_sealed(s, lsn);
     if (r == -E_IO || r == -E_CORRUPT)
         store_fail(s, "the tables could not be written");
     if (r < 0)
@@ -128,6 +130,7 @@ static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
     journal_trim(s->journal, lsn);
     pthread_rwlock_unlock(&s->lock);
     s->last_ckpt_ns = clock_mono_ns();
+    ballast_take(s);
     return 0;
 }
 

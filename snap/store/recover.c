@@ -336,7 +336,8 @@ int store_recover(struct store *s)
     for (size_t i = 0; i < w.n && r == 0; i++)
         r = revive(s, w.o[i]);
     free(w.o);
+    ballast_take(s);
     if (r == 0 && s->unclean)
         r = store_checkpoint(s);
-    return r;
+    return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */
 }

@@ -153,6 +153,10 @@ void dirty_clean_objects(struct store *s, struct dirty *d, bool drop);
 void dirty_remove(struct store *s, struct dirty *d);
 void dirty_free_all(struct store *s);
 
+/* the reserve of space: given up (true: there was one), taken again when there is room */
+bool ballast_drop(struct store *s);
+void ballast_take(struct store *s);
+
 /* checkpoints, background */
 int reclaim_run(struct store *s, uint64_t below_seq, bool all);
 int store_start_background(struct store *s);
