@@ -49,7 +49,7 @@ int ctl_read(struct ctl *c, const char *path, struct buf *out);
 
 /* ctl_write: the bytes of one write(2): lines are commands, done in order up to the first that is refused; the last needs
  * no newline. 0 or that command's error; reason, time, uid and line stand in "error" and in the file itself. The same
- * bytes again within a few seconds from the same caller, where the first made a job, are answered as the first were (a
+ * bytes again within half a second from the same caller, where the first made a job, are answered as the first were (a
  * buffered writer repeats them at close). pid: of the writer, 0 unknown. */
 int ctl_write(struct ctl *c, uint32_t uid, uint32_t gid, uint32_t pid, const char *path, const void *data,
               size_t len);

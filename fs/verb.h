@@ -122,8 +122,9 @@ struct verb_host {
     void (*rolled_back)(void *arg, struct vol *v);
 };
 
-/* A store in use, with jobs and events attached. verb_open (host set by the caller): reads STORE/config, opens the store, connects the rooms
- * above, jobs and events; flags of enum store_open_flag; err gets the sentence. verb_close: ends the jobs, store_close().
+/* A store in use, with jobs and events attached. verb_open (ret->host set by the caller): reads STORE/config, opens the
+ * store, connects the rooms above, jobs and events; flags of enum store_open_flag; err gets the sentence. verb_close: ends
+ * the jobs, then store_close().
  * verb_env_attach/detach: for a caller that opened the store and called snap_attach() itself. */
 struct verb_env {
     struct store *store;

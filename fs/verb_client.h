@@ -1,0 +1,23 @@
+/* fs/verb_client: a verb's way from the command line to the store: over the daemon's socket, or in this process when no
+ * daemon runs. */
+#ifndef VARVE_FS_VERB_CLIENT_H
+#define VARVE_FS_VERB_CLIENT_H
+
+#include "fs/verb_target.h"
+#include "fs/verb.h"
+
+struct verb_answer {
+    struct buf out, err;
+    int exit_code;
+    char result[32]; /* name of the error, "OK" */
+};
+void verb_answer_free(struct verb_answer *a);
+
+/* verb_ask: the daemon of the store runs a. -E_NOTMOUNTED: there is none. */
+int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret);
+
+/* verb_do: by the daemon, or here; waits a few seconds for a daemon that is just coming or going. Negative: not even
+ * tried, with a sentence in ret->err. */
+int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret);
+
+#endif
