@@ -156,9 +156,31 @@ static int forget(struct store *s, const struct entry *e, const int *result, int
         return r;
     }
     r = txn_commit(&t);
-    if (r == 0)
-        __atomic_fetch_sub(&s->reclaim_count, (uint64_t)gone, __ATOMIC_RELAXED);
     return r < 0 ? r : gone;
+}
+
+/* The entries that are there; what aborted transactions counted too much goes. */
+int reclaim_count(struct store *s)
+{
+    struct txn t;
+    uint8_t k[KEY_SIZE_MAX + 1] = {TAB_RECLAIM};
+    const uint8_t *found;
+    size_t n = 1, flen;
+    struct txn_val v;
+    uint64_t count = 0;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    while ((r = txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v)) == 0) {
+        count++;
+        memcpy(k, found, flen);
+        k[flen] = 0;
+        n = flen + 1;
+    }
+    __atomic_store_n(&s->reclaim_count, count, __ATOMIC_RELAXED); /* under the lock: nobody queues meanwhile */
+    txn_abort(&t);
+    return r == -E_NOENT ? 0 : r;
 }
 
 static int run_batch(struct store *s, const struct entry *e, int n)
@@ -197,6 +219,7 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     store_inline_checkpoint--;
+    (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done;
 }

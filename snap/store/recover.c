@@ -208,27 +208,6 @@ static int sweep_objects(struct store *s, uint64_t from)
     return 0;
 }
 
-static int count_reclaim(struct store *s)
-{
-    struct txn t;
-    uint8_t k[KEY_SIZE_MAX + 1] = {TAB_RECLAIM};
-    const uint8_t *found;
-    size_t n = 1, flen;
-    struct txn_val v;
-    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
-
-    if (r < 0)
-        return r;
-    while ((r = txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v)) == 0) {
-        s->reclaim_count++;
-        memcpy(k, found, flen);
-        k[flen] = 0;
-        n = flen + 1;
-    }
-    txn_abort(&t);
-    return r == -E_NOENT ? 0 : r;
-}
-
 int store_replay(struct store *s, char why[256])
 {
     struct replay rp = {.s = s};
@@ -253,7 +232,7 @@ int store_replay(struct store *s, char why[256])
     if (writes && r == 0 && s->unclean)
         r = sweep_objects(s, ckpt.object);
     if (r == 0)
-        r = count_reclaim(s);
+        r = reclaim_count(s);
     if (rp.records)
         log_note("store", "replayed", "path=%s records=%llu payloads=%llu powercut=%d", s->path,
                  (unsigned long long)rp.records, (unsigned long long)rp.payloads, s->powercut);

@@ -321,9 +321,9 @@ int store_close(struct store *s)
     store_stop_background(s);
     if (store_writable(s)) {
         r = store_sync(s);
-        for (int i = 0; i < 3 && r == 0; i++) { /* a checkpoint of firming leaves new records behind */
+        for (int i = 0; i < 8 && r == 0; i++) { /* reclaiming leaves new records behind */
             r = store_checkpoint(s);
-            if (kv_delta_bytes(s->kv) == 0)
+            if (journal_appended(s->journal) == s->sealed_lsn)
                 break;
         }
     }

@@ -158,6 +158,7 @@ bool ballast_drop(struct store *s);
 void ballast_take(struct store *s);
 
 /* checkpoints, background */
+int reclaim_count(struct store *s);
 int reclaim_run(struct store *s, uint64_t below_seq, bool all);
 int store_start_background(struct store *s);
 void store_stop_background(struct store *s);
