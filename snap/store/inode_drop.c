@@ -27,7 +27,8 @@ static int drop_table(struct txn *t, struct vt_at at, uint8_t tab, uint64_t ino,
         if (!tomb && tab == TAB_SPAN) {
             r = span_decode(v.data, v.len, &sp);
             if (r == 0)
-                r = span_dead(t, KEEP_FIRM, (struct txn_owner){0}, at.branch, get_be64(found + 13), &sp, NULL, at.layer);
+                r = span_dead(t, KEEP_FIRM, (struct txn_owner){0}, at.branch, get_be64(found + 13), &sp, NULL,
+                              at.layer);
         }
         if (r == 0 && !tomb)
             r = vt_del(t, KEEP_FIRM, (struct txn_owner){0}, at, tab, found + 5);
@@ -58,6 +59,17 @@ static void forget_dirty(struct store *s, void *arg)
     dirty_remove(s, d);
 }
 
+/* An object whose record is pending still has a file, which nobody would know when the images are dropped. */
+static int queue_object(void *arg, const struct kv_item *it)
+{
+    const uint8_t *key = it->key;
+    const struct reclaim_rec rec = {.kind = RECLAIM_UNLINK, .object = it->klen == 9 ? get_be64(key + 1) : 0};
+
+    if (key[0] != TAB_OBJECT || !it->val || !rec.object)
+        return 0;
+    return reclaim_put(arg, KEEP_FIRM, (struct txn_owner){0}, &rec);
+}
+
 /* Pending bytes of a file that goes: no snapshot sees them, so they need not be synced. */
 static int drop_pending(struct txn *t, struct vol *v, struct vt_at at, uint64_t ino)
 {
@@ -72,7 +84,9 @@ static int drop_pending(struct txn *t, struct vol *v, struct vt_at at, uint64_t 
     if (!f)
         return -E_NOMEM;
     *f = (struct forget){v, at.branch, ino};
-    int r = txn_release(t, (struct txn_owner){.branch = at.branch, .ino = ino});
+    int r = kv_pending_each(t->store->kv, (struct kv_owner){at.branch, ino}, queue_object, t);
+    if (r == 0)
+        r = txn_release(t, (struct txn_owner){.branch = at.branch, .ino = ino});
     return r < 0 ? r : txn_on_commit(t, forget_dirty, f);
 }
 

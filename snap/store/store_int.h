@@ -174,6 +174,7 @@ extern _Thread_local int store_inline_checkpoint;
 
 /* envelope of a value, and a put of one that is enveloped already */
 void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len);
+int envelope_check(const struct kv_item *it, struct txn_val *ret); /* -E_CORRUPT, without a word */
 int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env, size_t len); /* env NULL: a deletion */
 
 /* volumes and branches in memory */

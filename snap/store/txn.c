@@ -126,16 +126,24 @@ void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, ui
     put_le32(env + 8, envelope_sum(key, klen, env, VAL_HDR_SIZE + len));
 }
 
-static int envelope_open(const struct kv_item *it, struct txn_val *ret)
+int envelope_check(const struct kv_item *it, struct txn_val *ret)
 {
     const uint8_t *env = it->val;
 
     if (it->vlen < VAL_HDR_SIZE || env[0] != VAL_VERSION ||
         get_le32(env + 8) != envelope_sum(it->key, it->klen, env, it->vlen))
-        return log_err(-E_CORRUPT, "store", "table=%02x key_len=%zu value_len=%zu", ((const uint8_t *)it->key)[0],
-                       it->klen, it->vlen);
+        return -E_CORRUPT;
     *ret = (struct txn_val){env + VAL_HDR_SIZE, it->vlen - VAL_HDR_SIZE, get_le32(env + 4), env[1]};
     return 0;
+}
+
+static int envelope_open(const struct kv_item *it, struct txn_val *ret)
+{
+    int r = envelope_check(it, ret);
+
+    return r < 0 ? log_err(r, "store", "table=%02x key_len=%zu value_len=%zu", ((const uint8_t *)it->key)[0], it->klen,
+                           it->vlen)
+                 : 0;
 }
 
 /* The newest own put of the key at a level; NULL. */
