@@ -14,7 +14,8 @@
 
 #define FILE_LINES_MAX (2 * EVENTS_KEPT) /* then it is written anew with those that are kept */
 #define FILE_SIZE_MAX_BYTES (64u << 20)
-#define ID_GAP 100000 /* after an unclean stop: ids that may have been given and lost */
+#define IDS_EACH                                                                                             \
+    10000 /* a power cut may take lines: each opening of the store begins above what was given before */
 
 struct entry {
     struct event e;
@@ -251,8 +252,7 @@ static int log_open(struct log *l)
     if (r < 0)
         return r;
     store_get_state(l->store, &st);
-    if (st.unclean)
-        l->last_id += ID_GAP;
+    l->last_id = MAX_OF(l->last_id, st.incarnation * IDS_EACH);
     if (st.mode != STORE_RW)
         return 0;
     r = io_mkdir(io, dir, 0750);
