@@ -153,7 +153,7 @@ int store_checkpoint(struct store *s)
         r = reclaim_run(s, below, false);
     if (r < 0)
         log_warn("store", "checkpoint", "error=%s", err_name(r));
-    return r;
+    return r < 0 ? r : 0;
 }
 
 void store_settle(struct store *s, uint32_t vol, uint32_t layer)
