@@ -59,8 +59,9 @@ static int plan_write(struct change *ch, struct plan *p)
     p->first = p->off / BLOCK_SIZE;
     p->last = (p->end - 1) / BLOCK_SIZE;
     if (ch->in.flags & INODE_INLINE) {
+        uint64_t counted = blocks_of(ch->in.size);
         p->inline_size = ch->in.size;
-        p->holes = blocks_of(p->end) - MIN_OF(p->first, blocks_of(p->inline_size));
+        p->holes = p->last >= counted ? p->last + 1 - MAX_OF(p->first, counted) : 0;
     }
     for (uint64_t span = p->first / SPAN_BLOCKS; r == 0 && !(ch->in.flags & INODE_INLINE) && span <= p->last / SPAN_BLOCKS; span++)
         r = plan_span(ch, &t, p, span);
