@@ -194,6 +194,12 @@ static bool settle_one(struct store *s)
     return true;
 }
 
+void store_settle_all(struct store *s)
+{
+    while (settle_one(s))
+        continue;
+}
+
 /* What is older than the flush interval becomes firm and durable. */
 static bool flush_due(struct store *s)
 {

@@ -314,12 +314,20 @@ int store_sync(struct store *s)
     return r < 0 ? r : store_flush(s);
 }
 
+/* The room above forgets the store. */
+static void leave(struct store *s)
+{
+    if (s->hooks.closing)
+        s->hooks.closing(s->hooks.arg, s);
+}
+
 int store_close(struct store *s)
 {
     int r = 0;
 
     store_stop_background(s);
     if (store_writable(s)) {
+        store_settle_all(s);
         r = store_sync(s);
         for (int i = 0; i < 8 && r == 0; i++) { /* reclaiming leaves new records behind */
             r = store_checkpoint(s);
@@ -327,6 +335,7 @@ int store_close(struct store *s)
                 break;
         }
     }
+    leave(s);
     store_free(s);
     return r;
 }
@@ -334,6 +343,7 @@ int store_close(struct store *s)
 void store_drop(struct store *s)
 {
     store_stop_background(s);
+    leave(s);
     if (s->kv)
         kv_drop(s->kv);
     store_free(s);

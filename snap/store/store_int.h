@@ -161,6 +161,7 @@ void ballast_take(struct store *s);
 int reclaim_count(struct store *s);
 int reclaim_run(struct store *s, uint64_t below_seq, bool all);
 int store_start_background(struct store *s);
+void store_settle_all(struct store *s); /* snapshots that wait to become durable */
 void store_stop_background(struct store *s);
 /* every dirty inode that began before an instant, or whose oldest record is at most upto_lsn; synced to disk */
 int dirty_make_firm_older(struct store *s, int64_t before_ns, uint64_t upto_lsn);
