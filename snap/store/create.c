@@ -115,6 +115,22 @@ static int write_version(struct io *io, const char *path, const struct uuid *uui
     return io_replace(io, file, out, sizeof(out));
 }
 
+/* The name of the new store's directory is in its parent, which may not be ours to open. */
+static void sync_parent(struct io *io, const char *path)
+{
+    char dir[4096];
+    char *slash;
+
+    snprintf(dir, sizeof(dir), "%s", path);
+    while ((slash = strrchr(dir, '/')) && slash > dir && slash[1] == 0)
+        *slash = 0;
+    if (!slash)
+        snprintf(dir, sizeof(dir), ".");
+    else
+        slash[slash == dir] = 0;
+    (void)io_sync_dir(io, dir);
+}
+
 int store_create(struct io *io, const char *path, const struct store_settings *settings)
 {
     struct store_settings set;
@@ -138,10 +154,8 @@ int store_create(struct io *io, const char *path, const struct store_settings *s
         r = write_version(io, path, &uuid, &set);
     if (r == 0)
         r = io_sync_dir(io, path);
-    if (r == 0) {
-        snprintf(dir, sizeof(dir), "%s/..", path);
-        (void)io_sync_dir(io, dir); /* the parent may not be ours to open */
-    }
+    if (r == 0)
+        sync_parent(io, path);
     return r;
 }
 

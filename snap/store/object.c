@@ -54,9 +54,35 @@ int object_ref_count(struct txn *t, enum keep keep, uint64_t object, uint64_t *r
     return 0;
 }
 
+bool file_is_pending(struct txn *t, uint32_t branch, uint64_t ino)
+{
+    const struct dirty *d = dirty_find(t->store, branch, ino);
+
+    return d && d->pending;
+}
+
 void object_path(const struct store *s, uint64_t object, char *out)
 {
     snprintf(out, 4096, "%s/data/%06llx/%llx", s->path, (unsigned long long)(object >> 12), (unsigned long long)object);
+}
+
+/* Counts are absolute at both levels. A firm change of an inode that has pending images must not be seen through the pending
+ * level, where that change was made on its own (or is not true): what counts there is written down before. */
+static int ref_pin_present(struct txn *t, uint32_t branch, uint64_t ino, const uint8_t *k, size_t n)
+{
+    const struct dirty *d = dirty_find(t->store, branch, ino);
+    struct txn_owner o = {.branch = branch, .ino = ino};
+    struct txn_val v;
+
+    if (!d || !d->pending)
+        return 0;
+    for (const struct txn_owner *gone = t->released; gone; gone = gone->next)
+        if (gone->branch == branch && gone->ino == ino)
+            return 0;
+    int r = txn_get(t, KEEP_PENDING, k, n, &v);
+    if (r == -E_NOENT)
+        return txn_del(t, KEEP_PENDING, o, k, n);
+    return r < 0 ? r : txn_put(t, KEEP_PENDING, o, k, n, 0, 0, v.data, v.len);
 }
 
 static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t object, uint32_t branch, uint64_t ino, int by)
@@ -65,8 +91,10 @@ static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t o
     size_t n = key_objref(k, object, branch, ino);
     struct txn_val v;
     uint64_t count = 0, others;
-    int r = txn_get(t, keep, k, n, &v);
+    int r = keep == KEEP_FIRM ? ref_pin_present(t, branch, ino, k, n) : 0;
 
+    if (r == 0)
+        r = txn_get(t, keep, k, n, &v);
     if (r < 0 && r != -E_NOENT)
         return r;
     if (r == 0)
@@ -173,10 +201,10 @@ int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch
     return 0;
 }
 
-/* The inode of a branch as its own records say; -E_NOENT when it has none there. */
-static int inode_in(struct txn *t, uint32_t branch, uint32_t layer, uint64_t ino, struct inode *ret)
+/* The next state after a death that something shows: a snapshot, or the live tree. What lies between may be freed already. */
+static struct vt_at next_seen(struct txn *t, uint32_t branch, uint32_t died)
 {
-    return inode_get(t, (struct vt_at){branch, layer}, ino, ret);
+    return (struct vt_at){branch, layer_retained_above(t->store, branch, died - 1)};
 }
 
 static int free_span_blocks(struct txn *t, uint32_t branch, const uint8_t *key, uint32_t died, const struct txn_val *v)
@@ -188,11 +216,12 @@ static int free_span_blocks(struct txn *t, uint32_t branch, const uint8_t *key, 
 
     if (r < 0)
         return r;
-    r = inode_in(t, branch, died, ino, &in);
+    struct vt_at seen = next_seen(t, branch, died);
+    r = inode_get(t, seen, ino, &in);
     if (r == -E_NOENT)
         return span_dead(t, KEEP_FIRM, (struct txn_owner){0}, branch, span, &old, NULL, died);
     if (r == 0)
-        r = span_get(t, (struct vt_at){branch, died}, &in, span, &new);
+        r = span_get(t, seen, &in, span, &new);
     if (r < 0)
         return r;
     return span_dead(t, KEEP_FIRM, (struct txn_owner){0}, branch, span, &old, &new, died);
@@ -206,7 +235,7 @@ static int free_base_blocks(struct txn *t, uint32_t branch, const uint8_t *key, 
 
     if (r < 0 || !old.base_obj || layer_retained(t->store, branch, old.base_layer, died))
         return r;
-    r = inode_in(t, branch, died, old.ino, &new);
+    r = inode_get(t, next_seen(t, branch, died), old.ino, &new);
     if (r < 0)
         return r == -E_NOENT ? 0 : r; /* the object goes as a whole, when nothing names it */
     if (new.base_obj != old.base_obj || new.base_blocks >= old.base_blocks)
@@ -243,17 +272,18 @@ int span_uncovered(struct txn *t, uint32_t branch, const void *key, uint32_t s_l
     struct inode before, after;
     struct span old, new;
     uint64_t ino = get_be64(key), span = get_be64((const uint8_t *)key + 8);
-    int r = inode_in(t, branch, s_layer, ino, &before);
+    struct vt_at was = {branch, s_layer}, seen = next_seen(t, branch, layer);
+    int r = inode_get(t, was, ino, &before);
 
     if (r < 0 || before.inherited || !before.base_obj)
         return r == -E_NOENT ? 0 : r;
-    r = span_get(t, (struct vt_at){branch, s_layer}, &before, span, &old);
+    r = span_get(t, was, &before, span, &old);
     if (r < 0)
         return r;
-    r = inode_in(t, branch, layer, ino, &after);
+    r = inode_get(t, seen, ino, &after);
     if (r == -E_NOENT)
         return span_dead(t, KEEP_FIRM, (struct txn_owner){0}, branch, span, &old, NULL, layer);
     if (r == 0)
-        r = span_get(t, (struct vt_at){branch, layer}, &after, span, &new);
+        r = span_get(t, seen, &after, span, &new);
     return r < 0 ? r : span_dead(t, KEEP_FIRM, (struct txn_owner){0}, branch, span, &old, &new, layer);
 }

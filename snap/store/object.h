@@ -40,6 +40,9 @@ int vt_put_history(struct txn *t, uint32_t branch, uint8_t tab, const void *key,
  * history (died = layer) is absent. Harmless otherwise. */
 int span_uncovered(struct txn *t, uint32_t branch, const void *key, uint32_t s_layer, uint32_t layer);
 
+/* Has the inode pending images now? While it has, no firm record of it that names objects may be freed. */
+bool file_is_pending(struct txn *t, uint32_t branch, uint64_t ino);
+
 /* file_make_firm_ino: with the inode's lock held exclusive, before a transaction: its pending images become firm (synced). */
 int file_make_firm_ino(struct vol *v, uint32_t branch, uint64_t ino);
 

@@ -103,7 +103,8 @@ static int do_orphan(struct store *s, const struct reclaim_rec *rec)
     if (r == 0)
         r = txn_begin_freeing(s, OP_RECLAIM, v, &t);
     if (r == 0) {
-        r = inode_drop(&t, v, (struct vt_at){rec->branch, v->rec.layer}, rec->ino);
+        if (v->rec.head == rec->branch) /* else a rollback left it behind: it goes with its branch */
+            r = inode_drop(&t, v, (struct vt_at){rec->branch, v->rec.layer}, rec->ino);
         if (r < 0) {
             txn_abort(&t);
         } else {

@@ -43,7 +43,7 @@ static bool at_parent(struct txn *t, struct vt_at *at)
 {
     const struct branch_mem *b = branch_mem(t->store, at->branch);
 
-    if (!b || !b->rec.parent)
+    if (!b || !b->rec.parent || (b->rec.flags & BRANCH_FLATTENED))
         return false;
     *at = (struct vt_at){b->rec.parent, b->rec.parent_layer};
     return true;
