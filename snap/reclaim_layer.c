@@ -3,10 +3,12 @@
  * when no snapshot lies in [born, died); all that can have died with this one did so in (p, n].
  *
  * In short transactions, each complete by itself; after a crash it begins again and finds less to do. Two passes: spans that a
- * dense file had without a record are looked at while the inodes' records as of the snapshot are still there. */
+ * dense file had without a record are looked at while the inodes' records as of the snapshot are still there. Where an inode has
+ * pending images the transaction ends, and goes on with the inode's lock held, when it is firm. */
 #include "base/clock.h"
 #include "snap/changes.h"
 #include "snap/internal.h"
+#include "snap/store/ilock.h"
 #include "snap/store/object.h"
 #include "snap/store/record.h"
 
@@ -26,7 +28,10 @@ struct work {
     uint32_t low[COMPACT_MAX]; /* layers of (p, layer] that the index knows */
     unsigned nlow;
     struct state_cursor *c;
+    uint64_t pending; /* the inode that must be made firm first */
 };
+
+#define PENDING 2 /* what a step says then */
 
 /* The layers of (p, layer] with entries, as far as they are few. */
 static int find_low(struct work *w)
@@ -149,16 +154,30 @@ static int free_key(struct work *w, const uint8_t *touched, uint32_t klen)
     return r < 0 ? r : compact(w, touched, klen);
 }
 
-/* One pass over the index from the cursor. 1: more. */
+static bool is_pending(struct work *w, const uint8_t *touched)
+{
+    if (touched[9] != TAB_INODE && touched[9] != TAB_SPAN)
+        return false;
+    w->pending = get_be64(touched + 10);
+    return file_is_pending(w->t, w->b.id, w->pending);
+}
+
+/* One pass over the index from the cursor. 1: more; PENDING. */
 static int pass(struct work *w, uint32_t after, uint32_t to,
                 int (*fn)(struct work *w, const uint8_t *touched, uint32_t klen))
 {
+    struct state_cursor *c = w->c;
     int r = 1;
 
     for (int i = 0; i < BATCH && r == 1; i++) {
-        r = touched_next(w->t, w->b.id, after, to, w->c->key, &w->c->klen);
+        struct state_cursor was = *c;
+        r = touched_next(w->t, w->b.id, after, to, c->key, &c->klen);
+        if (r == 1 && is_pending(w, c->key)) {
+            *c = was;
+            return PENDING;
+        }
         if (r == 1) {
-            int e = fn(w, w->c->key, w->c->klen);
+            int e = fn(w, c->key, c->klen);
             r = e < 0 ? e : 1;
         }
     }
@@ -201,7 +220,9 @@ static int step(struct work *w)
     }
 }
 
-static int batch(struct store *s, const struct reclaim_rec *rec, struct state_cursor *c)
+/* 1: more in this phase; PENDING: of ret_pending. */
+static int batch(struct store *s, const struct reclaim_rec *rec, struct state_cursor *c,
+                 uint64_t *ret_pending, uint32_t *ret_branch)
 {
     struct txn t;
     struct work w = {.t = &t, .s = s, .c = c};
@@ -222,10 +243,38 @@ static int batch(struct store *s, const struct reclaim_rec *rec, struct state_cu
         *c = was;
         return e;
     }
+    *ret_pending = w.pending;
+    *ret_branch = w.b.id;
     return r;
 }
 
-/* What is pending of it becomes firm first: later changes cannot move anything to a history that only it would see. */
+/* A batch after which there is nothing pending in the way. */
+static int batch_firm(struct store *s, const struct reclaim_rec *rec, struct state_cursor *c)
+{
+    struct ilock lock;
+    struct vol *v;
+    struct txn t;
+    uint32_t branch;
+    uint64_t ino;
+    int r = batch(s, rec, c, &ino, &branch);
+
+    if (r != PENDING)
+        return r;
+    if ((r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t)) < 0)
+        return r;
+    v = vol_by_id(s, rec->vol);
+    txn_abort(&t);
+    if (!v)
+        return -E_NOENT;
+    ilock_take(s, &lock, rec->vol, &ino, 1, true);
+    r = file_make_firm_ino(v, branch, ino);
+    if (r == 0)
+        r = batch(s, rec, c, &ino, &branch);
+    ilock_drop(&lock);
+    return r == PENDING ? 1 : r;
+}
+
+/* What is pending of it becomes firm first, at one go: later changes move nothing to a history that only it would see. */
 static int make_firm(struct store *s, uint32_t vol)
 {
     uint32_t layer = 0;
@@ -255,7 +304,7 @@ int reclaim_layer(struct store *s, const struct reclaim_rec *rec)
         c->phase = UNCOVER;
     }
     while (c->phase <= DONE && clock_mono_ns() < end) {
-        r = batch(s, rec, c);
+        r = batch_firm(s, rec, c);
         if (r < 0)
             break;
         if (r == 0) {

@@ -249,7 +249,7 @@ int space_held(struct txn *t, struct vol *v, uint64_t *ret_blocks)
 
 int space_limit_check(struct txn *t, struct vol *v)
 {
-    uint64_t blocks;
+    uint64_t blocks = 0;
     int r;
 
     if (!v->rec.snap_limit)
