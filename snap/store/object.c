@@ -24,7 +24,13 @@ int object_mark_shared(struct txn *t, uint64_t object)
     if (rec.flags & OBJECT_SHARED)
         return 0;
     rec.flags |= OBJECT_SHARED;
-    return txn_put_plain(t, k, key_u64(k, TAB_OBJECT, object), out, object_rec_encode(&rec, out));
+    size_t klen = key_u64(k, TAB_OBJECT, object), len = object_rec_encode(&rec, out);
+    if (kv_is_pending(t->store->kv, k, klen)) { /* its owner's image would hide the flag, and take it away when it is firm */
+        r = txn_put(t, KEEP_PENDING, (struct txn_owner){.branch = rec.branch, .ino = rec.ino}, k, klen, 0, 0, out, len);
+        if (r < 0)
+            return r;
+    }
+    return txn_put_plain(t, k, klen, out, len);
 }
 
 int object_ref_count(struct txn *t, enum keep keep, uint64_t object, uint64_t *ret)
