@@ -239,7 +239,6 @@ static void edit_apply(struct inode *in, void *arg)
     in->flags = (in->flags & ~e->flags_off) | e->flags_on;
     in->nlink += (uint32_t)e->links;
     in->nxattr += (uint32_t)e->xattrs;
-    in->change++;
 }
 
 int ns_edit(struct ns *o, uint64_t ino, struct ns_edit *e, struct inode *ret)
