@@ -21,9 +21,9 @@ static int drop_table(struct txn *t, struct vt_at at, uint8_t tab, uint64_t ino,
         struct span sp;
         if (flen != 5 + tab_key_len(tab))
             return -E_CORRUPT;
-        if ((*left)-- == 0)
-            return 1;
         bool tomb = v.flags & VAL_TOMB;
+        if (!tomb && (*left)-- == 0) /* tombstones stay: they are no work */
+            return 1;
         if (!tomb && tab == TAB_SPAN) {
             r = span_decode(v.data, v.len, &sp);
             if (r == 0)
