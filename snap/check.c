@@ -137,20 +137,28 @@ int check_store(struct store *s, const struct check_opts *o, struct check_result
     return r;
 }
 
+/* What cannot be opened for its damage is a finding like others. */
+static int unopened(const struct check_opts *o, int r, const char *why, struct check_result *ret)
+{
+    if (o->say && why[0])
+        o->say(o->arg, why);
+    if (r != -E_CORRUPT && r != -E_JOURNAL)
+        return r;
+    *ret = (struct check_result){.problems = 1};
+    return 0;
+}
+
 int check_path(struct io *io, const char *path, const struct check_opts *o, struct check_result *ret)
 {
     const struct store_settings set = {.no_threads = true};
     struct store *s;
     char why[256] = "";
-    int r = store_open(io, path, &set, o->repair ? 0 : STORE_CHECK, &s, why), rc;
+    int r = store_path_is(path) == 1 ? check_pages(path, why) : 0, rc;
 
-    if (r < 0 && r != -E_STORE_BUSY && o->repair)
-        r = store_open(io, path, &set, STORE_CHECK, &s, why);
-    if (r < 0) {
-        if (o->say && why[0])
-            o->say(o->arg, why);
-        return r;
-    }
+    if (r == 0)
+        r = store_open(io, path, &set, o->repair ? 0 : STORE_CHECK, &s, why);
+    if (r < 0)
+        return unopened(o, r, why, ret);
     if (o->repair)
         (void)snap_attach(s);
     r = check_store(s, o, ret);

@@ -99,6 +99,9 @@ void fix_key(struct fix *f, const void *key, size_t klen);
 int fixes_run(struct check *c);
 void fixes_free(struct check *c);
 
+/* check_pages(path, why): reads all pages of the tables in a child process (F21). -E_CORRUPT, with why. */
+int check_pages(const char *store, char why[256]);
+
 /* Ends the reading transaction and begins another: its arena is freed, and writers of a mounted store get a turn. */
 int check_turn(struct check *c);
 int places_load(struct check *c);

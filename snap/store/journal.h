@@ -140,4 +140,20 @@ uint64_t journal_incarnation(const struct journal *j);
 int journal_switch(struct journal *j);
 void journal_trim(struct journal *j, uint64_t lsn);
 
+/* The header of a segment as it lies on disk; first_lsn 0: holds nothing. */
+struct jseg_hdr {
+    uint32_t index;
+    struct uuid store;
+    uint64_t incarnation;
+    uint8_t boot_id[16];
+    uint64_t first_lsn, seed;
+    uint64_t segment_bytes, trimmed_lsn;
+    uint32_t segments;
+};
+
+/* journal_look: one segment by itself, as it lies on disk: its header, and the records that chain on from it. *ret_end: the byte
+ * where they end. -E_NOENT: no such segment; -E_CORRUPT: no valid header; what cb gave, when not 0. */
+int journal_look(struct io *io, const char *dir, uint32_t index, struct jseg_hdr *ret, uint64_t *ret_end,
+                 int (*cb)(void *arg, uint64_t pos, struct jrec_view *rec), void *arg);
+
 #endif

@@ -10,17 +10,6 @@
 #define JSEG_VERSION 1u
 #define JSEG_SPARE 1u /* free segments that only journal_start may take */
 
-/* The header of a segment as it lies on disk; first_lsn 0: holds nothing. */
-struct jseg_hdr {
-    uint32_t index;
-    struct uuid store;
-    uint64_t incarnation;
-    uint8_t boot_id[16];
-    uint64_t first_lsn, seed;
-    uint64_t segment_bytes, trimmed_lsn;
-    uint32_t segments;
-};
-
 enum jseg_state { JSEG_FREE, JSEG_FULL, JSEG_CURRENT };
 struct jseg {
     int fd;

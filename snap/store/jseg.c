@@ -142,3 +142,41 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
         r = segment_create(io, dir, &h);
     return r < 0 ? r : io_sync_dir(io, dir);
 }
+
+static int look_records(const uint8_t *p, size_t len, const struct jseg_hdr *h, uint64_t *ret_end,
+                        int (*cb)(void *arg, uint64_t pos, struct jrec_view *rec), void *arg)
+{
+    uint64_t chain = jrec_chain(&h->store, h->incarnation), sum = h->seed, lsn = h->first_lsn,
+             pos = JSEG_HDR_SIZE;
+    struct jrec_view v;
+    size_t n;
+    int r = 0;
+
+    while (r == 0 && h->first_lsn && pos < len && jrec_parse(p + pos, len - pos, sum, chain, &v, &n) == 0 &&
+           v.hdr.lsn == lsn) {
+        sum = v.hdr.sum;
+        lsn++;
+        r = cb ? cb(arg, pos, &v) : 0;
+        pos += n;
+    }
+    *ret_end = pos;
+    return r;
+}
+
+int journal_look(struct io *io, const char *dir, uint32_t index, struct jseg_hdr *ret, uint64_t *ret_end,
+                 int (*cb)(void *arg, uint64_t pos, struct jrec_view *rec), void *arg)
+{
+    cleanup(buf_free) struct buf path = {0}, b = {0};
+    struct jseg_hdr h;
+    int r;
+
+    if (buf_printf(&path, "%s/%04u", dir, index) < 0 || !buf_cstr(&path))
+        return -E_NOMEM;
+    r = io_read_file(io, (char *)path.data, (size_t)1 << 30, &b);
+    if (r == 0)
+        r = jseg_decode(b.data, b.len, &h);
+    if (r < 0)
+        return r;
+    *ret = h;
+    return look_records(b.data, (size_t)MIN_OF((uint64_t)b.len, h.segment_bytes), &h, ret_end, cb, arg);
+}
