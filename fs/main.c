@@ -1,27 +1,23 @@
-/* varve: one program. The first word chooses the subcommand; called as mount.varve or mount.fuse.varve (by mount(8)) it is
- * `varve mount`. */
+/* varve: one program. The first word chooses: mount and umount are here by a row of their own, all other commands are verbs
+ * (fs/verb.h). Called as mount.varve or mount.fuse.varve (by mount(8)) it is `varve mount`. */
 #include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "fs/cmd.h"
+#include "fs/verb.h"
 
-/* One row a subcommand, each `const struct cmd cmd_NAME` in fs/cmd_NAME.c, in the order in which help lists them. */
-#define CMDS(X)
-
-#define CMD_DECLARE(name) extern const struct cmd cmd_##name;
-#define CMD_ROW(name) &cmd_##name,
-CMDS(CMD_DECLARE)
-static const struct cmd *const cmds[] = {CMDS(CMD_ROW) NULL};
+/* One row a subcommand, each `const struct cmd cmd_NAME` of fs/cmd.h, in the order in which help lists them. */
+static const struct cmd *const cmds[] = {&cmd_mount, &cmd_umount, &cmd_requests, &cmd_keeper, &cmd_daemon};
 
 const struct cmd *cmd_at(size_t i)
 {
-    return i + 1 < ARRAY_LEN(cmds) ? cmds[i] : NULL;
+    return i < ARRAY_LEN(cmds) ? cmds[i] : NULL;
 }
 
 const struct cmd *cmd_find(const char *name)
 {
-    for (size_t i = 0; cmds[i]; i++)
+    for (size_t i = 0; i < ARRAY_LEN(cmds); i++)
         if (strcmp(cmds[i]->name, name) == 0)
             return cmds[i];
     return NULL;
@@ -51,13 +47,19 @@ int cmd_fail(const char *fmt, ...)
     return CMD_FAILED;
 }
 
-static void list(FILE *to)
+static int list(FILE *to, int exit_code)
 {
+    cleanup(buf_free) struct buf verbs = {0};
+
+    if (verb_help(NULL, &verbs) < 0)
+        return cmd_fail("%s", err_text(-E_NOMEM));
     fputs("varve: volumes with exact snapshots, in a directory of a local filesystem\n\n", to);
-    for (size_t i = 0; cmds[i]; i++)
+    for (size_t i = 0; i < ARRAY_LEN(cmds); i++)
         if (!cmds[i]->hidden)
-            fprintf(to, "  varve %s\n", cmds[i]->synopsis);
-    fputs("\n`varve COMMAND --help` says more of one; `varve --version`.\n", to);
+            fprintf(to, "  varve %s\n      %.*s\n", cmds[i]->synopsis, (int)strcspn(cmds[i]->help, ".\n"),
+                    cmds[i]->help);
+    fprintf(to, "%s\n`varve COMMAND --help` says more of one; `varve --version`.\n", buf_cstr(&verbs));
+    return exit_code;
 }
 
 static int explain(const struct cmd *c)
@@ -77,25 +79,29 @@ static bool asks_help(int argc, char **argv)
     return false;
 }
 
-/* varve help [COMMAND] */
+/* varve help [COMMAND...] is varve COMMAND... --help */
 static int help(int argc, char **argv)
 {
     const struct cmd *c = argc > 1 ? cmd_find(argv[1]) : NULL;
+    char flag[] = "--help";
 
+    if (argc < 2)
+        return list(stdout, CMD_OK);
     if (c)
         return explain(c);
-    list(stdout);
-    return CMD_OK;
+    argv[0] = flag;
+    for (int i = 0; i + 1 < argc; i++)
+        argv[i] = argv[i + 1];
+    argv[argc - 1] = flag;
+    return verb_main(argc, argv);
 }
 
 static int dispatch(int argc, char **argv)
 {
     const struct cmd *c;
 
-    if (argc < 1) {
-        list(stderr);
-        return CMD_USAGE;
-    }
+    if (argc < 1)
+        return list(stderr, CMD_USAGE);
     if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "version") == 0) {
         puts("varve " VARVE_VERSION);
         return CMD_OK;
@@ -103,20 +109,16 @@ static int dispatch(int argc, char **argv)
     if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "help") == 0)
         return help(argc, argv);
     c = cmd_find(argv[0]);
-    if (!c) {
-        fprintf(stderr, "varve: there is no command '%s'; `varve help` lists them\n", argv[0]);
-        return CMD_USAGE;
-    }
+    if (!c)
+        return verb_main(argc, argv);
     return asks_help(argc, argv) ? explain(c) : c->run(argc, argv);
 }
 
 int main(int argc, char **argv)
 {
     const char *self = argc > 0 ? basename(argv[0]) : "";
-    char mount_name[] = "mount";
 
-    if (strncmp(self, "mount.", 6) != 0)
-        return dispatch(argc - 1, argv + 1);
-    argv[0] = mount_name;
-    return dispatch(argc, argv);
+    if (strncmp(self, "mount.", 6) == 0)
+        return cmd_mount.run(argc, argv);
+    return dispatch(argc - 1, argv + 1);
 }

@@ -87,20 +87,38 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         fuse_reply_buf(req, (const char *)op_room(), len);
 }
 
+/* Does the inode have bits that an ordinary user's write takes away? */
+static bool has_priv_bits(struct session *ss, fuse_ino_t ino)
+{
+    struct vfs_attr a;
+
+    return vfs_getattr(ss->vol, op_node(ss, ino), &a) == 0 && (a.mode & (S_ISUID | S_ISGID));
+}
+
+/* The kernel leaves the taking away to us and goes on believing the mode that it has. It must not: exec looks there. With
+ * an offset of -1 this touches attributes only and waits for nobody, so a request's thread may do it. */
+static void forget_mode(struct session *ss, fuse_ino_t ino)
+{
+    fuse_lowlevel_notify_inval_inode(ss->fuse, ino, -1, 0);
+}
+
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t off,
               struct fuse_file_info *fi)
 {
     const struct fuse_write_in *in = (const struct fuse_write_in *)(op_header() + 1);
+    bool kill = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
+    bool loses = kill && !op_is_own(ino) && has_priv_bits(ss, ino);
     int r;
 
     (void)fi;
     if (op_is_own(ino))
         r = snapdir_write(ss, &c, op_header()->pid, ino, p, size, (uint64_t)off);
     else
-        r = vfs_write(ss->vol, &c, op_node(ss, ino), p, size, (uint64_t)off,
-                      (in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0);
+        r = vfs_write(ss->vol, &c, op_node(ss, ino), p, size, (uint64_t)off, kill);
+    if (loses)
+        forget_mode(ss, ino);
     if (r < 0)
         op_reply(req, r);
     else
@@ -120,11 +138,14 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 {
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
+    bool loses = !op_is_own(ino) && has_priv_bits(ss, ino);
+    int r = op_is_own(ino) ? -E_ROFS
+                           : vfs_fallocate(ss->vol, &c, op_node(ss, ino), mode, (uint64_t)off, (uint64_t)len);
 
     (void)fi;
-    op_reply(req, op_is_own(ino)
-                      ? -E_ROFS
-                      : vfs_fallocate(ss->vol, &c, op_node(ss, ino), mode, (uint64_t)off, (uint64_t)len));
+    if (loses)
+        forget_mode(ss, ino);
+    op_reply(req, r);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -147,6 +168,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
     struct vfs_ctx c = op_ctx(req);
     uint64_t done = 0;
     int r = op_is_own(in) || op_is_own(out) ? -E_XDEV : 0;
+    bool loses = r == 0 && has_priv_bits(ss, out);
 
     (void)fi_in;
     (void)fi_out;
@@ -155,6 +177,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
     if (r == 0)
         r = vfs_copy(ss->vol, &c, op_node(ss, in), (uint64_t)in_off, op_node(ss, out), (uint64_t)out_off,
                      MIN_OF((uint64_t)len, 1ull << 30), &done);
+    if (loses)
+        forget_mode(ss, out);
     if (r < 0)
         op_reply(req, r);
     else
