@@ -68,12 +68,37 @@ static int set_block(struct change *ch, uint64_t block, uint8_t kind)
     return r < 0 ? r : change_span_store(ch, block / SPAN_BLOCKS, &old, &new, had, inh);
 }
 
+/* An empty file has no span records: an empty one that was left would hide bytes that come later. */
+static int drop_spans(struct change *ch)
+{
+    struct txn_owner o = ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0};
+    struct vt_scan sc;
+    uint8_t key[16];
+    const uint8_t *found;
+    struct vt_val v;
+    int r;
+
+    if (!(ch->in.flags & INODE_SPANS))
+        return 0;
+    put_be64(key, ch->ino);
+    vt_scan_init(&sc, &ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, TAB_SPAN, key, 8);
+    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
+        memcpy(key, found, sizeof(key));
+        r = vt_del(&ch->t, ch->keep, o, ch->at, TAB_SPAN, key);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
 static int shrink_object(struct change *ch, uint64_t size, const struct cut *c)
 {
     int r = change_cut(ch, c->keep ? c->block : blocks_of(size), UINT64_MAX);
 
     if (r == 0 && c->keep)
         r = set_block(ch, c->block, SPAN_OBJECT);
+    if (r == 0 && size == 0)
+        r = drop_spans(ch);
     if (r == 0 && size == 0) {
         ch->in.flags = (ch->in.flags & ~(uint32_t)INODE_SPANS) | INODE_INLINE;
         ch->dropped = true;
