@@ -230,10 +230,11 @@ static int copy_locked(struct copy *c, uint64_t *ret_len)
     bool same = c->src_off % BLOCK_SIZE == c->dst_off % BLOCK_SIZE;
     if ((src.flags & INODE_INLINE) || !same || first >= last || c->len < BLOCK_SIZE)
         return copy_bytes(c, c->len);
-    if ((dst.flags & INODE_INLINE) && dst.size)
-        r = promote_locked(c->v, c->dst);
-    if (r == 0 && first * BLOCK_SIZE > c->dst_off)
+    bool head = first * BLOCK_SIZE > c->dst_off;
+    if (head)
         r = copy_bytes(c, first * BLOCK_SIZE - c->dst_off);
+    if (r == 0 && (dst.flags & INODE_INLINE) && (dst.size || head)) /* the head's bytes may lie in the tables, too */
+        r = promote_locked(c->v, c->dst);
     if (r == 0)
         r = share_blocks(c, &src, first, last - first, end);
     if (r == 0 && last * BLOCK_SIZE < end) {
