@@ -24,6 +24,7 @@ struct work {
     struct layer l;
     struct branch_rec b;
     uint32_t p, n;             /* n LAYER_NOW: the live tree, or nothing when tip */
+    uint32_t open;             /* the layer that this branch is written in; LAYER_NOW: none any more */
     bool has_p, tip;           /* tip: nothing above it shows this branch any more */
     uint32_t low[COMPACT_MAX]; /* layers of (p, layer] that the index knows */
     unsigned nlow;
@@ -67,7 +68,8 @@ static int look(struct work *w, const struct reclaim_rec *rec)
     if (!w->p && w->b.parent)
         w->p = w->b.first_layer - 1;
     w->n = layer_retained_above(w->s, w->b.id, rec->layer);
-    w->tip = w->n == LAYER_NOW && !(v && v->rec.head == w->b.id);
+    w->open = v && v->rec.head == w->b.id ? v->rec.layer : LAYER_NOW;
+    w->tip = w->n == LAYER_NOW && w->open == LAYER_NOW;
     return 0;
 }
 
@@ -125,13 +127,16 @@ static int drop_live(struct work *w, uint8_t tab, const uint8_t *key)
     return val.born > w->p ? vt_drop_own(w->t, w->b.id, tab, key) : 0;
 }
 
-/* The index need not say twice that a key changed between p and n. */
+/* The index need not say twice that a key changed between p and n. An entry of the open layer may go again, when what was born
+ * in it dies in it: then the other one is all there is. */
 static int compact(struct work *w, const uint8_t *touched, uint32_t klen)
 {
     uint8_t k[KEY_SIZE_MAX];
     struct txn_val val;
     int r = 0;
 
+    if (get_be32(touched + 5) >= w->open)
+        return 0;
     memcpy(k, touched, klen);
     for (unsigned i = 0; i < w->nlow && r == 0; i++) {
         put_be32(k + 5, w->low[i]);
