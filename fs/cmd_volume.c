@@ -88,6 +88,11 @@ static int vols_add(void *arg, struct vol *v)
     return 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(struct vol *const *)a)->rec.name, (*(struct vol *const *)b)->rec.name);
+}
+
 static void vols_free(struct vols *vs)
 {
     free(vs->v);
@@ -211,6 +216,8 @@ RUN(run_list)
     (void)err;
     if (r < 0)
         return r;
+    if (vs.n)
+        qsort(vs.v, vs.n, sizeof(*vs.v), by_name);
     return c->json ? list_json(c->env->store, &vs, out) : list_text(c->env->store, &vs, out);
 }
 

@@ -48,19 +48,8 @@ static int job_snapshot_sync(struct job *j, struct store *s, const struct job_in
     return 0;
 }
 
-static int job_purge(struct job *j, struct store *s, const struct job_info *info)
-{
-    struct vol *v = vol_of_id(s, info->vol);
-    int r = v ? volume_purge(v) : -E_NOENT;
-
-    if (r == 0)
-        job_say(j, "volume %s is gone for good", info->detail);
-    return r;
-}
-
 static const struct job_kind kinds[] = {
     {.verb = "snapshot-sync", .run = job_snapshot_sync, .again = true},
-    {.verb = "purge", .run = job_purge, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */
@@ -138,12 +127,6 @@ int verb_close(struct verb_env *e)
 
 #define DUE_MAX 64
 
-/* Volumes deleted long enough ago become jobs; those under way have one already. */
-static int job_of_volume(void *arg, const struct job_info *i)
-{
-    return strcmp(i->verb, "purge") == 0 && i->vol == *(uint32_t *)arg && !job_state_ended(i->state);
-}
-
 static size_t deleted_due(struct store *s, struct volume_rec due[DUE_MAX])
 {
     int64_t now = clock_wall_ns();
@@ -158,25 +141,6 @@ static size_t deleted_due(struct store *s, struct volume_rec due[DUE_MAX])
             due[n++] = v->rec;
     txn_abort(&t);
     return n;
-}
-
-static int purge_due(struct store *s)
-{
-    static _Thread_local struct volume_rec due[DUE_MAX];
-    size_t n = deleted_due(s, due);
-    int r = 0;
-
-    for (size_t i = 0; i < n && r == 0; i++) {
-        uint64_t id;
-
-        if (jobs_each(s, job_of_volume, &due[i].id))
-            continue;
-        r = job_start(s, "purge", due[i].id, due[i].name, &id);
-        if (r == 0)
-            event_emit(s, "volume-purge", due[i].name,
-                       "deleted 24 hours ago: its space is freed (job %" PRIu64 ")", id);
-    }
-    return r;
 }
 
 /* One event when the disk falls below 5 % free, one when it is above 6 % again. */
@@ -202,16 +166,20 @@ static void disk_watch(struct store *s)
 
 int verb_tick(struct verb_env *e)
 {
+    static _Thread_local struct volume_rec due[DUE_MAX];
     struct store_state st;
-    int r, p;
+    size_t n;
+    int r;
 
     disk_watch(e->store);
     store_get_state(e->store, &st);
     if (st.mode != STORE_RW)
         return 0;
+    n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);
     if (r < 0)
-        log_warn("verb", "expire", "reason=%s", err_name(r));
-    p = purge_due(e->store);
-    return r < 0 ? r : p;
+        return log_err(r, "verb", "what=expire");
+    for (size_t i = 0; i < n; i++)
+        event_emit(e->store, "volume-purged", due[i].name, "deleted 24 hours ago: its space is freed");
+    return 0;
 }

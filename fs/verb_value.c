@@ -30,11 +30,10 @@ static int refuse(struct buf *err, const char *who, const char *text, const char
 
 static int name_set(const char *text, const char *who, int r, bool volume, struct buf *err)
 {
-    if (r < 0)
-        buf_printf(err, "%s: name %s%.40s%s is not allowed: %s", who, *text ? "\"" : "is empty", text,
-                   strlen(text) > 40 ? "...\""
-                   : *text           ? "\""
-                                     : "",
+    if (r < 0 && !*text)
+        buf_printf(err, "%s: the name is empty; give one", who);
+    else if (r < 0)
+        buf_printf(err, "%s: name \"%.40s%s\" is not allowed: %s", who, text, strlen(text) > 40 ? "..." : "",
                    verb_name_complaint(r, volume));
     return r;
 }
