@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "fs/verb_check.h"
 #include "fs/verb_client.h"
 #include "fs/verb_doctor.h"
@@ -277,6 +278,21 @@ static int help(const struct verb *v)
     return print_out(&text, 0);
 }
 
+/* "snapshot --help": every verb of the noun. 0 when it is none. */
+static size_t help_noun(const char *noun, struct buf *out)
+{
+    size_t count, n = 0;
+    const struct verb *t = verb_table(&count);
+
+    for (size_t i = 0; i < count; i++)
+        if (t[i].noun && strcmp(t[i].noun, noun) == 0) {
+            if (n++ > 0)
+                buf_puts(out, "\n");
+            verb_help(&t[i], out);
+        }
+    return n;
+}
+
 static int run_parsed(struct verb_args *a, struct verb_answer *ans)
 {
     struct verb_target *t;
@@ -302,6 +318,9 @@ int verb_main(int argc, char *const *argv)
     cleanup(verb_args_free) struct verb_args a = {0};
     int r;
 
+    log_set_level(LOG_ERROR);
+    if (argc == 2 && strcmp(argv[1], "--help") == 0 && help_noun(argv[0], &ans.out) > 0)
+        return finish(0, &ans);
     if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "help") == 0)
         return help(NULL);
     r = verb_parse_words(argc, argv, &a, &ans.err);
