@@ -31,7 +31,8 @@ void ballast_take(struct store *s)
     uint64_t want = s->set.delta_bytes;
 
     ballast_path(s, path, sizeof(path));
-    if (io_stat(s->io, path, &st) == 0 || fstatvfs(s->dir_fd, &sv) < 0 || (uint64_t)sv.f_bavail * sv.f_frsize < 3 * want)
+    if (io_stat(s->io, path, &st) == 0 || fstatvfs(s->dir_fd, &sv) < 0 ||
+        (uint64_t)sv.f_bavail * sv.f_frsize < 3 * want)
         return;
     int fd = io_open(s->io, path, O_RDWR | O_CREAT, 0600);
     if (fd < 0)

@@ -118,7 +118,8 @@ static int open_dirty(struct change *ch)
 int change_open(struct change *ch, enum op_kind op, bool pending)
 {
     bool freeing = op != OP_WRITE;
-    int r = freeing ? txn_begin_freeing(ch->s, op, ch->v, &ch->t) : txn_begin(ch->s, TXN_WRITE, op, ch->v, &ch->t);
+    int r = freeing ? txn_begin_freeing(ch->s, op, ch->v, &ch->t)
+                    : txn_begin(ch->s, TXN_WRITE, op, ch->v, &ch->t);
 
     if (r < 0)
         return r;
@@ -126,7 +127,8 @@ int change_open(struct change *ch, enum op_kind op, bool pending)
     ch->t.unique = ch->rq->unique;
     ch->keep = pending ? KEEP_PENDING : KEEP_FIRM;
     r = open_dirty(ch);
-    if (r == 0) { /* nobody changed it: its lock is ours. But attributes may have, before we took it: read again */
+    if (r ==
+        0) { /* nobody changed it: its lock is ours. But attributes may have, before we took it: read again */
         uint64_t open = ch->in.open_obj;
         r = inode_get(&ch->t, (struct vt_at){ch->at.branch, LAYER_NOW}, ch->ino, &ch->in);
         ch->in.open_obj = ch->in.open_layer == ch->at.layer ? ch->in.open_obj : 0;
@@ -165,7 +167,10 @@ static void change_done(struct store *s, void *arg)
 
 static int put_object(struct change *ch)
 {
-    struct object_rec rec = {.object = ch->object, .ino = ch->ino, .vol = ch->v->rec.id, .branch = ch->at.branch,
+    struct object_rec rec = {.object = ch->object,
+                             .ino = ch->ino,
+                             .vol = ch->v->rec.id,
+                             .branch = ch->at.branch,
                              .layer = ch->at.layer};
     uint8_t k[KEY_SIZE_MAX], out[RECORD_SIZE_MAX];
 
@@ -232,7 +237,8 @@ int change_put(struct change *ch)
     if (r == 0)
         r = kill_priv(ch);
     if (r == 0)
-        r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0}, ch->at, &ch->in);
+        r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
+                         ch->at, &ch->in);
     if (r == 0 && ch->keep == KEEP_PENDING)
         r = txn_on_commit(&ch->t, change_done, ch);
     else if (r == 0 && ch->v->rec.head == ch->at.branch)
@@ -246,10 +252,12 @@ int change_put(struct change *ch)
 
 struct span_src change_src(const struct change *ch, uint8_t kind)
 {
-    return (struct span_src){.kind = kind, .data_born = ch->at.layer, .owner_vol = ch->v->rec.id, .object = ch->object};
+    return (struct span_src){
+        .kind = kind, .data_born = ch->at.layer, .owner_vol = ch->v->rec.id, .object = ch->object};
 }
 
-int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had, bool *ret_inherited)
+int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had,
+                     bool *ret_inherited)
 {
     int r = span_load(t, (struct vt_at){ch->at.branch, LAYER_NOW}, &ch->in, span, ret, ret_inherited);
 
@@ -280,8 +288,8 @@ static void note_dropped(struct change *ch, const struct span *old, const struct
     }
 }
 
-int change_span_store(struct change *ch, uint64_t span, const struct span *old, const struct span *new, bool had,
-                      bool inherited_src)
+int change_span_store(struct change *ch, uint64_t span, const struct span *old, const struct span *new,
+                      bool had, bool inherited_src)
 {
     uint8_t key[16], out[SPAN_SIZE_MAX];
     struct txn_owner o = ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0};

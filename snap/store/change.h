@@ -13,17 +13,17 @@ struct change {
     struct store *s;
     const struct file_req *rq;
     uint64_t ino;
-    struct vt_at at;     /* {branch, layer written in} */
-    struct inode in;     /* as resolved; then as changed */
+    struct vt_at at; /* {branch, layer written in} */
+    struct inode in; /* as resolved; then as changed */
     struct txn t;
     bool pinned;
     enum keep keep;
     struct txn_owner owner;
-    uint64_t reserved;   /* blocks */
-    uint64_t object;     /* the open object of this change; 0: none is needed */
+    uint64_t reserved; /* blocks */
+    uint64_t object;   /* the open object of this change; 0: none is needed */
     bool object_new;
-    bool dropped;        /* blocks of the open object were given up: it takes no more */
-    struct objfd *fd;    /* of object, while I/O is done */
+    bool dropped;     /* blocks of the open object were given up: it takes no more */
+    struct objfd *fd; /* of object, while I/O is done */
     struct dirty *dirty;
     struct dirty_obj *dobj;
     uint64_t wrote_off, wrote_end; /* bytes written to object, for the sync */
@@ -43,21 +43,28 @@ int change_put(struct change *ch); /* commits; in any case the transaction is ov
 void change_abort(struct change *ch);
 
 /* a span of the file as it is, and storing its new map; had: as span_load said (1 a record, 0 dense) */
-int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had, bool *ret_inherited);
-int change_span_store(struct change *ch, uint64_t span, const struct span *old, const struct span *new, bool had,
-                      bool inherited_src);
-int change_cut(struct change *ch, uint64_t first, uint64_t end); /* blocks [first, end) become holes; end may be UINT64_MAX */
+int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had,
+                     bool *ret_inherited);
+int change_span_store(struct change *ch, uint64_t span, const struct span *old, const struct span *new,
+                      bool had, bool inherited_src);
+int change_cut(struct change *ch, uint64_t first,
+               uint64_t end); /* blocks [first, end) become holes; end may be UINT64_MAX */
 struct span_src change_src(const struct change *ch, uint8_t kind);
 
-int span_load(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret, bool *ret_inherited);
+int span_load(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret,
+              bool *ret_inherited);
 int inline_read(struct txn *t, struct vt_at at, uint64_t ino, uint8_t *p, size_t len, uint64_t off);
 int inline_write(struct change *ch, const uint8_t *p, size_t len, uint64_t off);
 int inline_trim(struct change *ch, uint64_t size); /* drops bytes from size on */
-int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len);
-int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len, uint64_t off,
-                 struct inode *ret);
+int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+                     size_t *ret_len);
+int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
+                 uint64_t off, struct inode *ret);
 int promote_locked(struct vol *v, uint64_t ino); /* inline bytes go to an object */
 
-static inline uint64_t blocks_of(uint64_t bytes) { return (bytes + BLOCK_SIZE - 1) / BLOCK_SIZE; }
+static inline uint64_t blocks_of(uint64_t bytes)
+{
+    return (bytes + BLOCK_SIZE - 1) / BLOCK_SIZE;
+}
 
 #endif

@@ -9,7 +9,8 @@
 /* Kicks at half, waits at three quarters; the last quarter is for operations that free. */
 static bool wants_checkpoint(struct store *s)
 {
-    return kv_delta_bytes(s->kv) >= s->set.delta_bytes / 2 || journal_room(s->journal) < journal_capacity(s->journal) / 2;
+    return kv_delta_bytes(s->kv) >= s->set.delta_bytes / 2 ||
+           journal_room(s->journal) < journal_capacity(s->journal) / 2;
 }
 
 static bool must_wait(struct store *s, bool reserve)

@@ -62,9 +62,11 @@ static int first_records(const char *path, const struct store_settings *set)
     char dir[4096];
     struct kv *kv;
     struct next_rec next = {.object = 1, .reclaim = 1, .job = 1, .volume = 1, .branch = 1};
-    uint8_t key[KEY_SIZE_MAX], rec[RECORD_SIZE_MAX], env[RECORD_SIZE_MAX + VAL_HDR_SIZE], akey[KEY_SIZE_MAX], lsn[8] = {0};
+    uint8_t key[KEY_SIZE_MAX], rec[RECORD_SIZE_MAX], env[RECORD_SIZE_MAX + VAL_HDR_SIZE], akey[KEY_SIZE_MAX],
+        lsn[8] = {0};
     uint8_t aenv[VAL_HDR_SIZE + 8];
-    size_t klen = key_meta(key, META_NEXT), alen = key_meta(akey, META_APPLIED_LSN), len = next_rec_encode(&next, rec);
+    size_t klen = key_meta(key, META_NEXT), alen = key_meta(akey, META_APPLIED_LSN),
+           len = next_rec_encode(&next, rec);
 
     snprintf(dir, sizeof(dir), "%s/meta", path);
     int r = kv_open(dir, set->map_bytes, false, &kv);
@@ -97,10 +99,16 @@ void store_settings_defaults(struct store_settings *set, const struct store_sett
     set->fd_cache = set->fd_cache ? set->fd_cache : 256;
 }
 
-static int write_version(struct io *io, const char *path, const struct uuid *uuid, const struct store_settings *set)
+static int write_version(struct io *io, const char *path, const struct uuid *uuid,
+                         const struct store_settings *set)
 {
-    struct store_version v = {.format = STORE_FORMAT, .block_size = BLOCK_SIZE, .span_shift = SPAN_SHIFT, .uuid = *uuid,
-                              .created_ns = clock_wall_ns(), .segment_bytes = set->segment_bytes, .segments = set->segments};
+    struct store_version v = {.format = STORE_FORMAT,
+                              .block_size = BLOCK_SIZE,
+                              .span_shift = SPAN_SHIFT,
+                              .uuid = *uuid,
+                              .created_ns = clock_wall_ns(),
+                              .segment_bytes = set->segment_bytes,
+                              .segments = set->segments};
     uint8_t out[STORE_VERSION_SIZE];
     char file[4096];
     struct stat st;

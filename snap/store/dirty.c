@@ -6,7 +6,8 @@
 
 static uint32_t bucket_of(const struct store *s, uint32_t branch, uint64_t ino)
 {
-    return (uint32_t)(((ino + ((uint64_t)branch << 40)) * 0x9e3779b97f4a7c15ull) >> 40) & (s->dirty_buckets - 1);
+    return (uint32_t)(((ino + ((uint64_t)branch << 40)) * 0x9e3779b97f4a7c15ull) >> 40) &
+           (s->dirty_buckets - 1);
 }
 
 struct dirty *dirty_find(struct store *s, uint32_t branch, uint64_t ino)
@@ -53,7 +54,8 @@ int dirty_reserve(struct store *s, uint32_t vol, uint32_t branch, uint64_t ino, 
         if (!d)
             return -E_NOMEM;
         uint32_t b = bucket_of(s, branch, ino);
-        *d = (struct dirty){.vol = vol, .branch = branch, .ino = ino, .since_ns = clock_mono_ns(), .hnext = s->dirty_hash[b]};
+        *d = (struct dirty){
+            .vol = vol, .branch = branch, .ino = ino, .since_ns = clock_mono_ns(), .hnext = s->dirty_hash[b]};
         s->dirty_hash[b] = d;
         d->prev = s->dirty_list.prev;
         d->next = &s->dirty_list;

@@ -23,7 +23,8 @@ static void span_dense(const struct inode *in, uint64_t span, struct span *ret)
 }
 
 /* 1: it has a record; 0: the dense base says; negative: an error. Inherited sources were written before this branch. */
-int span_load(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret, bool *ret_inherited)
+int span_load(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, struct span *ret,
+              bool *ret_inherited)
 {
     struct vt_val v;
     int r = in->flags & INODE_SPANS ? span_record(t, at, in->ino, span, &v) : -E_NOENT;
@@ -71,8 +72,8 @@ static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64
             next.data_born = s->data_born;
             next.owner_vol = s->owner_vol;
         }
-        if (run->count && run->kind == next.kind && run->object == next.object && run->data_born == next.data_born &&
-            (!s || run->obj_block + run->count == next.obj_block)) {
+        if (run->count && run->kind == next.kind && run->object == next.object &&
+            run->data_born == next.data_born && (!s || run->obj_block + run->count == next.obj_block)) {
             run->count++;
             continue;
         }
@@ -85,7 +86,8 @@ static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64
 }
 
 /* The first span at or after `span` that is no hole as a whole; UINT64_MAX: none. */
-static int next_used_span(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret)
+static int next_used_span(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span,
+                          uint64_t *ret)
 {
     struct vt_scan sc;
     uint8_t key[16];
@@ -146,14 +148,15 @@ struct fetch {
     struct piece {
         uint64_t object, off, len;
         uint8_t *to;
-    } *pieces;
+    } * pieces;
     size_t n, cap;
 };
 
 static int fetch_run(void *arg, const struct file_run *run)
 {
     struct fetch *f = arg;
-    uint64_t a = MAX_OF(run->block * BLOCK_SIZE, f->off), b = MIN_OF((run->block + run->count) * BLOCK_SIZE, f->end);
+    uint64_t a = MAX_OF(run->block * BLOCK_SIZE, f->off),
+             b = MIN_OF((run->block + run->count) * BLOCK_SIZE, f->end);
 
     if (a >= b)
         return 0;
@@ -169,8 +172,9 @@ static int fetch_run(void *arg, const struct file_run *run)
         f->pieces = p;
         f->cap = cap;
     }
-    f->pieces[f->n++] = (struct piece){run->object, run->obj_block * BLOCK_SIZE + (a - run->block * BLOCK_SIZE), b - a,
-                                       f->out + (a - f->off)};
+    f->pieces[f->n++] =
+        (struct piece){run->object, run->obj_block * BLOCK_SIZE + (a - run->block * BLOCK_SIZE), b - a,
+                       f->out + (a - f->off)};
     return 0;
 }
 
@@ -213,7 +217,8 @@ int inline_read(struct txn *t, struct vt_at at, uint64_t ino, uint8_t *p, size_t
     return r;
 }
 
-static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len, size_t *ret_len)
+static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len,
+                        size_t *ret_len)
 {
     struct txn t;
     struct inode in;
@@ -230,14 +235,16 @@ static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fet
         else if (in.flags & INODE_INLINE)
             r = inline_read(&t, at, ino, f->out, *ret_len, f->off);
         else
-            r = file_ranges(&t, at, &in, f->off / BLOCK_SIZE, (f->end + BLOCK_SIZE - 1) / BLOCK_SIZE, fetch_run, f);
+            r = file_ranges(&t, at, &in, f->off / BLOCK_SIZE, (f->end + BLOCK_SIZE - 1) / BLOCK_SIZE,
+                            fetch_run, f);
     }
     txn_abort(&t);
     return r;
 }
 
 /* With the inode's lock held, or at a place that does not change. */
-int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len)
+int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+                     size_t *ret_len)
 {
     struct fetch f = {.out = p, .off = off};
     uint32_t gen = grace_enter(v->store);
@@ -253,7 +260,8 @@ int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size
     return r;
 }
 
-int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off, size_t *ret_len)
+int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+              size_t *ret_len)
 {
     struct ilock l = {0};
     int r;
@@ -292,7 +300,8 @@ static int seek_in(struct txn *t, struct vt_at at, const struct inode *in, struc
     if (in->flags & INODE_INLINE && !sk->hole)
         sk->ret = sk->from;
     if (!(in->flags & INODE_INLINE))
-        r = file_ranges(t, at, in, sk->from / BLOCK_SIZE, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, seek_run, sk);
+        r = file_ranges(t, at, in, sk->from / BLOCK_SIZE, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, seek_run,
+                        sk);
     if (r < 0)
         return r;
     if (r == 0 && !sk->hole)

@@ -8,16 +8,17 @@
 
 /* A write as planned: which blocks, which old bytes come along. */
 struct plan {
-    uint64_t off, end;        /* bytes */
-    uint64_t first, last;     /* blocks */
+    uint64_t off, end;           /* bytes */
+    uint64_t first, last;        /* blocks */
     uint64_t head_obj, head_off; /* old bytes before off in its block; 0: none to copy */
     uint64_t tail_obj, tail_off;
-    uint64_t holes;           /* blocks that take new space */
-    uint64_t gather[3];       /* spans to be written together, + 1; 0: none */
-    uint64_t inline_size;     /* inline bytes that move to the object */
+    uint64_t holes;       /* blocks that take new space */
+    uint64_t gather[3];   /* spans to be written together, + 1; 0: none */
+    uint64_t inline_size; /* inline bytes that move to the object */
 };
 
-static void plan_edge(const struct change *ch, const struct span *sp, uint64_t block, uint64_t *obj, uint64_t *off)
+static void plan_edge(const struct change *ch, const struct span *sp, uint64_t block, uint64_t *obj,
+                      uint64_t *off)
 {
     const struct span_src *s = span_at(sp, (unsigned)(block % SPAN_BLOCKS));
 
@@ -29,7 +30,8 @@ static void plan_edge(const struct change *ch, const struct span *sp, uint64_t b
 
 static int plan_span(struct change *ch, struct txn *t, struct plan *p, uint64_t span)
 {
-    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(p->first, base), b = MIN_OF(p->last, base + SPAN_BLOCKS - 1);
+    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(p->first, base),
+             b = MIN_OF(p->last, base + SPAN_BLOCKS - 1);
     struct span sp;
     bool had, inh, mine = false;
     int r = change_span_load(ch, t, span, &sp, &had, &inh);
@@ -63,7 +65,8 @@ static int plan_write(struct change *ch, struct plan *p)
         p->inline_size = ch->in.size;
         p->holes = p->last >= counted ? p->last + 1 - MAX_OF(p->first, counted) : 0;
     }
-    for (uint64_t span = p->first / SPAN_BLOCKS; r == 0 && !(ch->in.flags & INODE_INLINE) && span <= p->last / SPAN_BLOCKS; span++)
+    for (uint64_t span = p->first / SPAN_BLOCKS;
+         r == 0 && !(ch->in.flags & INODE_INLINE) && span <= p->last / SPAN_BLOCKS; span++)
         r = plan_span(ch, &t, p, span);
     txn_abort(&t);
     return r;
@@ -168,7 +171,8 @@ static int map_dense(struct change *ch, uint64_t span, uint64_t a, uint64_t b)
 
 static int map_span(struct change *ch, const struct plan *p, uint64_t span)
 {
-    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(p->first, base), b = MIN_OF(p->last, base + SPAN_BLOCKS - 1);
+    uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(p->first, base),
+             b = MIN_OF(p->last, base + SPAN_BLOCKS - 1);
     struct span_src src = change_src(ch, SPAN_OBJECT);
     struct span old, new;
     bool had, inh;
@@ -230,7 +234,9 @@ static int write_back(struct change *ch)
 
     if (dirty > s->set.dirty_bytes && !BROKEN(VARVE_BREAK_dirty_bound))
         return firm_locked(s, ch->at.branch, ch->ino, false);
-    if (ch->wrote_end && ch->dobj && ch->dobj->bytes / WRITEBACK_STEP != (ch->dobj->bytes - (ch->wrote_end - ch->wrote_off)) / WRITEBACK_STEP)
+    if (ch->wrote_end && ch->dobj &&
+        ch->dobj->bytes / WRITEBACK_STEP !=
+            (ch->dobj->bytes - (ch->wrote_end - ch->wrote_off)) / WRITEBACK_STEP)
         return io_sync_range(s->io, ch->fd->fd, 0, 0);
     return 0;
 }
@@ -268,8 +274,8 @@ static int write_inline(struct change *ch, const void *data, size_t len, uint64_
     return change_put(ch);
 }
 
-int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len, uint64_t off,
-                 struct inode *ret)
+int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
+                 uint64_t off, struct inode *ret)
 {
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
@@ -288,8 +294,8 @@ int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const v
     return r;
 }
 
-int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len, uint64_t off,
-               struct inode *ret)
+int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
+               uint64_t off, struct inode *ret)
 {
     struct ilock l;
 

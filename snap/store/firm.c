@@ -139,7 +139,8 @@ static void sync_failed(struct store *s, struct dirty *d, int r)
                  (unsigned long long)d->ino, err_text(r));
     }
     pthread_rwlock_unlock(&s->lock);
-    log_error("store", "writeback_failed", "vol=%u ino=%llu error=%s", d->vol, (unsigned long long)d->ino, err_name(r));
+    log_error("store", "writeback_failed", "vol=%u ino=%llu error=%s", d->vol, (unsigned long long)d->ino,
+              err_name(r));
 }
 
 static int sync_objects(struct store *s, struct dirty *d, struct buf *tail)
@@ -210,7 +211,8 @@ struct pick {
 };
 
 /* The oldest dirty inode that `want` takes; false: none. */
-static bool pick_next(struct store *s, bool (*want)(const struct dirty *d, const void *arg), const void *arg, struct pick *ret)
+static bool pick_next(struct store *s, bool (*want)(const struct dirty *d, const void *arg), const void *arg,
+                      struct pick *ret)
 {
     bool found = false;
 
@@ -232,7 +234,8 @@ static int firm_all(struct store *s, bool (*want)(const struct dirty *d, const v
     int first = 0;
 
     if (s->ndirty > 32 && pick_next(s, want, arg, &p)) {
-        int r = BROKEN(VARVE_BREAK_data_sync) ? 0 : io_syncfs(s->io, s->dir_fd); /* one wait for all of them */
+        int r =
+            BROKEN(VARVE_BREAK_data_sync) ? 0 : io_syncfs(s->io, s->dir_fd); /* one wait for all of them */
         if (r < 0)
             return r;
     }

@@ -31,7 +31,8 @@
 #define NAME_LEN_MAX 255
 #define KEY_SIZE_MAX 320 /* LMDB's own bound is 511 */
 #define PIECE_SIZE 1024u /* inline bytes and xattr values are cut in pieces of this size */
-#define FILE_SIZE_MAX (((uint64_t)1 << 44) - BLOCK_SIZE) /* an object has the offsets of its file; ext4 ends at 16 TiB */
+#define FILE_SIZE_MAX                                                                                        \
+    (((uint64_t)1 << 44) - BLOCK_SIZE) /* an object has the offsets of its file; ext4 ends at 16 TiB */
 
 /* with life spans; the number after the name is the length of the key after [table][branch] */
 enum tab {
@@ -193,11 +194,11 @@ struct object_rec {
 };
 
 enum reclaim_kind {
-    RECLAIM_UNLINK = 1, /* object */
-    RECLAIM_PUNCH = 2,  /* object, blocks [first, first + count) */
-    RECLAIM_LAYER = 3,  /* vol, layer: free what only it saw */
-    RECLAIM_BRANCH = 4, /* branch: all records of a dead branch */
-    RECLAIM_ORPHAN = 5, /* branch, ino: a file without names that nobody holds */
+    RECLAIM_UNLINK = 1,  /* object */
+    RECLAIM_PUNCH = 2,   /* object, blocks [first, first + count) */
+    RECLAIM_LAYER = 3,   /* vol, layer: free what only it saw */
+    RECLAIM_BRANCH = 4,  /* branch: all records of a dead branch */
+    RECLAIM_ORPHAN = 5,  /* branch, ino: a file without names that nobody holds */
     RECLAIM_FLATTEN = 6, /* branch: copy what it shows from its parents */
 };
 

@@ -21,8 +21,9 @@ static void get_time(struct dec *d, struct timespec *ts)
 void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE])
 {
     struct enc e = {out};
-    const uint64_t words[] = {in->ino,    in->size,        in->blocks,   in->rdev,        in->gen,     in->change,
-                              in->parent, in->parent_hash, in->base_obj, in->base_blocks, in->open_obj};
+    const uint64_t words[] = {in->ino,      in->size,        in->blocks,  in->rdev,
+                              in->gen,      in->change,      in->parent,  in->parent_hash,
+                              in->base_obj, in->base_blocks, in->open_obj};
     const uint32_t halves[] = {in->open_layer, in->base_layer, in->mode, in->uid,  in->gid,   in->nlink,
                                in->flags,      in->project,    in->key,  in->tier, in->nxattr};
 
@@ -41,8 +42,9 @@ int inode_decode(const void *p, size_t len, struct inode *ret)
 {
     struct dec d = dec_of(p, len);
     struct inode in = {0};
-    uint64_t *const words[] = {&in.ino,    &in.size,        &in.blocks,   &in.rdev,        &in.gen,     &in.change,
-                               &in.parent, &in.parent_hash, &in.base_obj, &in.base_blocks, &in.open_obj};
+    uint64_t *const words[] = {&in.ino,      &in.size,        &in.blocks,  &in.rdev,
+                               &in.gen,      &in.change,      &in.parent,  &in.parent_hash,
+                               &in.base_obj, &in.base_blocks, &in.open_obj};
     uint32_t *const halves[] = {&in.open_layer, &in.base_layer, &in.mode, &in.uid,  &in.gid,   &in.nlink,
                                 &in.flags,      &in.project,    &in.key,  &in.tier, &in.nxattr};
 
@@ -128,8 +130,8 @@ static struct vt_at reading(struct vt_at at)
     return (struct vt_at){at.branch, LAYER_NOW};
 }
 
-int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct inode *in, void *arg), void *arg,
-                 struct inode *ret)
+int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct inode *in, void *arg),
+                 void *arg, struct inode *ret)
 {
     struct txn_owner o = {.branch = at.branch, .ino = ino};
     struct dirty *d = dirty_find(t->store, at.branch, ino);

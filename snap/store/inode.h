@@ -14,7 +14,7 @@ enum inode_flag {
     INODE_ACL = 16,    /* has system.posix_acl_access */
     INODE_DEFACL = 32, /* has system.posix_acl_default */
     INODE_CAPS = 64,   /* has security.capability */
-    INODE_SPANS = 128,  /* may have span records */
+    INODE_SPANS = 128, /* may have span records */
 };
 
 /* In memory; on disk packed little endian in this order of fields (INODE_REC_SIZE bytes, version 1). */

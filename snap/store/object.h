@@ -12,8 +12,9 @@
 #include "snap/store/vol.h"
 
 int object_get(struct txn *t, uint64_t object, struct object_rec *ret); /* -E_NOENT */
-int object_mark_shared(struct txn *t, uint64_t object);                 /* firm; no record when it is marked already */
-int object_ref_count(struct txn *t, enum keep keep, uint64_t object, uint64_t *ret); /* the sum over all (branch, ino) */
+int object_mark_shared(struct txn *t, uint64_t object); /* firm; no record when it is marked already */
+int object_ref_count(struct txn *t, enum keep keep, uint64_t object,
+                     uint64_t *ret); /* the sum over all (branch, ino) */
 
 /* object_path(s, object, out): STORE/data/<hex of object >> 12>/<hex of object>. out: 4096 bytes. */
 void object_path(const struct store *s, uint64_t object, char *out);

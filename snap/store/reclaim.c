@@ -122,12 +122,9 @@ static int execute(struct store *s, const struct reclaim_rec *rec)
     struct store_hooks h;
 
     switch (rec->kind) {
-    case RECLAIM_UNLINK:
-        return do_unlink(s, rec);
-    case RECLAIM_PUNCH:
-        return do_punch(s, rec);
-    case RECLAIM_ORPHAN:
-        return do_orphan(s, rec);
+    case RECLAIM_UNLINK: return do_unlink(s, rec);
+    case RECLAIM_PUNCH: return do_punch(s, rec);
+    case RECLAIM_ORPHAN: return do_orphan(s, rec);
     default:
         pthread_mutex_lock(&s->bg_lock);
         h = s->hooks;
@@ -179,7 +176,8 @@ int reclaim_count(struct store *s)
         k[flen] = 0;
         n = flen + 1;
     }
-    __atomic_store_n(&s->reclaim_count, count, __ATOMIC_RELAXED); /* under the lock: nobody queues meanwhile */
+    __atomic_store_n(&s->reclaim_count, count,
+                     __ATOMIC_RELAXED); /* under the lock: nobody queues meanwhile */
     txn_abort(&t);
     return r == -E_NOENT ? 0 : r;
 }
@@ -191,8 +189,9 @@ static int run_batch(struct store *s, const struct entry *e, int n)
     for (int i = 0; i < n; i++) {
         int r = execute(s, &e[i].rec);
         if (r < 0)
-            log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s", (unsigned long long)e[i].seq,
-                     e[i].rec.kind, (unsigned long long)e[i].rec.object, err_name(r));
+            log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s",
+                     (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
+                     err_name(r));
         result[i] = r;
         any += r == 0 || r == 2;
     }

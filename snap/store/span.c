@@ -29,8 +29,8 @@ unsigned span_mapped(const struct span *sp)
 
 static bool src_equal(const struct span_src *a, const struct span_src *b)
 {
-    return a->kind == b->kind && a->flags == b->flags && a->data_born == b->data_born && a->owner_vol == b->owner_vol &&
-           a->object == b->object && a->delta == b->delta;
+    return a->kind == b->kind && a->flags == b->flags && a->data_born == b->data_born &&
+           a->owner_vol == b->owner_vol && a->object == b->object && a->delta == b->delta;
 }
 
 /* Drops sources that no block uses and numbers the others anew, in the order of their first block. */

@@ -95,7 +95,8 @@ static int say(char *why, int r, const char *fmt, ...)
     return r;
 }
 
-static struct store *store_alloc(struct io *io, const char *path, const struct store_settings *set, unsigned flags)
+static struct store *store_alloc(struct io *io, const char *path, const struct store_settings *set,
+                                 unsigned flags)
 {
     struct store *s = calloc(1, sizeof(*s));
     pthread_rwlockattr_t attr;
@@ -168,18 +169,21 @@ static int read_version(const char *path, struct store_version *v, unsigned *fla
     struct stat st;
 
     if (stat(path, &st) < 0)
-        return say(why, -E_STORE_MISSING, "%s: no such directory; `varve create %s` makes a store there", path, path);
+        return say(why, -E_STORE_MISSING, "%s: no such directory; `varve create %s` makes a store there",
+                   path, path);
     snprintf(file, sizeof(file), "%s/version", path);
     int r = io_read_file(io_real(), file, 4096, &b);
     if (r == -E_NOENT || r == -E_NOTDIR)
-        return say(why, -E_STORE_NOT, "%s is no store (it has no file `version`); `varve create` makes one", path);
+        return say(why, -E_STORE_NOT, "%s is no store (it has no file `version`); `varve create` makes one",
+                   path);
     if (r < 0)
         return say(why, r, "%s: %s", file, err_text(r));
     r = store_version_decode(b.data, b.len, v);
     if (r == -E_STORE_NOT)
         return say(why, r, "%s is no store (its file `version` is not ours)", path);
     if (r == -E_STORE_NEWER)
-        return say(why, r, "%s was written in format %u, this program knows up to %u; use a newer varve", path, v->format, STORE_FORMAT);
+        return say(why, r, "%s was written in format %u, this program knows up to %u; use a newer varve",
+                   path, v->format, STORE_FORMAT);
     if (r == -E_STORE_FEATURE)
         return say(why, r, "%s uses features %llx that this program does not know; use a newer varve", path,
                    (unsigned long long)(v->incompat & ~STORE_INCOMPAT));
@@ -259,8 +263,8 @@ static int store_begin(struct store *s, char *why)
     return r;
 }
 
-int store_open(struct io *io, const char *path, const struct store_settings *settings, unsigned flags, struct store **ret,
-               char *why)
+int store_open(struct io *io, const char *path, const struct store_settings *settings, unsigned flags,
+               struct store **ret, char *why)
 {
     struct store_version ver;
     int r;

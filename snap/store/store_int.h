@@ -28,8 +28,8 @@ struct dirty_obj {
         uint64_t off, len;
     } range[FSYNC_RANGES_MAX];
     uint8_t nranges;
-    bool overflow;  /* more ranges than fit: only a whole sync will do */
-    bool unsynced;  /* some of it is in journal payloads only, or not even there */
+    bool overflow; /* more ranges than fit: only a whole sync will do */
+    bool unsynced; /* some of it is in journal payloads only, or not even there */
     struct dirty_obj *next;
 };
 
@@ -38,12 +38,12 @@ struct dirty_obj {
 struct dirty {
     uint32_t vol, branch;
     uint64_t ino;
-    bool pending;          /* has pending images */
-    bool failed;           /* its write-back failed: never tried again */
-    int64_t since_ns;      /* monotonic: first unsynced change */
-    uint64_t first_lsn;    /* oldest record that must not be trimmed for its sake */
-    uint32_t first_layer;  /* of pending images */
-    int64_t delta_blocks;  /* present minus firm */
+    bool pending;         /* has pending images */
+    bool failed;          /* its write-back failed: never tried again */
+    int64_t since_ns;     /* monotonic: first unsynced change */
+    uint64_t first_lsn;   /* oldest record that must not be trimmed for its sake */
+    uint32_t first_layer; /* of pending images */
+    int64_t delta_blocks; /* present minus firm */
     struct dirty_obj *objs;
     struct dirty *hnext;
     struct dirty *prev, *next; /* by age, oldest first */
@@ -96,7 +96,7 @@ struct store {
     struct objfd fd_list; /* least recently used first */
     uint32_t nfds;
 
-    uint64_t grace_gen;              /* atomic */
+    uint64_t grace_gen;               /* atomic */
     uint64_t grace_count[GRACE_GENS]; /* atomic: readers in each generation */
 
     pthread_mutex_t ckpt_lock; /* one checkpoint at a time */
@@ -109,7 +109,7 @@ struct store {
     struct settle {
         uint32_t vol, layer;
         struct settle *next;
-    } *settles;
+    } * settles;
     int64_t last_flush_ns, last_ckpt_ns;
     uint64_t ckpts; /* done since open */
 
@@ -139,7 +139,7 @@ void grace_wait(struct store *s);
 /* object descriptors */
 int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret);
 void objfd_put(struct store *s, struct objfd *f);
-int objfd_sync(struct store *s, uint64_t object); /* fdatasync, and the directory entry of a new one */
+int objfd_sync(struct store *s, uint64_t object);    /* fdatasync, and the directory entry of a new one */
 void objfd_forget(struct store *s, uint64_t object); /* before unlink */
 void objfd_close_all(struct store *s);
 bool objfd_unsynced(struct store *s, uint64_t object); /* has bytes in the page cache only */
@@ -174,9 +174,11 @@ extern _Thread_local int store_no_wait;
 extern _Thread_local int store_inline_checkpoint;
 
 /* envelope of a value, and a put of one that is enveloped already */
-void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len);
+void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags,
+                   const void *payload, size_t len);
 int envelope_check(const struct kv_item *it, struct txn_val *ret); /* -E_CORRUPT, without a word */
-int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env, size_t len); /* env NULL: a deletion */
+int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env,
+                      size_t len); /* env NULL: a deletion */
 
 /* volumes and branches in memory */
 int vols_load(struct store *s);
@@ -191,17 +193,17 @@ int store_replay(struct store *s, char why[256]);
 int store_recover(struct store *s);
 
 /* references kept by vtab: a record enters / leaves */
-int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-               const void *payload, size_t len);
-int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-               const void *payload, size_t len);
+int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
+               const void *key, const void *payload, size_t len);
+int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
+               const void *key, const void *payload, size_t len);
 
 /* queues [first, first + count) blocks of an object, at a level */
-int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object, uint64_t first,
-                uint64_t count);
+int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object,
+                uint64_t first, uint64_t count);
 int reclaim_put(struct txn *t, enum keep keep, struct txn_owner o, const struct reclaim_rec *rec);
-int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span, const struct span *old,
-              const struct span *new, uint32_t died);
+int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span,
+              const struct span *old, const struct span *new, uint32_t died);
 
 int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in);
 void file_pin(struct vol *v, uint32_t layer);

@@ -68,7 +68,8 @@ static void txn_end(struct txn *t)
     }
 }
 
-static int begin(struct store *s, enum txn_mode mode, enum op_kind op, struct vol *v, bool reserve, struct txn *t)
+static int begin(struct store *s, enum txn_mode mode, enum op_kind op, struct vol *v, bool reserve,
+                 struct txn *t)
 {
     int r;
 
@@ -115,7 +116,8 @@ static uint32_t envelope_sum(const uint8_t *key, size_t klen, const uint8_t *env
     return hash_sum32(h, env + VAL_HDR_SIZE, len - VAL_HDR_SIZE);
 }
 
-void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags, const void *payload, size_t len)
+void envelope_make(uint8_t *env, const void *key, size_t klen, uint32_t born, uint8_t flags,
+                   const void *payload, size_t len)
 {
     env[0] = VAL_VERSION;
     env[1] = flags;
@@ -141,8 +143,8 @@ static int envelope_open(const struct kv_item *it, struct txn_val *ret)
 {
     int r = envelope_check(it, ret);
 
-    return r < 0 ? log_err(r, "store", "table=%02x key_len=%zu value_len=%zu", ((const uint8_t *)it->key)[0], it->klen,
-                           it->vlen)
+    return r < 0 ? log_err(r, "store", "table=%02x key_len=%zu value_len=%zu", ((const uint8_t *)it->key)[0],
+                           it->klen, it->vlen)
                  : 0;
 }
 
@@ -236,7 +238,8 @@ static const struct txn_put *own_ge(const struct txn *t, const void *key, size_t
     return best;
 }
 
-static int read_ge(struct txn *t, enum keep keep, const void *key, size_t klen, size_t plen, struct kv_item *it)
+static int read_ge(struct txn *t, enum keep keep, const void *key, size_t klen, size_t plen,
+                   struct kv_item *it)
 {
     int r = kv_ge(t->store->kv, t->read, keep == KEEP_FIRM, key, klen, it);
 
@@ -246,7 +249,8 @@ static int read_ge(struct txn *t, enum keep keep, const void *key, size_t klen, 
 }
 
 /* One step of a search in a writing transaction: the next candidate key from own puts and the maps; its present value. */
-static int write_ge(struct txn *t, enum keep keep, const uint8_t *key, size_t klen, size_t plen, struct kv_item *it)
+static int write_ge(struct txn *t, enum keep keep, const uint8_t *key, size_t klen, size_t plen,
+                    struct kv_item *it)
 {
     uint8_t at[KEY_SIZE_MAX + 1];
 
@@ -280,7 +284,8 @@ int txn_ge(struct txn *t, enum keep keep, const void *key, size_t klen, size_t p
 {
     struct kv_item it;
     struct txn_val v;
-    int r = t->mode == TXN_READ ? read_ge(t, keep, key, klen, plen, &it) : write_ge(t, keep, key, klen, plen, &it);
+    int r = t->mode == TXN_READ ? read_ge(t, keep, key, klen, plen, &it)
+                                : write_ge(t, keep, key, klen, plen, &it);
 
     assert(plen <= klen);
     if (r < 0)
@@ -312,8 +317,8 @@ static int add_put(struct txn *t, struct txn_put put)
 
 static void note_layer(struct txn *t, const uint8_t *payload, size_t len, bool gone);
 
-int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen, uint32_t born,
-            uint8_t flags, const void *payload, size_t len)
+int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen,
+            uint32_t born, uint8_t flags, const void *payload, size_t len)
 {
     uint8_t *k = txn_copy(t, key, klen), *env = txn_alloc(t, VAL_HDR_SIZE + len);
 
@@ -321,8 +326,12 @@ int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
     if (!k || !env)
         return -E_NOMEM;
     envelope_make(env, k, klen, born, flags, payload, len);
-    int r = add_put(t, (struct txn_put){.level = (uint8_t)keep, .owner = owner, .key = k, .val = env,
-                                        .klen = (uint32_t)klen, .vlen = (uint32_t)(VAL_HDR_SIZE + len)});
+    int r = add_put(t, (struct txn_put){.level = (uint8_t)keep,
+                                        .owner = owner,
+                                        .key = k,
+                                        .val = env,
+                                        .klen = (uint32_t)klen,
+                                        .vlen = (uint32_t)(VAL_HDR_SIZE + len)});
     if (r == 0 && k[0] == TAB_LAYER)
         note_layer(t, env + VAL_HDR_SIZE, len, false);
     return r;
@@ -340,13 +349,18 @@ int txn_del(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
         if (txn_get(t, KEEP_FIRM, key, klen, &v) == 0)
             note_layer(t, v.data, v.len, true);
     }
-    return add_put(t, (struct txn_put){.op = 1, .level = (uint8_t)keep, .owner = owner, .key = k, .klen = (uint32_t)klen});
+    return add_put(t, (struct txn_put){
+                          .op = 1, .level = (uint8_t)keep, .owner = owner, .key = k, .klen = (uint32_t)klen});
 }
 
 int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *env, size_t len)
 {
-    return add_put(t, (struct txn_put){.op = env ? 0 : 1, .level = KEEP_FIRM, .key = key, .val = env,
-                                       .klen = (uint32_t)klen, .vlen = env ? (uint32_t)len : 0});
+    return add_put(t, (struct txn_put){.op = env ? 0 : 1,
+                                       .level = KEEP_FIRM,
+                                       .key = key,
+                                       .val = env,
+                                       .klen = (uint32_t)klen,
+                                       .vlen = env ? (uint32_t)len : 0});
 }
 
 int txn_put_plain(struct txn *t, const void *key, size_t klen, const void *payload, size_t len)
@@ -405,7 +419,8 @@ static void note_layer(struct txn *t, const uint8_t *payload, size_t len, bool g
     struct layer_rec rec;
     struct layer_change *c = txn_alloc(t, sizeof(*c));
 
-    if (!c || layer_rec_decode(payload, len, &rec, NULL, NULL) < 0 || layer_note_reserve(t->store, rec.branch) < 0)
+    if (!c || layer_rec_decode(payload, len, &rec, NULL, NULL) < 0 ||
+        layer_note_reserve(t->store, rec.branch) < 0)
         return;
     *c = (struct layer_change){rec.layer, rec.branch, !gone && rec.state != LAYER_DELETING};
     (void)txn_on_commit(t, layer_change, c);
@@ -483,7 +498,8 @@ static int build_record(struct txn *t, struct jrec *rec)
     if (!puts)
         return -E_NOMEM;
     for (const struct txn_put *p = t->puts; p; p = p->next) {
-        puts[n++] = (struct jput){p->op, p->level, p->owner.branch, p->owner.ino, p->key, p->val, p->klen, p->vlen};
+        puts[n++] =
+            (struct jput){p->op, p->level, p->owner.branch, p->owner.ino, p->key, p->val, p->klen, p->vlen};
         firm |= p->level == KEEP_FIRM;
         pending |= p->level == KEEP_PENDING;
     }
@@ -496,8 +512,13 @@ static int build_record(struct txn *t, struct jrec *rec)
     for (const struct txn_payload *p = t->payloads; p; p = p->next)
         pay[np++] = (struct jpayload){p->object, p->off, p->data, p->len};
     *rec = (struct jrec){.puts = puts, .payloads = pay};
-    rec->hdr = (struct jrec_hdr){.kind = (uint16_t)t->op, .version = 1, .vol = t->vol, .conn = t->conn,
-                                 .unique = t->unique & ~(1ull << 63), .nputs = n, .npayloads = np,
+    rec->hdr = (struct jrec_hdr){.kind = (uint16_t)t->op,
+                                 .version = 1,
+                                 .vol = t->vol,
+                                 .conn = t->conn,
+                                 .unique = t->unique & ~(1ull << 63),
+                                 .nputs = n,
+                                 .npayloads = np,
                                  .flags = (firm ? JREC_FIRM : 0u) | (pending ? JREC_PENDING : 0u)};
     if (t->tail) {
         rec->tail = t->tail->data;

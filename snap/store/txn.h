@@ -82,8 +82,8 @@ struct txn {
     struct vol *charged;    /* volume whose counters change with this transaction */
     int64_t charge_blocks, charge_inodes;
     bool use_reserve; /* may use the room kept for deletes, truncates, fsyncs (set before begin) */
-    uint64_t lsn;            /* of the record, after commit */
-    struct buf *tail;        /* arguments of the operation, TLV; NULL: none */
+    uint64_t lsn;     /* of the record, after commit */
+    struct buf *tail; /* arguments of the operation, TLV; NULL: none */
     struct kv_read *read;
     struct txn_hook *hooks, **hooks_end;
     struct txn_owner *released; /* pending images of these are not seen any more */

@@ -10,7 +10,7 @@
 
 #define STORE_MAGIC "VARVESTO"
 #define STORE_VERSION_SIZE 160u
-#define STORE_COMPAT 0ull   /* features this program knows */
+#define STORE_COMPAT 0ull /* features this program knows */
 #define STORE_ROCOMPAT 0ull
 #define STORE_INCOMPAT 0ull
 

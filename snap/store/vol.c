@@ -76,7 +76,9 @@ int vol_put_stat(struct txn *t, struct vol *v, const struct vstat_rec *st)
     *c = (struct vol_change){.v = v, .stat = *st};
     c->stat.next_ino = MAX_OF(st->next_ino, v->stat.next_ino);
     int r = txn_on_commit(t, change_stat, c);
-    return r < 0 ? r : txn_put_plain(t, k, key_u32(k, TAB_VSTAT, v->rec.id), out, vstat_rec_encode(&c->stat, out));
+    return r < 0
+               ? r
+               : txn_put_plain(t, k, key_u32(k, TAB_VSTAT, v->rec.id), out, vstat_rec_encode(&c->stat, out));
 }
 
 static struct vol *vol_alloc(struct store *s)
@@ -288,7 +290,8 @@ void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained)
 }
 
 /* Reads all records of one plain table. */
-static int each_record(struct txn *t, uint8_t tab, int (*fn)(struct store *s, const uint8_t *key, const struct txn_val *v))
+static int each_record(struct txn *t, uint8_t tab,
+                       int (*fn)(struct store *s, const uint8_t *key, const struct txn_val *v))
 {
     uint8_t k[KEY_SIZE_MAX + 1] = {tab};
     size_t n = 1;

@@ -53,7 +53,9 @@ void box_mess(struct box *b, struct vol *v, uint64_t *rng, int n);
 
 /* box_sound: counters equal a walk, references equal the records, data/ holds the objects that are named and no other. */
 void box_sound(struct box *b);
-void box_refs(struct box *b); /* the references alone, without waiting for anything; BOX_REFS=1: after every operation */
+void box_refs(
+    struct box
+        *b); /* the references alone, without waiting for anything; BOX_REFS=1: after every operation */
 uint64_t box_disk_blocks(struct box *b); /* 4 KiB blocks allocated below data/ */
 uint64_t box_objects(struct box *b);     /* files below data/ */
 uint64_t box_records(struct box *b, uint8_t tab,

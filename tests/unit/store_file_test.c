@@ -13,7 +13,8 @@ static const struct vfs_ctx ctx = {.uid = 0, .gid = 0, .umask = 022};
 static void open_store(void)
 {
     char why[256];
-    int r = store_open(io_real(), test_dir(), &(struct store_settings){.no_threads = true, .segment_bytes = 1 << 20}, 0, &s, why);
+    int r = store_open(io_real(), test_dir(),
+                       &(struct store_settings){.no_threads = true, .segment_bytes = 1 << 20}, 0, &s, why);
 
     if (r < 0)
         test_fail(__FILE__, __LINE__, "open: %s", why);
@@ -58,8 +59,14 @@ static void expect(vfs_node n, size_t size, uint8_t (*at)(uint64_t))
     free(p);
 }
 
-static uint8_t pattern(uint64_t i) { return (uint8_t)(i * 7 + i / 251); }
-static uint8_t changed(uint64_t i) { return i >= 100000 && i < 105000 ? (uint8_t)~pattern(i) : pattern(i); }
+static uint8_t pattern(uint64_t i)
+{
+    return (uint8_t)(i * 7 + i / 251);
+}
+static uint8_t changed(uint64_t i)
+{
+    return i >= 100000 && i < 105000 ? (uint8_t)~pattern(i) : pattern(i);
+}
 
 static void fill(vfs_node n, size_t from, size_t to, uint8_t (*at)(uint64_t))
 {
