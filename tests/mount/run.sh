@@ -73,8 +73,13 @@ own_store() {
 }
 own_end() {
     local p
+    set +e
+    cd /
     for p in "$scratch"/own-*.mnt*; do
         while mountpoint -q "$p" 2>/dev/null; do umount "$p" 2>/dev/null || umount -l "$p" || break; done
+    done
+    for p in "$scratch"/own-*; do
+        [ ! -f "$p/version" ] || wait_for 10 daemon_gone "$p"
     done
 }
 
@@ -84,7 +89,7 @@ run_one() {
     mkdir -p "$mnt/$1"
     t0=$(date +%s%N)
     out=$(
-        set -e
+        set -e ${TRACE:+-x}
         trap own_end EXIT
         cd "$mnt/$1"
         "$1" 2>&1
@@ -107,5 +112,6 @@ scratch_volume vol >/dev/null 2>&1 || {
 vol=$scratch/vol.store/main mnt=$scratch/vol
 for file in tests/mount/t_*.sh; do . "$file"; done
 for t in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do run_one "$t"; done
+cd / && "$VARVE" umount "$mnt" || failed=$((failed + 1))
 printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ]
