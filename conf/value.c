@@ -141,7 +141,7 @@ static size_t distance(const char *a, const char *b)
 
 const char *conf_nearest(const char *s, const char *const *words, size_t n)
 {
-    size_t len = strlen(s), best = len < 3 ? 2 : 1 + len / 2;
+    size_t len = strlen(s), best = 2 + len / 5;
     const char *ret = NULL;
 
     for (size_t i = 0; i < n; i++) {

@@ -112,6 +112,7 @@ int verb_dump_path(const char *path, int argc, char **argv, struct buf *out, str
         return -E_USAGE;
     }
     if (r < 0)
-        buf_printf(err, "dump %s %s: %s", path, argv[0], err_text(r));
+        buf_printf(err, "dump %s %s: %s%s", path, argv[0], err_text(r),
+                   r == -E_STORE_BUSY ? "; umount its volumes first" : "");
     return r;
 }

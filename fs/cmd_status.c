@@ -203,9 +203,8 @@ static void store_rows(struct show_cols *c, const struct state *s)
     size_row(c, "unsynced", st->dirty_bytes, s->settings->dirty_bytes, "-");
     size_row(c, "delta", st->delta_bytes, s->settings->delta_bytes, "-");
     show_cell(c, "journal");
-    show_cell(c, "%" PRIu64 " records since the last checkpoint, %" PRIu64 " not on the disk yet",
-              st->appended_lsn - MIN_OF(st->applied_lsn, st->appended_lsn),
-              st->appended_lsn - MIN_OF(st->flushed_lsn, st->appended_lsn));
+    show_cell(c, "%" PRIu64 " records not on the disk yet",
+              st->appended_lsn - MIN_OF(MAX_OF(st->flushed_lsn, st->applied_lsn), st->appended_lsn));
     show_cell(c, "reclaim");
     show_cell(c, "%" PRIu64 " entries waiting", st->reclaim_entries);
     show_cell(c, "jobs");

@@ -156,36 +156,21 @@ static int may_change(const struct session *ss, fuse_ino_t dir, const char *name
     return strcmp(name, SNAPDIR_CONTROL) == 0 ? -E_PERM : 0;
 }
 
-static void tell(struct session *ss)
-{
-    const struct verb_host *host = ss->env->host;
-
-    if (host && host->snapshots_changed)
-        host->snapshots_changed(host->arg, ss->vol);
-}
-
 int snapdir_mkdir(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, const char *name,
                   struct fuse_entry_param *ret)
 {
     int r = may_change(ss, dir, name);
 
     if (r == 0)
-        r = snap_create(ss->vol, c, name, NULL);
-    if (r < 0)
-        return r;
-    tell(ss);
-    return enter_view(ss, dir, name, ret);
+        r = verb_snap_create(ss->env, ss->vol, c, name, NULL);
+    return r < 0 ? r : enter_view(ss, dir, name, ret);
 }
 
 int snapdir_rmdir(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, const char *name)
 {
     int r = may_change(ss, dir, name);
 
-    if (r == 0)
-        r = snap_delete(ss->vol, c, name);
-    if (r == 0)
-        tell(ss);
-    return r;
+    return r < 0 ? r : verb_snap_delete(ss->env, ss->vol, c, name);
 }
 
 int snapdir_rename(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, const char *name,
@@ -200,11 +185,7 @@ int snapdir_rename(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, 
     r = may_change(ss, dir, name);
     if (r == 0)
         r = may_change(ss, dir, to);
-    if (r == 0)
-        r = snap_rename(ss->vol, c, name, to);
-    if (r == 0)
-        tell(ss);
-    return r;
+    return r < 0 ? r : verb_snap_rename(ss->env, ss->vol, c, name, to);
 }
 
 /* --- listing ---------------------------------------------------------------------------------------------------------------- */

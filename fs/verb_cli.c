@@ -260,12 +260,19 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
 
 /* --- one command line --------------------------------------------------------------------------------------------- */
 
-static int usage(const struct buf *err, const struct verb_args *a, int argc, char *const *argv)
+static int usage(const struct buf *err, int argc, char *const *argv)
 {
-    (void)a;
+    size_t count;
+    const struct verb *t = verb_table(&count);
+    bool known = false;
+
     print_err(err);
-    if (argc > 0)
+    for (size_t i = 0; argc > 0 && i < count; i++)
+        known |= strcmp(t[i].noun ? t[i].noun : t[i].name, argv[0]) == 0;
+    if (known)
         fprintf(stderr, "varve %s --help says more\n", argv[0]);
+    else
+        fputs("varve --help lists the commands\n", stderr);
     return 2;
 }
 
@@ -325,7 +332,7 @@ int verb_main(int argc, char *const *argv)
         return help(NULL);
     r = verb_parse_words(argc, argv, &a, &ans.err);
     if (r == -E_USAGE)
-        return usage(&ans.err, &a, argc, argv);
+        return usage(&ans.err, argc, argv);
     if (r == 0 && a.help)
         return help(a.verb);
     if (r == 0)

@@ -9,7 +9,7 @@
 #include "snap/store/store_int.h"
 #include "snap/store/version.h"
 
-#define CONFIG_TEXT "# settings of this store; `varve config` words are in the manual\n"
+#define CONFIG_TEXT "# settings of this store, one a line: flush_interval = \"5s\"; see varve.conf(5)\n"
 
 static int refuse_any(void *arg, const char *name)
 {
