@@ -1,14 +1,19 @@
 /* varve umount: umount(2), then waits until the daemon has made everything durable. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/cmd.h"
 #include "fs/mount.h"
 #include "fs/sock.h"
 #include "fs/verb_target.h"
+
+#define CLOSE_TRIES 6000 /* of 10 ms */
 
 struct found {
     const char *dir;
@@ -98,6 +103,22 @@ static int split_source(char *source, const char **ret_volume, const char **ret_
     return 0;
 }
 
+/* The daemon no longer answers while it closes the store; the store's lock is the last that it gives back. */
+static void wait_closed(const char *store)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    if (snprintf(path, sizeof(path), "%s/lock", store) >= (int)sizeof(path))
+        return;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    for (int i = 0; i < CLOSE_TRIES && flock(fd, LOCK_SH | LOCK_NB) < 0; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    close(fd);
+}
+
 static int wait_durable(struct found *f)
 {
     const char *words[] = {"gone", NULL, NULL};
@@ -110,7 +131,10 @@ static int wait_durable(struct found *f)
     if (r == -E_ACCES || r == -E_PERM)
         return cmd_fail("%s is unmounted; whether the store is closed cannot be seen: not your daemon",
                         f->dir);
-    return r == 0 ? exit_code : CMD_OK; /* no daemon any more: it closed the store before it ended */
+    if (r == 0)
+        return exit_code;
+    wait_closed(f->source);
+    return CMD_OK;
 }
 
 static int run(int argc, char **argv)
