@@ -135,7 +135,7 @@ static int orphan_step(struct vol *v, uint64_t ino)
     r = ns_end(&o, r);
     if (r != -E_AGAIN)
         return r;
-    r = file_make_firm_ino(v, v->rec.head, ino); /* a snapshot sees bytes of it that are not on disk yet */
+    r = file_make_firm_ino(v, o.to.branch, ino); /* a snapshot sees bytes of it that are not on disk yet */
     return r < 0 ? r : 1;
 }
 

@@ -210,7 +210,8 @@ static bool flush_due(struct store *s)
     if (!heavy && now - s->last_flush_ns < interval / 2)
         return false;
     s->last_flush_ns = now;
-    if (s->ndirty == 0 && journal_flushed(s->journal) >= journal_appended(s->journal))
+    if (__atomic_load_n(&s->ndirty, __ATOMIC_RELAXED) == 0 &&
+        journal_flushed(s->journal) >= journal_appended(s->journal))
         return false;
     int r = dirty_make_firm_older(s, heavy ? now : now - interval / 2, 0);
     if (r < 0)

@@ -60,7 +60,7 @@ int dirty_reserve(struct store *s, uint32_t vol, uint32_t branch, uint64_t ino, 
         d->prev = s->dirty_list.prev;
         d->next = &s->dirty_list;
         d->prev->next = d->next->prev = d;
-        s->ndirty++;
+        __atomic_fetch_add(&s->ndirty, 1, __ATOMIC_RELAXED);
     }
     *ret = d;
     return 0;
@@ -140,7 +140,7 @@ void dirty_remove(struct store *s, struct dirty *d)
     d->next->prev = d->prev;
     dirty_clean_objects(s, d, true);
     free(d);
-    s->ndirty--;
+    __atomic_fetch_sub(&s->ndirty, 1, __ATOMIC_RELAXED);
 }
 
 void dirty_free_all(struct store *s)

@@ -473,6 +473,14 @@ int txn_reclaim(struct txn *t, const struct reclaim_rec *rec)
 static int put_counters(struct txn *t)
 {
     uint8_t key[KEY_SIZE_MAX], rec[RECORD_SIZE_MAX];
+    const struct next_rec *n = &t->store->next;
+    struct next_rec next = {
+        .object = __atomic_load_n(&n->object, __ATOMIC_RELAXED), /* given with the lock shared, too */
+        .reclaim = n->reclaim,
+        .job = n->job,
+        .volume = n->volume,
+        .branch = n->branch,
+    };
     int r = 0;
 
     if (t->charged) {
@@ -484,7 +492,7 @@ static int put_counters(struct txn *t)
         r = vol_put_stat(t, t->charged, &st);
     }
     if (r == 0 && t->next_changed)
-        r = txn_put_plain(t, key, key_meta(key, META_NEXT), rec, next_rec_encode(&t->store->next, rec));
+        r = txn_put_plain(t, key, key_meta(key, META_NEXT), rec, next_rec_encode(&next, rec));
     return r;
 }
 

@@ -31,13 +31,23 @@ struct vol_change {
     struct vstat_rec stat;
 };
 
+/* The id never changes, and is read without the lock by whoever takes an inode's lock: it is left alone. */
+static void assign_rec(struct volume_rec *to, const struct volume_rec *from)
+{
+    size_t before = offsetof(struct volume_rec, id), after = before + sizeof(to->id);
+
+    assert(to->id == from->id);
+    memcpy(to, from, before);
+    memcpy((uint8_t *)to + after, (const uint8_t *)from + after, sizeof(*to) - after);
+}
+
 static void change_rec(struct store *s, void *arg)
 {
     struct vol_change *c = arg;
 
     if (c->v->rec.head != c->rec.head) /* what is pending belongs to the tree that was */
         __atomic_store_n(&c->v->pending_blocks, 0, __ATOMIC_RELAXED);
-    c->v->rec = c->rec;
+    assign_rec(&c->v->rec, &c->rec);
     if (vol_by_id(s, c->rec.id) != c->v) {
         c->v->next = s->vols;
         s->vols = c->v;

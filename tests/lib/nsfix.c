@@ -10,9 +10,11 @@ static const struct store_settings small = {.no_threads = true, .segment_bytes =
 
 static void attach(struct nsfix *f)
 {
+    struct store_settings set = small;
     char why[256] = "";
 
-    CHECK_OK(store_open(io_real(), f->path, &small, 0, &f->s, why));
+    set.no_threads = !f->background;
+    CHECK_OK(store_open(io_real(), f->path, &set, 0, &f->s, why));
     CHECK_OK(snap_attach(f->s));
 }
 

@@ -18,6 +18,7 @@ struct nsfix {
     struct vfs_ctx c; /* root's, umask 0 */
     enum nsfix_mode mode;
     unsigned turns;
+    bool background; /* the store runs its own threads from the next opening on */
     char path[300];
     char name[64]; /* of the volume */
 };

@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "snap/ns.h"
+#include "snap/snapshot.h"
 #include "tests/lib/nsfix.h"
 
 #define THREADS 4
@@ -23,30 +24,62 @@ static unsigned pick(struct worker *w, unsigned n)
     return (unsigned)(test_rand(&w->state) % n);
 }
 
-static int one(struct worker *w)
+static const char *const names[NAMES] = {"a", "b", "c", "d", "e"};
+
+static int names_change(struct worker *w, vfs_node d, const char *n)
 {
     static const unsigned flags[] = {0, 0, VFS_EXCHANGE, VFS_NOREPLACE, VFS_WHITEOUT};
-    static const char *const names[NAMES] = {"a", "b", "c", "d", "e"};
     struct vol *v = w->f->v;
     const struct vfs_ctx *c = &w->f->c;
-    vfs_node d = w->dirs[pick(w, DIRS)], e = w->dirs[pick(w, DIRS)];
-    const char *n = names[pick(w, NAMES)], *m = names[pick(w, NAMES)];
-    struct vfs_setattr sa = {.set = VFS_MODE, .mode = pick(w, 01000)};
+    vfs_node e = w->dirs[pick(w, DIRS)];
+    const char *m = names[pick(w, NAMES)];
     struct vfs_attr a;
     int r;
 
-    switch (pick(w, 8)) {
+    switch (pick(w, 6)) {
     case 0: return vfs_mknod(v, c, d, n, S_IFREG | 0644, 0, &a);
     case 1: return vfs_mknod(v, c, d, n, S_IFDIR | 0755, 0, &a);
     case 2: return vfs_unlink(v, c, d, n);
     case 3: return vfs_rmdir(v, c, d, n);
     case 4: r = vfs_lookup(v, d, n, &a); return r < 0 ? r : vfs_link(v, c, a.node, e, m, &a);
-    case 5: r = vfs_lookup(v, d, n, &a); return r < 0 ? r : vfs_setattr(v, c, a.node, &sa, &a);
-    case 6:
-        r = vfs_lookup(v, d, n, &a);
-        return r < 0 ? r : vfs_setxattr(v, c, a.node, "user.x", n, 1, 0, false);
     default: return vfs_rename(v, c, d, n, e, m, flags[pick(w, ARRAY_LEN(flags))]);
     }
+}
+
+static int all_cb(void *arg, const struct vfs_dirent *e)
+{
+    (void)arg;
+    return e->name_len == 0;
+}
+
+static int file_change(struct worker *w, vfs_node d, const char *n)
+{
+    static const char bytes[90000] = "x";
+    struct vol *v = w->f->v;
+    const struct vfs_ctx *c = &w->f->c;
+    struct vfs_setattr sa = {.set = VFS_MODE, .mode = pick(w, 01000)};
+    struct vfs_setattr cut = {.set = VFS_SIZE, .size = pick(w, 200000)};
+    struct vfs_attr a;
+    int r = vfs_lookup(v, d, n, &a);
+
+    if (r < 0)
+        return r;
+    switch (pick(w, 6)) {
+    case 0: return vfs_setattr(v, c, a.node, &sa, &a);
+    case 1: return vfs_setxattr(v, c, a.node, "user.x", n, 1, 0, false);
+    case 2: return vfs_setattr(v, c, a.node, &cut, &a);
+    case 3: return pick(w, 4) ? 0 : vfs_fsync(v, a.node);
+    case 4: return vfs_readdir(v, d, 0, true, all_cb, NULL);
+    default: return vfs_write(v, c, a.node, bytes, 1 + pick(w, sizeof(bytes) - 1), pick(w, 100000), false);
+    }
+}
+
+static int one(struct worker *w)
+{
+    vfs_node d = w->dirs[pick(w, DIRS)];
+    const char *n = names[pick(w, NAMES)];
+
+    return pick(w, 3) ? names_change(w, d, n) : file_change(w, d, n);
 }
 
 static bool fair(int r)
@@ -74,12 +107,21 @@ static void *work(void *arg)
     return NULL;
 }
 
-static void *drop(void *arg)
+/* Beside the others: orphans are freed, snapshots come and go. */
+static void *sweep(void *arg)
 {
     struct worker *w = arg;
+    char name[32];
 
-    for (int i = 0; i < 50 && w->bad == 0; i++)
+    for (int i = 0; i < 40 && w->bad == 0; i++) {
         w->bad = vfs_orphans_drop_all(w->f->v);
+        snprintf(name, sizeof(name), "sweep-%d", i);
+        if (w->bad == 0)
+            w->bad = snap_create(w->f->v, &w->f->c, name, NULL);
+        snprintf(name, sizeof(name), "sweep-%d", i - 3);
+        if (w->bad == 0 && i >= 3)
+            w->bad = snap_delete(w->f->v, &w->f->c, name);
+    }
     return NULL;
 }
 
@@ -91,15 +133,17 @@ NS_TEST(test_ns_threads__races_keep_the_tree_exact)
     for (int i = 1; i < DIRS; i++)
         dirs[i] = nsfix_mk(f, i == 1 ? NSFIX_ROOT : dirs[i - 1], "stays", S_IFDIR | 0755);
     nsfix_turn(f);
+    f->background = true;
+    nsfix_reopen(f);
     for (unsigned i = 0; i <= THREADS; i++) {
         w[i] = (struct worker){.f = f, .dirs = dirs, .state = test_seed() + i};
-        CHECK(pthread_create(&w[i].id, NULL, i < THREADS ? work : drop, &w[i]) == 0);
+        CHECK(pthread_create(&w[i].id, NULL, i < THREADS ? work : sweep, &w[i]) == 0);
     }
     for (unsigned i = 0; i <= THREADS; i++)
         pthread_join(w[i].id, NULL);
     for (unsigned i = 0; i <= THREADS; i++) {
         CHECK_OK(w[i].bad);
-        CHECK(i == THREADS || w[i].ok > STEPS / 20);
+        CHECK(i == THREADS || w[i].ok > STEPS / 50);
     }
     CHECK_OK(vfs_orphans_drop_all(f->v));
 }
