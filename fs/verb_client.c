@@ -1,5 +1,6 @@
 #include "fs/verb_client.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #include "snap/store/store.h"
 
 #define BUSY_WAIT_NS 5000000000
+#define ENDING_TRIES 200 /* of 10 ms */
 #define DAEMON_SAYS "the daemon of this store: "
 
 void verb_answer_free(struct verb_answer *a)
@@ -68,6 +70,26 @@ static void close_fd(int *fd)
         close(*fd);
 }
 
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* A daemon that ends in good order takes no more requests and then removes its socket; one that died leaves it. */
+static bool is_ending(const char *store)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/sock", store) >= (int)sizeof(path))
+        return false;
+    for (int i = 0; i < ENDING_TRIES; i++) {
+        if (access(path, F_OK) < 0)
+            return true;
+        pause_ms(10);
+    }
+    return false;
+}
+
 int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
 {
     cleanup(buf_free) struct buf req = {0};
@@ -84,6 +106,8 @@ int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb
         if (r == 0)
             r = take(&m, ret);
     }
+    if (r == -E_CLOSED && ret->out.len == 0 && ret->err.len == 0 && is_ending(t->store))
+        return -E_NOTMOUNTED;
     return r < 0 ? r : 0;
 }
 
@@ -163,11 +187,6 @@ static int make_store(const struct verb_target *t, struct verb_answer *ret)
         todo = "; choose a directory that you may write";
     buf_printf(&ret->err, "%s: %s%s", t->store, err_text(r), todo);
     return r;
-}
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
