@@ -21,6 +21,12 @@ void layer_wait(struct vol *v, uint32_t layer)
         nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
+/* The inode's own object, if it may be written in place. */
+static uint64_t open_object(const struct change *ch)
+{
+    return ch->in.open_layer == ch->at.layer && ch->in.open_obj >= ch->floor ? ch->in.open_obj : 0;
+}
+
 int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, uint64_t ino)
 {
     static const struct file_req none;
@@ -32,6 +38,7 @@ int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, ui
     ch->s = v->store;
     ch->rq = rq ? rq : &none;
     ch->ino = ino;
+    ch->floor = __atomic_load_n(&v->store->open_floor, __ATOMIC_SEQ_CST);
     r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
     if (r < 0)
         return r;
@@ -45,8 +52,7 @@ int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, ui
         ch->pinned = true;
     }
     txn_abort(&t);
-    if (ch->in.open_layer != ch->at.layer)
-        ch->in.open_obj = 0; /* frozen with its layer */
+    ch->in.open_obj = open_object(ch);
     ch->blocks_before = (int64_t)ch->in.blocks;
     return r;
 }
@@ -55,6 +61,8 @@ void change_end(struct change *ch)
 {
     objfd_put(ch->s, ch->fd);
     ch->fd = NULL;
+    if (ch->wrote_end && !ch->done) /* bytes where no record says that there are any */
+        store_freeze_objects(ch->s);
     if (ch->pinned)
         file_unpin(ch->v, ch->at.layer);
     ch->pinned = false;
@@ -131,7 +139,7 @@ int change_open(struct change *ch, enum op_kind op, bool pending)
         0) { /* nobody changed it: its lock is ours. But attributes may have, before we took it: read again */
         uint64_t open = ch->in.open_obj;
         r = inode_get(&ch->t, (struct vt_at){ch->at.branch, LAYER_NOW}, ch->ino, &ch->in);
-        ch->in.open_obj = ch->in.open_layer == ch->at.layer ? ch->in.open_obj : 0;
+        ch->in.open_obj = open_object(ch);
         assert(r < 0 || open == ch->in.open_obj);
         ch->blocks_before = (int64_t)ch->in.blocks;
     }
@@ -247,7 +255,9 @@ int change_put(struct change *ch)
         txn_abort(&ch->t);
         return r;
     }
-    return txn_commit(&ch->t);
+    r = txn_commit(&ch->t);
+    ch->done = r == 0;
+    return r;
 }
 
 struct span_src change_src(const struct change *ch, uint8_t kind)
@@ -325,7 +335,9 @@ static int cut_span(struct change *ch, uint64_t span, uint64_t first, uint64_t e
         return r;
     new = old;
     (void)span_set(&new, (unsigned)(a - base), (unsigned)(b - a), NULL);
-    if (memcmp(new.block, old.block, sizeof(new.block)) == 0)
+    bool over =
+        had && end == UINT64_MAX && base >= first; /* the record itself goes: there is no file any more */
+    if (memcmp(new.block, old.block, sizeof(new.block)) == 0 && !over)
         return 0;
     return change_span_store(ch, span, &old, &new, had, inh);
 }
@@ -355,23 +367,46 @@ static int cut_records(struct change *ch, uint64_t from_span, uint64_t first, ui
     return r < 0 ? r : 0;
 }
 
+struct records {
+    uint64_t from, to,
+        blocks; /* blocks [from, to) of the file; how many of them lie in spans with a record */
+};
+
+static int count_recorded(struct change *ch, struct records *rc)
+{
+    struct vt_scan sc;
+    uint8_t key[16];
+    const uint8_t *found;
+    struct vt_val v;
+    int r;
+
+    if (!(ch->in.flags & INODE_SPANS))
+        return 0;
+    put_be64(key, ch->ino);
+    put_be64(key + 8, rc->from / SPAN_BLOCKS);
+    vt_scan_init(&sc, &ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, TAB_SPAN, key, 8);
+    vt_scan_from(&sc, key, 16);
+    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
+        uint64_t base = get_be64(found + 8) * SPAN_BLOCKS;
+        if (base >= rc->to)
+            return 0;
+        rc->blocks += MIN_OF(rc->to, base + SPAN_BLOCKS) - MAX_OF(rc->from, base);
+    }
+    return r;
+}
+
 /* The dense part's tail goes: no span of it needs a record. */
 static int cut_base_tail(struct change *ch, uint64_t first)
 {
-    uint64_t was = ch->in.base_blocks, gone = 0;
-    struct span old;
-    bool had, inh;
+    uint64_t was = ch->in.base_blocks;
+    struct records rc = {.from = first, .to = was};
+    int r = count_recorded(ch, &rc); /* those are cut as records */
 
-    for (uint64_t span = first / SPAN_BLOCKS; span * SPAN_BLOCKS < was; span++) {
-        int r = change_span_load(ch, &ch->t, span, &old, &had, &inh);
-        if (r < 0)
-            return r;
-        if (!had) /* others are cut as records */
-            gone += MIN_OF(was, (span + 1) * SPAN_BLOCKS) - MAX_OF(first, span * SPAN_BLOCKS);
-    }
+    if (r < 0)
+        return r;
     if (ch->in.base_obj == ch->in.open_obj)
         ch->dropped = true;
-    ch->in.blocks -= gone;
+    ch->in.blocks -= was - first - rc.blocks;
     ch->in.base_blocks = first;
     if (first == 0) {
         ch->in.base_obj = 0;
@@ -390,8 +425,8 @@ int change_cut(struct change *ch, uint64_t first, uint64_t end)
     if (first >= end)
         return 0;
     if (ch->in.base_obj && end >= ch->in.base_blocks && first < ch->in.base_blocks) {
-        r = cut_records(ch, first / SPAN_BLOCKS, first, end); /* while the base still tells dense from cut */
-        return r < 0 ? r : cut_base_tail(ch, first);
+        r = cut_base_tail(ch, first);
+        return r < 0 ? r : cut_records(ch, first / SPAN_BLOCKS, first, end);
     }
     if (ch->in.base_obj && first < ch->in.base_blocks)
         for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span <= (end - 1) / SPAN_BLOCKS; span++)

@@ -17,6 +17,8 @@ struct change {
     struct inode in; /* as resolved; then as changed */
     struct txn t;
     bool pinned;
+    bool done;      /* its record is journaled */
+    uint64_t floor; /* objects below it take nothing in place */
     enum keep keep;
     struct txn_owner owner;
     uint64_t reserved; /* blocks */
@@ -43,6 +45,17 @@ int change_put(struct change *ch); /* commits; in any case the transaction is ov
 void change_abort(struct change *ch);
 
 /* a span of the file as it is, and storing its new map; had: as span_load said (1 a record, 0 dense) */
+/* The block that the file's end cuts in two, when it is to be copied to an object of this change: its first part stays, and
+ * what lies beyond the end reads as zeros when the file grows. keep 0: there is none. */
+struct cut {
+    uint64_t block, keep;
+    uint64_t object, from;
+};
+int change_find_cut(struct change *ch, uint64_t size, struct cut *c); /* at a new end */
+int change_find_tail(struct change *ch, struct cut *c); /* at the present one: for a file that grows */
+int change_copy_cut(struct change *ch, const struct cut *c, bool fresh);
+int change_set_block(struct change *ch, uint64_t block, uint8_t kind);
+
 int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had,
                      bool *ret_inherited);
 int change_span_store(struct change *ch, uint64_t span, const struct span *old, const struct span *new,
@@ -60,6 +73,9 @@ int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size
                      size_t *ret_len);
 int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
                  uint64_t off, struct inode *ret);
+int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret);
+/* the first span at or after `span` that is no hole as a whole; UINT64_MAX: none */
+int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret);
 int promote_locked(struct vol *v, uint64_t ino); /* inline bytes go to an object */
 
 static inline uint64_t blocks_of(uint64_t bytes)

@@ -3,7 +3,7 @@
 
 #include "snap/store/change.h"
 
-#define COPY_SPANS 64u       /* spans in one record */
+#define COPY_SPANS 64u        /* spans in one record */
 #define COPY_BYTES (1u << 20) /* at a time, where bytes are copied */
 
 struct copy {
@@ -57,7 +57,8 @@ static int freeze_source(struct change *ch, const struct copy *c)
     r = inode_get(&ch->t, c->src_at, c->src, &in);
     if (r < 0 || !in.open_obj || in.inherited)
         return r;
-    return inode_update(&ch->t, (struct vt_at){c->src_at.branch, ch->at.layer}, c->src, forget_open, NULL, NULL);
+    return inode_update(&ch->t, (struct vt_at){c->src_at.branch, ch->at.layer}, c->src, forget_open, NULL,
+                        NULL);
 }
 
 /* Bytes of a shared object must be on disk before a record of another file may name them (F1). */
@@ -89,8 +90,8 @@ static int sync_source(struct copy *c, const struct inode *in, uint64_t first, u
 }
 
 /* The map of one span of the destination takes blocks of the source. */
-static int share_span(struct change *ch, const struct copy *c, const struct inode *src, uint64_t span, uint64_t first,
-                      uint64_t end, int64_t shift)
+static int share_span(struct change *ch, const struct copy *c, const struct inode *src, uint64_t span,
+                      uint64_t first, uint64_t end, int64_t shift)
 {
     uint64_t base = span * SPAN_BLOCKS, a = MAX_OF(first, base), b = MIN_OF(end, base + SPAN_BLOCKS);
     struct span old, new, from;
@@ -123,8 +124,8 @@ static int share_span(struct change *ch, const struct copy *c, const struct inod
 }
 
 /* A whole dense file into an empty one: its object becomes the other's base. */
-static int share_dense(struct change *ch, const struct copy *c, const struct inode *src, uint64_t first, uint64_t count,
-                       int64_t shift)
+static int share_dense(struct change *ch, const struct copy *c, const struct inode *src, uint64_t first,
+                       uint64_t count, int64_t shift)
 {
     struct inode *in = &ch->in;
 
@@ -168,7 +169,8 @@ static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t sh
             ch.in.blocks = 0;
         }
         r = share_map(&ch, c, first, count, shift);
-        uint64_t more = (int64_t)ch.in.blocks > ch.blocks_before ? ch.in.blocks - (uint64_t)ch.blocks_before : 0;
+        uint64_t more =
+            (int64_t)ch.in.blocks > ch.blocks_before ? ch.in.blocks - (uint64_t)ch.blocks_before : 0;
         if (r == 0)
             r = vol_room(c->v, more, 0);
         ch.in.size = MAX_OF(ch.in.size, size);
@@ -194,14 +196,17 @@ static int source_inode(struct copy *c, struct vt_at at, uint64_t ino, struct in
 }
 
 /* The blocks between the edges. */
-static int share_blocks(struct copy *c, const struct inode *src, uint64_t first, uint64_t count, uint64_t size)
+static int share_blocks(struct copy *c, const struct inode *src, uint64_t first, uint64_t count,
+                        uint64_t size)
 {
     int64_t shift = (int64_t)(c->src_off / BLOCK_SIZE) - (int64_t)(c->dst_off / BLOCK_SIZE);
     bool dense = !(src->flags & INODE_SPANS);
     int r = sync_source(c, src, (uint64_t)((int64_t)first + shift), count);
 
     while (r == 0 && count) {
-        uint64_t n = dense && first == 0 && shift == 0 ? count : MIN_OF(count, COPY_SPANS * SPAN_BLOCKS - first % SPAN_BLOCKS);
+        uint64_t n = dense && first == 0 && shift == 0
+                         ? count
+                         : MIN_OF(count, COPY_SPANS * SPAN_BLOCKS - first % SPAN_BLOCKS);
         r = share_part(c, first, n, shift, MIN_OF(size, (first + n) * BLOCK_SIZE));
         first += n;
         count -= n;
@@ -224,6 +229,13 @@ static int copy_locked(struct copy *c, uint64_t *ret_len)
     if (c->dst_off > FILE_SIZE_MAX || c->len > FILE_SIZE_MAX - c->dst_off)
         return -E_FBIG;
     *ret_len = c->len;
+    /* the gap, and the rest of the block before it */
+    if (c->len && c->dst_off > dst.size && !(dst.flags & INODE_INLINE))
+        r = truncate_locked(c->v, c->rq, c->dst, c->dst_off, &dst);
+    if (r == 0 && c->src == c->dst)
+        r = source_inode(c, c->src_at, c->src, &src);
+    if (r < 0)
+        return r;
     uint64_t end = c->dst_off + c->len, first = blocks_of(c->dst_off), last = end / BLOCK_SIZE;
     if (c->src_off + c->len == src.size && end >= dst.size)
         last = blocks_of(end); /* beyond both ends there are only zeros */
@@ -233,7 +245,8 @@ static int copy_locked(struct copy *c, uint64_t *ret_len)
     bool head = first * BLOCK_SIZE > c->dst_off;
     if (head)
         r = copy_bytes(c, first * BLOCK_SIZE - c->dst_off);
-    if (r == 0 && (dst.flags & INODE_INLINE) && (dst.size || head)) /* the head's bytes may lie in the tables, too */
+    if (r == 0 && (dst.flags & INODE_INLINE) &&
+        (dst.size || head)) /* the head's bytes may lie in the tables, too */
         r = promote_locked(c->v, c->dst);
     if (r == 0)
         r = share_blocks(c, &src, first, last - first, end);
@@ -246,8 +259,8 @@ static int copy_locked(struct copy *c, uint64_t *ret_len)
     return r;
 }
 
-int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off, uint64_t dst,
-              uint64_t dst_off, uint64_t len, uint64_t *ret_len)
+int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off,
+              uint64_t dst, uint64_t dst_off, uint64_t len, uint64_t *ret_len)
 {
     struct copy c = {v, rq, src_at, src, src_off, dst, dst_off, len};
     uint64_t inos[2] = {src, dst};

@@ -3,30 +3,18 @@
 
 #include "snap/store/change.h"
 
-/* The block that a new end cuts in two: its first part is copied to an object of its own, for bytes of the old one must
- * stay until the cut is firm, and what is beyond the end must read as zeros when the file grows again. */
-struct cut {
-    uint64_t block, keep; /* keep: bytes of it that stay; 0: no block is cut */
-    uint64_t object, from;
-    uint8_t kind;
-};
-
-static int find_cut(struct change *ch, uint64_t size, struct cut *c)
+static int find_cut(struct change *ch, uint64_t size, bool growing, struct cut *c)
 {
     struct txn t;
     struct span sp;
     bool had, inh;
-    int r;
+    int r = txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t);
 
-    c->block = size / BLOCK_SIZE;
-    if (size % BLOCK_SIZE == 0 || size >= ch->in.size)
-        return 0;
-    r = txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t);
     if (r < 0)
         return r;
     r = change_span_load(ch, &t, c->block / SPAN_BLOCKS, &sp, &had, &inh);
     const struct span_src *s = r == 0 ? span_at(&sp, (unsigned)(c->block % SPAN_BLOCKS)) : NULL;
-    if (s && s->kind == SPAN_OBJECT) {
+    if (s && s->kind == SPAN_OBJECT && !(growing && ch->in.open_obj && s->object == ch->in.open_obj)) {
         c->keep = size % BLOCK_SIZE;
         c->object = s->object;
         c->from = (uint64_t)((int64_t)c->block + s->delta) * BLOCK_SIZE;
@@ -35,7 +23,20 @@ static int find_cut(struct change *ch, uint64_t size, struct cut *c)
     return r;
 }
 
-static int copy_cut(struct change *ch, const struct cut *c)
+int change_find_cut(struct change *ch, uint64_t size, struct cut *c)
+{
+    *c = (struct cut){.block = size / BLOCK_SIZE};
+    return size % BLOCK_SIZE == 0 || size >= ch->in.size ? 0 : find_cut(ch, size, false, c);
+}
+
+/* In the open object there is nothing beyond the end; in others there may be bytes of writes that were lost. */
+int change_find_tail(struct change *ch, struct cut *c)
+{
+    *c = (struct cut){.block = ch->in.size / BLOCK_SIZE};
+    return ch->in.size % BLOCK_SIZE == 0 ? 0 : find_cut(ch, ch->in.size, true, c);
+}
+
+int change_copy_cut(struct change *ch, const struct cut *c, bool fresh)
 {
     uint8_t block[BLOCK_SIZE] = {0};
     struct objfd *f;
@@ -49,12 +50,12 @@ static int copy_cut(struct change *ch, const struct cut *c)
         return r == -E_NOENT ? -E_CORRUPT : r;
     r = io_pread(ch->s->io, f->fd, block, c->keep, c->from, &got);
     objfd_put(ch->s, f);
-    if (r == 0)
-        r = change_object(ch, true);
+    if (r == 0 && !ch->fd)
+        r = change_object(ch, fresh);
     return r < 0 ? r : change_pwrite(ch, block, BLOCK_SIZE, c->block * BLOCK_SIZE);
 }
 
-static int set_block(struct change *ch, uint64_t block, uint8_t kind)
+int change_set_block(struct change *ch, uint64_t block, uint8_t kind)
 {
     struct span_src src = change_src(ch, kind);
     struct span old, new;
@@ -68,37 +69,12 @@ static int set_block(struct change *ch, uint64_t block, uint8_t kind)
     return r < 0 ? r : change_span_store(ch, block / SPAN_BLOCKS, &old, &new, had, inh);
 }
 
-/* An empty file has no span records: an empty one that was left would hide bytes that come later. */
-static int drop_spans(struct change *ch)
-{
-    struct txn_owner o = ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0};
-    struct vt_scan sc;
-    uint8_t key[16];
-    const uint8_t *found;
-    struct vt_val v;
-    int r;
-
-    if (!(ch->in.flags & INODE_SPANS))
-        return 0;
-    put_be64(key, ch->ino);
-    vt_scan_init(&sc, &ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, TAB_SPAN, key, 8);
-    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
-        memcpy(key, found, sizeof(key));
-        r = vt_del(&ch->t, ch->keep, o, ch->at, TAB_SPAN, key);
-        if (r < 0)
-            return r;
-    }
-    return r;
-}
-
 static int shrink_object(struct change *ch, uint64_t size, const struct cut *c)
 {
     int r = change_cut(ch, c->keep ? c->block : blocks_of(size), UINT64_MAX);
 
     if (r == 0 && c->keep)
-        r = set_block(ch, c->block, SPAN_OBJECT);
-    if (r == 0 && size == 0)
-        r = drop_spans(ch);
+        r = change_set_block(ch, c->block, SPAN_OBJECT);
     if (r == 0 && size == 0) {
         ch->in.flags = (ch->in.flags & ~(uint32_t)INODE_SPANS) | INODE_INLINE;
         ch->dropped = true;
@@ -109,15 +85,18 @@ static int shrink_object(struct change *ch, uint64_t size, const struct cut *c)
 
 static int truncate_object(struct change *ch, uint64_t size)
 {
-    struct cut c = {0};
-    int r = find_cut(ch, size, &c);
+    bool grows = size > ch->in.size;
+    struct cut c;
+    int r = grows ? change_find_tail(ch, &c) : change_find_cut(ch, size, &c);
 
     if (r == 0)
-        r = copy_cut(ch, &c);
+        r = change_copy_cut(ch, &c, !grows);
     if (r == 0)
         r = change_open(ch, OP_TRUNCATE, true);
     if (r < 0)
         return r;
+    if (grows && c.keep)
+        r = change_set_block(ch, c.block, SPAN_OBJECT);
     if (size < ch->in.size || size == 0) /* blocks reserved beyond the end go, too */
         r = shrink_object(ch, size, &c);
     if (r < 0) {
@@ -147,7 +126,7 @@ static int truncate_inline(struct change *ch, uint64_t size)
     return change_put(ch);
 }
 
-static int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
+int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
 {
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
@@ -238,8 +217,10 @@ static int punch_locked(struct vol *v, const struct file_req *rq, uint64_t ino, 
         return r;
     if (is_inline) {
         uint8_t zeros[PIECE_SIZE] = {0};
-        for (uint64_t at = off; r == 0 && at < MIN_OF(end, size); at += MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at))
-            r = write_locked(v, rq, ino, zeros, MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at), at, NULL);
+        for (uint64_t at = off; r == 0 && at < MIN_OF(end, size);
+             at += MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at))
+            r = write_locked(v, rq, ino, zeros, MIN_OF((uint64_t)PIECE_SIZE, MIN_OF(end, size) - at), at,
+                             NULL);
         return r;
     }
     if (first > last) /* inside one block */
@@ -283,7 +264,8 @@ static int count_holes(struct change *ch, uint64_t first, uint64_t end, uint64_t
     *ret = 0;
     for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < end; span++) {
         r = change_span_load(ch, &t, span, &sp, &had, &inh);
-        for (uint64_t b = MAX_OF(first, span * SPAN_BLOCKS); r == 0 && b < MIN_OF(end, (span + 1) * SPAN_BLOCKS); b++)
+        for (uint64_t b = MAX_OF(first, span * SPAN_BLOCKS);
+             r == 0 && b < MIN_OF(end, (span + 1) * SPAN_BLOCKS); b++)
             *ret += span_at(&sp, (unsigned)(b % SPAN_BLOCKS)) == NULL;
     }
     txn_abort(&t);
@@ -292,12 +274,16 @@ static int count_holes(struct change *ch, uint64_t first, uint64_t end, uint64_t
 
 #define RESERVE_SPANS 64u /* spans in one record */
 
-static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end, uint64_t size)
+static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end,
+                        uint64_t size)
 {
     struct change ch;
+    struct cut tail = {0};
     uint64_t holes = 0;
     int r = change_begin(&ch, v, rq, ino);
 
+    if (r == 0 && size > ch.in.size)
+        r = change_find_tail(&ch, &tail);
     if (r == 0)
         r = count_holes(&ch, first, end, &holes);
     if (r == 0)
@@ -309,8 +295,12 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
     if (r == -E_NOTSUP)
         r = 0; /* a filesystem below without reservation: the space is counted all the same */
     if (r == 0)
+        r = change_copy_cut(&ch, &tail, false);
+    if (r == 0)
         r = change_open(&ch, OP_FALLOCATE, true);
     if (r == 0) {
+        if (tail.keep)
+            r = change_set_block(&ch, tail.block, SPAN_OBJECT);
         for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < end && holes; span++)
             r = reserve_span(&ch, span, first, end);
         ch.in.size = MAX_OF(ch.in.size, size);
@@ -323,7 +313,8 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
     return r;
 }
 
-static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end, bool keep)
+static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end,
+                          bool keep)
 {
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
@@ -345,7 +336,8 @@ static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino
     return r;
 }
 
-int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off, uint64_t len)
+int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off,
+                  uint64_t len)
 {
     struct ilock l;
     uint64_t end = off + len;
@@ -354,7 +346,9 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
     if (len == 0 || end < off)
         return -E_INVAL;
     if (end > FILE_SIZE_MAX)
-        return what == FILE_PUNCH ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1) : -E_FBIG;
+        return what == FILE_PUNCH
+                   ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1)
+                   : -E_FBIG;
     ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
     if (what == FILE_PUNCH || what == FILE_ZERO || what == FILE_ZERO_KEEP)
         r = punch_locked(v, rq, ino, off, end);

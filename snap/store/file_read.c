@@ -86,8 +86,7 @@ static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64
 }
 
 /* The first span at or after `span` that is no hole as a whole; UINT64_MAX: none. */
-static int next_used_span(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span,
-                          uint64_t *ret)
+int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret)
 {
     struct vt_scan sc;
     uint8_t key[16];
@@ -118,7 +117,7 @@ int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t
 
     for (uint64_t span = from / SPAN_BLOCKS; r == 0 && from < to && span <= (to - 1) / SPAN_BLOCKS; span++) {
         uint64_t used, first = MAX_OF(from, span * SPAN_BLOCKS);
-        r = next_used_span(t, at, in, span, &used);
+        r = span_next_used(t, at, in, span, &used);
         if (r < 0)
             return r;
         uint64_t hole_to = used == UINT64_MAX ? to : MIN_OF(to, used * SPAN_BLOCKS);

@@ -15,6 +15,7 @@ struct plan {
     uint64_t holes;       /* blocks that take new space */
     uint64_t gather[3];   /* spans to be written together, + 1; 0: none */
     uint64_t inline_size; /* inline bytes that move to the object */
+    struct cut tail;      /* the block of the present end, when the write begins beyond it */
 };
 
 static void plan_edge(const struct change *ch, const struct span *sp, uint64_t block, uint64_t *obj,
@@ -69,6 +70,8 @@ static int plan_write(struct change *ch, struct plan *p)
          r == 0 && !(ch->in.flags & INODE_INLINE) && span <= p->last / SPAN_BLOCKS; span++)
         r = plan_span(ch, &t, p, span);
     txn_abort(&t);
+    if (r == 0 && !(ch->in.flags & INODE_INLINE) && ch->in.size / BLOCK_SIZE < p->first)
+        r = change_find_tail(ch, &p->tail);
     return r;
 }
 
@@ -133,7 +136,7 @@ static int copy_span(struct change *ch, uint64_t span)
 
 static int write_object(struct change *ch, const struct plan *p, const void *data)
 {
-    uint64_t head = p->off % BLOCK_SIZE, tail = p->end % BLOCK_SIZE;
+    uint64_t head = p->off % BLOCK_SIZE, tail = p->end % BLOCK_SIZE, size = ch->in.size;
     int r = change_object(ch, false);
 
     if (r == 0)
@@ -141,10 +144,13 @@ static int write_object(struct change *ch, const struct plan *p, const void *dat
     for (int i = 0; i < 3 && r == 0; i++)
         if (p->gather[i])
             r = copy_span(ch, p->gather[i] - 1);
-    if (r == 0 && head)
-        r = copy_old(ch, p->head_obj, p->head_off, p->off - head, head);
-    if (r == 0 && tail)
-        r = copy_old(ch, p->tail_obj, p->tail_off + tail, p->end, BLOCK_SIZE - tail);
+    if (r == 0)
+        r = change_copy_cut(ch, &p->tail, false);
+    if (r == 0 && head &&
+        size > p->off - head) /* beyond the end an old object may hold bytes of writes that were lost */
+        r = copy_old(ch, p->head_obj, p->head_off, p->off - head, MIN_OF(head, size - (p->off - head)));
+    if (r == 0 && tail && size > p->end)
+        r = copy_old(ch, p->tail_obj, p->tail_off + tail, p->end, MIN_OF(BLOCK_SIZE - tail, size - p->end));
     return r < 0 ? r : change_pwrite(ch, data, p->end - p->off, p->off);
 }
 
@@ -216,6 +222,8 @@ static int record_write(struct change *ch, const struct plan *p)
         return r;
     if (ch->in.flags & INODE_INLINE)
         r = unline(ch, p->inline_size);
+    if (r == 0 && p->tail.keep)
+        r = change_set_block(ch, p->tail.block, SPAN_OBJECT);
     for (uint64_t span = p->first / SPAN_BLOCKS; r == 0 && span <= p->last / SPAN_BLOCKS; span++)
         r = map_span(ch, p, span);
     if (r < 0) {

@@ -231,6 +231,7 @@ int store_replay(struct store *s, char why[256])
         r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
     if (writes && r == 0 && s->unclean)
         r = sweep_objects(s, ckpt.object);
+    store_freeze_objects(s); /* the last daemon may have died between the bytes of a write and its record */
     if (r == 0)
         r = reclaim_count(s);
     if (rp.records)

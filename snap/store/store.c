@@ -296,6 +296,16 @@ int store_open(struct io *io, const char *path, const struct store_settings *set
     return 0;
 }
 
+void store_freeze_objects(struct store *s)
+{
+    uint64_t next = __atomic_load_n(&s->next.object, __ATOMIC_SEQ_CST),
+             was = __atomic_load_n(&s->open_floor, __ATOMIC_SEQ_CST);
+
+    while (was < next && !__atomic_compare_exchange_n(&s->open_floor, &was, next, false, __ATOMIC_SEQ_CST,
+                                                      __ATOMIC_SEQ_CST))
+        continue;
+}
+
 int store_flush_to(struct store *s, uint64_t lsn)
 {
     if (!store_writable(s))

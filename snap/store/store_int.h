@@ -79,6 +79,8 @@ struct store {
 
     pthread_rwlock_t lock; /* the store's lock: tables, numbers, volumes, branches, dirty table */
     struct next_rec next;
+    uint64_t
+        open_floor; /* atomic: objects below it are frozen: writes that left no record may have put bytes in them */
     struct vol *vols;
     struct branch_mem *branches; /* by id */
     uint32_t nbranches;
@@ -129,6 +131,8 @@ bool store_writable(const struct store *s);
 
 /* back-pressure, before a write transaction takes the lock; reserve: may use the last quarter of the journal */
 int store_make_room(struct store *s, bool reserve);
+/* whatever is open is written in place no more: after bytes were written that no record names */
+void store_freeze_objects(struct store *s);
 void store_kick(struct store *s); /* wakes the background */
 
 /* readers of objects: what they resolved stays until they are through */
