@@ -66,10 +66,11 @@ static int why_not_live(struct vol *v, vfs_node n)
     return rec.kind == 2 ? -E_STALE : -E_ROFS;
 }
 
-int ns_changeable(struct vol *v, vfs_node n)
+int ns_changeable(struct vol *v, vfs_node n, uint32_t *ret_branch)
 {
     struct txn t;
     bool live, readonly;
+    uint32_t branch;
     int r;
 
     if (vfs_node_ino(n) == 0)
@@ -79,10 +80,15 @@ int ns_changeable(struct vol *v, vfs_node n)
         return r;
     live = node_live(v, n);
     readonly = v->readonly;
+    branch = v->rec.head;
     txn_abort(&t);
     if (!live)
         return why_not_live(v, n);
-    return readonly ? -E_ROFS : 0;
+    if (readonly)
+        return -E_ROFS;
+    if (ret_branch != NULL)
+        *ret_branch = branch;
+    return 0;
 }
 
 int ns_both_live(struct vol *v, vfs_node a, vfs_node b)
