@@ -161,12 +161,14 @@ static int reach(struct request *q, int *ret_sock)
     if (r != -E_NOTMOUNTED)
         return r < 0 ? cmd_fail("%s: its daemon cannot be asked: %s", q->target.store, err_text(r)) : 0;
     r = keeper_start(q->target.store, q->foreground, &pid, why);
+    if (r == 0 && q->foreground)
+        q->keeper = pid;
+    if (r < 0 && sock_connect(q->target.store, ret_sock) == 0)
+        return 0; /* somebody else's was faster */
     if (r == -E_FAILED)
         return cmd_fail("%s", why);
     if (r < 0)
         return cmd_fail("%s: the daemon did not start; see log/daemon.log there", q->target.store);
-    if (q->foreground)
-        q->keeper = pid;
     r = sock_connect(q->target.store, ret_sock);
     return r < 0 && r != -E_NOTMOUNTED ? cmd_fail("%s: %s", q->target.store, err_text(r)) : r;
 }

@@ -359,6 +359,17 @@ static void restore_all(struct daemon *d, struct restore *list)
 
 /* --- life -------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Another daemon has the store and answers: whoever wanted this one is better off there. */
+static bool is_served(const char *store)
+{
+    int sock = -1;
+
+    if (sock_connect(store, &sock) < 0)
+        return false;
+    close(sock);
+    return true;
+}
+
 static int open_store(struct daemon *d, unsigned flags, struct buf *err)
 {
     struct timespec wait = {.tv_nsec = 100000000};
@@ -367,6 +378,8 @@ static int open_store(struct daemon *d, unsigned flags, struct buf *err)
     for (int i = 0; i < BUSY_TRIES && r == -E_STORE_BUSY; i++) {
         if (i > 0)
             nanosleep(&wait, NULL);
+        if (i > 0 && is_served(d->store))
+            break;
         buf_reset(err);
         r = verb_open(io_real(), d->store, flags, &d->env, err);
     }

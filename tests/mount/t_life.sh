@@ -1,0 +1,354 @@
+# Mounting, unmounting, dying and coming back.
+
+test_life_prints_where_to_look() {
+    own_store print
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    out=$("$VARVE" mount "$store" "$point")
+    grep -q "$point/.snapshots" <<<"$out"
+    grep -q "$point/.snapshots/.control" <<<"$out"
+}
+
+test_life_umount_waits_until_closed() {
+    own_store wait
+    head -c 30000000 /dev/urandom >"$point/f"
+    "$VARVE" umount "$point"
+    daemon_gone "$store"
+    [ ! -e "$store/sock" ]
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(stat -c %s "$point/f")" 30000000
+    fails "no varve volume is mounted" "$VARVE" umount "$scratch"
+    fails "no varve volume is mounted" "$VARVE" umount "$scratch/nowhere-at-all" || true
+}
+
+test_life_plain_umount_ends_the_daemon() {
+    own_store plain
+    echo x >"$point/f"
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(cat "$point/f")" x
+}
+
+test_life_umount_while_busy() {
+    own_store busy
+    (cd "$point" && exec sleep 30) &
+    pid=$!
+    sleep 0.3
+    fails "in use" "$VARVE" umount "$point"
+    fails "busy" umount "$point"
+    kill $pid
+    wait $pid || true
+    "$VARVE" umount "$point"
+}
+
+test_life_two_places_one_volume() {
+    own_store two
+    mkdir -p "$point.b"
+    echo x >"$point/f"
+    "$VARVE" mount "$store/main" "$point.b" >/dev/null
+    expect "$(cat "$point.b/f")" x
+    expect "$(stat -c %d "$point")" "$(stat -c %d "$point.b")"
+    echo y >"$point.b/g"
+    expect "$(cat "$point/g")" y
+    mkdir -p "$point.c"
+    fails "differ in the option snapdir" "$VARVE" mount -o snapdir=visible "$store/main" "$point.c"
+    fails "differ in the option ro" "$VARVE" mount -o ro "$store/main" "$point.c"
+    fails "already" "$VARVE" mount "$store/main" "$point.b"
+    "$VARVE" umount "$point"
+    expect "$(cat "$point.b/f")" x
+    [ -n "$(daemon_pid "$store")" ]
+    "$VARVE" umount "$point.b"
+    wait_for 10 daemon_gone "$store"
+}
+
+test_life_two_volumes_one_daemon() {
+    own_store vols
+    mkdir -p "$point.b"
+    "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+    echo x >"$point/f"
+    [ ! -e "$point.b/f" ]
+    expect "$(daemon_pid "$store" | wc -l)" 1
+    umount "$point"
+    echo y >"$point.b/f"
+    expect "$(cat "$point.b/f")" y
+    "$VARVE" umount "$point.b"
+    daemon_gone "$store"
+}
+
+test_life_bad_input() {
+    mkdir -p "$scratch/bad" "$scratch/point"
+    echo x >"$scratch/bad/file"
+    fails "no mount option 'frob'" "$VARVE" mount -o ro,frob "$vol" "$scratch/point"
+    fails "no mount option 'frob='" "$VARVE" mount -o frob=1 "$vol" "$scratch/point"
+    fails "snapdir=maybe" "$VARVE" mount -o snapdir=maybe "$vol" "$scratch/point"
+    fails "control_gid=x" "$VARVE" mount -o control_gid=x "$vol" "$scratch/point"
+    fails "must exist" "$VARVE" mount "$vol" "$scratch/none"
+    fails "not a directory" "$VARVE" mount "$vol" "$scratch/bad/file"
+    fails "mounted there already" "$VARVE" mount "$vol" "$mnt"
+    fails "no volume 'nothing'" "$VARVE" mount "$scratch/vol.store/nothing" "$scratch/point"
+    if "$VARVE" mount "$scratch/bad" "$scratch/point"; then return 1; fi
+    if "$VARVE" mount "$scratch/bad" "$scratch/point" --create; then return 1; fi
+    if "$VARVE" mount "$scratch/none/none" "$scratch/point" --create; then return 1; fi
+    if "$VARVE" mount "$vol"; then return 1; else expect $? 2; fi
+    if "$VARVE" mount --frob "$vol" "$scratch/point"; then return 1; else expect $? 2; fi
+    rm -rf "$scratch/bad"
+}
+
+test_life_fstab_options() {
+    own_store fstab
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$(dirname "$VARVE")/mount.fuse.varve" "$store/main" "$point" -o rw,noauto,nofail,_netdev,x-systemd.automount,nosuid,nodev,noexec,noatime
+    grep " $point fuse.varve rw,nosuid,nodev,noexec,noatime" /proc/self/mounts
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$(dirname "$VARVE")/mount.varve" "$store/main" "$point" -n -o ro
+    fails "Read-only" touch "$point/x"
+}
+
+test_life_stale_socket() {
+    own_store stale
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    py "s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); s.bind('sock')" "$store"
+    [ -S "$store/sock" ]
+    "$VARVE" mount "$store" "$point" >/dev/null
+    echo x >"$point/f"
+    "$VARVE" umount "$point"
+}
+
+test_life_many_mounts_at_once() {
+    own_store race
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    pids=
+    for i in 1 2 3 4 5; do
+        mkdir -p "$point.$i"
+        "$VARVE" mount "$store" "$point.$i" >/dev/null &
+        pids="$pids $!"
+    done
+    for p in $pids; do wait "$p"; done
+    for i in 1 2 3 4 5; do expect "$(stat -c %d "$point.$i")" "$(stat -c %d "$point.1")"; done
+    expect "$(daemon_pid "$store" | wc -l)" 1
+}
+
+# umount and mount again, over and over: the one that ends and the one that begins never meet
+test_life_again_and_again() {
+    own_store again
+    for i in $(seq 10); do
+        echo "$i" >"$point/f"
+        umount "$point"
+        "$VARVE" mount "$store" "$point" >/dev/null
+        expect "$(cat "$point/f")" "$i"
+    done
+}
+
+test_life_foreground() {
+    own_store fg
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$VARVE" mount "$store" "$point" --foreground >"$scratch/fg.out" 2>&1 &
+    pid=$!
+    wait_for 5 mountpoint -q "$point"
+    echo x >"$point/f"
+    kill -TERM "$(keeper_pid "$store")"
+    wait $pid
+    if mountpoint -q "$point"; then return 1; fi
+    grep -q 'daemon mounted' "$scratch/fg.out"
+}
+
+test_life_other_mount_namespace() {
+    own_store ns
+    mkdir -p "$point.in"
+    unshare -m --propagation private sh -ec "
+        '$VARVE' mount '$store/main' '$point.in' >/dev/null
+        echo inside >'$point.in/f'
+        mountpoint -q '$point.in'"
+    if mountpoint -q "$point.in"; then return 1; fi
+    expect "$(cat "$point/f")" inside
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    # the daemon comes from here, the first mount is in there
+    "$VARVE" mount "$store" "$point" >/dev/null
+    unshare -m --propagation private sh -ec "
+        '$VARVE' mount '$store/second' '$point.in' --create >/dev/null
+        echo y >'$point.in/f'
+        cat '$point.in/f'
+        umount '$point.in'" | grep -qx y
+}
+
+# in a mount namespace where everybody may open /dev/fuse, as it is on most machines
+test_life_ordinary_user() {
+    command -v fusermount3 >/dev/null || skip "no fusermount3"
+    mkdir -p "$scratch/home/point" "$scratch/home/other"
+    chown -R 65534:65534 "$scratch/home"
+    mknod -m 666 "$scratch/fuse" c 10 229
+    cat >"$scratch/ordinary.sh" <<'END'
+set -eu
+home=$1 varve=$2
+"$varve" mount "$home/store" "$home/point" --create >/dev/null
+echo mine >"$home/point/f"
+mkdir "$home/point/.snapshots/s"
+rm "$home/point/f"
+cat "$home/point/.snapshots/s/f"
+stat -c %u:%g "$home/point" "$home/point/.snapshots/s/f"
+if "$varve" mount "$home/store" "$home/other" 2>"$home/said"; then exit 1; fi
+grep -q 'only root' "$home/said"
+if "$varve" mount "$home/store/second" /etc --create 2>"$home/said"; then exit 1; fi
+cat "$home/said"
+"$varve" umount "$home/point"
+[ ! -e "$home/store/sock" ]
+END
+    out=$(unshare -m --propagation private sh -ec "
+        mount --bind '$scratch/fuse' /dev/fuse
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups bash '$scratch/ordinary.sh' '$scratch/home' '$VARVE'")
+    echo "$out"
+    expect "$(head -n 1 <<<"$out")" mine
+    expect "$(sed -n 2,3p <<<"$out" | sort -u)" 65534:65534
+    grep -q "fusermount3.*/etc\|ermission denied" <<<"$out"
+}
+
+# --- what the kernel keeps -------------------------------------------------------------------------------------------
+
+test_life_warm_paths_ask_nothing() {
+    own_store warm
+    mkdir -p "$point/a/b"
+    echo x >"$point/a/b/f"
+    ln -s f "$point/a/b/l"
+    warm() {
+        cat "$point/a/b/f" "$point/a/b/l" >/dev/null
+        stat "$point/a/b/f" >/dev/null
+        ls "$point/a/b" >/dev/null
+        [ ! -e "$point/a/b/absent" ]
+    }
+    warm
+    warm
+    r0=$(requests "$store/main")
+    for i in 1 2 3; do warm; done
+    r1=$(requests "$store/main")
+    # ls -> fgetxattr/statx with btime may ask; nothing else may
+    diff <(grep -v 'GETXATTR\|STATX' <<<"$r0") <(grep -v 'GETXATTR\|STATX' <<<"$r1")
+    [ "$(grep -c '^OPEN \|^OPENDIR \|^FLUSH ' <<<"$r1")" -le 3 ]
+    py "
+for line in sys.argv[1].split('\n'):
+    name, n = line.split()
+    if name in ('OPEN', 'OPENDIR', 'FLUSH'): assert int(n) == 1, line" "$r1"
+}
+
+test_life_idle_daemon_is_small() {
+    own_store small
+    head -c 50000000 /dev/zero >"$point/f"
+    cat "$point/f" >/dev/null
+    sync "$point/f"
+    for i in $(seq 60); do
+        rss=$(awk '/VmRSS/ {print $2}' "/proc/$(daemon_pid "$store")/status")
+        [ "$rss" -gt 20480 ] || break
+        sleep 0.2
+    done
+    echo "resident: $rss KiB"
+    [ "$rss" -le 20480 ] || [ -n "${SAN:-}" ]
+    [ "$(awk '/VmRSS/ {print $2}' "/proc/$(keeper_pid "$store")/status")" -le 8192 ] || [ -n "${SAN:-}" ]
+}
+
+test_life_parallel_requests() {
+    own_store par
+    py "
+import threading
+os.chdir(sys.argv[1])
+def work(k):
+    for i in range(150):
+        p = 'f%d-%d' % (k, i)
+        with open(p, 'wb') as f: f.write(os.urandom(3000)); f.flush(); os.fsync(f.fileno())
+        os.rename(p, p + '.done')
+ts = [threading.Thread(target=work, args=(k,)) for k in range(24)]
+[t.start() for t in ts]; [t.join() for t in ts]
+assert len(os.listdir('.')) == 24 * 150" "$point"
+}
+
+# --- death of the daemon ----------------------------------------------------------------------------------------------
+
+test_life_daemon_killed() {
+    own_store kill
+    mkdir "$point/d"
+    echo before >"$point/d/f"
+    exec 8>>"$point/d/f"
+    pid=$(daemon_pid "$store")
+    kill -9 "$pid"
+    echo after >&8
+    expect "$(cat "$point/d/f")" "before
+after"
+    wait_for 5 daemon_pid "$store"
+    [ "$(daemon_pid "$store")" != "$pid" ]
+    echo new >"$point/new"
+    exec 8>&-
+    mkdir "$point/.snapshots/s"
+    grep -q 'death' "$store/log/daemon.log"
+    "$VARVE" umount "$point"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(cat "$point/new")" new
+}
+
+test_life_daemon_killed_under_load() {
+    own_store load
+    py "
+import threading, subprocess, random, signal
+os.chdir(sys.argv[1]); stop = False; done = [0] * 4; bad = []
+def work(k):
+    try:
+        while not stop:
+            i = done[k]
+            with open('w%d-%06d' % (k, i), 'wb') as f: f.write(b'%d %d' % (k, i) * 100)
+            if i >= 10: os.rename('w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
+            done[k] = i + 1
+    except OSError as e: bad.append((k, done[k], e))
+ts = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+[t.start() for t in ts]
+for n in range(2):
+    time.sleep(0.7)
+    pid = int(subprocess.check_output(['pgrep', '-f', 'varve daemon ' + sys.argv[2] + '\$']).split()[0])
+    os.kill(pid, signal.SIGKILL)
+time.sleep(1.0)
+stop = True
+[t.join(30) for t in ts]
+assert not any(t.is_alive() for t in ts), 'a writer hangs'
+assert min(done) > 10, done
+for k in range(4):
+    for i in range(done[k]):
+        p = ('r%d-%06d' if i < done[k] - 10 else 'w%d-%06d') % (k, i)
+        d = open(p, 'rb').read(); assert d == b'%d %d' % (k, i) * 100, (p, len(d))
+assert not bad, bad" "$point" "$store"
+}
+
+test_life_unlinked_open_over_a_death() {
+    own_store orphan
+    py "
+import signal, subprocess
+os.chdir(sys.argv[1])
+fd = os.open('f', os.O_RDWR | os.O_CREAT); os.write(fd, b'q' * 500000); os.unlink('f')
+pid = int(subprocess.check_output(['pgrep', '-f', 'varve daemon ' + sys.argv[2] + '\$']).split()[0])
+os.kill(pid, signal.SIGKILL)
+open('/proc/sys/vm/drop_caches', 'w').write('3')
+time.sleep(2)
+assert os.pread(fd, 3, 499998) == b'qq'
+os.close(fd)" "$point" "$store"
+    "$VARVE" umount "$point"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(ls -A "$point")" ""
+}
+
+test_life_takeover_keeps_views() {
+    own_store views
+    mkdir "$point/d"
+    echo then >"$point/d/f"
+    mkdir "$point/.snapshots/s"
+    cd "$point/d/.snapshots/s"
+    ino=$(stat -c %i f)
+    kill -9 "$(daemon_pid "$store")"
+    drop_caches
+    expect "$(cat f)" then
+    expect "$(stat -c %i f)" "$ino"
+    expect "$(cat "$point/d/.snapshots/s/f")" then
+    expect "$(cat "$point/.snapshots/.control/error" | wc -l | grep -c .)" 1
+    cd /
+}
