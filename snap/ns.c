@@ -66,11 +66,10 @@ static int why_not_live(struct vol *v, vfs_node n)
     return rec.kind == 2 ? -E_STALE : -E_ROFS;
 }
 
-int ns_changeable(struct vol *v, vfs_node n, uint32_t *ret_branch)
+int ns_changeable(struct vol *v, vfs_node n)
 {
     struct txn t;
     bool live, readonly;
-    uint32_t branch;
     int r;
 
     if (vfs_node_ino(n) == 0)
@@ -80,15 +79,10 @@ int ns_changeable(struct vol *v, vfs_node n, uint32_t *ret_branch)
         return r;
     live = node_live(v, n);
     readonly = v->readonly;
-    branch = v->rec.head;
     txn_abort(&t);
     if (!live)
         return why_not_live(v, n);
-    if (readonly)
-        return -E_ROFS;
-    if (ret_branch != NULL)
-        *ret_branch = branch;
-    return 0;
+    return readonly ? -E_ROFS : 0;
 }
 
 int ns_both_live(struct vol *v, vfs_node a, vfs_node b)

@@ -48,8 +48,7 @@ int ns_change(struct vol *v, const struct vfs_ctx *c, enum op_kind op, vfs_node 
 
 /* ns_both_live(v, a, b): 0, -E_XDEV when only one lies in the live tree, else as ns_change. Call outside of operations. */
 int ns_both_live(struct vol *v, vfs_node a, vfs_node b);
-/* ns_changeable: 0, -E_ROFS, -E_STALE. ret_branch (may be NULL): the branch that n would be changed in. */
-int ns_changeable(struct vol *v, vfs_node n, uint32_t *ret_branch);
+int ns_changeable(struct vol *v, vfs_node n); /* 0, -E_ROFS, -E_STALE; outside of operations too */
 
 /* ns_end(o, r): r >= 0 of a changing operation: commits, and gives r back or the error of that; else aborts, gives r. */
 int ns_end(struct ns *o, int r);

@@ -161,7 +161,7 @@ static int free_key(struct work *w, const uint8_t *touched, uint32_t klen)
 
 static bool is_pending(struct work *w, const uint8_t *touched)
 {
-    if (touched[9] != TAB_INODE && touched[9] != TAB_SPAN && touched[9] != TAB_DATA)
+    if (touched[9] != TAB_INODE && touched[9] != TAB_SPAN)
         return false;
     w->pending = get_be64(touched + 10);
     return file_is_pending(w->t, w->b.id, w->pending);

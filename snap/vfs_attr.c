@@ -81,13 +81,18 @@ static int set_size(struct vol *v, const struct vfs_ctx *c, vfs_node n, const st
     struct inode in;
     struct ns o;
     uint64_t ino;
-    int r = ns_changeable(v, n, &rq.branch);
+    int r = ns_changeable(v, n);
 
-    if (r == 0)
-        r = ns_read(v, n, &o, &ino); /* for what the answer says of the place */
     if (r < 0)
         return r;
-    ns_end(&o, 0);
+    r = ns_read(v, n, &o, &ino);
+    if (r < 0)
+        return r;
+    r = ns_end(&o, ns_inode(&o, ino, &in));
+    if (r < 0)
+        return r;
+    if (!S_ISREG(in.mode))
+        return S_ISDIR(in.mode) ? -E_ISDIR : -E_INVAL;
     r = file_truncate(v, &rq, ino, a->size, &in);
     if (r == -E_NOENT)
         r = -E_STALE;

@@ -24,21 +24,30 @@ static int find_file(struct vol *v, vfs_node n, struct vfs_place *ret)
     return ns_end(&o, r);
 }
 
+/* The same for changing it. */
+static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino)
+{
+    struct vfs_place p;
+    int r = find_file(v, n, &p);
+
+    if (r == 0)
+        r = ns_changeable(v, n);
+    if (r == 0)
+        *ret_ino = p.ino;
+    return r;
+}
+
 /* The inode went away between looking and doing. */
 static int gone(int r)
 {
     return r == -E_NOENT ? -E_STALE : r;
 }
 
-/* A change of n's bytes by c, good while the live tree is the same. */
-static int request(struct vol *v, const struct vfs_ctx *c, vfs_node n, bool kill_priv, struct file_req *ret)
+static struct file_req request(const struct vfs_ctx *c, bool kill_priv)
 {
-    *ret = (struct file_req){.kill_priv = kill_priv};
-    if (c != NULL) {
-        ret->conn = c->conn;
-        ret->unique = c->unique;
-    }
-    return ns_changeable(v, n, &ret->branch);
+    if (c == NULL)
+        return (struct file_req){.kill_priv = kill_priv};
+    return (struct file_req){.conn = c->conn, .unique = c->unique, .kill_priv = kill_priv};
 }
 
 int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_t *ret_len)
@@ -52,10 +61,11 @@ int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_
 int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p, size_t len, uint64_t off,
               bool kill_priv)
 {
-    struct file_req rq;
-    int r = request(v, c, n, kill_priv, &rq);
+    struct file_req rq = request(c, kill_priv);
+    uint64_t ino = 0;
+    int r = find_to_change(v, n, &ino);
 
-    return r < 0 ? r : gone(file_write(v, &rq, vfs_node_ino(n), p, len, off, NULL));
+    return r < 0 ? r : gone(file_write(v, &rq, ino, p, len, off, NULL));
 }
 
 static int alloc_mode(int mode, enum file_alloc *ret)
@@ -78,16 +88,17 @@ static bool kills_priv(const struct vfs_ctx *c)
 
 int vfs_fallocate(struct vol *v, const struct vfs_ctx *c, vfs_node n, int mode, uint64_t off, uint64_t len)
 {
-    struct file_req rq;
+    struct file_req rq = request(c, kills_priv(c));
     enum file_alloc what;
+    uint64_t ino = 0;
     int r = alloc_mode(mode, &what);
 
     if (r < 0)
         return r;
     if (len == 0)
         return -E_INVAL;
-    r = request(v, c, n, kills_priv(c), &rq);
-    return r < 0 ? r : gone(file_allocate(v, &rq, vfs_node_ino(n), what, off, len));
+    r = find_to_change(v, n, &ino);
+    return r < 0 ? r : gone(file_allocate(v, &rq, ino, what, off, len));
 }
 
 int vfs_seek(struct vol *v, vfs_node n, int whence, uint64_t off, uint64_t *ret)
@@ -104,15 +115,16 @@ int vfs_seek(struct vol *v, vfs_node n, int whence, uint64_t off, uint64_t *ret)
 int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_off, vfs_node dst,
              uint64_t dst_off, uint64_t len, uint64_t *ret_len)
 {
-    struct file_req rq;
+    struct file_req rq = request(c, kills_priv(c));
     struct vfs_place from;
-    int r = request(v, c, dst, kills_priv(c), &rq);
+    uint64_t ino = 0;
+    int r = find_file(v, src, &from);
 
     if (r == 0)
-        r = find_file(v, src, &from);
+        r = find_to_change(v, dst, &ino);
     if (r < 0)
         return r;
-    return gone(file_copy(v, &rq, from.at, from.ino, src_off, vfs_node_ino(dst), dst_off, len, ret_len));
+    return gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));
 }
 
 int vfs_fsync(struct vol *v, vfs_node n)

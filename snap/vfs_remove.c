@@ -18,7 +18,7 @@ static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, stru
         return r;
     if (!o.live) {
         ns_end(&o, 0);
-        r = ns_changeable(v, dir, NULL);
+        r = ns_changeable(v, dir);
         return r < 0 ? r : -E_AGAIN;
     }
     r = ns_dirent_find(&o, ino, name, ret);

@@ -44,10 +44,7 @@ int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, ui
         return r;
     ch->at = vol_write(v);
     ch->owner = (struct txn_owner){.branch = ch->at.branch, .ino = ino};
-    if (ch->rq->branch != 0 && ch->rq->branch != ch->at.branch)
-        r = -E_STALE;
-    else
-        r = v->readonly || !store_writable(v->store) ? -E_ROFS : inode_get(&t, vol_now(v), ino, &ch->in);
+    r = v->readonly || !store_writable(v->store) ? -E_ROFS : inode_get(&t, vol_now(v), ino, &ch->in);
     if (r == 0 && !S_ISREG(ch->in.mode))
         r = S_ISDIR(ch->in.mode) ? -E_ISDIR : -E_INVAL;
     if (r == 0) {

@@ -10,7 +10,6 @@
 struct file_req {
     uint64_t conn, unique; /* request id for the record; 0 none */
     bool kill_priv;        /* clear suid/sgid and security.capability with this change */
-    uint32_t branch;       /* the head that the caller resolved in: -E_STALE after a rollback. 0: whichever */
 };
 
 /* file_read: up to len bytes at off; *ret_len is short at the end of the file only; holes read as zeros. */

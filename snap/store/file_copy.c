@@ -201,11 +201,8 @@ static int share_blocks(struct copy *c, const struct inode *src, uint64_t first,
 {
     int64_t shift = (int64_t)(c->src_off / BLOCK_SIZE) - (int64_t)(c->dst_off / BLOCK_SIZE);
     bool dense = !(src->flags & INODE_SPANS);
-    /* The source's pending images hold the records of objects that others name from now on: they become firm before. */
-    int r = firm_locked(c->v->store, c->src_at.branch, c->src, false);
+    int r = sync_source(c, src, (uint64_t)((int64_t)first + shift), count);
 
-    if (r == 0)
-        r = sync_source(c, src, (uint64_t)((int64_t)first + shift), count);
     while (r == 0 && count) {
         uint64_t n = dense && first == 0 && shift == 0
                          ? count

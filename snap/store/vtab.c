@@ -124,15 +124,12 @@ int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     return txn_put(t, keep, o, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), at.layer, 0, payload, len);
 }
 
-/* Born and gone since the last snapshot, with nothing older that it shows: the index forgets the key. */
+/* Born and gone in one layer, with nothing older under this key in it: the index forgets it. */
 static int untouch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
 {
-    uint32_t since = layer_retained_below(t->store, at.branch, at.layer) + 1;
     uint8_t k[KEY_SIZE_MAX];
-    const uint8_t *found;
-    size_t n = key_history(k, tab, at.branch, key, tab_key_len(tab), since), flen;
     struct txn_val v;
-    int r = txn_ge(t, keep, k, n, n - 4, &found, &flen, &v);
+    int r = txn_get(t, keep, k, key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer), &v);
 
     if (r != -E_NOENT)
         return r;

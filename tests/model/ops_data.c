@@ -1,0 +1,364 @@
+/* Operations on bytes. */
+#include "tests/model/model.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LEN_MAX (256u << 10)
+static uint8_t bytes[LEN_MAX];
+
+void m_kill_priv(struct o_ino *in)
+{
+    in->mode &= ~(uint32_t)S_ISUID;
+    if (in->mode & S_IXGRP)
+        in->mode &= ~(uint32_t)S_ISGID;
+    o_xattr_del(in, "security.capability");
+}
+
+void m_touch(struct o_ino *in, bool data)
+{
+    m_now(&in->ctime);
+    if (data)
+        in->mtime = in->ctime;
+}
+
+/* A small file's bytes lie in the tables and count as whole blocks; the engine says when they no longer do. Then every
+ * block that they had is there. */
+void m_data_follow(struct m_run *m, struct m_vol *mv, uint64_t ino)
+{
+    const struct o_ino *in = o_get(mv->live, ino);
+    struct vfs_attr a;
+    bool is_inline;
+
+    m_expect(m, vfs_getattr(mv->v, m_node(mv, ino), &a), 0, "getattr");
+    is_inline = a.flags & INODE_INLINE;
+    if (is_inline != in->is_inline)
+        o_mut(mv->live, ino)->is_inline = is_inline;
+    m_verify_ino(m, mv, o_get(mv->live, ino), m_node(mv, ino));
+}
+
+/* What was kept inline is about to be kept in blocks: all of them are there. */
+static void leave_inline(struct m_run *m, struct m_vol *mv, struct o_ino *in)
+{
+    struct vfs_attr a;
+    uint64_t blocks;
+
+    if (!in->is_inline)
+        return;
+    m_expect(m, vfs_getattr(mv->v, m_node(mv, in->ino), &a), 0, "getattr");
+    if (a.flags & INODE_INLINE)
+        return;
+    in->is_inline = false;
+    blocks = (in->size + PG_SIZE - 1) / PG_SIZE;
+    pages_set(&in->data, 0, blocks, PG_DATA, PG_HOLE, m->op);
+    pages_set(&in->data, 0, blocks, PG_DATA, PG_UNWRITTEN, m->op);
+    pages_set(&in->data, blocks, UINT64_MAX - blocks, PG_HOLE, -1, m->op);
+}
+
+/* Would a change that maps this many more blocks pass the limit? */
+static int quota_error(const struct m_vol *mv, int r, uint64_t blocks)
+{
+    if (r == -E_QUOTA && mv->limit_blocks && o_tree_blocks(mv->live) + blocks > mv->limit_blocks)
+        return -E_QUOTA;
+    return 0;
+}
+
+void op_write(struct m_run *m, struct m_vol *mv)
+{
+    const struct o_ino *pick = m_pick_file(m, mv);
+    bool kill = m_chance(m, 30);
+    uint64_t off;
+    struct o_ino *in;
+    size_t len;
+    int r;
+
+    if (!pick)
+        return;
+    off = m_pick_offset(m, pick);
+    len = m_pick_len(m);
+    m_fill(m, bytes, len);
+    m_trace(m, "write ino=%llu off=%llu len=%zu size=%llu", (unsigned long long)pick->ino, (unsigned long long)off, len,
+            (unsigned long long)pick->size);
+    r = vfs_write(mv->v, &m->ctx, m_node(mv, pick->ino), bytes, len, off, kill);
+    if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "write"))
+        return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
+    in = o_mut(mv->live, pick->ino);
+    leave_inline(m, mv, in);
+    pages_write(&in->data, bytes, len, off, m->op);
+    in->size = MAX_OF(in->size, off + len);
+    m_touch(in, true);
+    if (kill)
+        m_kill_priv(in);
+    m_data_follow(m, mv, in->ino);
+}
+
+void op_read(struct m_run *m, struct m_vol *mv)
+{
+    const struct o_ino *in = m_pick_file(m, mv);
+    uint64_t off;
+    size_t len;
+
+    if (!in)
+        return;
+    off = m_pick_offset(m, in);
+    len = m_pick_len(m);
+    m_trace(m, "read ino=%llu off=%llu len=%zu", (unsigned long long)in->ino, (unsigned long long)off, len);
+    m_compare_bytes(m, mv, m_node(mv, in->ino), in, off, len);
+}
+
+/* Bytes beyond a size are gone: growing again shows zeros. */
+static void cut(struct m_run *m, struct o_ino *in, uint64_t size)
+{
+    uint64_t last = (size + PG_SIZE - 1) / PG_SIZE;
+
+    if (size < in->size || size == 0) { /* what is reserved beyond the end goes too */
+        pages_zero(&in->data, size, last * PG_SIZE - size, m->op);
+        pages_set(&in->data, last, UINT64_MAX - last, PG_HOLE, -1, m->op);
+    }
+    in->size = size;
+}
+
+void op_truncate(struct m_run *m, struct m_vol *mv)
+{
+    const struct o_ino *pick = m_pick_file(m, mv);
+    struct vfs_setattr a = {.set = VFS_SIZE};
+    struct vfs_attr got;
+    struct o_ino *in;
+    int r;
+
+    if (!pick)
+        return;
+    a.size = m_chance(m, 25) ? 0 : m_pick_offset(m, pick);
+    if (m_chance(m, 30))
+        a.set |= VFS_KILL_PRIV;
+    m_trace(m, "truncate ino=%llu size=%llu from=%llu", (unsigned long long)pick->ino, (unsigned long long)a.size,
+            (unsigned long long)pick->size);
+    r = vfs_setattr(mv->v, &m->ctx, m_node(mv, pick->ino), &a, &got);
+    if (!m_expect(m, r, quota_error(mv, r, 2 + pick->size / PG_SIZE), "truncate"))
+        return;
+    in = o_mut(mv->live, pick->ino);
+    leave_inline(m, mv, in);
+    cut(m, in, a.size);
+    m_touch(in, true);
+    if (a.set & VFS_KILL_PRIV)
+        m_kill_priv(in);
+    m_data_follow(m, mv, in->ino);
+}
+
+/* A small file in the tables has no blocks to give up: its bytes become zeros. */
+static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int mode, uint64_t off, uint64_t len)
+{
+    uint64_t end = off + len, first = (off + PG_SIZE - 1) / PG_SIZE, last = end / PG_SIZE;
+
+    if (mode & FALLOC_FL_PUNCH_HOLE) {
+        pages_zero(&in->data, off, len, m->op);
+        if (last > first && !was_inline)
+            pages_set(&in->data, first, last - first, PG_HOLE, -1, m->op);
+        return;
+    }
+    if (mode & FALLOC_FL_ZERO_RANGE) {
+        pages_zero(&in->data, off, len, m->op);
+        if (last > first && !was_inline)
+            pages_set(&in->data, first, last - first, PG_UNWRITTEN, -1, m->op);
+    }
+    first = off / PG_SIZE, last = (end + PG_SIZE - 1) / PG_SIZE;
+    pages_set(&in->data, first, last - first, PG_UNWRITTEN, PG_HOLE, m->op);
+    if (!(mode & FALLOC_FL_KEEP_SIZE))
+        in->size = MAX_OF(in->size, end);
+}
+
+void op_fallocate(struct m_run *m, struct m_vol *mv)
+{
+    static const int modes[] = {0,
+                                FALLOC_FL_KEEP_SIZE,
+                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                FALLOC_FL_ZERO_RANGE,
+                                FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
+    const struct o_ino *pick = m_pick_file(m, mv);
+    int mode = modes[m_rand(m, ARRAY_LEN(modes))], r;
+    struct o_ino *in;
+    struct vfs_attr a;
+    struct timespec now;
+    uint64_t off, len;
+    bool was_inline;
+
+    if (!pick)
+        return;
+    off = m_pick_offset(m, pick) % (4u << 20);
+    len = m_pick_len(m);
+    m_trace(m, "fallocate ino=%llu mode=%d off=%llu len=%llu size=%llu", (unsigned long long)pick->ino, mode,
+            (unsigned long long)off, (unsigned long long)len, (unsigned long long)pick->size);
+    r = vfs_fallocate(mv->v, &m->ctx, m_node(mv, pick->ino), mode, off, len);
+    if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "fallocate"))
+        return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
+    in = o_mut(mv->live, pick->ino);
+    was_inline = in->is_inline;
+    leave_inline(m, mv, in);
+    alloc_apply(m, in, was_inline, mode, off, len);
+    m_expect(m, vfs_getattr(mv->v, m_node(mv, in->ino), &a), 0, "getattr");
+    m_now(&now);
+    if (a.ctime.tv_sec == now.tv_sec && a.ctime.tv_nsec == now.tv_nsec) { /* there may have been nothing to change */
+        m_touch(in, true);
+        if (m->ctx.uid != 0)
+            m_kill_priv(in);
+    }
+    m_data_follow(m, mv, in->ino);
+}
+
+void op_seek(struct m_run *m, struct m_vol *mv)
+{
+    const struct o_ino *in = m_pick_file(m, mv);
+
+    if (!in)
+        return;
+    m_trace(m, "seek ino=%llu", (unsigned long long)in->ino);
+    m_compare_map(m, mv, m_node(mv, in->ino), in);
+}
+
+struct cp {
+    const struct o_ino *src; /* as it was before */
+    vfs_node src_node;
+    uint64_t src_off, dst, dst_off, len;
+    bool src_inline, dst_inline;
+};
+
+/* The blocks of the destination that are shared: whole ones, at the same place in their block; the last one too where both
+ * files end in it. none: first == last. */
+static void copy_shared(const struct cp *c, uint64_t dst_size, uint64_t len, uint64_t *first, uint64_t *last)
+{
+    uint64_t end = c->dst_off + len;
+
+    *first = (c->dst_off + PG_SIZE - 1) / PG_SIZE;
+    *last = end / PG_SIZE;
+    if (c->src_off + len == c->src->size && end >= dst_size)
+        *last = (end + PG_SIZE - 1) / PG_SIZE;
+    if (c->src_inline || c->src_off % PG_SIZE != c->dst_off % PG_SIZE || *first >= *last || len < PG_SIZE)
+        *last = *first;
+}
+
+static void copy_bytes(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c, uint64_t at,
+                       uint64_t end)
+{
+    for (; at < end; at += MIN_OF(end - at, (uint64_t)LEN_MAX)) {
+        size_t n = (size_t)MIN_OF(end - at, (uint64_t)LEN_MAX);
+
+        pages_read(src, bytes, n, c->src_off + (at - c->dst_off));
+        pages_write(&in->data, bytes, n, at, m->op);
+    }
+}
+
+/* Holes stay holes where blocks are shared, and what is only reserved becomes one; bytes at the edges are written. */
+static void copy_apply(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c, uint64_t len)
+{
+    uint64_t first, last, end = c->dst_off + len;
+
+    copy_shared(c, in->size, len, &first, &last);
+    if (first == last)
+        return copy_bytes(m, in, src, c, c->dst_off, end);
+    copy_bytes(m, in, src, c, c->dst_off, first * PG_SIZE);
+    if (c->dst_inline && first * PG_SIZE > c->dst_off && first * PG_SIZE <= m->set.inline_bytes)
+        pages_set(&in->data, 0, first, PG_DATA, PG_HOLE, m->op); /* the head went to the tables first */
+    pages_share(&in->data, first, src, c->src_off / PG_SIZE + (c->src_off % PG_SIZE ? 1 : 0), last - first, m->op);
+    pages_set(&in->data, first, last - first, PG_HOLE, PG_UNWRITTEN, m->op);
+    if (last * PG_SIZE < end)
+        copy_bytes(m, in, src, c, last * PG_SIZE, end);
+}
+
+static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
+{
+    uint64_t want = c->src_off >= c->src->size ? 0 : MIN_OF(c->len, c->src->size - c->src_off), got = 0;
+    struct pages src = {0};
+    struct o_ino *in;
+    int r;
+
+    c->src_inline = c->src->is_inline;
+    c->dst_inline = o_get(mv->live, c->dst)->is_inline;
+    m_trace(m, "copy src=%llx off=%llu -> dst=%llu off=%llu len=%llu", (unsigned long long)c->src_node.v,
+            (unsigned long long)c->src_off, (unsigned long long)c->dst, (unsigned long long)c->dst_off,
+            (unsigned long long)c->len);
+    r = vfs_copy(mv->v, &m->ctx, c->src_node, c->src_off, m_node(mv, c->dst), c->dst_off, c->len, &got);
+    if (r == -E_QUOTA && mv->limit_blocks)
+        return m_verify_ino(m, mv, o_get(mv->live, c->dst), m_node(mv, c->dst));
+    if (!m_expect(m, r, 0, "copy"))
+        return;
+    WANT(m, got <= want && (got > 0 || want == 0), "copy did %llu of %llu bytes", (unsigned long long)got,
+         (unsigned long long)want);
+    if (got == 0)
+        return;
+    pages_clone(&src, &c->src->data);
+    in = o_mut(mv->live, c->dst);
+    leave_inline(m, mv, in);
+    copy_apply(m, in, &src, c, got);
+    pages_free(&src);
+    in->size = MAX_OF(in->size, c->dst_off + got);
+    m_touch(in, true);
+    if (m->ctx.uid != 0)
+        m_kill_priv(in);
+    m_data_follow(m, mv, c->dst);
+}
+
+static void copy_place(struct m_run *m, struct cp *c, const struct o_ino *dst)
+{
+    c->dst = dst->ino;
+    c->src_off = m_pick_offset(m, c->src) % (4u << 20);
+    c->dst_off = m_chance(m, 60) ? c->src_off : m_pick_offset(m, dst) % (4u << 20);
+    c->len = m_pick_len(m);
+    if (m_chance(m, 50)) {
+        c->src_off -= c->src_off % PG_SIZE;
+        c->dst_off -= c->dst_off % PG_SIZE;
+    }
+}
+
+void op_copy(struct m_run *m, struct m_vol *mv)
+{
+    struct cp c = {.src = m_pick_file(m, mv)};
+    const struct o_ino *dst = m_pick_file(m, mv);
+
+    if (!c.src || !dst)
+        return;
+    c.src_node = m_node(mv, c.src->ino);
+    copy_place(m, &c, dst);
+    if (c.src == dst && c.src_off < c.dst_off + c.len && c.dst_off < c.src_off + c.len)
+        return; /* the kernel refuses overlapping ranges */
+    copy(m, mv, &c);
+}
+
+/* Restoring: out of a snapshot into the live tree, as cp does. */
+void op_copy_view(struct m_run *m, struct m_vol *mv)
+{
+    struct m_snap *sn = m_pick_snap(m, mv);
+    const struct o_ino *dst = m_pick_file(m, mv);
+    struct cp c = {0};
+    vfs_node root;
+    struct vfs_attr a;
+
+    if (!sn || !dst)
+        return;
+    for (size_t i = 0, from = m_rand(m, sn->tree->n); i < sn->tree->n && !c.src; i++) {
+        const struct o_ino *in = sn->tree->v[(from + i) % sn->tree->n];
+        c.src = S_ISREG(in->mode) && in->size > 0 ? in : NULL;
+    }
+    if (!c.src)
+        return;
+    m_expect(m, view_enter(mv->v, sn->name, INO_ROOT, &root, &a), 0, "view_enter");
+    c.src_node = vfs_node_make(vfs_node_view(root), c.src->ino);
+    copy_place(m, &c, dst);
+    if (m_chance(m, 40)) {
+        c.src_off = c.dst_off = 0;
+        c.len = LEN_MAX;
+    }
+    copy(m, mv, &c);
+}
+
+void op_fsync(struct m_run *m, struct m_vol *mv)
+{
+    const struct o_ino *in = m_pick(m, mv, m_chance(m, 90) ? S_IFREG : S_IFDIR);
+
+    if (!in)
+        return;
+    m_trace(m, "fsync ino=%llu", (unsigned long long)in->ino);
+    m_expect(m, vfs_fsync(mv->v, m_node(mv, in->ino)), 0, "fsync");
+}
