@@ -45,6 +45,9 @@ int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, si
  * compare a change counter, since a writer may change the delta between two calls inside one bracket). */
 int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
           struct kv_item *ret);
+/* kv_ge_prefix: the same among keys that begin with the first plen bytes of key. Costs nothing for what lies beyond them. */
+int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
+                 struct kv_item *ret);
 
 /* Does the pending layer hold an image of this key (1) or not (0)? */
 int kv_is_pending(struct kv *kv, const void *key, size_t klen);

@@ -288,7 +288,13 @@ static int pass(struct kv_seek *s, const struct delta_node *tomb)
     return db_next(s);
 }
 
-int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, struct kv_item *ret)
+static bool has_prefix(const struct kv_item *it, const void *key, size_t plen)
+{
+    return it->klen >= plen && memcmp(it->key, key, plen) == 0;
+}
+
+int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
+                 struct kv_item *ret)
 {
     struct kv_seek *s = &r->seek[firm_only];
     const struct delta_node *n;
@@ -297,12 +303,13 @@ int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, siz
 
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
+    assert(plen <= klen);
     e = read_fresh(kv, r);
     if (e == 0)
         e = seek_all(kv, r, firm_only, key, klen);
     while (e == 0) {
-        if (!least(s, &it, &n))
-            return -E_NOENT;
+        if (!least(s, &it, &n) || !has_prefix(&it, key, plen))
+            return -E_NOENT; /* also: what was deleted beyond the prefix is not walked over */
         if (!n || !n->tomb) {
             *ret = it;
             return 0;
@@ -311,4 +318,9 @@ int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, siz
     }
     s->valid = false;
     return e;
+}
+
+int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, struct kv_item *ret)
+{
+    return kv_ge_prefix(kv, r, firm_only, key, klen, 0, ret);
 }

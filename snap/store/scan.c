@@ -64,8 +64,8 @@ int txn_scan(struct txn *t, enum keep keep, const void *prefix, size_t plen,
     if (plen)
         memcpy(at, prefix, plen);
     while (r == 0) {
-        r = kv_ge(t->store->kv, t->read, keep == KEEP_FIRM, at, len, &kv);
-        if (r < 0 || kv.klen < plen || (plen && memcmp(kv.key, prefix, plen) != 0))
+        r = kv_ge_prefix(t->store->kv, t->read, keep == KEEP_FIRM, at, len, plen, &kv);
+        if (r < 0)
             return r == -E_NOENT ? 0 : r;
         struct scan_item it = {.key = kv.key, .klen = kv.klen, .raw = kv.val, .raw_len = kv.vlen};
         it.verdict = scan_key_ok(it.key, it.klen) ? envelope_check(&kv, &it.val) : -E_CORRUPT;

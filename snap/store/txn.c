@@ -241,11 +241,7 @@ static const struct txn_put *own_ge(const struct txn *t, const void *key, size_t
 static int read_ge(struct txn *t, enum keep keep, const void *key, size_t klen, size_t plen,
                    struct kv_item *it)
 {
-    int r = kv_ge(t->store->kv, t->read, keep == KEEP_FIRM, key, klen, it);
-
-    if (r < 0)
-        return r;
-    return it->klen >= plen && memcmp(it->key, key, plen) == 0 ? 0 : -E_NOENT;
+    return kv_ge_prefix(t->store->kv, t->read, keep == KEEP_FIRM, key, klen, plen, it);
 }
 
 /* One step of a search in a writing transaction: the next candidate key from own puts and the maps; its present value. */

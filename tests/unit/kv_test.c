@@ -242,10 +242,14 @@ static uint32_t check_ge(struct kv *kv, struct kv_read *r, const struct oracle *
 {
     uint8_t key[16];
     struct kv_item it;
-    uint32_t stamp = 0;
+    uint32_t stamp = 0, within = n;
     int e;
 
     put_be32(key, n);
+    for (uint32_t m = n; m < KEYS && !oracle_at(o, firm, m, &stamp);)
+        within = ++m;
+    e = kv_ge_prefix(kv, r, firm, key, 4, 3, &it);
+    CHECK_ERR(e, within < KEYS && within >> 8 == n >> 8 ? 0 : -E_NOENT);
     e = kv_ge(kv, r, firm, key, 4, &it);
     while (n < KEYS && !oracle_at(o, firm, n, &stamp))
         n++;
