@@ -7,17 +7,17 @@
 
 void file_pin(struct vol *v, uint32_t layer)
 {
-    __atomic_fetch_add(&v->pins[layer & 1], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&v->pins[layer % PIN_SLOTS], 1, __ATOMIC_SEQ_CST);
 }
 
 void file_unpin(struct vol *v, uint32_t layer)
 {
-    __atomic_fetch_sub(&v->pins[layer & 1], 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&v->pins[layer % PIN_SLOTS], 1, __ATOMIC_SEQ_CST);
 }
 
 void layer_wait(struct vol *v, uint32_t layer)
 {
-    while (__atomic_load_n(&v->pins[layer & 1], __ATOMIC_SEQ_CST) && !BROKEN(VARVE_BREAK_seal_wait))
+    while (__atomic_load_n(&v->pins[layer % PIN_SLOTS], __ATOMIC_SEQ_CST) && !BROKEN(VARVE_BREAK_seal_wait))
         nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
@@ -68,6 +68,16 @@ void change_end(struct change *ch)
     ch->pinned = false;
     __atomic_fetch_sub(&ch->v->reserved_blocks, ch->reserved, __ATOMIC_RELAXED);
     ch->reserved = 0;
+}
+
+int change_finish(struct change *ch, int r)
+{
+    uint64_t images = ch->dirty ? ch->dirty->image_bytes : 0;
+
+    change_end(ch);
+    if (r == 0 && ch->done && images > ch->s->set.segment_bytes / 4)
+        r = firm_locked(ch->s, ch->at.branch, ch->ino, false);
+    return r;
 }
 
 int change_object(struct change *ch, bool fresh)
@@ -164,6 +174,7 @@ static void change_done(struct store *s, void *arg)
         d->first_layer = ch->at.layer;
     if (!d->first_lsn)
         d->first_lsn = ch->t.lsn;
+    d->image_bytes += ch->t.bytes;
     d->pending = true;
     if (ch->v->rec.head == ch->at.branch) {
         d->delta_blocks += delta;

@@ -34,6 +34,8 @@ struct change {
 
 int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, uint64_t ino);
 void change_end(struct change *ch);
+/* ends it, too; an inode that has gathered more images than fit well into one record of the journal is made firm */
+int change_finish(struct change *ch, int r);
 
 /* the object that blocks of this change go to: the open one, or a fresh number; its descriptor is ch->fd */
 int change_object(struct change *ch, bool fresh);

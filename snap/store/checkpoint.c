@@ -36,14 +36,23 @@ void store_kick(struct store *s)
     pthread_mutex_unlock(&s->bg_lock);
 }
 
-static void wait_for_checkpoint(struct store *s)
+static uint64_t checkpoints_done(struct store *s)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    uint64_t n = s->ckpts;
+    pthread_mutex_unlock(&s->bg_lock);
+    return n;
+}
+
+/* Until one more has ended than were seen before the caller looked for room. */
+static void wait_for_checkpoint(struct store *s, uint64_t seen)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 1;
     pthread_mutex_lock(&s->bg_lock);
-    if (!s->bg_stop)
+    if (!s->bg_stop && s->ckpts == seen)
         pthread_cond_timedwait(&s->bg_done, &s->bg_lock, &until);
     pthread_mutex_unlock(&s->bg_lock);
 }
@@ -62,6 +71,7 @@ int store_make_room(struct store *s, bool reserve)
     if (store_no_wait)
         return 0;
     for (int tries = 0;; tries++) {
+        uint64_t seen = checkpoints_done(s);
         look(s, reserve, &want, &wait);
         if (!want)
             return 0;
@@ -75,7 +85,7 @@ int store_make_room(struct store *s, bool reserve)
             return 0;
         if (tries == 30)
             return reserve ? 0 : -E_NOSPC;
-        wait_for_checkpoint(s);
+        wait_for_checkpoint(s, seen);
         if (!store_writable(s))
             return not_writable(s);
     }
@@ -115,8 +125,8 @@ static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
     if (r < 0)
         return r;
     r = dirty_make_firm_older(s, INT64_MIN, lsn);
-    if (r < 0 && !store_writable(s))
-        return r;
+    if (r < 0 && (!store_writable(s) || dirty_any_older(s, lsn)))
+        return r; /* their records are needed yet */
     r = store_flush(s);
     if (r == 0)
         r = write_sealed(s, lsn);
@@ -130,7 +140,8 @@ static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
     kv_checkpoint_done(s->kv);
     journal_trim(s->journal, lsn);
     pthread_rwlock_unlock(&s->lock);
-    s->last_ckpt_ns = clock_mono_ns();
+    __atomic_store_n(&s->done_lsn, lsn, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->last_ckpt_ns, clock_mono_ns(), __ATOMIC_RELAXED);
     ballast_take(s);
     return 0;
 }
@@ -170,6 +181,15 @@ void store_settle(struct store *s, uint32_t vol, uint32_t layer)
     pthread_mutex_unlock(&s->bg_lock);
 }
 
+static void settle_again(struct store *s, struct settle *se)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    se->next = s->settles;
+    s->settles = se;
+    s->settle_later = true;
+    pthread_mutex_unlock(&s->bg_lock);
+}
+
 static bool settle_one(struct store *s)
 {
     pthread_mutex_lock(&s->bg_lock);
@@ -190,6 +210,10 @@ static bool settle_one(struct store *s)
             r = h.settled(h.arg, s, se->vol, se->layer);
         if (r < 0)
             log_warn("store", "settle", "vol=%u layer=%u error=%s", se->vol, se->layer, err_name(r));
+        if (r == -E_NOMEM || r == -E_NOSPC) { /* passes: another time */
+            settle_again(s, se);
+            return false;
+        }
     }
     free(se);
     return true;
@@ -225,8 +249,11 @@ static bool checkpoint_due(struct store *s)
     bool want, wait, idle_work;
 
     look(s, true, &want, &wait);
+    /* what waits in the queue goes on after a checkpoint, and only when something has happened since the last one */
     idle_work = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) > 0 &&
-                clock_mono_ns() - s->last_ckpt_ns > 500000000;
+                clock_mono_ns() - __atomic_load_n(&s->last_ckpt_ns, __ATOMIC_RELAXED) > 500000000 &&
+                (!__atomic_load_n(&s->queue_rests, __ATOMIC_RELAXED) ||
+                 journal_appended(s->journal) > __atomic_load_n(&s->done_lsn, __ATOMIC_RELAXED));
     if (!want && !idle_work)
         return false;
     (void)store_checkpoint(s);
@@ -252,7 +279,7 @@ static void *background(void *arg)
 
     pthread_mutex_lock(&s->bg_lock);
     while (!s->bg_stop) {
-        if (!s->bg_want_ckpt && !s->settles) {
+        if (!s->bg_want_ckpt && (!s->settles || s->settle_later)) {
             clock_gettime(CLOCK_REALTIME, &until);
             until.tv_nsec += 200000000;
             if (until.tv_nsec >= 1000000000) {
@@ -261,7 +288,7 @@ static void *background(void *arg)
             }
             pthread_cond_timedwait(&s->bg_wake, &s->bg_lock, &until);
         }
-        s->bg_want_ckpt = false;
+        s->bg_want_ckpt = s->settle_later = false;
         pthread_mutex_unlock(&s->bg_lock);
         (void)store_tick(s);
         pthread_mutex_lock(&s->bg_lock);

@@ -179,8 +179,7 @@ static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t sh
         else
             r = change_put(&ch);
     }
-    change_end(&ch);
-    return r;
+    return change_finish(&ch, r);
 }
 
 static int source_inode(struct copy *c, struct vt_at at, uint64_t ino, struct inode *ret)

@@ -126,23 +126,71 @@ static int truncate_inline(struct change *ch, uint64_t size)
     return change_put(ch);
 }
 
-int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
+static int truncate_once(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size,
+                         struct inode *ret)
 {
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
 
-    if (r == 0 && (ch.in.flags & INODE_INLINE) && size > v->store->set.inline_bytes) {
-        change_end(&ch);
-        r = promote_locked(v, ino);
-        if (r == 0)
-            r = change_begin(&ch, v, rq, ino);
-    }
     if (r == 0)
         r = ch.in.flags & INODE_INLINE ? truncate_inline(&ch, size) : truncate_object(&ch, size);
     if (r == 0 && ret)
         *ret = ch.in;
-    change_end(&ch);
+    return change_finish(&ch, r);
+}
+
+#define CUT_SPANS 128u /* spans with a record that one record of the journal takes away */
+
+/* A file with very many span records is cut from its end in steps: one record of the journal would not hold them. *ret: the
+ * size for the next step, `size` for the last. */
+static int truncate_step(struct vol *v, uint64_t ino, uint64_t size, uint64_t *ret)
+{
+    uint64_t first = blocks_of(size) / SPAN_BLOCKS, n = 0, last = 0;
+    struct vt_scan sc;
+    uint8_t key[16];
+    const uint8_t *found;
+    struct inode in;
+    struct vt_val val;
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    *ret = size;
+    if (r < 0)
+        return r;
+    r = inode_get(&t, vol_now(v), ino, &in);
+    if (r == 0 && size < in.size && (in.flags & INODE_SPANS)) {
+        put_be64(key, ino);
+        put_be64(key + 8, first + 1);
+        vt_scan_init(&sc, &t, KEEP_PENDING, vol_now(v), TAB_SPAN, key, 8);
+        vt_scan_from(&sc, key, 16);
+        while ((r = vt_scan_next(&sc, &found, &val)) == 1)
+            if (n++ % CUT_SPANS == 0) {
+                last = get_be64(found + 8);
+                if (n > CUT_SPANS)
+                    *ret = last << SPAN_SHIFT;
+            }
+    }
+    txn_abort(&t);
     return r;
+}
+
+int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
+{
+    struct change ch;
+    uint64_t step = size;
+    int r = change_begin(&ch, v, rq, ino);
+    bool promote = r == 0 && (ch.in.flags & INODE_INLINE) && size > v->store->set.inline_bytes;
+
+    change_end(&ch);
+    if (promote)
+        r = promote_locked(v, ino);
+    while (r == 0) {
+        r = truncate_step(v, ino, size, &step);
+        if (r < 0 || step == size)
+            break;
+        r = truncate_once(v, rq, ino, step, NULL);
+    }
+    return r < 0 ? r : truncate_once(v, rq, ino, size, ret);
 }
 
 int file_truncate(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
@@ -185,7 +233,7 @@ static int zero_edge(struct vol *v, const struct file_req *rq, uint64_t ino, uin
     return r;
 }
 
-static int punch_blocks(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end)
+static int punch_once(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end)
 {
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
@@ -200,7 +248,41 @@ static int punch_blocks(struct vol *v, const struct file_req *rq, uint64_t ino, 
                 r = change_put(&ch);
         }
     }
-    change_end(&ch);
+    return change_finish(&ch, r);
+}
+
+/* The first block at or after `first` that may hold something; end when there is none before it. */
+static int next_used(struct vol *v, uint64_t ino, uint64_t first, uint64_t end, uint64_t *ret)
+{
+    struct inode in;
+    struct txn t;
+    uint64_t span;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = inode_get(&t, vol_now(v), ino, &in);
+    if (r == 0)
+        r = span_next_used(&t, vol_now(v), &in, first / SPAN_BLOCKS, &span);
+    txn_abort(&t);
+    if (r == 0)
+        *ret = span >= end / SPAN_BLOCKS + 1 ? end : MAX_OF(first, span * SPAN_BLOCKS);
+    return r;
+}
+
+/* Some spans in each record; holes are passed over. */
+static int punch_blocks(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end)
+{
+    uint64_t at = first, part;
+    int r;
+
+    do {
+        r = next_used(v, ino, at, end, &at);
+        part = MIN_OF(end, (at / SPAN_BLOCKS + CUT_SPANS) * SPAN_BLOCKS);
+        if (r == 0) /* also over a hole: it is a change all the same */
+            r = punch_once(v, rq, ino, MIN_OF(at, part), part);
+        at = part;
+    } while (r == 0 && at < end);
     return r;
 }
 
@@ -309,8 +391,7 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
         else
             r = change_put(&ch);
     }
-    change_end(&ch);
-    return r;
+    return change_finish(&ch, r);
 }
 
 static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end,

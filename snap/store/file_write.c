@@ -240,8 +240,11 @@ static int write_back(struct change *ch)
     struct store *s = ch->s;
     uint64_t dirty = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED);
 
-    if (dirty > s->set.dirty_bytes && !BROKEN(VARVE_BREAK_dirty_bound))
-        return firm_locked(s, ch->at.branch, ch->ino, false);
+    if (dirty > s->set.dirty_bytes && !BROKEN(VARVE_BREAK_dirty_bound)) {
+        int r = firm_locked(s, ch->at.branch, ch->ino, false);
+        ch->dirty = NULL;
+        return r;
+    }
     if (ch->wrote_end && ch->dobj &&
         ch->dobj->bytes / WRITEBACK_STEP !=
             (ch->dobj->bytes - (ch->wrote_end - ch->wrote_off)) / WRITEBACK_STEP)
@@ -298,8 +301,7 @@ int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const v
     }
     if (r == 0 && ret)
         *ret = ch.in;
-    change_end(&ch);
-    return r;
+    return change_finish(&ch, r);
 }
 
 int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,

@@ -43,6 +43,7 @@ static void no_delta(struct store *s, struct dirty *d)
     if (v && v->rec.head == d->branch)
         __atomic_fetch_sub(&v->pending_blocks, d->delta_blocks, __ATOMIC_RELAXED);
     d->delta_blocks = 0;
+    d->image_bytes = 0;
     d->pending = false;
 }
 
@@ -126,6 +127,12 @@ static int firm_with_payload(struct store *s, struct dirty *d, uint64_t bytes)
     return txn_commit(&t);
 }
 
+/* Errors that pass: the inode stays as it is, to be made firm another time. */
+static bool firm_later(int r)
+{
+    return r == -E_NOMEM || r == -E_NOSPC;
+}
+
 static void sync_failed(struct store *s, struct dirty *d, int r)
 {
     struct vol *v;
@@ -169,7 +176,7 @@ static int firm_with_sync(struct store *s, struct dirty *d)
     int r = sync_objects(s, d, &tail);
 
     if (r < 0) {
-        if (r != -E_NOMEM)
+        if (!firm_later(r))
             sync_failed(s, d, r);
         return r;
     }
@@ -190,6 +197,8 @@ static int firm_with_sync(struct store *s, struct dirty *d)
 
 int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload)
 {
+    int r;
+
     pthread_rwlock_rdlock(&s->lock);
     struct dirty *d = dirty_find(s, branch, ino); /* stays: its inode's lock is ours */
     pthread_rwlock_unlock(&s->lock);
@@ -201,8 +210,12 @@ int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload)
     if (payload && !d->pending)
         return 0; /* its bytes are in records already */
     if (payload && bytes <= FSYNC_BYTES_MAX)
-        return firm_with_payload(s, d, bytes);
-    return firm_with_sync(s, d);
+        r = firm_with_payload(s, d, bytes);
+    else
+        r = firm_with_sync(s, d);
+    if (r < 0 && !firm_later(r) && store_writable(s) && !d->failed)
+        sync_failed(s, d, r); /* it would fail again and again, and keep the journal from being trimmed */
+    return r;
 }
 
 struct pick {
@@ -248,7 +261,7 @@ static int firm_all(struct store *s, bool (*want)(const struct dirty *d, const v
         store_no_wait--;
         if (r < 0 && first == 0)
             first = r;
-        if (r < 0 && (r == -E_NOMEM || r == -E_NOSPC || !store_writable(s)))
+        if (r < 0 && (firm_later(r) || !store_writable(s)))
             break;
     }
     return first;
@@ -271,6 +284,13 @@ int dirty_make_firm_older(struct store *s, int64_t before_ns, uint64_t upto_lsn)
     return firm_all(s, want_older, &(struct older){before_ns, upto_lsn});
 }
 
+bool dirty_any_older(struct store *s, uint64_t upto_lsn)
+{
+    struct pick p;
+
+    return pick_next(s, want_older, &(struct older){INT64_MIN, upto_lsn}, &p);
+}
+
 struct layers {
     uint32_t vol, layer;
 };
@@ -282,11 +302,26 @@ static bool want_layer(const struct dirty *d, const void *arg)
     return d->pending && (!l->vol || d->vol == l->vol) && (!l->layer || d->first_layer <= l->layer);
 }
 
+/* Inodes whose bytes could not be brought to the disk never become firm: what asks for all of them must not hear "done". */
+static bool any_failed(struct store *s, const struct layers *l)
+{
+    bool found = false;
+
+    pthread_rwlock_rdlock(&s->lock);
+    for (const struct dirty *d = s->dirty_list.next; d != &s->dirty_list && !found; d = d->next)
+        found = d->failed && want_layer(d, l);
+    pthread_rwlock_unlock(&s->lock);
+    return found;
+}
+
 int file_make_firm(struct store *s, uint32_t vol, uint32_t upto_layer)
 {
+    struct layers l = {vol, upto_layer};
+
     if (BROKEN(VARVE_BREAK_settle))
         return 0;
-    return firm_all(s, want_layer, &(struct layers){vol, upto_layer});
+    int r = firm_all(s, want_layer, &l);
+    return r == 0 && any_failed(s, &l) ? -E_IO : r;
 }
 
 int file_make_firm_ino(struct vol *v, uint32_t branch, uint64_t ino)

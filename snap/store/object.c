@@ -25,8 +25,10 @@ int object_mark_shared(struct txn *t, uint64_t object)
         return 0;
     rec.flags |= OBJECT_SHARED;
     size_t klen = key_u64(k, TAB_OBJECT, object), len = object_rec_encode(&rec, out);
-    if (kv_is_pending(t->store->kv, k, klen)) { /* its owner's image would hide the flag, and take it away when it is firm */
-        r = txn_put(t, KEEP_PENDING, (struct txn_owner){.branch = rec.branch, .ino = rec.ino}, k, klen, 0, 0, out, len);
+    if (kv_is_pending(t->store->kv, k,
+                      klen)) { /* its owner's image would hide the flag, and take it away when it is firm */
+        r = txn_put(t, KEEP_PENDING, (struct txn_owner){.branch = rec.branch, .ino = rec.ino}, k, klen, 0, 0,
+                    out, len);
         if (r < 0)
             return r;
     }
@@ -69,7 +71,8 @@ bool file_is_pending(struct txn *t, uint32_t branch, uint64_t ino)
 
 void object_path(const struct store *s, uint64_t object, char *out)
 {
-    snprintf(out, 4096, "%s/data/%06llx/%llx", s->path, (unsigned long long)(object >> 12), (unsigned long long)object);
+    snprintf(out, 4096, "%s/data/%06llx/%llx", s->path, (unsigned long long)(object >> 12),
+             (unsigned long long)object);
 }
 
 /* Counts are absolute at both levels. A firm change of an inode that has pending images must not be seen through the pending
@@ -91,12 +94,13 @@ static int ref_pin_present(struct txn *t, uint32_t branch, uint64_t ino, const u
     return r < 0 ? r : txn_put(t, KEEP_PENDING, o, k, n, 0, 0, v.data, v.len);
 }
 
-static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t object, uint32_t branch, uint64_t ino, int by)
+static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t object, uint32_t branch,
+                   uint64_t ino, int by)
 {
     uint8_t k[KEY_SIZE_MAX], val[8];
     size_t n = key_objref(k, object, branch, ino);
     struct txn_val v;
-    uint64_t count = 0, others;
+    uint64_t count = 0, others, firm = 1;
     int r = keep == KEEP_FIRM ? ref_pin_present(t, branch, ino, k, n) : 0;
 
     if (r == 0)
@@ -115,13 +119,17 @@ static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t o
     r = txn_del(t, keep, o, k, n);
     if (r == 0)
         r = object_ref_count(t, KEEP_PENDING, object, &others);
-    if (r < 0 || others)
+    if (r == 0 && keep == KEEP_FIRM) /* a pending one that names it may be lost */
+        r = object_ref_count(t, KEEP_FIRM, object, &firm);
+    if (r < 0 || (others && firm))
         return r;
-    return reclaim_put(t, keep, o, &(struct reclaim_rec){.kind = RECLAIM_UNLINK, .branch = branch, .object = object, .ino = ino});
+    return reclaim_put(
+        t, keep, o,
+        &(struct reclaim_rec){.kind = RECLAIM_UNLINK, .branch = branch, .object = object, .ino = ino});
 }
 
-static int refs_change(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-                       const void *payload, size_t len, int by)
+static int refs_change(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
+                       const void *key, const void *payload, size_t len, int by)
 {
     uint64_t objs[RECORD_OBJECTS_MAX];
     int n;
@@ -137,14 +145,14 @@ static int refs_change(struct txn *t, enum keep keep, struct txn_owner o, uint32
     return n < 0 ? n : 0;
 }
 
-int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-               const void *payload, size_t len)
+int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
+               const void *key, const void *payload, size_t len)
 {
     return refs_change(t, keep, o, branch, tab, key, payload, len, 1);
 }
 
-int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-               const void *payload, size_t len)
+int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
+               const void *key, const void *payload, size_t len)
 {
     return refs_change(t, keep, o, branch, tab, key, payload, len, -1);
 }
@@ -154,11 +162,12 @@ int reclaim_put(struct txn *t, enum keep keep, struct txn_owner o, const struct 
     uint8_t k[KEY_SIZE_MAX], out[RECORD_SIZE_MAX];
 
     __atomic_fetch_add(&t->store->reclaim_count, 1, __ATOMIC_RELAXED);
-    return txn_put(t, keep, o, k, key_u64(k, TAB_RECLAIM, txn_next_reclaim(t)), 0, 0, out, reclaim_rec_encode(rec, out));
+    return txn_put(t, keep, o, k, key_u64(k, TAB_RECLAIM, txn_next_reclaim(t)), 0, 0, out,
+                   reclaim_rec_encode(rec, out));
 }
 
-int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object, uint64_t first,
-                uint64_t count)
+int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object,
+                uint64_t first, uint64_t count)
 {
     struct object_rec rec;
     int r = object_get(t, object, &rec);
@@ -168,13 +177,17 @@ int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t bran
     if (r < 0)
         return r;
     return reclaim_put(t, keep, o,
-                       &(struct reclaim_rec){.kind = RECLAIM_PUNCH, .branch = branch, .object = object, .ino = rec.ino,
-                                             .first = first, .count = count});
+                       &(struct reclaim_rec){.kind = RECLAIM_PUNCH,
+                                             .branch = branch,
+                                             .object = object,
+                                             .ino = rec.ino,
+                                             .first = first,
+                                             .count = count});
 }
 
 /* Is block b of old dead: not in new, and no snapshot in [data_born, died) may see it? */
-static const struct span_src *block_dead(struct txn *t, uint32_t branch, const struct span *old, const struct span *new,
-                                         unsigned b, uint32_t died)
+static const struct span_src *block_dead(struct txn *t, uint32_t branch, const struct span *old,
+                                         const struct span *new, unsigned b, uint32_t died)
 {
     const struct span_src *a = span_at(old, b), *n = new ? span_at(new, b) : NULL;
 
@@ -185,8 +198,8 @@ static const struct span_src *block_dead(struct txn *t, uint32_t branch, const s
     return layer_retained(t->store, branch, a->data_born, died) ? NULL : a;
 }
 
-int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span, const struct span *old,
-              const struct span *new, uint32_t died)
+int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span,
+              const struct span *old, const struct span *new, uint32_t died)
 {
     for (unsigned b = 0, n; b < SPAN_BLOCKS; b += n) {
         const struct span_src *a = block_dead(t, branch, old, new, b, died);
@@ -213,7 +226,8 @@ static struct vt_at next_seen(struct txn *t, uint32_t branch, uint32_t died)
     return (struct vt_at){branch, layer_retained_above(t->store, branch, died - 1)};
 }
 
-static int free_span_blocks(struct txn *t, uint32_t branch, const uint8_t *key, uint32_t died, const struct txn_val *v)
+static int free_span_blocks(struct txn *t, uint32_t branch, const uint8_t *key, uint32_t died,
+                            const struct txn_val *v)
 {
     struct span old, new;
     struct inode in;
@@ -234,7 +248,8 @@ static int free_span_blocks(struct txn *t, uint32_t branch, const uint8_t *key, 
 }
 
 /* An inode version leaves: the end of its dense base that the next version cut off. */
-static int free_base_blocks(struct txn *t, uint32_t branch, const uint8_t *key, uint32_t died, const struct txn_val *v)
+static int free_base_blocks(struct txn *t, uint32_t branch, const uint8_t *key, uint32_t died,
+                            const struct txn_val *v)
 {
     struct inode old, new;
     int r = inode_decode(v->data, v->len, &old);

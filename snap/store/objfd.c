@@ -50,7 +50,7 @@ static void fd_shrink(struct store *s, uint32_t keep)
 
     while (s->nfds > keep && f != &s->fd_list) {
         struct objfd *next = f->next;
-        if (f->refs == 0) {
+        if (f->refs == 0 && !f->failed) {
             if (f->wrote && io_fdatasync(s->io, f->fd) < 0)
                 store_fail(s, "an object could not be written back");
             fd_close(s, f);
@@ -137,6 +137,17 @@ void objfd_put(struct store *s, struct objfd *f)
     pthread_mutex_unlock(&s->fd_lock);
 }
 
+static int fd_sync(struct store *s, struct objfd *f)
+{
+    if (__atomic_load_n(&f->failed, __ATOMIC_SEQ_CST))
+        return -E_IO;
+    __atomic_store_n(&f->wrote, false, __ATOMIC_SEQ_CST);
+    int r = BROKEN(VARVE_BREAK_data_sync) ? 0 : io_fdatasync(s->io, f->fd);
+    if (r < 0)
+        __atomic_store_n(&f->failed, true, __ATOMIC_SEQ_CST);
+    return r;
+}
+
 int objfd_sync(struct store *s, uint64_t object)
 {
     struct objfd *f;
@@ -145,14 +156,13 @@ int objfd_sync(struct store *s, uint64_t object)
 
     if (r < 0)
         return r;
-    __atomic_store_n(&f->wrote, false, __ATOMIC_SEQ_CST);
-    if (!BROKEN(VARVE_BREAK_data_sync))
-        r = io_fdatasync(s->io, f->fd);
-    if (r == 0 && f->made) {
+    r = fd_sync(s, f);
+    if (r == 0 && __atomic_load_n(&f->made, __ATOMIC_SEQ_CST)) {
         object_path(s, object, path);
         *strrchr(path, '/') = '\0';
         r = io_sync_dir(s->io, path);
-        f->made = r < 0;
+        if (r == 0)
+            __atomic_store_n(&f->made, false, __ATOMIC_SEQ_CST);
     }
     objfd_put(s, f);
     return r;
@@ -171,7 +181,8 @@ bool objfd_unsynced(struct store *s, uint64_t object)
 {
     pthread_mutex_lock(&s->fd_lock);
     const struct objfd *f = *fd_slot(s, object);
-    bool is = f && __atomic_load_n(&f->wrote, __ATOMIC_SEQ_CST);
+    bool is =
+        f && (__atomic_load_n(&f->wrote, __ATOMIC_SEQ_CST) || __atomic_load_n(&f->failed, __ATOMIC_SEQ_CST));
     pthread_mutex_unlock(&s->fd_lock);
     return is;
 }

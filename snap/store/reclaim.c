@@ -42,33 +42,33 @@ static int read_batch(struct store *s, uint64_t *seq, uint64_t below, struct ent
     return r == -E_NOENT ? 0 : r;
 }
 
-/* Does a record, firm or pending, still name the object? 1, 0. *ret_present: in the present too. */
-static int still_named(struct store *s, uint64_t object, bool *ret_present)
+/* How many records name the object: firm ones, and in the present. */
+static int count_names(struct store *s, uint64_t object, uint64_t *ret_firm, uint64_t *ret_present)
 {
     struct txn t;
-    uint64_t firm = 0, present = 0;
     int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
 
     if (r < 0)
         return r;
-    r = object_ref_count(&t, KEEP_FIRM, object, &firm);
+    r = object_ref_count(&t, KEEP_FIRM, object, ret_firm);
     if (r == 0)
-        r = object_ref_count(&t, KEEP_PENDING, object, &present);
+        r = object_ref_count(&t, KEEP_PENDING, object, ret_present);
     txn_abort(&t);
-    *ret_present = present > 0;
-    return r < 0 ? r : firm || present;
+    return r;
 }
 
 static int do_unlink(struct store *s, const struct reclaim_rec *rec)
 {
     char path[4096];
-    bool present = false;
-    int r = still_named(s, rec->object, &present);
+    uint64_t firm = 0, present = 0;
+    int r = count_names(s, rec->object, &firm, &present);
 
     if (r < 0)
         return r;
-    if (r == 1)
-        return present ? 2 : 1; /* named again: not ours any more; firm only: wait until that goes */
+    if (firm && present)
+        return 2; /* named again: whoever takes the last name away queues it anew */
+    if (firm || present)
+        return 1; /* what is pending decides */
     objfd_forget(s, rec->object);
     object_path(s, rec->object, path);
     r = io_unlink(s->io, path);
@@ -219,6 +219,7 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     store_inline_checkpoint--;
+    __atomic_store_n(&s->queue_rests, r == 0 && done == 0, __ATOMIC_RELAXED);
     (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done;

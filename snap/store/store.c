@@ -38,6 +38,7 @@ void store_set_hooks(struct store *s, const struct store_hooks *hooks)
     pthread_mutex_lock(&s->bg_lock);
     s->hooks = *hooks;
     pthread_mutex_unlock(&s->bg_lock);
+    __atomic_store_n(&s->queue_rests, false, __ATOMIC_RELAXED); /* entries may have waited for these */
 }
 
 bool store_writable(const struct store *s)
@@ -244,8 +245,9 @@ static int store_begin(struct store *s, char *why)
     char jwhy[256] = "";
     int r = open_parts(s, why);
 
-    if (r == 0)
-        r = store_replay(s, jwhy);
+    if (r < 0)
+        return r;
+    r = store_replay(s, jwhy);
     if (r == -E_JOURNAL) { /* damage in the middle: what was before it can be read */
         s->mode = STORE_RO_DAMAGED;
         snprintf(s->why, sizeof(s->why), "%s", jwhy);
@@ -343,9 +345,10 @@ int store_close(struct store *s)
     if (store_writable(s)) {
         store_settle_all(s);
         r = store_sync(s);
-        for (int i = 0; i < 8 && r == 0; i++) { /* reclaiming leaves new records behind */
-            r = store_checkpoint(s);
-            if (journal_appended(s->journal) == s->sealed_lsn)
+        for (int i = 0; i < 8 && store_writable(s); i++) { /* reclaiming leaves new records behind */
+            int c = store_checkpoint(s);
+            r = r < 0 ? r : c;
+            if (c < 0 || journal_appended(s->journal) == s->sealed_lsn)
                 break;
         }
     }

@@ -41,6 +41,7 @@ struct dirty {
     bool pending;         /* has pending images */
     bool failed;          /* its write-back failed: never tried again */
     int64_t since_ns;     /* monotonic: first unsynced change */
+    uint64_t image_bytes; /* at most so much will its firm record take */
     uint64_t first_lsn;   /* oldest record that must not be trimmed for its sake */
     uint32_t first_layer; /* of pending images */
     int64_t delta_blocks; /* present minus firm */
@@ -63,6 +64,8 @@ struct objfd {
     uint32_t refs;
     bool made;  /* its directory entry is not synced yet */
     bool wrote; /* atomic: written since the last sync */
+    bool
+        failed; /* atomic: a sync of it failed: what it held may be lost, and a second sync would not say so */
     struct objfd *hnext, *prev, *next;
 };
 
@@ -106,14 +109,17 @@ struct store {
     pthread_mutex_t bg_lock; /* the fields below */
     pthread_cond_t bg_wake, bg_done;
     pthread_t bg_thread;
-    bool bg_running, bg_stop, bg_want_ckpt;
+    bool bg_running, bg_stop, bg_want_ckpt, settle_later;
     uint64_t bg_rounds;
     struct settle {
         uint32_t vol, layer;
         struct settle *next;
     } * settles;
-    int64_t last_flush_ns, last_ckpt_ns;
-    uint64_t ckpts; /* done since open */
+    int64_t last_flush_ns; /* of the background alone */
+    int64_t last_ckpt_ns;  /* atomic */
+    uint64_t done_lsn;     /* atomic: the tables on disk hold everything up to it */
+    bool queue_rests;      /* atomic: the last run of the queue found nothing that it could do */
+    uint64_t ckpts;        /* done since open */
 
     struct store_hooks hooks;
     pthread_mutex_t state_lock; /* mode, why */
@@ -169,6 +175,7 @@ void store_settle_all(struct store *s); /* snapshots that wait to become durable
 void store_stop_background(struct store *s);
 /* every dirty inode that began before an instant, or whose oldest record is at most upto_lsn; synced to disk */
 int dirty_make_firm_older(struct store *s, int64_t before_ns, uint64_t upto_lsn);
+bool dirty_any_older(struct store *s, uint64_t upto_lsn); /* any of these left that may still become firm? */
 /* one, with its inode lock held exclusive; payload: few bytes may travel in the record instead of a sync */
 int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload);
 

@@ -311,7 +311,7 @@ static int add_put(struct txn *t, struct txn_put put)
     return 0;
 }
 
-static void note_layer(struct txn *t, const uint8_t *payload, size_t len, bool gone);
+static int note_layer(struct txn *t, const uint8_t *payload, size_t len, bool gone);
 
 int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *key, size_t klen,
             uint32_t born, uint8_t flags, const void *payload, size_t len)
@@ -329,7 +329,7 @@ int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
                                         .klen = (uint32_t)klen,
                                         .vlen = (uint32_t)(VAL_HDR_SIZE + len)});
     if (r == 0 && k[0] == TAB_LAYER)
-        note_layer(t, env + VAL_HDR_SIZE, len, false);
+        r = note_layer(t, env + VAL_HDR_SIZE, len, false);
     return r;
 }
 
@@ -342,8 +342,9 @@ int txn_del(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
         return -E_NOMEM;
     if (k[0] == TAB_LAYER) {
         struct txn_val v;
-        if (txn_get(t, KEEP_FIRM, key, klen, &v) == 0)
-            note_layer(t, v.data, v.len, true);
+        int r = txn_get(t, KEEP_FIRM, key, klen, &v) == 0 ? note_layer(t, v.data, v.len, true) : 0;
+        if (r < 0)
+            return r;
     }
     return add_put(t, (struct txn_put){
                           .op = 1, .level = (uint8_t)keep, .owner = owner, .key = k, .klen = (uint32_t)klen});
@@ -410,16 +411,17 @@ static void layer_change(struct store *s, void *arg)
     layer_note(s, c->branch, c->layer, c->retained);
 }
 
-static void note_layer(struct txn *t, const uint8_t *payload, size_t len, bool gone)
+static int note_layer(struct txn *t, const uint8_t *payload, size_t len, bool gone)
 {
     struct layer_rec rec;
     struct layer_change *c = txn_alloc(t, sizeof(*c));
+    int r = c ? layer_rec_decode(payload, len, &rec, NULL, NULL) : -E_NOMEM;
 
-    if (!c || layer_rec_decode(payload, len, &rec, NULL, NULL) < 0 ||
-        layer_note_reserve(t->store, rec.branch) < 0)
-        return;
+    if (r < 0)
+        return gone && r == -E_CORRUPT ? 0 : r; /* a damaged one may be deleted */
+    r = layer_note_reserve(t->store, rec.branch);
     *c = (struct layer_change){rec.layer, rec.branch, !gone && rec.state != LAYER_DELETING};
-    (void)txn_on_commit(t, layer_change, c);
+    return r < 0 ? r : txn_on_commit(t, layer_change, c);
 }
 
 void txn_charge(struct txn *t, struct vol *v, int64_t blocks, int64_t inodes)
@@ -558,6 +560,7 @@ static int commit_puts(struct txn *t)
         return r;
     for (const struct txn_put *p = t->puts; p; p = p->next)
         bytes += p->klen + p->vlen;
+    t->bytes = bytes;
     r = kv_reserve(t->store->kv, t->nputs, bytes);
     if (r == 0)
         r = build_record(t, &rec);

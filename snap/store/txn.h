@@ -77,6 +77,7 @@ struct txn {
     uint64_t conn, unique; /* request that this answers; 0 none */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;
+    size_t bytes; /* of the puts, after commit */
     struct txn_payload *payloads;
     struct txn_page *pages; /* arena */
     struct vol *charged;    /* volume whose counters change with this transaction */

@@ -7,13 +7,16 @@
 
 #include "snap/store/vtab.h"
 
+#define PIN_SLOTS                                                                                            \
+    64u /* a writer that goes on for so many snapshots delays the answer of one that it does not concern */
+
 struct vol {
     struct store *store;
     struct volume_rec rec;    /* as in the tables; changes only inside write transactions */
     struct vstat_rec stat;    /* firm counters; likewise */
     int64_t pending_blocks;   /* what pending inodes will add to stat.blocks; may be negative */
     uint64_t reserved_blocks; /* of writes under way */
-    uint32_t pins[2];         /* writes that resolved in an older [0] / the current [1] layer: see layer.h */
+    uint32_t pins[PIN_SLOTS]; /* atomic: writes under way, by the layer that they resolved in */
     uint32_t mounts;          /* connections that show it */
     bool readonly;            /* after a failed write-back of one of its objects, with why below */
     char why_readonly[160];

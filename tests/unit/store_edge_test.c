@@ -138,6 +138,152 @@ TEST(test_edge__reserved_blocks_are_written_after_a_power_cut)
     rig_close(&g);
 }
 
+/* A copy outlives its source also when the power is cut before the copy is firm: nothing is left over. */
+TEST(test_edge__nothing_is_left_of_a_copy_that_was_lost)
+{
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "a", 0, MIB, rig_a);
+    rig_fsync(&g, "a");
+    rig_copy(&g, "a", "b", MIB);
+    box_remove(&g.b, g.b.v, "a");
+    CHECK_OK(vfs_orphans_drop_all(g.b.v));
+    rig_expect(&g, "b", 0, MIB, rig_a);
+    CHECK_OK(store_flush(g.b.s));
+    rig_cut(&g, 1, LYING_NONE);
+    CHECK_EQ(rig_size(&g, "b"), 0);
+    rig_quiet(&g);
+    CHECK_EQ(box_objects(&g.b), 0);
+    rig_close(&g);
+}
+
+/* While an inode cannot be made firm its pending records are needed: the tables may not go past them. */
+TEST(test_edge__a_checkpoint_waits_for_what_is_not_firm)
+{
+    struct rig g;
+
+    rig_open(&g);
+    g.b.set.fd_cache = 1;
+    box_reopen(&g.b);
+    rig_write(&g, "f", 0, MIB, rig_a);
+    rig_write(&g, "x", 0, MIB, rig_b); /* takes the only descriptor */
+    CHECK_OK(store_flush(g.b.s));
+    lying_fail_from(g.d, LYING_OPEN, 1, -E_NOMEM);
+    CHECK_ERR(store_checkpoint(g.b.s), -E_NOMEM);
+    lying_fail_off(g.d);
+    rig_die(&g);
+    rig_expect(&g, "f", 0, MIB, rig_a);
+    rig_expect(&g, "x", 0, MIB, rig_b);
+    rig_close(&g);
+}
+
+/* A snapshot whose bytes could not be written never becomes durable, and its volume takes no more. */
+TEST(test_edge__a_snapshot_without_its_bytes_stays_settling)
+{
+    struct layer_rec rec;
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "f", 0, MIB, rig_a);
+    lying_fail_at(g.d, LYING_FDATASYNC, 1, -E_IO); /* of the object; the error is told once */
+    CHECK_OK(snap_create(g.b.v, &g.b.c, "s", &rec));
+    CHECK_ERR(snap_wait_durable(g.b.v, rec.layer), -E_IO);
+    lying_fail_off(g.d);
+    CHECK_ERR(snap_wait_durable(g.b.v, rec.layer), -E_IO);
+    CHECK_OK(snap_find(g.b.v, "s", &rec));
+    CHECK_EQ(rec.state, LAYER_SETTLING);
+    CHECK_ERR(vfs_write(g.b.v, &g.b.c, rig_node(&g, "f"), "x", 1, 0, false), -E_ROFS);
+    CHECK_ERR(vfs_fsync(g.b.v, rig_node(&g, "f")), -E_IO);
+    box_drop(&g.b);
+    lying_free(g.d);
+}
+
+/* A failed sync of a copy's source is not forgotten by the next try. */
+TEST(test_edge__a_copy_of_bytes_that_never_landed_is_refused)
+{
+    struct rig g;
+    uint64_t done;
+
+    rig_open(&g);
+    rig_write(&g, "a", 0, MIB, rig_a);
+    box_write(&g.b, g.b.v, "b", "", 0, 0);
+    lying_fail_at(g.d, LYING_FDATASYNC, 1, -E_IO);
+    for (int i = 0; i < 2; i++) {
+        CHECK_ERR(vfs_copy(g.b.v, &g.b.c, rig_node(&g, "a"), 0, rig_node(&g, "b"), 0, MIB, &done), -E_IO);
+        lying_fail_off(g.d);
+    }
+    CHECK_ERR(vfs_fsync(g.b.v, rig_node(&g, "a")), -E_IO);
+    box_drop(&g.b);
+    lying_free(g.d);
+}
+
+/* Deaths one after the other, each before the open has come to its first checkpoint. */
+TEST(test_edge__many_deaths_in_a_row_use_up_nothing)
+{
+    struct rig g;
+    char why[256];
+    int r = -E_CRASH;
+
+    rig_open(&g);
+    rig_write(&g, "f", 0, MIB, rig_a);
+    rig_write(&g, "small", 0, 3000, rig_a);
+    box_drop(&g.b);
+    for (unsigned n = 1; n <= 60; n++) {
+        lying_kill_at(g.d, 1 + n % 30);
+        r = store_open(g.b.io, g.b.path, &g.b.set, 0, &g.b.s, why);
+        if (r == 0)
+            box_drop(&g.b);
+        lying_revive(g.d);
+    }
+    box_attach(&g.b);
+    rig_expect(&g, "f", 0, MIB, rig_a);
+    rig_expect(&g, "small", 0, 3000, rig_a);
+    rig_close(&g);
+}
+
+/* An inode with more images than a journal segment holds. */
+TEST(test_edge__scattered_writes_become_firm_in_time)
+{
+    struct rig g;
+
+    rig_open(&g);
+    for (uint64_t i = 0; i < 3000; i++)
+        rig_write(&g, "f", i * MIB, 1, rig_a);
+    rig_fsync(&g, "f");
+    CHECK_OK(store_checkpoint(g.b.s));
+    for (uint64_t i = 0; i < 3000; i += 100)
+        rig_expect(&g, "f", i * MIB, 1, rig_a);
+    CHECK_OK(snap_create(g.b.v, &g.b.c, "s", NULL));
+    box_truncate(&g.b, g.b.v, "f", MIB + 1);
+    rig_expect(&g, "f", MIB, 1, rig_a);
+    CHECK_EQ(rig_size(&g, "f"), MIB + 1);
+    CHECK_OK(snap_delete(g.b.v, &g.b.c, "s"));
+    rig_close(&g);
+}
+
+/* Punching a large part of a large dense file, and reserving it again. */
+TEST(test_edge__a_large_hole_is_made_in_parts)
+{
+    struct rig g;
+
+    rig_open(&g);
+    g.b.set.dirty_bytes = 16 * MIB;
+    box_reopen(&g.b);
+    for (uint64_t i = 0; i < 400; i++)
+        rig_write(&g, "f", i * MIB, MIB, rig_a);
+    rig_punch(&g, "f", 4096, 399 * MIB);
+    rig_expect(&g, "f", 0, 4096, rig_a);
+    rig_expect(&g, "f", 4096, 3 * MIB, rig_zero);
+    rig_expect(&g, "f", 399 * MIB, 4096, rig_zero);
+    rig_expect(&g, "f", 399 * MIB + 4096, MIB - 4096, rig_a);
+    rig_punch(&g, "f", 0, 1ull << 43);
+    rig_expect(&g, "f", 399 * MIB, MIB, rig_zero);
+    rig_quiet(&g);
+    CHECK(box_disk_blocks(&g.b) == 0);
+    rig_close(&g);
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
