@@ -1,19 +1,14 @@
 /* varve umount: umount(2), then waits until the daemon has made everything durable. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/cmd.h"
 #include "fs/mount.h"
 #include "fs/sock.h"
 #include "fs/verb_target.h"
-
-#define CLOSE_TRIES 6000 /* of 10 ms */
 
 struct found {
     const char *dir;
@@ -103,38 +98,65 @@ static int split_source(char *source, const char **ret_volume, const char **ret_
     return 0;
 }
 
-/* The daemon no longer answers while it closes the store; the store's lock is the last that it gives back. */
-static void wait_closed(const char *store)
+static int send_words(int sock, const char *const *words, size_t n)
 {
-    char path[PATH_MAX];
-    int fd;
+    cleanup(buf_free) struct buf b = {0};
+    int r = sock_words(&b, words, n);
 
-    if (snprintf(path, sizeof(path), "%s/lock", store) >= (int)sizeof(path))
-        return;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    for (int i = 0; i < CLOSE_TRIES && flock(fd, LOCK_SH | LOCK_NB) < 0; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    close(fd);
+    return r < 0 ? r : sock_send(sock, SOCK_REQUEST, b.data, b.len, -1);
 }
 
-static int wait_durable(struct found *f)
+/* Asks the daemon, before anything is unmounted, to say later when it has closed what belongs to the mount. -1: there is no
+ * daemon, or it is not ours to ask. */
+static int announce(struct found *f)
 {
+    cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
     const char *words[] = {"gone", NULL, NULL};
-    int exit_code = 0;
-    int r = split_source(f->source, &words[1], &words[2]);
+    int sock = -1;
 
-    if (r < 0)
-        return 0;
-    r = sock_call(f->source, words, ARRAY_LEN(words), STDOUT_FILENO, STDERR_FILENO, &exit_code, NULL);
-    if (r == -E_ACCES || r == -E_PERM)
-        return cmd_fail("%s is unmounted; whether the store is closed cannot be seen: not your daemon",
-                        f->dir);
+    if (split_source(f->source, &words[1], &words[2]) < 0 || sock_connect(f->source, &sock) < 0)
+        return -1;
+    if (send_words(sock, words, ARRAY_LEN(words)) == 0 && sock_recv(sock, &m) == 0 && m.kind == SOCK_OUT)
+        return sock;
+    close(sock);
+    return -1;
+}
+
+/* Until the last word, or until the daemon has ended. */
+static int wait_durable(int sock)
+{
+    const char *words[] = {"unmounted"};
+    int r = send_words(sock, words, ARRAY_LEN(words));
+
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(sock, &m);
+        if (r == 0 && m.kind == SOCK_ERR)
+            fwrite(m.data.data, 1, m.data.len, stderr);
+        if (r == 0 && m.kind == SOCK_DONE && m.data.len >= 4)
+            return (int)get_le32(m.data.data);
+    }
+    return cmd_fail(
+        "the daemon ended before it said that everything is on disk; the next mount replays its journal");
+}
+
+static int unmount(struct found *f, bool lazy)
+{
+    int sock = lazy ? -1 : announce(f);
+    int r = mount_detach(f->dir, lazy);
+
+    if (r == -E_BUSY)
+        r = cmd_fail("%s is in use (`fuser -vm %s` lists by whom); end that, or use --lazy", f->dir, f->dir);
+    else if (r < 0)
+        r = cmd_fail("%s: %s", f->dir, err_text(r));
     if (r == 0)
-        return exit_code;
-    wait_closed(f->source);
-    return CMD_OK;
+        verb_mounts_each(count_same, f);
+    if (r == 0 && f->others == 0 && sock >= 0)
+        r = wait_durable(sock);
+    if (sock >= 0)
+        close(sock);
+    return r;
 }
 
 static int run(int argc, char **argv)
@@ -149,15 +171,7 @@ static int run(int argc, char **argv)
     r = find(argv[1 + lazy], dir, &f);
     if (r == -E_NOTMOUNTED)
         return cmd_fail("%s: no varve volume is mounted there", argv[1 + lazy]);
-    if (r < 0)
-        return cmd_fail("%s: %s", argv[1 + lazy], err_text(r));
-    r = mount_detach(dir, lazy);
-    if (r == -E_BUSY)
-        return cmd_fail("%s is in use (`fuser -vm %s` lists by whom); end that, or use --lazy", dir, dir);
-    if (r < 0)
-        return cmd_fail("%s: %s", dir, err_text(r));
-    verb_mounts_each(count_same, &f);
-    return f.others > 0 || lazy ? CMD_OK : wait_durable(&f);
+    return r < 0 ? cmd_fail("%s: %s", argv[1 + lazy], err_text(r)) : unmount(&f, lazy);
 }
 
 const struct cmd cmd_umount = {

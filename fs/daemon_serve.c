@@ -241,7 +241,8 @@ static int serve_mount(struct client *c, char **words, size_t n)
     return finish(c, r, w.why);
 }
 
-/* --- gone VOLUME SNAP: waits until that mount has ended and, if it was the last one, the store is closed ------------------------- */
+/* --- gone VOLUME SNAP: the caller is about to unmount; answers OUT, and when it has said "unmounted", waits until
+ * that mount has ended and, if it was the last one, the store is closed ------------------------- */
 
 #define UNSEEN_MS                                                                                            \
     1000 /* so long after umount(2) the kernel must have told us; otherwise it is mounted elsewhere too */
@@ -277,12 +278,15 @@ static int wait_gone_locked(struct daemon *d, const struct vol *v, const char *s
 
 static int serve_gone(struct client *c, char **words, size_t n)
 {
+    cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
     struct daemon *d = c->d;
     struct vol *v;
     int r = n == 3 ? volume_find(d->env.store, words[1], &v) : -E_PROTO;
 
     if (r < 0)
         return finish(c, r, NULL);
+    if ((r = sock_send(c->sock, SOCK_OUT, "", 0, -1)) < 0 || (r = sock_recv(c->sock, &m)) < 0)
+        return r; /* it could not unmount */
     pthread_mutex_lock(&d->lock);
     r = wait_gone_locked(d, v, words[2]);
     if (r == 0 && !d->served)
