@@ -97,10 +97,43 @@ static int adopt(struct flat *f, uint8_t tab, const struct vt_val *val, const ui
     return adopt_inode(f, val, out);
 }
 
+/* Inherited records of an inode that went stay where they were when it did (inode_drop): nobody asks for them, unless a
+ * snapshot of the branch still shows the inode. *ret: the layer in which it went (the first: before); 0: it is there. */
+static int inode_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t *ret)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val val;
+    struct vt_val up;
+    int r;
+
+    *ret = 0;
+    if (tab == TAB_INODE || tab == TAB_DIRENT)
+        return 0;
+    r = vt_get(f->t, KEEP_FIRM, origin(f), TAB_INODE, key, &up);
+    if (r == -E_NOENT)
+        *ret = f->b.first_layer;
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    r = txn_get(f->t, KEEP_PENDING, k, key_live(k, TAB_INODE, f->b.id, key, 8), &val);
+    if (r == 0 && (val.flags & VAL_TOMB))
+        *ret = val.born;
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int put_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t died, const uint8_t *p,
+                    size_t len)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    int r = vt_put_history(f->t, f->b.id, tab, key, f->b.first_layer, died, p, len);
+
+    return r < 0 ? r
+                 : txn_put_plain(f->t, k, key_touched(k, f->b.id, died, tab, key, tab_key_len(tab)), "", 0);
+}
+
 static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key, const struct vt_val *val)
 {
     uint8_t k[KEY_SIZE_MAX];
-    uint32_t first = f->b.first_layer, own = 0;
+    uint32_t first = f->b.first_layer, own = 0, gone = 0;
     const uint8_t *p;
     size_t len;
     bool any;
@@ -110,8 +143,14 @@ static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key, const struc
         return r;
     if (any && (own <= first || !layer_retained(f->s, f->b.id, first, own)))
         return 0;
+    if (!any && (r = inode_gone(f, tab, key, &gone)) < 0)
+        return r;
+    if (gone && (gone <= first || !layer_retained(f->s, f->b.id, first, gone)))
+        return 0;
     if ((r = adopt(f, tab, val, &p, &len)) < 0)
         return r;
+    if (gone)
+        return put_gone(f, tab, key, gone, p, len);
     if (any)
         return vt_put_history(f->t, f->b.id, tab, key, first, own, p, len);
     r = vt_put(f->t, KEEP_FIRM, (struct txn_owner){0}, (struct vt_at){f->b.id, first}, tab, key, p, len);
