@@ -224,6 +224,7 @@ int store_replay(struct store *s, char why[256])
     int damaged = r == -E_JOURNAL ? r : 0;
     if (r == 0 || damaged)
         r = read_numbers(s, &applied, &s->next);
+    s->new_objects = ckpt.object;
     s->unclean = rp.records > 0;
     s->powercut = s->unclean && !journal_same_boot(s->journal);
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
@@ -304,6 +305,38 @@ static int revive(struct store *s, struct kv_owner o)
     return 0;
 }
 
+/* A record of an object can be firm before anything that names it is (object_mark_shared): after a power cut it may stand
+ * alone. */
+static int unlink_unnamed(struct store *s)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    uint64_t object = s->new_objects, refs;
+    int r = 0;
+
+    for (;;) {
+        const uint8_t *found;
+        size_t flen;
+        struct txn_val v;
+        struct txn t;
+        if ((r = txn_begin_freeing(s, OP_RECLAIM, NULL, &t)) < 0)
+            return r;
+        r = txn_ge(&t, KEEP_PENDING, k, key_u64(k, TAB_OBJECT, object), 1, &found, &flen, &v);
+        if (r == 0) {
+            object = get_be64(found + 1);
+            r = object_ref_count(&t, KEEP_PENDING, object, &refs);
+        }
+        if (r == 0 && refs == 0)
+            r = txn_reclaim(&t, &(struct reclaim_rec){.kind = RECLAIM_UNLINK, .object = object});
+        if (r < 0) {
+            txn_abort(&t);
+            return r == -E_NOENT ? 0 : r;
+        }
+        if ((r = txn_commit(&t)) < 0)
+            return r;
+        object++;
+    }
+}
+
 int store_recover(struct store *s)
 {
     struct owners w = {0};
@@ -317,6 +350,8 @@ int store_recover(struct store *s)
         r = revive(s, w.o[i]);
     free(w.o);
     ballast_take(s);
+    if (r == 0 && s->powercut)
+        r = unlink_unnamed(s);
     if (r == 0 && s->unclean)
         r = store_checkpoint(s);
     return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */

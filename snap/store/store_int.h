@@ -126,6 +126,7 @@ struct store {
     enum store_mode mode;
     char why[256];
     bool unclean, powercut;
+    uint64_t new_objects; /* numbers from here on were given after the last checkpoint before this open */
     bool reclaim_first;
 };
 
