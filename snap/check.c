@@ -56,6 +56,7 @@ int check_turn(struct check *c)
 static void release(struct check *c)
 {
     idmap_free(&c->objects);
+    idmap_free(&c->unlinks);
     free(c->places);
     free(c->punches);
     fixes_free(c);
@@ -90,6 +91,7 @@ static int look(struct check *c)
         return r;
     c->fixes_end = &c->fixes;
     c->objects.vsize = sizeof(struct check_object);
+    c->unlinks.vsize = 1;
     for (v = vol_first(c->s); v; v = v->next)
         c->mounted |= v->mounts > 0;
     r = run_passes(c);

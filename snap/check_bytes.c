@@ -44,14 +44,13 @@ static int load_object(void *arg, const struct scan_item *it)
 static int load_reclaim(void *arg, const struct scan_item *it)
 {
     struct check *c = arg;
-    struct check_object *o;
     struct reclaim_rec rec;
     struct punch *p;
 
     if (it->verdict < 0 || reclaim_rec_decode(it->val.data, it->val.len, &rec) < 0)
         return 0;
-    if (rec.kind == RECLAIM_UNLINK && (o = idmap_get(&c->objects, rec.object)))
-        o->unlink_queued = true;
+    if (rec.kind == RECLAIM_UNLINK && !idmap_put(&c->unlinks, rec.object))
+        return -E_NOMEM;
     if (rec.kind != RECLAIM_PUNCH)
         return 0;
     if ((c->npunches & (c->npunches - 1)) == 0) {

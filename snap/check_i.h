@@ -63,7 +63,6 @@ struct place {
 struct check_object {
     struct object_rec rec;
     uint64_t refs; /* counted by the walk */
-    bool unlink_queued, named;
 };
 struct punch {
     uint64_t object, first, count, seq;
@@ -82,6 +81,7 @@ struct check {
     size_t nplaces;
     uint64_t inodes;      /* of the live trees */
     struct idmap objects; /* struct check_object */
+    struct idmap unlinks; /* objects whose removal is queued; no values */
     struct punch *punches;
     size_t npunches;
     struct fix *fixes, **fixes_end;

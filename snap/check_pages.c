@@ -1,6 +1,7 @@
 /* Before a store is opened for a check: LMDB's pages have no checksums, and a damaged one can kill who follows it (F21). So a
  * child process reads them all first. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "snap/check_i.h"
 #include "snap/store/kv.h"
@@ -20,21 +22,20 @@ enum { PAGES_FINE = 0, PAGES_BAD = 1, PAGES_NO_MEMORY = 2 };
 static int read_all(struct kv *kv, struct kv_read *r, uint64_t entries)
 {
     uint8_t at[1024] = {0};
-    volatile uint8_t sink = 0;
-    size_t len = 1, i;
-    uint64_t n = 0;
+    size_t len = 1;
+    uint64_t n = 0, sum = 0;
     struct kv_item it;
     int e;
 
     while ((e = kv_ge(kv, r, true, at, len, &it)) == 0) {
-        for (i = 0; i < it.vlen; i++)
-            sink ^= ((const uint8_t *)it.val)[i];
         if (++n > entries || it.klen >= sizeof(at))
             return PAGES_BAD;
+        sum ^= hash_sum(n, it.val, it.vlen);
         memcpy(at, it.key, it.klen);
         at[it.klen] = 0;
         len = it.klen + 1;
     }
+    log_debug("check", "pages", "entries=%" PRIu64 " sum=%016" PRIx64, n, sum);
     return e == -E_NOENT && n == entries ? PAGES_FINE : PAGES_BAD;
 }
 

@@ -136,7 +136,7 @@ static void see_objects(struct refs *rs)
     {
         const struct check_object *o = idmap_val(&c->objects, k);
 
-        if (o->refs || o->unlink_queued)
+        if (o->refs || idmap_get(&c->unlinks, o->rec.object))
             continue;
         fix_add(c, FIX_UNLINK)->a = o->rec.object;
         problem(c, "object %" PRIx64 " of inode %" PRIu64 " is named by nothing and not queued for removal",
@@ -176,7 +176,6 @@ static const char *entry_wrong(struct check *c, const struct reclaim_rec *rec)
     switch (rec->kind) {
     case RECLAIM_UNLINK: return rec->object ? NULL : "names no object";
     case RECLAIM_PUNCH: return rec->object && rec->count ? NULL : "names no blocks";
-    case RECLAIM_LAYER: return vol_by_id(c->s, rec->vol) ? NULL : "names a volume that does not exist";
     case RECLAIM_BRANCH:
         if (branch_get(c->s, rec->branch, &b) < 0 || !vol_by_id(c->s, b.vol))
             return NULL; /* done already */
@@ -229,7 +228,7 @@ static int see_file(void *arg, const char *name)
         object_path(f->c->s, object, want);
         if (strcmp(path, want) != 0)
             return problem(f->c, "%s does not lie where object %" PRIx64 " belongs", path, object);
-        if (idmap_get(&f->c->objects, object))
+        if (idmap_get(&f->c->objects, object) || idmap_get(&f->c->unlinks, object))
             return 0;
         fix_add(f->c, FIX_FILE)->a = object;
         return problem(f->c, "%s is no object that a record knows", path);

@@ -91,7 +91,8 @@ static bool shown_below(struct check *c, const struct branch_rec *b, uint32_t la
     return *ret || (b->parent && !(b->flags & BRANCH_FLATTENED));
 }
 
-/* Is the key in the index anywhere between the states around this layer? */
+/* Is the key in the index anywhere between the states around this layer? Above the last snapshot of a branch that its volume
+ * has left nothing is looked at any more. */
 static int touched_between(struct check *c, const struct branch_rec *b, uint32_t layer, uint8_t tab,
                            const uint8_t *key, size_t klen)
 {
@@ -101,7 +102,7 @@ static int touched_between(struct check *c, const struct branch_rec *b, uint32_t
     struct txn_val val;
     int r;
 
-    if (!v || !shown_below(c, b, layer, &at))
+    if (!v || !shown_below(c, b, layer, &at) || (to == LAYER_NOW && v->rec.head != b->id))
         return 0;
     r = txn_get(&c->t, KEEP_PENDING, k, key_touched(k, b->id, layer, tab, key, klen), &val);
     to = MIN_OF(to, v->rec.layer);

@@ -90,8 +90,8 @@ static int see_branch(void *arg, const struct scan_item *it)
     v = vol_by_id(m->c->s, rec.vol);
     if (!v)
         problem(m->c, "branch %u belongs to volume %u, which does not exist", rec.id, rec.vol);
-    if (!rec.parent)
-        return rec.depth ? problem(m->c, "branch %u has no parent, but depth %u", rec.id, rec.depth) : 0;
+    if (!rec.parent || (rec.flags & BRANCH_FLATTENED))
+        return rec.depth ? problem(m->c, "branch %u stands alone, but has depth %u", rec.id, rec.depth) : 0;
     if (branch_get(m->c->s, rec.parent, &up) < 0)
         return problem(m->c, "branch %u: its parent, branch %u, does not exist", rec.id, rec.parent);
     if (up.id == rec.id || up.depth + 1 != rec.depth)

@@ -235,6 +235,26 @@ TEST(test_check__clean_while_bytes_are_pending_and_after_each_kind_of_change)
     finish();
 }
 
+/* The entry of the layer between was folded into that of the current one, which must not go with what was born in it. */
+TEST(test_check__F15_a_death_stays_in_the_index_when_the_snapshot_after_it_goes)
+{
+    const struct vfs_setattr cut = {.set = VFS_SIZE, .size = 0};
+    vfs_node n;
+
+    setup();
+    n = find(root, "sparse");
+    CHECK_OK(vfs_setattr(v, &ctx, n, &cut, NULL));
+    CHECK_OK(snap_create(v, &ctx, "three", NULL));
+    fill(n, 5 << 20, 100000, 'y');
+    CHECK_OK(store_sync(s));
+    CHECK_OK(snap_delete(v, &ctx, "three"));
+    CHECK_OK(store_reclaim_idle(s));
+    CHECK_OK(vfs_setattr(v, &ctx, n, &cut, NULL));
+    CHECK_OK(store_sync(s));
+    expect_clean();
+    finish();
+}
+
 TEST(test_check__passes_are_said_and_the_path_is_opened_and_closed)
 {
     struct check_opts o = {.say = keep_line};
