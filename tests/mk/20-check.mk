@@ -1,6 +1,6 @@
 # What is run together.
-CHECK_SUITES = tidy unit $(filter model crash fsx,$(TEST_DIRS)) demo pjdfstest apps
-LONG_SUITES = tidy unit $(filter model crash fsx,$(TEST_DIRS)) demo pjdfstest apps asan tsan controls
+CHECK_SUITES = tidy unit demo $(SUITES) pjdfstest
+LONG_SUITES = $(CHECK_SUITES) lint asan tsan controls
 
 .PHONY: check check-long check-fresh controls asan tsan deps deps-tests
 check: deps-tests

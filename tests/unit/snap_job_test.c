@@ -82,7 +82,7 @@ TEST(test_job__runs_behind_and_tells_how_far_it_is)
     uint64_t id;
 
     CHECK_OK(job_start(s, "count", 3, "x", &id));
-    while (info_of(s, id).items_done < 4)
+    while (info_of(s, id).items_done < 4 || info_of(s, id).eta_ns < 0)
         nap();
     i = info_of(s, id);
     CHECK_EQ(i.state, JOB_RUNNING);
