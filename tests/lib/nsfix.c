@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "snap/check.h"
 #include "snap/ns.h"
 #include "snap/snapshot.h"
 
@@ -21,6 +22,7 @@ static void attach(struct nsfix *f)
 void nsfix_open(struct nsfix *f, enum nsfix_mode mode)
 {
     *f = (struct nsfix){.mode = mode};
+    ns_hash_mask = UINT64_MAX;
     snprintf(f->path, sizeof(f->path), "%s/store", test_dir());
     snprintf(f->name, sizeof(f->name), "main");
     CHECK_OK(store_create(io_real(), f->path, &small));
@@ -31,6 +33,14 @@ void nsfix_open(struct nsfix *f, enum nsfix_mode mode)
 void nsfix_reopen(struct nsfix *f)
 {
     CHECK_OK(store_close(f->s));
+    attach(f);
+    CHECK_OK(volume_find(f->s, f->name, &f->v));
+}
+
+/* All memory is gone; what the kernel was given is there. */
+static void kill_and_open(struct nsfix *f)
+{
+    store_drop(f->s);
     attach(f);
     CHECK_OK(volume_find(f->s, f->name, &f->v));
 }
@@ -52,6 +62,7 @@ void nsfix_turn(struct nsfix *f)
     switch (f->mode) {
     case NSFIX_PLAIN: break;
     case NSFIX_REOPEN: nsfix_reopen(f); break;
+    case NSFIX_KILL: kill_and_open(f); break;
     case NSFIX_SNAP:
         snprintf(name, sizeof(name), "turn-%u", f->turns);
         CHECK_OK(snap_create(f->v, &f->c, name, NULL));
@@ -65,8 +76,22 @@ void nsfix_turn(struct nsfix *f)
     }
 }
 
+static void say(void *arg, const char *line)
+{
+    (void)arg;
+    printf("  check: %s\n", line);
+}
+
 void nsfix_close(struct nsfix *f)
 {
+    const struct check_opts opts = {.quiet = true, .say = say};
+    struct check_result res = {0};
+
+    CHECK_OK(store_checkpoint(f->s));
+    CHECK_OK(store_reclaim_idle(f->s));
+    CHECK_OK(check_store(f->s, &opts, &res));
+    ns_hash_mask = UINT64_MAX;
+    CHECK_EQ(res.problems, 0);
     CHECK_OK(store_close(f->s));
     f->s = NULL;
 }

@@ -1,7 +1,8 @@
-/* tests/lib/nsfix: a store with a volume for tests of the namespace, without a mount. NS_TEST(test_x) makes four tests of
- * one body: nsfix_turn(f), which bodies call between their steps, does nothing, or closes and opens the store, or takes a
- * snapshot, or goes on in a fresh clone, so that later steps work on inherited and historical records. After each body the
- * whole live tree is walked and compared with its counts (nsfix_verify). */
+/* tests/lib/nsfix: a store with a volume for tests of the namespace, without a mount. NS_TEST(test_x) makes five tests of
+ * one body: nsfix_turn(f), which bodies call between their steps, does nothing, or closes and opens the store, or loses
+ * its memory as a killed daemon does, or takes a snapshot, or goes on in a fresh clone, so that later steps work on
+ * replayed, historical and inherited records. After each body the whole live tree is walked and compared with its counts
+ * (nsfix_verify), and at the close `check` must find nothing. */
 #ifndef VARVE_TESTS_LIB_NSFIX_H
 #define VARVE_TESTS_LIB_NSFIX_H
 
@@ -10,7 +11,7 @@
 #include "snap/volume.h"
 #include "tests/lib/test.h"
 
-enum nsfix_mode { NSFIX_PLAIN, NSFIX_REOPEN, NSFIX_SNAP, NSFIX_CLONE };
+enum nsfix_mode { NSFIX_PLAIN, NSFIX_REOPEN, NSFIX_KILL, NSFIX_SNAP, NSFIX_CLONE };
 
 struct nsfix {
     struct store *s;
@@ -41,6 +42,10 @@ void nsfix_run(void (*body)(struct nsfix *f), enum nsfix_mode mode);
     TEST(fn##__reopened)                                                                                     \
     {                                                                                                        \
         nsfix_run(fn, NSFIX_REOPEN);                                                                         \
+    }                                                                                                        \
+    TEST(fn##__killed)                                                                                       \
+    {                                                                                                        \
+        nsfix_run(fn, NSFIX_KILL);                                                                           \
     }                                                                                                        \
     TEST(fn##__snapshots)                                                                                    \
     {                                                                                                        \

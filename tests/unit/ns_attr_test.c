@@ -300,7 +300,6 @@ NS_TEST(test_ns_xattr__equal_hashes)
         CHECK_EQ(has_x(f, NSFIX_ROOT, name, big, (size_t)(i % 3) * 1500), i % 3 != 0);
     }
     CHECK_EQ(list_count(f, NSFIX_ROOT), 133);
-    ns_hash_mask = UINT64_MAX;
 }
 
 /* --- POSIX ACLs --- */

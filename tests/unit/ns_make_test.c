@@ -304,6 +304,55 @@ NS_TEST(test_ns_make__directories_count_their_subdirectories)
     CHECK_EQ(f->v->stat.inodes, 1);
 }
 
+NS_TEST(test_ns_make__links_have_a_bound)
+{
+    vfs_node n = nsfix_mk(f, NSFIX_ROOT, "f", S_IFREG | 0644),
+             d = nsfix_mk(f, NSFIX_ROOT, "d", S_IFDIR | 0755);
+    struct ns_edit more = {.links = NS_LINK_MAX - 2}, less = {.links = -(int32_t)(NS_LINK_MAX - 2)};
+    struct vfs_attr a;
+    struct ns o;
+    uint64_t root;
+
+    CHECK_OK(ns_change(f->v, &f->c, OP_SETATTR, NSFIX_ROOT, &o, &root));
+    CHECK_OK(ns_edit(&o, vfs_node_ino(n), &more, NULL));
+    CHECK_OK(ns_edit(&o, vfs_node_ino(d), &more, NULL));
+    CHECK_OK(ns_end(&o, 0));
+    CHECK_OK(vfs_link(f->v, &f->c, n, NSFIX_ROOT, "g", &a));
+    CHECK_ERR(vfs_link(f->v, &f->c, n, NSFIX_ROOT, "h", &a), -E_MLINK);
+    CHECK_ERR(vfs_mknod(f->v, &f->c, d, "sub", S_IFDIR | 0755, 0, &a), -E_MLINK);
+    nsfix_mk(f, NSFIX_ROOT, "sub", S_IFDIR | 0755);
+    CHECK_ERR(vfs_rename(f->v, &f->c, NSFIX_ROOT, "sub", d, "sub", 0), -E_MLINK);
+    CHECK(!nsfix_has(f, NSFIX_ROOT, "h"));
+    CHECK(nsfix_has(f, NSFIX_ROOT, "sub"));
+    CHECK_OK(ns_change(f->v, &f->c, OP_SETATTR, NSFIX_ROOT, &o, &root));
+    CHECK_OK(ns_edit(&o, vfs_node_ino(n), &less, NULL));
+    CHECK_OK(ns_edit(&o, vfs_node_ino(d), &less, NULL));
+    CHECK_OK(ns_end(&o, 0));
+}
+
+NS_TEST(test_ns_make__sixty_five_thousand_links)
+{
+    const unsigned count = f->mode == NSFIX_PLAIN ? 65000 : 3000;
+    vfs_node n = nsfix_mk(f, NSFIX_ROOT, "f", S_IFREG | 0644),
+             d = nsfix_mk(f, NSFIX_ROOT, "d", S_IFDIR | 0755);
+    struct vfs_attr a;
+    char name[32];
+
+    for (unsigned i = 1; i < count; i++) {
+        snprintf(name, sizeof(name), "link-%u", i);
+        CHECK_OK(vfs_link(f->v, &f->c, n, d, name, &a));
+    }
+    CHECK_EQ(a.nlink, count);
+    nsfix_turn(f);
+    nsfix_verify(f);
+    CHECK_OK(vfs_unlink(f->v, &f->c, NSFIX_ROOT, "f"));
+    for (unsigned i = 2; i < count; i++) {
+        snprintf(name, sizeof(name), "link-%u", i);
+        CHECK_OK(vfs_unlink(f->v, &f->c, d, name));
+    }
+    CHECK_EQ(nsfix_look(f, d, "link-1").nlink, 1);
+}
+
 static bool later(struct timespec a, struct timespec b)
 {
     return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;

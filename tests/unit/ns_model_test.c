@@ -473,7 +473,6 @@ NS_TEST(test_ns_model__random_operations_in_one_hash_group)
 {
     ns_hash_mask = 0;
     model_run(f, test_seed() + 1);
-    ns_hash_mask = UINT64_MAX;
 }
 
 int main(int argc, char **argv)

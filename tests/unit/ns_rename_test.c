@@ -232,7 +232,6 @@ NS_TEST(test_ns_rename__a_group_of_equal_hashes)
     }
     CHECK_EQ(nsfix_count(f, NSFIX_ROOT), 50);
     nsfix_verify(f);
-    ns_hash_mask = UINT64_MAX;
 }
 
 int main(int argc, char **argv)
