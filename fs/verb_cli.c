@@ -210,11 +210,16 @@ static int job_wait_all(struct verb_args *a, const struct verb_target *t, struct
 /* A store in use is looked at by its daemon, any other here. */
 static int check(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
-    int r = verb_ask(t, a, ans);
+    int64_t began = 0;
+    int r;
 
-    if (r != -E_NOTMOUNTED)
-        return r;
-    r = verb_check_path(t->store, verb_num(a, "repair"), a->json, &ans->out, &ans->err);
+    do {
+        buf_reset(&ans->err);
+        r = verb_ask(t, a, ans);
+        if (r != -E_NOTMOUNTED)
+            return r;
+        r = verb_check_path(t->store, verb_num(a, "repair"), a->json, &ans->out, &ans->err);
+    } while (verb_retry(r, &began));
     if (r < 0)
         return r;
     ans->exit_code = r;
@@ -224,8 +229,14 @@ static int check(struct verb_args *a, const struct verb_target *t, struct verb_a
 static int dump(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     const struct verb_val *what = verb_val(a, "what");
+    int64_t began = 0;
+    int r;
 
-    return verb_dump_path(t->store, (int)what->ntexts, what->texts, &ans->out, &ans->err);
+    do {
+        buf_reset(&ans->err);
+        r = verb_dump_path(t->store, (int)what->ntexts, what->texts, &ans->out, &ans->err);
+    } while (verb_retry(r, &began));
+    return r;
 }
 
 static int events(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)

@@ -189,9 +189,21 @@ static int make_store(const struct verb_target *t, struct verb_answer *ret)
     return r;
 }
 
+bool verb_retry(int r, int64_t *began_ns)
+{
+    if (r != -E_STORE_BUSY)
+        return false;
+    if (*began_ns == 0)
+        *began_ns = clock_mono_ns();
+    if (clock_mono_ns() - *began_ns > BUSY_WAIT_NS)
+        return false;
+    pause_ms(100);
+    return true;
+}
+
 int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
 {
-    int64_t until = clock_mono_ns() + BUSY_WAIT_NS;
+    int64_t began = 0;
     int r;
 
     if (!t->exists && is_verb(a, "create") && (r = make_store(t, ret)) < 0)
@@ -201,10 +213,9 @@ int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_
         if (r != -E_NOTMOUNTED)
             break;
         r = run_here(t, a, ret);
-        if (r != -E_STORE_BUSY || clock_mono_ns() > until)
+        if (!verb_retry(r, &began))
             return r;
         buf_reset(&ret->err);
-        pause_ms(100);
     }
     if (r == -E_ACCES || r == -E_PERM)
         buf_printf(&ret->err, "%s: its daemon runs for another user; do it as root or as that user",

@@ -20,4 +20,8 @@ int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb
  * tried, with a sentence in ret->err. */
 int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret);
 
+/* verb_retry: a store is busy while a daemon comes or goes: true, after a short pause, until some seconds have passed since
+ * *began_ns (0 at first). */
+bool verb_retry(int r, int64_t *began_ns);
+
 #endif

@@ -242,12 +242,14 @@ static int option(struct verb_args *a, int argc, char *const *argv, int *i, stru
     return set_at(a, (size_t)at, argv[++*i], err);
 }
 
-static size_t words_required(const struct verb *v)
+/* Words that must be there beside the target; what was given as an option is there already. */
+static size_t words_required(const struct verb_args *a)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < args_count(v); i++)
-        n += (v->args[i].flags & (ARG_REQUIRED | ARG_WORD)) == (ARG_REQUIRED | ARG_WORD);
+    for (size_t i = 0; i < args_count(a->verb); i++)
+        n += (a->verb->args[i].flags & (ARG_REQUIRED | ARG_WORD)) == (ARG_REQUIRED | ARG_WORD) &&
+             !a->vals[i].set;
     return n;
 }
 
@@ -255,7 +257,7 @@ static size_t words_required(const struct verb *v)
 static int place_words(struct verb_args *a, char *const *w, size_t n, struct buf *err)
 {
     const struct verb *v = a->verb;
-    bool target = v->need == NEED_ANY ? n > words_required(v) : v->need != NEED_NOTHING;
+    bool target = v->need == NEED_ANY ? n > words_required(a) : v->need != NEED_NOTHING;
     size_t at = 0, nargs = args_count(v);
     char words[64];
     int r = 0;

@@ -85,6 +85,8 @@ static const struct both {
     {"job list T", "job list", "job list"},
     {"job list", "job list", "job list"},
     {"job wait T 5", "job wait 5", "job wait id=5"},
+    {"job wait T --id=5", "job wait id=5", "job wait id=5"},
+    {"job wait --id 5", "job wait id=5", "job wait id=5"},
     {"job wait 5", "job wait id=5", "job wait id=5"},
     {"job cancel 5", "job cancel 5", "job cancel id=5"},
     {"events", "events", "events"},
