@@ -17,11 +17,13 @@
 #include "fs/cmd.h"
 #include "fs/sock.h"
 #include "fs/verb_target.h"
+#include "snap/job.h"
 #include "snap/snapshot.h"
 
 #define BUSY_TRIES                                                                                           \
     100 /* of 100 ms: a command that works on the store itself, or a daemon that is closing it */
 #define FIRST_WAIT_MS 5000
+#define JOBS_WAIT_MS 100
 #define TICK_S 30
 #define DEATHS_UNSAFE 3 /* within a minute: what can be read is served, nothing is written */
 
@@ -334,8 +336,8 @@ static void restore_one(struct daemon *d, struct restore *one)
 
     o.allow_other = geteuid() == 0;
     if (r == 0)
-        r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd,
-                       one->m.init_len ? one->m.init : NULL, one->m.init_len);
+        r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd, one->m.init,
+                       one->m.init_len);
     else
         close(one->fd);
     if (r < 0) {
@@ -434,23 +436,31 @@ static void *tick_main(void *arg)
     }
 }
 
-/* Nothing mounted, nobody being answered; at the start somebody is awaited. */
+/* Waits for a change, or until then. */
+static void wait_until_locked(struct daemon *d, int64_t mono_ns)
+{
+    struct timespec until = {.tv_sec = mono_ns / 1000000000, .tv_nsec = mono_ns % 1000000000};
+
+    pthread_cond_timedwait(&d->change, &d->lock, &until);
+}
+
+/* Nothing mounted, nobody being answered, no job running; at the start somebody is awaited. */
 static void wait_idle(struct daemon *d)
 {
     int64_t patience = clock_mono_ns() + FIRST_WAIT_MS * 1000000ll;
 
     pthread_mutex_lock(&d->lock);
     for (;;) {
-        struct timespec until = {.tv_sec = patience / 1000000000, .tv_nsec = patience % 1000000000};
-
         if (reap_one_locked(d))
             continue;
-        if (!d->served && d->busy == 0 && (d->was_asked || clock_mono_ns() >= patience))
-            break;
-        if (!d->served && d->busy == 0)
-            pthread_cond_timedwait(&d->change, &d->lock, &until);
-        else
+        if (d->served || d->busy > 0)
             pthread_cond_wait(&d->change, &d->lock);
+        else if (!d->was_asked && clock_mono_ns() < patience)
+            wait_until_locked(d, patience);
+        else if (jobs_running(d->env.store) > 0)
+            wait_until_locked(d, clock_mono_ns() + JOBS_WAIT_MS * 1000000ll);
+        else
+            break;
     }
     d->closing = true;
     pthread_cond_broadcast(&d->change);
@@ -474,7 +484,6 @@ static int daemon_run(struct daemon *d, struct restore *list)
     pthread_t signals, tick, accepting;
     int r;
 
-    d->env.host = &d->host;
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
         pthread_create(&accepting, NULL, daemon_serve_main, d) != 0) {
@@ -505,6 +514,7 @@ static void daemon_init(struct daemon *d, const char *store)
 
     *d = (struct daemon){.store = store, .listen = -1};
     d->host = (struct verb_host){.arg = d, .mounts = host_mounts, .rolled_back = host_rolled_back};
+    d->env.host = &d->host;
     pthread_mutex_init(&d->keeper_lock, NULL);
     pthread_mutex_init(&d->mount_lock, NULL);
     pthread_mutex_init(&d->lock, NULL);

@@ -42,7 +42,7 @@ int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret
 struct session *daemon_find_locked(struct daemon *d, const struct vol *v, const char *snap);
 struct vol *daemon_volume(struct daemon *d, uint32_t id); /* NULL: it is not there */
 
-/* daemon_add: makes a connection and serves it. Takes fd. init NULL: a new one. */
+/* daemon_add: makes a connection and serves it. Takes fd. init as for session_start(). */
 int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
                int fd, const void *init, size_t init_len);
 

@@ -317,7 +317,9 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
 
     ss->fd = fd;
     sessions_add(ss);
-    if (!init)
+    if (init && init_len == 0)
+        ask_resend(ss);
+    if (init_len == 0)
         return first_spawn(ss);
     r = begin(ss, fd, init, init_len, false);
     if (r < 0)
@@ -427,21 +429,6 @@ void session_rolled_back(struct vol *v)
         if (ss->vol == v && !ss->snap && !atomic_load(&ss->ended))
             notify_rolled_back(ss, until);
     pthread_mutex_unlock(&sessions_lock);
-}
-
-int session_alive(struct vol *v, uint64_t ino)
-{
-    int alive = 0;
-
-    pthread_mutex_lock(&sessions_lock);
-    for (struct session *ss = sessions; ss && !alive; ss = ss->next)
-        if (ss->vol == v && !ss->snap && ss->fuse && !atomic_load(&ss->ended)) {
-            vfs_node n = vfs_node_make(v->rec.live_view, ino);
-
-            alive = fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0;
-        }
-    pthread_mutex_unlock(&sessions_lock);
-    return alive;
 }
 
 int session_print_requests(const struct session *ss, struct buf *out)

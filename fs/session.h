@@ -33,7 +33,8 @@ int session_new(struct verb_env *env, struct vol *v, const char *snap, const str
                 uint64_t conn, const struct session_hooks *hooks, struct session **ret);
 
 /* session_start: takes fd (closed at the end). init NULL: the kernel's first message is awaited by the first worker.
- * init given (takeover): it was answered by a former daemon; asks the kernel to send again what that one left unanswered. */
+ * init given (takeover): it was answered by a former daemon; asks the kernel to send again what that one left unanswered.
+ * init_len 0 then: the former daemon died before it had answered even that. */
 int session_start(struct session *ss, int fd, const void *init, size_t init_len);
 
 void session_free(struct session *ss); /* after on_end, or when it never started */
@@ -48,9 +49,6 @@ bool session_ended(const struct session *ss); /* the kernel is gone; on_end has 
 /* session_rolled_back(v): the live tree of v was exchanged: every connection that shows it makes its kernel forget the old
  * one. Returns when that is done, after 2 s at the latest. Any thread. */
 void session_rolled_back(struct vol *v);
-
-/* session_alive: for the store's hook `alive`: 1 if a kernel holds the inode, 0 if none does. */
-int session_alive(struct vol *v, uint64_t ino);
 
 /* session_print_requests: how often each kind of request came, "LOOKUP 12\n" by line; for tests and support. */
 int session_print_requests(const struct session *ss, struct buf *out);

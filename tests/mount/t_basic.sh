@@ -360,6 +360,45 @@ if os.fork() == 0:
 assert os.wait()[1] == 0"
 }
 
+test_basic_blocking_lock_is_interrupted() {
+    py "
+import signal
+a = open('f', 'w'); fcntl.flock(a, fcntl.LOCK_EX)
+def on(*_): raise InterruptedError
+signal.signal(signal.SIGALRM, on); signal.setitimer(signal.ITIMER_REAL, 0.2)
+try: fcntl.flock(open('f'), fcntl.LOCK_EX); raise SystemExit('was not interrupted')
+except InterruptedError: pass
+fcntl.lockf(a, fcntl.LOCK_EX)
+if os.fork() == 0:
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try: fcntl.lockf(open('f', 'r+'), fcntl.LOCK_EX)
+    except InterruptedError: os._exit(0)
+    os._exit(1)
+assert os.wait()[1] == 0"
+}
+
+test_basic_quota() {
+    own_store quota
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$VARVE" create "$store/small" --size 4M --inodes 50
+    "$VARVE" mount "$store/small" "$point" >/dev/null
+    cd "$point"
+    expect "$(stat -f -c %b . | head -c 4)" 1024
+    fails "No space left" dd if=/dev/zero of=f bs=64k count=100 status=none
+    [ "$(stat -c %s f)" -ge 3000000 ]
+    fails "No space left" dd if=/dev/zero of=f bs=64k count=100 oflag=append conv=notrunc status=none
+    cat f >/dev/null
+    rm f
+    wait_for 5 dd if=/dev/zero of=g bs=64k count=50 status=none
+    py "
+n = 0
+try:
+    while n < 100: os.mknod('n%d' % n); n += 1
+except OSError as e: assert e.errno == errno.ENOSPC, e
+assert 40 <= n < 50, n"
+}
+
 test_basic_readdir_many() {
     local n=100000
     [ "${SCALE:-full}" = short ] && n=20000

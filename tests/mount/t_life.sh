@@ -209,6 +209,46 @@ END
     grep -q "fusermount3.*/etc\|ermission denied" <<<"$out"
 }
 
+test_life_idmapped() {
+    own_store idmap -o allow_idmap
+    echo x >"$point/f"
+    chown 1000:1000 "$point/f"
+    mkdir -p "$point.b"
+    py "
+class Attr(ctypes.Structure): _fields_ = [(n, ctypes.c_uint64) for n in ('set', 'clr', 'prop', 'ns')]
+src, dst = sys.argv[1:]
+r, w = os.pipe()
+pid = os.fork()
+if pid == 0:
+    libc.unshare(0x10000000); os.write(w, b'x'); time.sleep(60); os._exit(0)
+os.read(r, 1)
+open('/proc/%d/uid_map' % pid, 'w').write('1000 5000 1'); open('/proc/%d/gid_map' % pid, 'w').write('1000 5000 1')
+ns = os.open('/proc/%d/ns/user' % pid, os.O_RDONLY)
+tree = libc.syscall(428, -100, src.encode(), 0x80001)
+assert tree >= 0, os.strerror(ctypes.get_errno())
+a = Attr(set=0x100000, ns=ns)
+assert libc.syscall(442, tree, b'', 0x1000, ctypes.byref(a), 32) == 0, os.strerror(ctypes.get_errno())
+assert libc.syscall(429, tree, b'', -100, dst.encode(), 4) == 0, os.strerror(ctypes.get_errno())
+os.kill(pid, 9)" "$point" "$point.b"
+    expect "$(stat -c %u:%g "$point.b/f")" 5000:5000
+    chown 5000:5000 "$point.b"
+    setpriv --reuid=5000 --regid=5000 --clear-groups sh -c "echo new >'$point.b/g'"
+    expect "$(stat -c %u:%g "$point/g")" 1000:1000
+}
+
+test_life_keeper_killed() {
+    own_store orphaned
+    echo x >"$point/f"
+    kill -9 "$(keeper_pid "$store")"
+    echo y >>"$point/f"
+    mkdir -p "$point.b"
+    fails "keeper of this store is gone" "$VARVE" mount "$store/main" "$point.b"
+    "$VARVE" umount "$point"
+    wait_for 10 daemon_gone "$store"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(tail -n 1 "$point/f")" y
+}
+
 # --- what the kernel keeps -------------------------------------------------------------------------------------------
 
 test_life_warm_paths_ask_nothing() {
