@@ -60,7 +60,7 @@ static int segments_agree(struct journal *j, char why[256])
 {
     const struct jseg *known = NULL;
     struct stat st;
-    uint32_t i;
+    uint32_t i, made = 0;
     int r;
 
     for (i = 0; i < j->nsegs; i++) {
@@ -72,12 +72,12 @@ static int segments_agree(struct journal *j, char why[256])
             snprintf(why, 256, "journal segment %04u belongs to another store or place", i);
             return -E_JOURNAL;
         }
-        if (known &&
-            (s->hdr.segments != known->hdr.segments || s->hdr.segment_bytes != known->hdr.segment_bytes)) {
+        if (known && s->hdr.segment_bytes != known->hdr.segment_bytes) {
             snprintf(why, 256, "journal segments %04u and %04u do not belong together", known->hdr.index, i);
             return -E_JOURNAL;
         }
         known = s;
+        made = MAX_OF(made, s->hdr.segments); /* one may have been added since others were written */
         r = io_fstat(j->io, s->fd, &st);
         if (r < 0)
             return r;
@@ -86,9 +86,8 @@ static int segments_agree(struct journal *j, char why[256])
             return -E_JOURNAL;
         }
     }
-    if (!known || known->hdr.segments != j->nsegs) {
-        snprintf(why, 256, "%u journal segments are there, %u were made", j->nsegs,
-                 known ? known->hdr.segments : 0);
+    if (!known || made > j->nsegs) {
+        snprintf(why, 256, "%u journal segments are there, %u were made", j->nsegs, made);
         return -E_JOURNAL;
     }
     j->segment_bytes = known->hdr.segment_bytes;
@@ -132,7 +131,8 @@ int journal_open(struct io *io, const char *dir, const struct uuid *store, struc
     j->store = *store;
     pthread_mutex_init(&j->lock, NULL);
     pthread_cond_init(&j->change, NULL);
-    r = journal__boot_id(j->boot_id);
+    j->dir = strdup(dir);
+    r = j->dir ? journal__boot_id(j->boot_id) : -E_NOMEM;
     if (r == 0)
         r = segments_open(j, dir, why);
     if (r < 0) {
@@ -159,6 +159,7 @@ void journal_close(struct journal *j)
     pthread_cond_destroy(&j->change);
     pthread_mutex_destroy(&j->lock);
     free(j->segs);
+    free(j->dir);
     free(j);
 }
 
@@ -263,9 +264,13 @@ int journal_start(struct journal *j)
     assert(!j->started);
     if (j->damaged)
         return -E_JOURNAL;
+    if (!find_free(j)) {
+        MARK("journal: grows at the start");
+        r = jseg_add(j);
+        if (r < 0)
+            return r;
+    }
     s = find_free(j);
-    if (!s)
-        return -E_NOSPC;
     r = segments_settle(j);
     if (r < 0)
         return r;

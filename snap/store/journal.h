@@ -104,8 +104,8 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
  * Result: 0 (clean or torn end), -E_JOURNAL when there is damage in
  * the middle (why gets a sentence with segment, offset, lsn; records before it were given to cb), or cb's error.
  * journal_start: after replay: raises the incarnation, starts a fresh segment (F10; never the one with the torn end), syncs.
- * Until journal_start nothing is written. journal_start: -E_NOSPC when no segment is free (many deaths in a row, each before
- * the first checkpoint): bring what was replayed to the tables, journal_trim(), start again. */
+ * Until journal_start nothing is written. When no segment is free (deaths in a row, each before the first checkpoint)
+ * journal_start adds one: -E_NOSPC. */
 int journal_open(struct io *io, const char *dir, const struct uuid *store, struct journal **ret,
                  char why[256]);
 int journal_replay(struct journal *j, uint64_t after_lsn,

@@ -8,6 +8,7 @@
 
 #define JSEG_HDR_SIZE 4096u
 #define JSEG_VERSION 1u
+#define JSEG_COUNT_MAX 9999u
 #define JSEG_SPARE 1u /* free segments that only journal_start may take */
 
 enum jseg_state { JSEG_FREE, JSEG_FULL, JSEG_CURRENT };
@@ -23,6 +24,7 @@ struct jseg {
 
 struct journal {
     struct io *io;
+    char *dir;
     struct uuid store;
     struct jseg *segs;
     uint32_t nsegs;
@@ -46,6 +48,7 @@ void jseg_encode(const struct jseg_hdr *h, uint8_t out[JSEG_HDR_SIZE]);
 /* -E_CORRUPT (not a header, or damaged), -E_STORE_NEWER. */
 int jseg_decode(const uint8_t *p, size_t len, struct jseg_hdr *ret);
 int jseg_write(struct journal *j, struct jseg *s); /* its header */
+int jseg_add(struct journal *j);
 int journal__boot_id(uint8_t out[16]);
 
 #endif

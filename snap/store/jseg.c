@@ -74,7 +74,8 @@ int jseg_decode(const uint8_t *p, size_t len, struct jseg_hdr *ret)
     h.segment_bytes = get_le64(p + 72);
     h.trimmed_lsn = get_le64(p + 80);
     h.segments = get_le32(p + 88);
-    if (h.segment_bytes < JOURNAL_SEGMENT_BYTES_MIN || h.segment_bytes > 1u << 30 || h.segments > 9999)
+    if (h.segment_bytes < JOURNAL_SEGMENT_BYTES_MIN || h.segment_bytes > 1u << 30 ||
+        h.segments > JSEG_COUNT_MAX)
         return -E_CORRUPT;
     *ret = h;
     return 0;
@@ -132,7 +133,7 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
     int r;
 
     if (segment_bytes < JOURNAL_SEGMENT_BYTES_MIN || segment_bytes > 1u << 30 || segment_bytes % 4096 ||
-        segments < JOURNAL_SEGMENTS_MIN || segments > 9999)
+        segments < JOURNAL_SEGMENTS_MIN || segments > JSEG_COUNT_MAX)
         return -E_INVAL;
     r = io_mkdir(io, dir, 0700);
     if (r < 0 && r != -E_EXIST)
@@ -141,6 +142,38 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
     for (h.index = 0; h.index < segments && r == 0; h.index++)
         r = segment_create(io, dir, &h);
     return r < 0 ? r : io_sync_dir(io, dir);
+}
+
+/* One more segment, free: j->segs moves. */
+int jseg_add(struct journal *j)
+{
+    cleanup(buf_free) struct buf path = {0};
+    struct jseg_hdr h = {
+        .index = j->nsegs, .store = j->store, .segment_bytes = j->segment_bytes, .segments = j->nsegs + 1};
+    size_t cur = j->cur ? (size_t)(j->cur - j->segs) : 0;
+    struct jseg *segs;
+    int fd, r;
+
+    if (j->nsegs >= JSEG_COUNT_MAX)
+        return -E_NOSPC;
+    memcpy(h.boot_id, j->boot_id, 16);
+    r = segment_create(j->io, j->dir, &h);
+    if (r == 0)
+        r = io_sync_dir(j->io, j->dir);
+    if (r == 0)
+        r = buf_printf(&path, "%s/%04u", j->dir, h.index);
+    if (r < 0)
+        return r;
+    segs = realloc(j->segs, (j->nsegs + 1) * sizeof(*segs));
+    if (!segs)
+        return -E_NOMEM;
+    j->segs = segs;
+    j->cur = j->cur ? &segs[cur] : NULL;
+    fd = io_open(j->io, buf_cstr(&path), O_RDWR, 0);
+    if (fd < 0)
+        return fd;
+    segs[j->nsegs++] = (struct jseg){.fd = fd, .valid = true, .hdr = h, .state = JSEG_FREE};
+    return 0;
 }
 
 static int look_records(const uint8_t *p, size_t len, const struct jseg_hdr *h, uint64_t *ret_end,

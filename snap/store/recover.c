@@ -342,7 +342,9 @@ int store_recover(struct store *s)
     struct owners w = {0};
     int r = journal_start(s->journal);
 
-    if (r == 0 && s->unclean && !BROKEN(VARVE_BREAK_first_fsync))
+    if (r < 0)
+        return r;
+    if (s->unclean && !BROKEN(VARVE_BREAK_first_fsync))
         r = io_syncfs(s->io, s->dir_fd);
     if (r == 0)
         r = kv_pending_owners(s->kv, add_owner, &w);

@@ -488,16 +488,40 @@ TEST(test_journal__full_is_said_and_trimming_makes_room)
     CHECK(append(j, n) > lsn);
     lsn = journal_appended(j);
     journal_close(j);
-    j = open_replay(io_real(), 0, &s, 0);
-    CHECK_ERR(journal_start(j), -E_NOSPC); /* until what was replayed is in the tables */
+    j = reopen(io_real(), 0, &s); /* in one more */
+    CHECK_EQ(s.n, n + 1);
+    CHECK_EQ(journal_capacity(j), 4 * (SEG - HDR));
     journal_trim(j, lsn);
-    CHECK_OK(journal_start(j));
-    CHECK_EQ(journal_room(j), 3 * (SEG - HDR));
+    CHECK_EQ(journal_room(j), 4 * (SEG - HDR));
     append(j, n + 1);
     journal_close(j);
     j = reopen(io_real(), lsn, &s);
     CHECK_EQ(s.n, 1);
     CHECK_EQ(s.tags[0], n + 1);
+    journal_close(j);
+}
+
+TEST(test_journal__an_added_segment_whose_making_was_cut_short_serves_as_a_free_one)
+{
+    struct seen s = {0};
+    struct journal *j = fresh(io_real(), 3);
+    uint64_t n = 0, lsn;
+    int fd;
+
+    append(j, n++);
+    journal_close(j);
+    fd = open(segment(3), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    CHECK_EQ(write(fd, "VRVJ", 4), 4);
+    close(fd);
+    j = reopen(io_real(), 0, &s);
+    CHECK_EQ(s.n, 1);
+    while (append_len(j, n, 64, &lsn) == 0)
+        n++;
+    CHECK_EQ(n, 1 + 2 * ((SEG - HDR) / REC));
+    journal_close(j);
+    j = reopen(io_real(), 0, &s);
+    CHECK_EQ(s.n, n);
     journal_close(j);
 }
 
