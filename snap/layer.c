@@ -150,7 +150,7 @@ int layer_seal(struct txn *t, struct vol *v, const char *name, const struct uuid
     rec->state = BROKEN(VARVE_BREAK_settle) ? LAYER_DURABLE : LAYER_SETTLING;
     rec->number = ++vr->snap_seq;
     rec->taken_ns = MAX_OF(last, now);
-    rec->blocks = vol_used_blocks(v) - o.blocks;
+    rec->blocks = vol_present_blocks(v) - o.blocks; /* writes under way add theirs when they end */
     rec->inodes = v->stat.inodes - o.inodes;
     rec->next_ino = v->stat.next_ino;
     rec->epoch = vr->epoch;

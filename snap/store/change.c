@@ -258,6 +258,8 @@ int change_put(struct change *ch)
     if (r == 0)
         r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
                          ch->at, &ch->in);
+    if (r == 0 && ch->in.nlink)
+        r = layer_late_blocks(&ch->t, ch->v, ch->at.layer, (int64_t)ch->in.blocks - ch->blocks_before);
     if (r == 0 && ch->keep == KEEP_PENDING)
         r = txn_on_commit(&ch->t, change_done, ch);
     else if (r == 0 && ch->v->rec.head == ch->at.branch)

@@ -218,6 +218,8 @@ int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch
               const struct span *old, const struct span *new, uint32_t died);
 
 int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in);
+/* The layer record of a snapshot counts what a write adds that resolved before the seal. Nothing when layer is the current. */
+int layer_late_blocks(struct txn *t, const struct vol *v, uint32_t layer, int64_t blocks);
 void file_pin(struct vol *v, uint32_t layer);
 void file_unpin(struct vol *v, uint32_t layer);
 

@@ -118,6 +118,14 @@ uint64_t vol_next_ino(struct txn *t, struct vol *v)
     return v->stat.next_ino++;
 }
 
+uint64_t vol_present_blocks(const struct vol *v)
+{
+    int64_t n = (int64_t)__atomic_load_n(&v->stat.blocks, __ATOMIC_RELAXED) +
+                __atomic_load_n(&v->pending_blocks, __ATOMIC_RELAXED);
+
+    return n < 0 ? 0 : (uint64_t)n;
+}
+
 uint64_t vol_used_blocks(const struct vol *v)
 {
     int64_t n = (int64_t)__atomic_load_n(&v->stat.blocks, __ATOMIC_RELAXED) +

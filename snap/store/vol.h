@@ -50,6 +50,7 @@ uint64_t vol_next_ino(struct txn *t, struct vol *v);
 
 /* Blocks in use now: firm, pending and reserved. */
 uint64_t vol_used_blocks(const struct vol *v);
+uint64_t vol_present_blocks(const struct vol *v); /* without those reserved by writes under way */
 
 /* vol_room(v, blocks, inodes): 0, -E_QUOTA or -E_QUOTA_INODES: would this much more fit? */
 int vol_room(const struct vol *v, uint64_t blocks, uint64_t inodes);
