@@ -1,4 +1,6 @@
 /* Taking snapshots (F2, F6). */
+#include "snap/snapshot.h"
+
 #include <stdio.h>
 
 #include "base/clock.h"

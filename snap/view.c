@@ -82,7 +82,7 @@ static int view_allot(struct vol *v, const char *snap, struct view_rec *rec, uin
 {
     struct layer l;
     struct txn t;
-    bool fresh;
+    bool fresh = false;
     int r;
 
     if ((r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
