@@ -81,7 +81,7 @@ int ns_link_drop(struct ns *o, const struct inode *in, uint64_t dir, uint64_t ha
     r = is_parent(in, dir, hash) ? promote(o, in, &e) : link_del(o, in->ino, dir, hash);
     if (r < 0)
         return r;
-    if (is_dir || in->nlink == 1) {
+    if ((is_dir || in->nlink == 1) && !BROKEN(VARVE_BREAK_orphan_list)) {
         r = ns_orphan_put(o, in->ino);
         if (r < 0)
             return r;

@@ -76,6 +76,8 @@ int vfs_unlink(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char 
     r = -E_AGAIN;
     for (int i = 0; r == -E_AGAIN && i < NS_TRIES; i++)
         r = unlink_once(v, c, dir, &nm);
+    if (BROKEN(VARVE_BREAK_orphan_now) && r == 0)
+        (void)vfs_orphans_drop_all(v);
     return r;
 }
 

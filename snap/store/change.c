@@ -24,6 +24,8 @@ void layer_wait(struct vol *v, uint32_t layer)
 /* The inode's own object, if it may be written in place. */
 static uint64_t open_object(const struct change *ch)
 {
+    if (BROKEN(VARVE_BREAK_in_place))
+        return ch->in.open_obj;
     return ch->in.open_layer == ch->at.layer && ch->in.open_obj >= ch->floor ? ch->in.open_obj : 0;
 }
 

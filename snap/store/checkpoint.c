@@ -124,7 +124,9 @@ static int checkpoint_locked(struct store *s, uint64_t *ret_reclaim)
 
     if (r < 0)
         return r;
-    r = dirty_make_firm_older(s, INT64_MIN, lsn);
+    if (BROKEN(VARVE_BREAK_trim_early))
+        journal_trim(s->journal, lsn);
+    r = BROKEN(VARVE_BREAK_checkpoint_firm) ? 0 : dirty_make_firm_older(s, INT64_MIN, lsn);
     if (r < 0 && (!store_writable(s) || dirty_any_older(s, lsn)))
         return r; /* their records are needed yet */
     r = store_flush(s);
@@ -152,6 +154,8 @@ int store_checkpoint(struct store *s)
 
     if (!store_writable(s))
         return not_writable(s);
+    if (BROKEN(VARVE_BREAK_reclaim_early))
+        (void)reclaim_run(s, UINT64_MAX, false);
     pthread_mutex_lock(&s->ckpt_lock);
     store_no_wait++;
     int r = checkpoint_locked(s, &below);

@@ -71,10 +71,16 @@ int change_set_block(struct change *ch, uint64_t block, uint8_t kind)
 
 static int shrink_object(struct change *ch, uint64_t size, const struct cut *c)
 {
+    uint64_t was = ch->in.base_obj;
+    struct objfd *f;
     int r = change_cut(ch, c->keep ? c->block : blocks_of(size), UINT64_MAX);
 
     if (r == 0 && c->keep)
         r = change_set_block(ch, c->block, SPAN_OBJECT);
+    if (BROKEN(VARVE_BREAK_truncate_in_place) && size == 0 && was && objfd_get(ch->s, was, false, &f) == 0) {
+        (void)io_truncate(ch->s->io, f->fd, 0);
+        objfd_put(ch->s, f);
+    }
     if (r == 0 && size == 0) {
         ch->in.flags = (ch->in.flags & ~(uint32_t)INODE_SPANS) | INODE_INLINE;
         ch->dropped = true;

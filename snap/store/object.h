@@ -16,6 +16,7 @@ int object_mark_shared(struct txn *t, uint64_t object); /* firm; no record when 
 int object_ref_count(struct txn *t, enum keep keep, uint64_t object,
                      uint64_t *ret); /* the sum over all (branch, ino) */
 
+#define OBJECT_DIR_SHIFT 12 /* so many bits of a number tell files of one directory apart */
 /* object_path(s, object, out): STORE/data/<hex of object >> 12>/<hex of object>. out: 4096 bytes. */
 void object_path(const struct store *s, uint64_t object, char *out);
 

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "snap/store/store_int.h"
 
-#define BATCH 64
+#define BATCH 256
 
 struct entry {
     uint64_t seq;
@@ -182,6 +182,27 @@ int reclaim_count(struct store *s)
     return r == -E_NOENT ? 0 : r;
 }
 
+/* The names that went must be gone for good before their entries are: else a power cut would leave files that nobody knows. */
+static void sync_names(struct store *s, const struct entry *e, int *result, int n)
+{
+    char path[4096];
+    uint64_t last = UINT64_MAX;
+    int r = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (e[i].rec.kind != RECLAIM_UNLINK || result[i] != 0)
+            continue;
+        if (e[i].rec.object >> OBJECT_DIR_SHIFT != last) {
+            last = e[i].rec.object >> OBJECT_DIR_SHIFT;
+            object_path(s, e[i].rec.object, path);
+            *strrchr(path, '/') = '\0';
+            r = io_sync_dir(s->io, path);
+        }
+        if (r < 0 && r != -E_NOENT)
+            result[i] = r;
+    }
+}
+
 static int run_batch(struct store *s, const struct entry *e, int n)
 {
     int result[BATCH], any = 0;
@@ -193,8 +214,10 @@ static int run_batch(struct store *s, const struct entry *e, int n)
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
                      err_name(r));
         result[i] = r;
-        any += r == 0 || r == 2;
     }
+    sync_names(s, e, result, n);
+    for (int i = 0; i < n; i++)
+        any += result[i] == 0 || result[i] == 2;
     return any ? forget(s, e, result, n) : 0;
 }
 

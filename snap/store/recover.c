@@ -97,7 +97,8 @@ static int replay_bytes(void *arg, struct jrec_view *rec, bool same_boot)
         struct objfd *f;
         bool old = false;
         for (size_t i = 0; i < rp->nsynced; i++)
-            old |= rp->synced[i].object == p.object && rp->synced[i].lsn > rec->hdr.lsn;
+            old |= rp->synced[i].object == p.object && rp->synced[i].lsn > rec->hdr.lsn &&
+                   !BROKEN(VARVE_BREAK_synced);
         r = 0;
         if (old)
             continue;
@@ -184,7 +185,7 @@ static int sweep_dir(void *arg, const char *name)
     char dir[4300], *end;
     uint64_t high = strtoull(name, &end, 16);
 
-    if (*end || high < sw->from >> 12)
+    if (*end || high < sw->from >> OBJECT_DIR_SHIFT)
         return 0;
     snprintf(dir, sizeof(dir), "%s/data/%s", sw->s->path, name);
     sw->dir = dir;

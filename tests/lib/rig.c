@@ -8,6 +8,7 @@
 #include "snap/check.h"
 #include "snap/store/journal.h"
 #include "tests/lib/test.h"
+#include "tests/lib/tree.h"
 
 static uint8_t boot[16];
 
@@ -81,6 +82,10 @@ void rig_close(struct rig *g)
     box_close(&g->b);
     lying_free(TAKE(g->d));
     journal_test_boot_id(NULL);
+    for (unsigned i = 0; i <= g->cuts; i++) {
+        snprintf(g->root, sizeof(g->root), "%s/disk%u", test_dir(), i);
+        CHECK_OK(tree_remove(g->root));
+    }
 }
 
 uint8_t rig_a(uint64_t off)

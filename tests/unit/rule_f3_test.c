@@ -1,0 +1,93 @@
+/* F3: a checkpoint seals, makes firm what is older, commits the tables, and only then reuses the journal. */
+#include "snap/store/txn.h"
+#include "tests/lib/rig.h"
+#include "tests/lib/test.h"
+
+#define MIB (1u << 20)
+
+TEST(test_f3__pending_bytes_outlive_the_segments_that_held_them)
+{
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "a", 0, MIB, rig_a);
+    CHECK_OK(store_checkpoint(g.b.s));
+    rig_die(&g);
+    rig_expect(&g, "a", 0, MIB, rig_a);
+    rig_cut(&g, 1, LYING_NONE); /* and a checkpoint has put them on disk */
+    rig_expect(&g, "a", 0, MIB, rig_a);
+    rig_close(&g);
+}
+
+/* A checkpoint that cannot come to its end gives nothing of the journal away: writers are refused in the end. */
+TEST(test_f3__a_checkpoint_that_failed_keeps_its_records)
+{
+    struct vfs_attr a;
+    struct rig g;
+    char name[32];
+    int r = 0, n = 0;
+
+    rig_open(&g);
+    g.b.set.fd_cache = 1;
+    box_reopen(&g.b);
+    rig_write(&g, "a", 0, MIB, rig_a);
+    rig_write(&g, "b", 0, MIB, rig_b);             /* a's descriptor is closed */
+    lying_fail_from(g.d, LYING_OPEN, 1, -E_NOMEM); /* so a cannot be made firm */
+    for (; r == 0 && n < 30000; n++) {
+        snprintf(name, sizeof(name), "f%d", n);
+        r = vfs_mknod(g.b.v, &g.b.c, box_root(g.b.v), name, S_IFREG | 0644, 0, &a);
+    }
+    CHECK(r < 0);
+    CHECK(n > 100);
+    lying_fail_off(g.d);
+    rig_die(&g);
+    for (int i = 0; i < n - 1; i++) {
+        snprintf(name, sizeof(name), "f%d", i);
+        CHECK(box_there(g.b.v, box_root(g.b.v), name));
+    }
+    rig_expect(&g, "a", 0, MIB, rig_a);
+    rig_expect(&g, "b", 0, MIB, rig_b);
+    rig_close(&g);
+}
+
+/* The power fails at any call of a checkpoint: what was durable before it is there, once. */
+TEST(test_f3__a_checkpoint_may_be_cut_anywhere)
+{
+    uint64_t cut = 1, seed = test_seed();
+    bool ended = false;
+
+    for (; !ended; cut++) {
+        struct rig g;
+
+        rig_open(&g);
+        rig_write(&g, "a", 0, MIB, rig_a);
+        rig_write(&g, "b", 0, 2000, rig_a);
+        rig_fsync(&g, "a");
+        CHECK_OK(store_checkpoint(g.b.s));
+        rig_write(&g, "a", 4096, 8192, rig_b);
+        rig_write(&g, "b", 0, 2000, rig_b);
+        rig_fsync(&g, "a");
+        box_remove(&g.b, g.b.v, "b");
+        rig_write(&g, "c", 0, 300000, rig_b);
+        CHECK_OK(store_flush(g.b.s));
+        lying_crash_at(g.d, cut);
+        (void)store_checkpoint(g.b.s);
+        ended = !lying_crashed(g.d);
+        for (int i = 0; i < 2; i++) {
+            rig_cut(&g, seed++, LYING_MIXED);
+            rig_expect(&g, "a", 0, 4096, rig_a);
+            rig_expect(&g, "a", 4096, 8192, rig_b);
+            rig_expect(&g, "a", 12288, MIB - 12288, rig_a);
+            CHECK(!box_there(g.b.v, box_root(g.b.v), "b"));
+            CHECK(rig_size(&g, "c") == 0 || rig_holds(&g, rig_node(&g, "c"), 0, 300000, rig_b));
+            rig_check(&g);
+        }
+        rig_close(&g);
+    }
+    CHECK(cut > 5);
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv);
+}
