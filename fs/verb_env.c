@@ -1,5 +1,6 @@
 /* A store in use by verbs: opened with its settings, with jobs and events; and what is due from time to time. */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -164,6 +165,51 @@ static void disk_watch(struct store *s)
     }
 }
 
+#define BROKEN_MAX 64
+
+/* Volumes that became read-only by themselves, each said once; what could not be said now is said the next time. */
+static void volumes_watch(struct store *s)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uint32_t said[BROKEN_MAX];
+    static size_t nsaid;
+    char name[NAME_LEN_MAX + 1] = "", why[160];
+    struct txn t;
+
+    if (txn_begin(s, TXN_READ, OP_NONE, NULL, &t) < 0)
+        return;
+    pthread_mutex_lock(&lock);
+    for (struct vol *v = vol_first(s); v && nsaid < BROKEN_MAX && !name[0]; v = v->next) {
+        bool known = !v->readonly;
+
+        for (size_t i = 0; i < nsaid; i++)
+            known |= said[i] == v->rec.id;
+        if (known)
+            continue;
+        said[nsaid++] = v->rec.id;
+        snprintf(name, sizeof(name), "%s", v->rec.name);
+        snprintf(why, sizeof(why), "%s", v->why_readonly);
+    }
+    pthread_mutex_unlock(&lock);
+    txn_abort(&t);
+    if (name[0])
+        event_emit(s, "volume-read-only", name, "%s; varve check says more", why);
+}
+
+/* The store stopped writing: said once. */
+static void mode_watch(struct store *s)
+{
+    static _Atomic bool said;
+    struct store_state st;
+
+    store_get_state(s, &st);
+    if (st.mode != STORE_RO_FAILED && st.mode != STORE_RO_DAMAGED)
+        return;
+    if (!said)
+        event_emit(s, "store-read-only", NULL, "%s; varve check says more", st.why);
+    said = true;
+}
+
 int verb_tick(struct verb_env *e)
 {
     static _Thread_local struct volume_rec due[DUE_MAX];
@@ -172,6 +218,8 @@ int verb_tick(struct verb_env *e)
     int r;
 
     disk_watch(e->store);
+    mode_watch(e->store);
+    volumes_watch(e->store);
     store_get_state(e->store, &st);
     if (st.mode != STORE_RW)
         return 0;

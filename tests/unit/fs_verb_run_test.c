@@ -1,7 +1,12 @@
 /* Verbs on a store, as the daemon runs them for the socket. */
 #include "fs/verb.h"
 
+#include <fcntl.h>
+
 #include "base/clock.h"
+#include "snap/event.h"
+#include "snap/job.h"
+#include "snap/store/version.h"
 #include "tests/unit/fs_verb_case.h"
 
 static struct verb_case tc;
@@ -403,6 +408,98 @@ TEST(test_verb_run__settings_of_the_store_are_read)
     CHECK_ERR(verb_open(io_real(), c->path, 0, &e, &err), -E_INVAL);
     CHECK(strstr(buf_cstr(&err),
                  "config: line 2: unknown setting \"smal_file\"; did you mean \"small_file\"?"));
+}
+
+/* The bytes at off of a file below the store are changed. */
+static void poke(const struct verb_case *c, const char *name, uint64_t off, const void *p, size_t len)
+{
+    char file[4200];
+    int fd;
+
+    snprintf(file, sizeof(file), "%s/%s", c->path, name);
+    fd = open(file, O_RDWR);
+    CHECK(fd >= 0);
+    CHECK(pwrite(fd, p, len, (off_t)off) == (ssize_t)len);
+    close(fd);
+}
+
+TEST(test_verb_run__a_store_of_the_future_is_not_opened)
+{
+    struct verb_case *c = begin();
+    cleanup(buf_free) struct buf err = {0}, file = {0};
+    uint8_t bytes[STORE_VERSION_SIZE];
+    struct store_version v, newer;
+    struct verb_env e = {0};
+    char path[4200];
+
+    case_close(c);
+    snprintf(path, sizeof(path), "%s/version", c->path);
+    CHECK_OK(io_read_file(io_real(), path, 4096, &file));
+    CHECK_OK(store_version_decode(file.data, file.len, &v));
+    newer = v;
+    newer.format = STORE_FORMAT + 1;
+    store_version_encode(&newer, bytes);
+    poke(c, "version", 0, bytes, sizeof(bytes));
+    CHECK_ERR(verb_open(io_real(), c->path, 0, &e, &err), -E_STORE_NEWER);
+    CHECK(strstr(buf_cstr(&err), "newer"));
+    newer = v;
+    newer.incompat = 1ull << 40;
+    store_version_encode(&newer, bytes);
+    poke(c, "version", 0, bytes, sizeof(bytes));
+    buf_reset(&err);
+    CHECK_ERR(verb_open(io_real(), c->path, 0, &e, &err), -E_STORE_FEATURE);
+    CHECK(strstr(buf_cstr(&err), "feature"));
+    poke(c, "version", 0, file.data, file.len);
+    CHECK_OK(verb_open(io_real(), c->path, 0, &e, &err));
+    CHECK_OK(verb_close(&e));
+}
+
+/* Where in the directory of the journal the bytes lie. */
+static uint64_t find_in_journal(const struct verb_case *c, const char *what, char name[64])
+{
+    for (unsigned n = 0; n < 8; n++) {
+        cleanup(buf_free) struct buf b = {0};
+        char file[4200];
+        const uint8_t *at;
+
+        snprintf(name, 64, "journal/%04u", n);
+        snprintf(file, sizeof(file), "%s/%s", c->path, name);
+        if (io_read_file(io_real(), file, 64 << 20, &b) == 0 &&
+            (at = memmem(b.data, b.len, what, strlen(what))))
+            return (uint64_t)(at - b.data);
+    }
+    test_fail(__FILE__, __LINE__, "%s is nowhere in the journal", what);
+}
+
+TEST(test_verb_run__a_journal_damaged_in_the_middle_is_read_only_and_says_where)
+{
+    struct verb_case *c = begin();
+    cleanup(unref) json_t *o = NULL;
+    char name[64];
+    uint64_t off;
+
+    case_close(c);
+    case_open(c);
+    SAY(c, "create first-victim");
+    SAY(c, "create second");
+    SAY(c, "create third");
+    verb_env_detach(&c->env);
+    store_drop(c->env.store);
+    off = find_in_journal(c, "first-victim", name);
+    poke(c, name, off, "X", 1);
+    case_open(c);
+    SAY(c, "status main --json");
+    o = json_of(&c->out);
+    CHECK(strcmp(str_of(o, "mode"), "ro") == 0);
+    CHECK(strstr(str_of(o, "mode_reason"), "segment"));
+    REFUSED(c, "status main --check", -E_ROFS, "read-only: ");
+    REFUSED(c, "snapshot create main x", -E_ROFS, "is read-only; varve status says why");
+    REFUSED(c, "create x", -E_ROFS, "is read-only; varve status says why");
+    SAY(c, "list .");
+    CHECK_OK(verb_tick(&c->env));
+    SAY(c, "events .");
+    CHECK(strstr(buf_cstr(&c->out), "store-read-only  "));
+    verb_close(&c->env);
 }
 
 int main(int argc, char **argv)
