@@ -36,8 +36,10 @@ int change_find_tail(struct change *ch, struct cut *c)
     return ch->in.size % BLOCK_SIZE == 0 ? 0 : find_cut(ch, ch->in.size, true, c);
 }
 
-int change_copy_cut(struct change *ch, const struct cut *c, bool fresh)
+/* Where nothing but zeros is cut off, the block stays as it is. */
+int change_copy_cut(struct change *ch, struct cut *c, bool fresh)
 {
+    static const uint8_t zeros[BLOCK_SIZE];
     uint8_t block[BLOCK_SIZE] = {0};
     struct objfd *f;
     size_t got = 0;
@@ -48,8 +50,13 @@ int change_copy_cut(struct change *ch, const struct cut *c, bool fresh)
     r = objfd_get(ch->s, c->object, false, &f);
     if (r < 0)
         return r == -E_NOENT ? -E_CORRUPT : r;
-    r = io_pread(ch->s->io, f->fd, block, c->keep, c->from, &got);
+    r = io_pread(ch->s->io, f->fd, block, BLOCK_SIZE, c->from, &got);
     objfd_put(ch->s, f);
+    if (r == 0 && !memcmp(block + c->keep, zeros, BLOCK_SIZE - c->keep)) {
+        c->keep = 0;
+        return 0;
+    }
+    memset(block + c->keep, 0, BLOCK_SIZE - c->keep);
     if (r == 0 && !ch->fd)
         r = change_object(ch, fresh);
     return r < 0 ? r : change_pwrite(ch, block, BLOCK_SIZE, c->block * BLOCK_SIZE);

@@ -134,7 +134,7 @@ static int copy_span(struct change *ch, uint64_t span)
     return r;
 }
 
-static int write_object(struct change *ch, const struct plan *p, const void *data)
+static int write_object(struct change *ch, struct plan *p, const void *data)
 {
     uint64_t head = p->off % BLOCK_SIZE, tail = p->end % BLOCK_SIZE, size = ch->in.size;
     int r = change_object(ch, false);
