@@ -79,6 +79,8 @@ static int inline_bytes(struct txn *t, const struct file_state *f, struct buf *r
     return r;
 }
 
+static int all_of(struct diff *d, const struct file_state *f, struct windows *w);
+
 /* Both have their bytes in the tables: compared as bytes. What one has beyond the other's end counts. */
 static int compare_inline(struct diff *d, const struct file_state *a, const struct file_state *b,
                           struct windows *w)
@@ -96,6 +98,28 @@ static int compare_inline(struct diff *d, const struct file_state *a, const stru
         if (nx != ny || (nx && memcmp(x.data + off, y.data + off, nx) != 0))
             r = windows_add(w, off / BLOCK_SIZE, off / BLOCK_SIZE + 1);
     }
+    return r;
+}
+
+/* One has its bytes in the tables, the other in objects: its few blocks are compared as bytes. */
+static int compare_outgrown(struct diff *d, const struct file_state *a, const struct file_state *b,
+                            struct windows *w)
+{
+    cleanup(windows_free) struct windows mapped = {0};
+    uint64_t small = is_inline(a) ? a->in.size : b->in.size, blocks = (small + BLOCK_SIZE - 1) / BLOCK_SIZE;
+    uint8_t x[BLOCK_SIZE], y[BLOCK_SIZE];
+    int r = all_of(d, is_inline(a) ? b : a, &mapped);
+
+    for (uint64_t at = 0; at < blocks && r == 0; at++) {
+        if ((r = file_peek(d->t, a->at, &a->in, x, sizeof(x), at * BLOCK_SIZE)) < 0 ||
+            (r = file_peek(d->t, b->at, &b->in, y, sizeof(y), at * BLOCK_SIZE)) < 0)
+            return r;
+        if (memcmp(x, y, sizeof(x)) != 0 || ((at + 1) * BLOCK_SIZE > small && a->in.size != b->in.size))
+            r = windows_add(w, at, at + 1);
+    }
+    for (size_t i = 0; i < mapped.n && r == 0; i++)
+        if (mapped.v[i].to > blocks)
+            r = windows_add(w, MAX_OF(mapped.v[i].from, blocks), mapped.v[i].to);
     return r;
 }
 
@@ -167,7 +191,7 @@ int diff_fate(struct diff *d, const struct change *v, size_t n, struct fate *ret
     if (is_inline(&a) && is_inline(&b))
         r = compare_inline(d, &a, &b, &w);
     else if (is_file(&a) && (is_inline(&a) || is_inline(&b)))
-        r = (r = all_of(d, &a, &w)) < 0 ? r : all_of(d, &b, &w);
+        r = compare_outgrown(d, &a, &b, &w);
     else if (is_file(&a))
         r = compare_mapped(d, &a, &b, v, n, &w);
     if (r == 0)

@@ -241,6 +241,26 @@ static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fet
     return r;
 }
 
+int file_peek(struct txn *t, struct vt_at at, const struct inode *in, void *p, size_t len, uint64_t off)
+{
+    struct fetch f = {.out = p, .off = off, .end = MIN_OF(off + len, in->size)};
+    uint32_t gen;
+    int r;
+
+    memset(p, 0, len);
+    if (off >= in->size)
+        return 0;
+    if (in->flags & INODE_INLINE)
+        return inline_read(t, at, in->ino, p, (size_t)(f.end - off), off);
+    gen = grace_enter(t->store);
+    r = file_ranges(t, at, in, off / BLOCK_SIZE, (f.end + BLOCK_SIZE - 1) / BLOCK_SIZE, fetch_run, &f);
+    if (r == 0)
+        r = fetch_pieces(t->store, &f);
+    grace_leave(t->store, gen);
+    free(f.pieces);
+    return r;
+}
+
 /* With the inode's lock held, or at a place that does not change. */
 int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
                      size_t *ret_len)
