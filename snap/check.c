@@ -84,6 +84,7 @@ static int run_passes(struct check *c)
 
 static int look(struct check *c)
 {
+    struct store_state st;
     struct vol *v;
     int r = txn_begin(c->s, TXN_READ, OP_NONE, NULL, &c->t);
 
@@ -92,6 +93,8 @@ static int look(struct check *c)
     c->fixes_end = &c->fixes;
     c->objects.vsize = sizeof(struct check_object);
     c->unlinks.vsize = 1;
+    store_get_state(c->s, &st);
+    c->unrecovered = st.unclean && st.mode != STORE_RW;
     for (v = vol_first(c->s); v; v = v->next)
         c->mounted |= v->mounts > 0;
     r = run_passes(c);

@@ -14,8 +14,7 @@ struct bytes {
     const struct place *p;
     uint64_t ino;
     uint64_t mapped;
-    bool
-        data_known; /* the objects are as the records say: not after a power cut that was not recovered yet */
+    bool data_known; /* the objects are as the records say */
     uint64_t object; /* open: */
     int fd;
     uint64_t size;
@@ -206,15 +205,12 @@ static int see_place(struct bytes *b)
 
 int check_pass_bytes(struct check *c)
 {
-    struct store_state st;
-    struct bytes b = {.c = c, .fd = -1};
+    struct bytes b = {.c = c, .fd = -1, .data_known = !c->unrecovered};
     size_t i;
     int r = load(c);
 
-    store_get_state(c->s, &st);
-    b.data_known = !(st.powercut && st.mode != STORE_RW);
     if (!b.data_known && !c->o->quiet)
-        say(c, "the bytes of objects are left out: the store has to recover from a power cut first");
+        say(c, "the bytes of objects are left out: the store has to recover first, with its next mount");
     for (i = 0; i < c->nplaces && r == 0; i++) {
         b.p = &c->places[i];
         r = see_place(&b);

@@ -77,6 +77,8 @@ struct check {
     uint64_t found; /* in this pass */
     bool second;    /* the look after the repairs: silent */
     bool mounted;
+    bool
+        unrecovered; /* opened read-only after a death or a power cut: what recovery clears away is still there */
     struct place *places;
     size_t nplaces;
     uint64_t inodes;      /* of the live trees */

@@ -136,7 +136,7 @@ static void see_objects(struct refs *rs)
     {
         const struct check_object *o = idmap_val(&c->objects, k);
 
-        if (o->refs || idmap_get(&c->unlinks, o->rec.object))
+        if (o->refs || idmap_get(&c->unlinks, o->rec.object) || c->unrecovered)
             continue;
         fix_add(c, FIX_UNLINK)->a = o->rec.object;
         problem(c, "object %" PRIx64 " of inode %" PRIu64 " is named by nothing and not queued for removal",
@@ -249,9 +249,10 @@ int check_pass_files(struct check *c)
 {
     char dir[4096];
 
-    if (c->mounted) { /* a write makes the file before the record */
+    if (c->mounted || c->unrecovered) { /* a write makes the file before the record */
         if (!c->o->quiet)
-            say(c, "files that no record names are not looked for while a volume is mounted");
+            say(c, "files that no record names are not looked for %s",
+                c->mounted ? "while a volume is mounted" : "before the store has recovered");
         return 0;
     }
     snprintf(dir, sizeof(dir), "%s/data", store_path(c->s));

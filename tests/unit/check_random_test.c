@@ -208,6 +208,24 @@ static void change_store(struct vol *v)
     }
 }
 
+static void keep_line(void *arg, const char *line)
+{
+    (void)arg;
+    CHECK_OK(buf_printf(&said, "%s\n", line));
+}
+
+/* As it lies there, without a daemon, and nothing is changed by looking. */
+static void expect_clean_path(void)
+{
+    struct check_opts o = {.quiet = true, .say = keep_line};
+    struct check_result res = {0};
+
+    buf_reset(&said);
+    CHECK_OK(check_path(io_real(), test_dir(), &o, &res));
+    if (res.problems)
+        test_fail(__FILE__, __LINE__, "after a stop: %s", buf_cstr(&said));
+}
+
 static void stop_and_go(void)
 {
     switch (dice(8)) {
@@ -233,13 +251,8 @@ static void stop_and_go(void)
         CHECK_OK(store_checkpoint(s));
         return;
     }
+    expect_clean_path();
     open_store();
-}
-
-static void keep_line(void *arg, const char *line)
-{
-    (void)arg;
-    CHECK_OK(buf_printf(&said, "%s\n", line));
 }
 
 static void expect_clean(unsigned at)
