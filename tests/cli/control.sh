@@ -37,6 +37,42 @@ test_control_files_read_and_write() {
     ok umount "$m"
 }
 
+test_rollback_and_clone_from_control_files() {
+    local m=$case_dir/m
+    ok varve mount "$case_dir/s" "$m" --create
+    echo old >"$m/f"
+    wrote snapshots 'create a' || fail 'create a'
+    echo new >"$m/f"
+    wrote rollback 'rollback a' || fail 'rollback a'
+    same "$(cat "$m/f")" old
+    out=$(control rollback.json)
+    wrote rollback "rollback $(json 'd["undo"][0]["name"]')" || fail 'undo'
+    same "$(cat "$m/f")" new
+    wrote snapshots 'clone copy snap=a' || fail 'clone copy'
+    mkdir "$case_dir/copy"
+    ok varve mount "$case_dir/s/copy" "$case_dir/copy"
+    same "$(cat "$case_dir/copy/f")" old
+    ok umount "$case_dir/copy"
+    ok umount "$m"
+}
+
+test_owner_commands_group_reads_others_see_nothing() {
+    local m=$case_dir/m as='setpriv --clear-groups'
+    [ "$(id -u)" = 0 ] || { skip='needs root to become others'; return; }
+    chmod 755 "$case_dir"
+    ok varve mount "$case_dir/s" "$m" --create
+    chown 1234:2345 "$m"
+    chmod 755 "$m"
+    $as --reuid=1234 --regid=1 sh -c "echo 'create a' > '$m/.snapshots/.control/snapshots'" || fail 'owner'
+    $as --reuid=1234 --regid=1 mkdir "$m/.snapshots/b" || fail 'owner: mkdir'
+    $as --reuid=1 --regid=2345 cat "$m/.snapshots/.control/snapshots" >/dev/null || fail 'group reads'
+    $as --reuid=1 --regid=2345 sh -c "echo 'create c' > '$m/.snapshots/.control/snapshots'" 2>/dev/null && fail 'group commands'
+    $as --reuid=1 --regid=1 cat "$m/.snapshots/.control/snapshots" >/dev/null 2>&1 && fail 'others read'
+    $as --reuid=1 --regid=1 mkdir "$m/.snapshots/c" 2>/dev/null && fail 'others: mkdir'
+    same "$(ls "$m/.snapshots")" $'a\nb'
+    ok umount "$m"
+}
+
 test_errno_of_a_refused_line() {
     local m=$case_dir/m
     ok varve mount "$case_dir/s" "$m" --create
