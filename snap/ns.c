@@ -250,8 +250,10 @@ int ns_edit(struct ns *o, uint64_t ino, struct ns_edit *e, struct inode *ret)
 
 int ns_edit_dir(struct ns *o, uint64_t dir, int32_t links)
 {
-    struct ns_edit e = {
-        .set = NS_MTIME | NS_CTIME, .links = links, .mtime = *ns_time(o), .ctime = *ns_time(o)};
+    struct ns_edit e = {.set = NS_MTIME | NS_CTIME,
+                        .links = BROKEN(VARVE_BREAK_dir_links) ? 0 : links,
+                        .mtime = *ns_time(o),
+                        .ctime = *ns_time(o)};
 
     return ns_edit(o, dir, &e, NULL);
 }

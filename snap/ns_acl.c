@@ -93,7 +93,7 @@ static size_t group_class(const void *p, size_t len)
     for (size_t i = 0; i < acl_count(len); i++) {
         if (acl_tag(p, i) == ACL_GROUP_OBJ)
             found = i;
-        if (acl_tag(p, i) == ACL_MASK)
+        if (acl_tag(p, i) == ACL_MASK && !BROKEN(VARVE_BREAK_acl_mask))
             return i;
     }
     return found;

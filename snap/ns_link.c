@@ -59,7 +59,7 @@ static int promote(struct ns *o, const struct inode *in, struct ns_edit *e)
 
     e->set |= NS_PARENT;
     e->parent = e->parent_hash = 0;
-    if (S_ISDIR(in->mode) || in->nlink <= 1)
+    if (S_ISDIR(in->mode) || in->nlink <= 1 || BROKEN(VARVE_BREAK_link_promote))
         return 0;
     put_be64(prefix, in->ino);
     vt_scan_init(&sc, &o->t, KEEP_PENDING, o->at, TAB_LINK, prefix, 8);
