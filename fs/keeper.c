@@ -107,8 +107,12 @@ static void hold_drop(struct keeper *k, uint64_t conn)
 
 static void place_add(struct keeper *k, const char *dir)
 {
-    struct place *p = calloc(1, sizeof(*p));
+    struct place *p;
 
+    for (p = k->places; p; p = p->next)
+        if (strcmp(p->dir, dir) == 0)
+            return;
+    p = calloc(1, sizeof(*p));
     if (p)
         p->dir = strdup(dir);
     if (!p || !p->dir) {
@@ -117,6 +121,15 @@ static void place_add(struct keeper *k, const char *dir)
     }
     p->next = k->places;
     k->places = p;
+}
+
+static void place_drop(struct keeper *k)
+{
+    struct place *p = k->places;
+
+    k->places = p->next;
+    free(p->dir);
+    free(p);
 }
 
 /* The last mounted first. */
@@ -129,9 +142,7 @@ static void places_detach(struct keeper *k)
         if (r < 0)
             r = mount_detach(p->dir, true);
         log_note("keeper", "unmount", "dir=%s result=%s", p->dir, err_name(r));
-        k->places = p->next;
-        free(p->dir);
-        free(p);
+        place_drop(k);
     }
 }
 
@@ -382,6 +393,8 @@ static int keeper_run(struct keeper *k)
         log_note("keeper", "restart", "store=%s mounts are kept", k->store);
     }
     tell_ready(k, "the daemon ended before it served the store; see log/daemon.log there");
+    while (k->places)
+        place_drop(k);
     return k->bye || !k->failed ? 0 : 1;
 }
 

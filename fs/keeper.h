@@ -41,7 +41,7 @@ struct keeper_msg {
     uint32_t n;
     uint32_t init_len;
     uint32_t len; /* of data */
-    uint8_t init[KEEPER_INIT_MAX];
+    _Alignas(8) uint8_t init[KEEPER_INIT_MAX]; /* the kernel's structs lie in it */
     char data[KEEPER_DATA]; /* fields, each with its NUL */
 };
 

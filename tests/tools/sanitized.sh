@@ -32,6 +32,8 @@ fixed=$([ $SAN = tsan ] && setarch -R true 2>/dev/null && echo setarch -R)
 make_suite() { suite "$1" $fixed make --no-print-directory SAN=$SAN "$1"; }
 make_suite unit
 export SCALE=${SCALE:-short}
+make_suite demo
+make_suite pjdfstest
 for dir in model crash fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
