@@ -61,7 +61,10 @@ static int child(const char *dir)
         e = kv_read_begin(kv, &r);
     if (e < 0)
         return e == -E_NOMEM ? PAGES_NO_MEMORY : PAGES_BAD;
-    return read_all(kv, r, st.entries);
+    e = read_all(kv, r, st.entries);
+    kv_read_end(kv, r);
+    kv_close(kv);
+    return e;
 }
 
 int check_pages(const char *store, char why[256])

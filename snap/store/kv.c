@@ -261,6 +261,7 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
 
     if (kv->readonly)
         return -E_ROFS;
+    (void)mdb_reader_check(kv->env, NULL); /* a check that died while it read would keep old pages for ever */
     while ((m = write_once(kv, &extra, &w)) == MDB_MAP_FULL && !BROKEN(VARVE_BREAK_mapfull)) {
         MARK("kv: the map grows");
         r = kv__grow(kv);
