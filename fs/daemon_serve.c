@@ -299,15 +299,23 @@ static int serve_gone(struct client *c, char **words, size_t n)
 
 /* --- others ------------------------------------------------------------------------------------------------------------------------ */
 
+/* In as many frames as it takes: a list of differences has no bound. */
+static int send_text(int sock, enum sock_kind kind, const struct buf *b)
+{
+    int r = 0;
+
+    for (size_t at = 0; at < b->len && r == 0; at += SOCK_MAX / 16)
+        r = sock_send(sock, kind, b->data + at, MIN_OF(b->len - at, SOCK_MAX / 16), -1);
+    return r;
+}
+
 static int serve_verb(struct client *c, char **words, size_t n)
 {
     cleanup(buf_free) struct buf out = {0}, err = {0};
     int exit_code = CMD_FAILED;
     int r = verb_serve(&c->d->env, n - 1, words + 1, c->peer.uid, c->peer.gid, &out, &err, &exit_code);
 
-    if (out.len > 0 && sock_send(c->sock, SOCK_OUT, out.data, out.len, -1) < 0)
-        return -E_CLOSED;
-    if (err.len > 0 && sock_send(c->sock, SOCK_ERR, err.data, err.len, -1) < 0)
+    if (send_text(c->sock, SOCK_OUT, &out) < 0 || send_text(c->sock, SOCK_ERR, &err) < 0)
         return -E_CLOSED;
     return sock_done(c->sock, exit_code, r);
 }

@@ -140,3 +140,27 @@ PY
     wait $mapper 2>/dev/null
     ok umount "$m"
 }
+
+test_a_list_of_differences_has_no_bound() {
+    local m=$case_dir/m
+    ok varve mount "$case_dir/s" "$m" --create
+    ok varve snapshot create "$m" a
+    python3 - "$m" <<'PY'
+import os, sys
+os.chdir(sys.argv[1])
+for d in range(14):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+for f in range(5000):
+    open(str(f), "w").close()
+PY
+    varve diff "$m" a --json >"$scratch/diff" || fail diff
+    python3 - "$scratch/diff" <<'PY' || fail 'see above'
+import json, os, sys
+d = json.load(open(sys.argv[1]))
+assert d["count"] == len(d["entries"]) >= 5014, d["count"]
+assert os.path.getsize(sys.argv[1]) > 16 << 20, os.path.getsize(sys.argv[1])
+PY
+    rm "$scratch/diff"
+    ok umount "$m"
+}
