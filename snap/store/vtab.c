@@ -96,10 +96,19 @@ static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct v
     uint8_t k[KEY_SIZE_MAX];
     size_t n = key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer);
 
-    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer))
-        return txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
-    if (cur->flags & VAL_TOMB)
-        return 0;
+    int r = 0;
+
+    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer)) {
+        r = txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
+        if (r == 0 && keep == KEEP_PENDING && !(cur->flags & VAL_TOMB))
+            r = refs_stay(t, o, at.branch, tab, key, cur->data, cur->len);
+        return r;
+    }
+    /* the firm record, perhaps born before this one, may go to history where the present one leaves none (I-12) */
+    if (keep == KEEP_PENDING && cur->born < at.layer)
+        r = txn_del(t, keep, o, k, n);
+    if (r < 0 || (cur->flags & VAL_TOMB))
+        return r;
     return refs_leave(t, keep, o, at.branch, tab, key, cur->data, cur->len);
 }
 
