@@ -69,6 +69,16 @@ bool file_is_pending(struct txn *t, uint32_t branch, uint64_t ino)
     return d && d->pending;
 }
 
+bool txn_has_pending(struct txn *t, uint32_t branch, uint64_t ino)
+{
+    if (!file_is_pending(t, branch, ino))
+        return false;
+    for (const struct txn_owner *gone = t->released; gone; gone = gone->next)
+        if (gone->branch == branch && gone->ino == ino)
+            return false;
+    return true;
+}
+
 void object_path(const struct store *s, uint64_t object, char *out)
 {
     snprintf(out, 4096, "%s/data/%06llx/%llx", s->path, (unsigned long long)(object >> OBJECT_DIR_SHIFT),
@@ -79,15 +89,11 @@ void object_path(const struct store *s, uint64_t object, char *out)
  * level, where that change was made on its own (or is not true): what counts there is written down before. */
 static int ref_pin_present(struct txn *t, uint32_t branch, uint64_t ino, const uint8_t *k, size_t n)
 {
-    const struct dirty *d = dirty_find(t->store, branch, ino);
     struct txn_owner o = {.branch = branch, .ino = ino};
     struct txn_val v;
 
-    if (!d || !d->pending)
+    if (!txn_has_pending(t, branch, ino))
         return 0;
-    for (const struct txn_owner *gone = t->released; gone; gone = gone->next)
-        if (gone->branch == branch && gone->ino == ino)
-            return 0;
     int r = txn_get(t, KEEP_PENDING, k, n, &v);
     if (r == -E_NOENT)
         return txn_del(t, KEEP_PENDING, o, k, n);

@@ -284,6 +284,27 @@ TEST(test_edge__a_large_hole_is_made_in_parts)
     rig_close(&g);
 }
 
+/* An attribute is changed twice, in the firm record and in the pending one; the histories of both may differ. */
+TEST(test_edge__histories_of_both_levels_do_not_mix)
+{
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "f", 0, MIB, rig_a);
+    rig_fsync(&g, "f");
+    CHECK_OK(snap_create(g.b.v, &g.b.c, "s1", NULL));
+    rig_write(&g, "f", 0, 100, rig_b);
+    CHECK_OK(snap_create(g.b.v, &g.b.c, "s2", NULL));
+    CHECK_OK(snap_delete(g.b.v, &g.b.c, "s2"));
+    CHECK_OK(vfs_setxattr(g.b.v, &g.b.c, rig_node(&g, "f"), "user.a", "x", 1, 0, false));
+    rig_check(&g);
+    CHECK_OK(store_sync(g.b.s));
+    rig_check(&g);
+    rig_expect(&g, "f", 0, 100, rig_b);
+    CHECK(rig_holds(&g, box_node(g.b.v, box_view(g.b.v, "s1"), "f"), 0, MIB, rig_a));
+    rig_close(&g);
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
