@@ -37,6 +37,16 @@ static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino)
     return r;
 }
 
+/* What was read at a place is good only if that was there to the end: the records of a snapshot that is deleted go away one by
+ * one, and only after its view is gone. */
+static int still_there(struct vol *v, vfs_node n, const struct vfs_place *at, int r)
+{
+    struct vfs_place now;
+    int e = at->live ? 0 : vfs_place(v, n, &now);
+
+    return e < 0 ? e : r;
+}
+
 /* The inode went away between looking and doing. */
 static int gone(int r)
 {
@@ -55,7 +65,7 @@ int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_
     struct vfs_place at;
     int r = find_file(v, n, &at);
 
-    return r < 0 ? r : gone(file_read(v, at.at, at.ino, p, len, off, ret_len));
+    return r < 0 ? r : still_there(v, n, &at, gone(file_read(v, at.at, at.ino, p, len, off, ret_len)));
 }
 
 int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p, size_t len, uint64_t off,
@@ -109,7 +119,9 @@ int vfs_seek(struct vol *v, vfs_node n, int whence, uint64_t off, uint64_t *ret)
     if (whence != SEEK_DATA && whence != SEEK_HOLE)
         return -E_INVAL;
     r = find_file(v, n, &at);
-    return r < 0 ? r : gone(file_seek(v, at.at, at.ino, whence == SEEK_HOLE, off, ret));
+    if (r < 0)
+        return r;
+    return still_there(v, n, &at, gone(file_seek(v, at.at, at.ino, whence == SEEK_HOLE, off, ret)));
 }
 
 int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_off, vfs_node dst,
@@ -124,7 +136,8 @@ int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_
         r = find_to_change(v, dst, &ino);
     if (r < 0)
         return r;
-    return gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));
+    r = gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));
+    return still_there(v, src, &from, r);
 }
 
 int vfs_fsync(struct vol *v, vfs_node n)

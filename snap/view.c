@@ -130,6 +130,8 @@ int view_enter(struct vol *v, const char *snap, uint64_t dir_ino, vfs_node *root
     if (r == 0)
         r = view_dir_check(&t, &rec);
     txn_abort(&t);
+    if (r == 0 && l.rec.state == LAYER_SETTLING)
+        layer_wait(v, l.rec.layer); /* F6: what is shown does not change any more */
     if (r == 0 && state_view_find(v->store, v->rec.id, &rec, &view) < 0)
         r = view_allot(v, snap, &rec, &view);
     if (r < 0)

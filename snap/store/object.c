@@ -100,6 +100,20 @@ static int ref_pin_present(struct txn *t, uint32_t branch, uint64_t ino, const u
     return r < 0 ? r : txn_put(t, KEEP_PENDING, o, k, n, 0, 0, v.data, v.len);
 }
 
+/* Firm names of the object besides the one that goes: what is named by pending records alone may be lost with them. */
+static int count_others_firm(struct txn *t, enum keep keep, uint64_t object, const uint8_t *k, size_t n, uint64_t *ret)
+{
+    struct txn_val v;
+    int r = object_ref_count(t, KEEP_FIRM, object, ret);
+
+    if (r < 0 || keep == KEEP_FIRM)
+        return r;
+    r = txn_get(t, KEEP_FIRM, k, n, &v);
+    if (r == 0 && v.len == 8)
+        *ret -= get_le64(v.data);
+    return r == -E_NOENT ? 0 : r;
+}
+
 static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t object, uint32_t branch,
                    uint64_t ino, int by)
 {
@@ -125,8 +139,8 @@ static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t o
     r = txn_del(t, keep, o, k, n);
     if (r == 0)
         r = object_ref_count(t, KEEP_PENDING, object, &others);
-    if (r == 0 && keep == KEEP_FIRM) /* a pending one that names it may be lost */
-        r = object_ref_count(t, KEEP_FIRM, object, &firm);
+    if (r == 0)
+        r = count_others_firm(t, keep, object, k, n, &firm);
     if (r < 0 || (others && firm))
         return r;
     return reclaim_put(

@@ -168,11 +168,33 @@ static void *snap_now(void *arg)
     return NULL;
 }
 
+/* The snapshot is in the list before it is answered; who looks into it waits as well. */
+static void *look_now(void *arg)
+{
+    struct worker *w = arg;
+    struct layer_rec rec;
+    struct vfs_attr a;
+    uint8_t p[10] = {0};
+    vfs_node root;
+    size_t got;
+
+    while (snap_find(w->b->v, "s", &rec) < 0)
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    w->r = view_enter(w->b->v, "s", INO_ROOT, &root, &a);
+    if (w->r == 0)
+        w->r = vfs_lookup(w->b->v, root, "f", &a);
+    if (w->r == 0)
+        w->r = vfs_read(w->b->v, a.node, p, sizeof(p), 0, &got);
+    if (w->r == 0)
+        w->r = p[0];
+    return NULL;
+}
+
 TEST(test_f6__a_snapshot_answers_when_writes_of_its_layer_are_in_place)
 {
-    struct worker w, sn;
+    struct worker w, sn, look;
     struct box b;
-    pthread_t tw, ts;
+    pthread_t tw, ts, tl;
     uint8_t p[10] = {0};
     size_t got;
 
@@ -184,7 +206,7 @@ TEST(test_f6__a_snapshot_answers_when_writes_of_its_layer_are_in_place)
     box_fill(&b, b.v, "f", 0, MIB, 1);
     box_write(&b, b.v, "other", "x", 1, 0);
     w = (struct worker){.b = &b, .n = box_node(b.v, box_root(b.v), "f")};
-    sn = (struct worker){.b = &b};
+    sn = look = (struct worker){.b = &b};
     slow.armed = true;
     CHECK_EQ(pthread_create(&tw, NULL, write_slowly, &w), 0);
     pthread_mutex_lock(&slow.lock);
@@ -192,6 +214,7 @@ TEST(test_f6__a_snapshot_answers_when_writes_of_its_layer_are_in_place)
         pthread_cond_wait(&slow.change, &slow.lock);
     pthread_mutex_unlock(&slow.lock);
     CHECK_EQ(pthread_create(&ts, NULL, snap_now, &sn), 0);
+    CHECK_EQ(pthread_create(&tl, NULL, look_now, &look), 0);
     for (int i = 0; i < 100 && !__atomic_load_n(&sn.done, __ATOMIC_SEQ_CST); i++) {
         box_write(&b, b.v, "other", "y", 1, 0); /* nobody else waits for them */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -203,7 +226,9 @@ TEST(test_f6__a_snapshot_answers_when_writes_of_its_layer_are_in_place)
     pthread_mutex_unlock(&slow.lock);
     pthread_join(tw, NULL);
     pthread_join(ts, NULL);
+    pthread_join(tl, NULL);
     CHECK(!early);
+    CHECK_EQ(look.r, 9);
     CHECK_OK(w.r);
     CHECK_OK(sn.r);
     CHECK_OK(vfs_read(b.v, box_node(b.v, box_view(b.v, "s"), "f"), p, sizeof(p), 0, &got));

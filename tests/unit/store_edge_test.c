@@ -284,6 +284,31 @@ TEST(test_edge__a_large_hole_is_made_in_parts)
     rig_close(&g);
 }
 
+/* The same, where the source gives its blocks up at the pending level, and the copy is lost or removed. */
+TEST(test_edge__nothing_is_left_of_a_copy_whose_source_was_rewritten)
+{
+    for (int lost = 0; lost < 2; lost++) {
+        struct rig g;
+
+        rig_open(&g);
+        rig_write(&g, "a", 0, MIB, rig_a);
+        rig_fsync(&g, "a");
+        rig_copy(&g, "a", "b", MIB);
+        box_truncate(&g.b, g.b.v, "a", 0);
+        rig_fsync(&g, "a");
+        if (lost) {
+            rig_cut(&g, 1, LYING_NONE);
+            CHECK_EQ(rig_size(&g, "b"), 0);
+        } else {
+            box_remove(&g.b, g.b.v, "b");
+            CHECK_OK(vfs_orphans_drop_all(g.b.v));
+        }
+        rig_quiet(&g);
+        CHECK_EQ(box_objects(&g.b), 0);
+        rig_close(&g);
+    }
+}
+
 /* An attribute is changed twice, in the firm record and in the pending one; the histories of both may differ. */
 TEST(test_edge__histories_of_both_levels_do_not_mix)
 {
