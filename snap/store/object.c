@@ -69,7 +69,8 @@ bool file_is_pending(struct txn *t, uint32_t branch, uint64_t ino)
     return d && d->pending;
 }
 
-bool txn_has_pending(struct txn *t, uint32_t branch, uint64_t ino)
+/* Has the inode pending images that this transaction does not drop? */
+static bool txn_has_pending(struct txn *t, uint32_t branch, uint64_t ino)
 {
     if (!file_is_pending(t, branch, ino))
         return false;

@@ -213,9 +213,6 @@ int refs_stay(struct txn *t, struct txn_owner o, uint32_t branch, uint8_t tab, c
 int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len);
 
-/* pending images of the inode that this transaction does not drop */
-bool txn_has_pending(struct txn *t, uint32_t branch, uint64_t ino);
-
 /* queues [first, first + count) blocks of an object, at a level */
 int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object,
                 uint64_t first, uint64_t count);
