@@ -55,7 +55,8 @@ struct cut {
 };
 int change_find_cut(struct change *ch, uint64_t size, struct cut *c); /* at a new end */
 int change_find_tail(struct change *ch, struct cut *c); /* at the present one: for a file that grows */
-int change_copy_cut(struct change *ch, struct cut *c, bool fresh); /* c->keep 0 afterwards: nothing had to be cut */
+int change_copy_cut(struct change *ch, struct cut *c,
+                    bool fresh); /* c->keep 0 afterwards: nothing had to be cut */
 int change_set_block(struct change *ch, uint64_t block, uint8_t kind);
 
 int change_span_load(struct change *ch, struct txn *t, uint64_t span, struct span *ret, bool *ret_had,

@@ -231,7 +231,8 @@ int store_replay(struct store *s, char why[256])
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
     if (writes && s->powercut && !BROKEN(VARVE_BREAK_payload))
         r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
-    if (writes && r == 0) /* also without records: those of new objects may be lost, while their names are not */
+    if (writes &&
+        r == 0) /* also without records: those of new objects may be lost, while their names are not */
         r = sweep_objects(s, ckpt.object);
     store_freeze_objects(s); /* the last daemon may have died between the bytes of a write and its record */
     if (r == 0)

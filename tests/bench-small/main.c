@@ -334,7 +334,8 @@ static void rollbacks(void)
     absent_after = lookup_us("roll/d0/absent", 20000, false);
     stat_after = lookup_us("roll/d1/f", 1000, true);
     absent_after = MIN_OF(absent_after, lookup_us("roll/d0/absent", 30000, false));
-    printf("stat %.1f -> %.1f us, absent name %.1f -> %.1f us\n", stat_before, stat_after, absent_before, absent_after);
+    printf("stat %.1f -> %.1f us, absent name %.1f -> %.1f us\n", stat_before, stat_after, absent_before,
+           absent_after);
     figure("stat after 1,000 rollbacks, against before", stat_after / stat_before, "x", 1.1);
     figure("absent name after 1,000 rollbacks, against before", absent_after / absent_before, "x", 1.1);
 }
@@ -393,8 +394,8 @@ static void snapshots(const char *tag, const char *files)
     snprintf(what, sizeof(what), "mkdir .snapshots/X at %s files: p50", files);
     figure(what, p50, "ms", 5);
     atomic_store(&stop, false);
-    if (pthread_create(&t[0], NULL, write_on, (void *)(uintptr_t)"load0") != 0 ||
-        pthread_create(&t[1], NULL, write_on, (void *)(uintptr_t)"load1") != 0)
+    if (pthread_create(&t[0], NULL, write_on, (void *)(uintptr_t) "load0") != 0 ||
+        pthread_create(&t[1], NULL, write_on, (void *)(uintptr_t) "load1") != 0)
         die("pthread_create");
     snapshots_take(tag, 300, &p50, &p99);
     atomic_store(&stop, true);
@@ -413,7 +414,8 @@ static int count_one(const char *path, const struct stat *st, int type, struct F
 
 int main(int argc, char **argv)
 {
-    unsigned files = argc > 2 && strcmp(argv[1], "--files") == 0 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000000;
+    unsigned files =
+        argc > 2 && strcmp(argv[1], "--files") == 0 ? (unsigned)strtoul(argv[2], NULL, 10) : 1000000;
     char text[32];
     double t;
 

@@ -589,7 +589,8 @@ TEST(f20_unsynced_bytes_are_bounded)
         store_get_state(w.s, &st);
         most = MAX_OF(most, st.dirty_bytes);
     }
-    printf("at most %llu KiB unsynced of %u MiB written, limit 4096 KiB\n", (unsigned long long)(most >> 10), 64);
+    printf("at most %llu KiB unsynced of %u MiB written, limit 4096 KiB\n", (unsigned long long)(most >> 10),
+           64);
     CHECK(most <= 3 * w.set.dirty_bytes);
     CHECK_OK(store_close(w.s));
 }

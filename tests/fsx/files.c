@@ -34,7 +34,8 @@ void fx_close_all(struct fx *f)
     }
 }
 
-static void compare_piece(struct fx *f, int fd, const struct fx_file *file, uint64_t off, size_t len, const char *what)
+static void compare_piece(struct fx *f, int fd, const struct fx_file *file, uint64_t off, size_t len,
+                          const char *what)
 {
     ssize_t n = pread(fd, f->buf, len, (off_t)off);
 
@@ -49,7 +50,8 @@ static void compare_piece(struct fx *f, int fd, const struct fx_file *file, uint
              (unsigned long long)(off + i), (unsigned long long)((off + i) / PG_SIZE), f->buf[i], f->want[i]);
 }
 
-void fx_compare(struct fx *f, int fd, const struct fx_file *file, uint64_t off, uint64_t len, const char *what)
+void fx_compare(struct fx *f, int fd, const struct fx_file *file, uint64_t off, uint64_t len,
+                const char *what)
 {
     struct stat st;
 

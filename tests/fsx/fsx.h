@@ -49,10 +49,13 @@ struct fx {
 void fx_fail(struct fx *f, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 void fx_log(struct fx *f, const char *fmt, ...) PRINTF_LIKE(2, 3);
 uint64_t fx_rand(struct fx *f, uint64_t below);
-void fx_do(struct fx *f, enum fx_op op); /* runs and counts one; an operation that cannot be done now does another instead */
+void fx_do(
+    struct fx *f,
+    enum fx_op op); /* runs and counts one; an operation that cannot be done now does another instead */
 
 /* mount.c: the command line, mounts, control files. */
-int fx_run(struct fx *f, const char *const *argv); /* the command's exit code; its output is shown when it is not 0 */
+int fx_run(struct fx *f,
+           const char *const *argv); /* the command's exit code; its output is shown when it is not 0 */
 void fx_create(struct fx *f);
 void fx_mount(struct fx *f);
 void fx_umount(struct fx *f);
@@ -64,7 +67,8 @@ void fx_control(struct fx *f, const char *file, const char *line);
 void fx_path(const struct fx *f, const char *under, const char *name, char *out, size_t size);
 int fx_open(struct fx *f, unsigned i); /* the descriptor */
 void fx_close_all(struct fx *f);
-void fx_compare(struct fx *f, int fd, const struct fx_file *file, uint64_t off, uint64_t len, const char *what);
+void fx_compare(struct fx *f, int fd, const struct fx_file *file, uint64_t off, uint64_t len,
+                const char *what);
 void fx_compare_dir(struct fx *f, const char *under, const struct fx_file *files, bool whole);
 void fx_file_copy(struct fx_file *dst, const struct fx_file *src);
 void fx_file_free(struct fx_file *file);

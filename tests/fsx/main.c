@@ -92,8 +92,11 @@ static uint64_t number(const char *s)
 
 static void parse(struct fx *f, int argc, char **argv)
 {
-    static const struct option longs[] = {{"ops", 1, NULL, 'o'},   {"seed", 1, NULL, 's'}, {"trace", 0, NULL, 'v'},
-                                          {"keep", 0, NULL, 'k'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"ops", 1, NULL, 'o'},
+                                          {"seed", 1, NULL, 's'},
+                                          {"trace", 0, NULL, 'v'},
+                                          {"keep", 0, NULL, 'k'},
+                                          {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -126,7 +129,10 @@ static void prepare(struct fx *f)
 {
     const char *tmp = getenv("TMPDIR");
 
-    snprintf(f->dir, sizeof(f->dir), "%s/varve-fsx.XXXXXX", tmp ? tmp : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(f->dir, sizeof(f->dir), "%s/varve-fsx.XXXXXX",
+             tmp                             ? tmp
+             : access("/dev/shm", W_OK) == 0 ? "/dev/shm"
+                                             : "/tmp");
     if (!mkdtemp(f->dir)) {
         perror(f->dir);
         exit(1);
@@ -197,9 +203,9 @@ static bool figures(const struct fx *f, double seconds)
 {
     bool enough = true;
 
-    printf("seed %llu: %llu operations in %.0f s, %llu MiB written, %llu MiB compared\n", (unsigned long long)f->seed,
-           (unsigned long long)f->ops, seconds, (unsigned long long)(f->bytes_written >> 20),
-           (unsigned long long)(f->bytes_compared >> 20));
+    printf("seed %llu: %llu operations in %.0f s, %llu MiB written, %llu MiB compared\n",
+           (unsigned long long)f->seed, (unsigned long long)f->ops, seconds,
+           (unsigned long long)(f->bytes_written >> 20), (unsigned long long)(f->bytes_compared >> 20));
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         double pct = 100.0 * (double)f->done[i] / (double)f->ops;
 

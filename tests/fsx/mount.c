@@ -41,7 +41,8 @@ int fx_run(struct fx *f, const char *const *argv)
         return -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
-    printf("%s %s: exit %d\n", argv[0], argv[1], WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    printf("%s %s: exit %d\n", argv[0], argv[1],
+           WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     show_output(out);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
@@ -51,8 +52,10 @@ void fx_create(struct fx *f)
     snprintf(f->store, sizeof(f->store), "%s/store", f->dir);
     snprintf(f->mnt, sizeof(f->mnt), "%s/mnt", f->dir);
     snprintf(f->clone_mnt, sizeof(f->clone_mnt), "%s/clone", f->dir);
-    WANT(f, mkdir(f->mnt, 0755) == 0 && mkdir(f->clone_mnt, 0755) == 0, "mkdir in %s: %s", f->dir, strerror(errno));
-    WANT(f, fx_run(f, (const char *[]){f->varve, "create", f->store, "--size", "8G", NULL}) == 0, "create failed");
+    WANT(f, mkdir(f->mnt, 0755) == 0 && mkdir(f->clone_mnt, 0755) == 0, "mkdir in %s: %s", f->dir,
+         strerror(errno));
+    WANT(f, fx_run(f, (const char *[]){f->varve, "create", f->store, "--size", "8G", NULL}) == 0,
+         "create failed");
 }
 
 void fx_mount(struct fx *f)

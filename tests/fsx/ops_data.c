@@ -74,7 +74,8 @@ void fx_truncate(struct fx *f)
     struct fx_file *file = &f->file[i];
     uint64_t size = fx_rand(f, 5) == 0 ? 0 : pick_off(f, file->size), last = (size + PG_SIZE - 1) / PG_SIZE;
 
-    fx_log(f, "truncate %s size=%llu from %llu", file->name, (unsigned long long)size, (unsigned long long)file->size);
+    fx_log(f, "truncate %s size=%llu from %llu", file->name, (unsigned long long)size,
+           (unsigned long long)file->size);
     WANT(f, ftruncate(fx_open(f, i), (off_t)size) == 0, "truncate %s: %s", file->name, strerror(errno));
     if (size < file->size) {
         pages_zero(&file->data, size, last * PG_SIZE - size, f->op);
@@ -89,8 +90,10 @@ static void zero_range(struct fx *f, int mode, const char *what)
     struct fx_file *file = &f->file[i];
     uint64_t off = pick_off(f, file->size), len = pick_len(f);
 
-    fx_log(f, "%s %s off=%llu len=%llu mode=%d", what, file->name, (unsigned long long)off, (unsigned long long)len, mode);
-    WANT(f, fallocate(fx_open(f, i), mode, (off_t)off, (off_t)len) == 0, "%s %s: %s", what, file->name, strerror(errno));
+    fx_log(f, "%s %s off=%llu len=%llu mode=%d", what, file->name, (unsigned long long)off,
+           (unsigned long long)len, mode);
+    WANT(f, fallocate(fx_open(f, i), mode, (off_t)off, (off_t)len) == 0, "%s %s: %s", what, file->name,
+         strerror(errno));
     pages_zero(&file->data, off, len, f->op);
     if (!(mode & FALLOC_FL_KEEP_SIZE))
         file->size = MAX_OF(file->size, off + len);
@@ -157,7 +160,8 @@ void fx_mmap_read(struct fx *f)
     munmap(p, len);
 }
 
-static void copy_bytes(struct fx *f, const struct pages *src, uint64_t from, struct fx_file *dst, uint64_t to, size_t len)
+static void copy_bytes(struct fx *f, const struct pages *src, uint64_t from, struct fx_file *dst, uint64_t to,
+                       size_t len)
 {
     pages_read(src, f->want, len, from);
     pages_write(&dst->data, f->want, len, to, f->op);
@@ -187,13 +191,13 @@ void fx_copy(struct fx *f)
         fd = open(path, O_RDONLY | O_CLOEXEC);
         WANT(f, fd >= 0, "open %s: %s", path, strerror(errno));
     }
-    fx_log(f, "copy %s%s off=%llu -> %s off=%llu len=%zu", sn ? sn->name : "", src->name, (unsigned long long)from,
-           f->file[i].name, (unsigned long long)to, len);
+    fx_log(f, "copy %s%s off=%llu -> %s off=%llu len=%zu", sn ? sn->name : "", src->name,
+           (unsigned long long)from, f->file[i].name, (unsigned long long)to, len);
     want = from >= src->size ? 0 : MIN_OF((uint64_t)len, src->size - from);
     at_from = (off_t)from, at_to = (off_t)to;
     n = copy_file_range(sn ? fd : fx_open(f, k), &at_from, fx_open(f, i), &at_to, len, 0);
-    WANT(f, n >= 0 && (size_t)n <= want && (n > 0 || want == 0), "copy_file_range %s: %zd of %zu: %s", src->name, n, want,
-         n < 0 ? strerror(errno) : "");
+    WANT(f, n >= 0 && (size_t)n <= want && (n > 0 || want == 0), "copy_file_range %s: %zd of %zu: %s",
+         src->name, n, want, n < 0 ? strerror(errno) : "");
     if (fd >= 0)
         close(fd);
     if (n > 0)

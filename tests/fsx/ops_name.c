@@ -15,7 +15,8 @@ static void exchange(struct fx *f, unsigned i, unsigned k, const char *a, const 
     char name[NAME_SIZE];
 
     fx_log(f, "exchange %s %s", f->file[i].name, f->file[k].name);
-    WANT(f, renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0, "exchange %s %s: %s", a, b, strerror(errno));
+    WANT(f, renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0, "exchange %s %s: %s", a, b,
+         strerror(errno));
     memcpy(name, f->file[i].name, NAME_SIZE);
     memcpy(f->file[i].name, f->file[k].name, NAME_SIZE);
     memcpy(f->file[k].name, name, NAME_SIZE);

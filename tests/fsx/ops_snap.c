@@ -128,13 +128,15 @@ void fx_clone(struct fx *f)
     fx_log(f, "clone %s of %s", name, sn->name);
     WANT(f, fx_run(f, (const char *[]){f->varve, "clone", from, name, NULL}) == 0, "clone failed");
     if (fx_rand(f, 20) == 0) {
-        WANT(f, fx_run(f, (const char *[]){f->varve, "mount", volume, f->clone_mnt, NULL}) == 0, "mount of a clone");
+        WANT(f, fx_run(f, (const char *[]){f->varve, "mount", volume, f->clone_mnt, NULL}) == 0,
+             "mount of a clone");
         f->clone_mounted = true;
         memcpy(mnt, f->mnt, sizeof(mnt));
         memcpy(f->mnt, f->clone_mnt, sizeof(mnt));
         fx_compare_dir(f, "", sn->file, true);
         memcpy(f->mnt, mnt, sizeof(mnt));
-        WANT(f, fx_run(f, (const char *[]){f->varve, "umount", f->clone_mnt, NULL}) == 0, "umount of a clone");
+        WANT(f, fx_run(f, (const char *[]){f->varve, "umount", f->clone_mnt, NULL}) == 0,
+             "umount of a clone");
         f->clone_mounted = false;
     }
     WANT(f, fx_run(f, (const char *[]){f->varve, "delete", volume, "--now", NULL}) == 0, "delete of a clone");

@@ -154,7 +154,8 @@ void pages_zero(struct pages *p, uint64_t off, uint64_t len, uint64_t stamp)
 {
     uint64_t end = off + len;
 
-    for (uint64_t b = pages_next(p, off / PG_SIZE); b != UINT64_MAX && b * PG_SIZE < end; b = pages_next(p, b + 1)) {
+    for (uint64_t b = pages_next(p, off / PG_SIZE); b != UINT64_MAX && b * PG_SIZE < end;
+         b = pages_next(p, b + 1)) {
         uint64_t from = MAX_OF(off, b * PG_SIZE), to = MIN_OF(end, (b + 1) * PG_SIZE);
         struct pg_slot *s;
 
@@ -175,7 +176,8 @@ static void slot_set(struct pg_slot *s, enum pg_kind kind, uint64_t stamp)
     s->stamp = stamp;
 }
 
-void pages_set(struct pages *p, uint64_t first, uint64_t count, enum pg_kind kind, int only_kind, uint64_t stamp)
+void pages_set(struct pages *p, uint64_t first, uint64_t count, enum pg_kind kind, int only_kind,
+               uint64_t stamp)
 {
     uint64_t end = first + count;
 
@@ -190,7 +192,8 @@ void pages_set(struct pages *p, uint64_t first, uint64_t count, enum pg_kind kin
             slot_set(slot_own(p, b), kind, stamp);
 }
 
-void pages_share(struct pages *dst, uint64_t to, const struct pages *src, uint64_t from, uint64_t count, uint64_t stamp)
+void pages_share(struct pages *dst, uint64_t to, const struct pages *src, uint64_t from, uint64_t count,
+                 uint64_t stamp)
 {
     for (uint64_t i = 0; i < count; i++) {
         const struct pg_slot *s = pages_slot(src, from + i);

@@ -45,8 +45,10 @@ void pages_write(struct pages *p, const void *data, size_t len, uint64_t off, ui
 /* Zeros bytes inside of mapped blocks; holes and unwritten blocks stay what they are. */
 void pages_zero(struct pages *p, uint64_t off, uint64_t len, uint64_t stamp);
 /* Blocks [first, first + count) become kind, with zeros. only_kind >= 0: only those that are of that kind. */
-void pages_set(struct pages *p, uint64_t first, uint64_t count, enum pg_kind kind, int only_kind, uint64_t stamp);
-void pages_share(struct pages *dst, uint64_t to, const struct pages *src, uint64_t from, uint64_t count, uint64_t stamp);
+void pages_set(struct pages *p, uint64_t first, uint64_t count, enum pg_kind kind, int only_kind,
+               uint64_t stamp);
+void pages_share(struct pages *dst, uint64_t to, const struct pages *src, uint64_t from, uint64_t count,
+                 uint64_t stamp);
 
 /* The first block >= from that was ever touched and is not a hole; UINT64_MAX when there is none. */
 uint64_t pages_next(const struct pages *p, uint64_t from);

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void m_compare_bytes(struct m_run *m, struct m_vol *mv, vfs_node n, const struct o_ino *in, uint64_t off, size_t len)
+void m_compare_bytes(struct m_run *m, struct m_vol *mv, vfs_node n, const struct o_ino *in, uint64_t off,
+                     size_t len)
 {
     size_t want_len = off >= in->size ? 0 : MIN_OF((uint64_t)len, in->size - off), got_len = 0;
     uint8_t *got = malloc(len + 1), *want = malloc(len + 1);
@@ -16,8 +17,9 @@ void m_compare_bytes(struct m_run *m, struct m_vol *mv, vfs_node n, const struct
          (unsigned long long)off, got_len, want_len);
     pages_read(&in->data, want, want_len, off);
     for (size_t i = 0; memcmp(got, want, want_len) != 0 && i < want_len; i++)
-        WANT(m, got[i] == want[i], "node %llx: byte %llu (block %llu) is %02x, not %02x", (unsigned long long)n.v,
-             (unsigned long long)(off + i), (unsigned long long)((off + i) / PG_SIZE), got[i], want[i]);
+        WANT(m, got[i] == want[i], "node %llx: byte %llu (block %llu) is %02x, not %02x",
+             (unsigned long long)n.v, (unsigned long long)(off + i),
+             (unsigned long long)((off + i) / PG_SIZE), got[i], want[i]);
     free(got);
     free(want);
 }
@@ -39,7 +41,8 @@ static uint64_t next_data(const struct o_ino *in, uint64_t block)
     return block;
 }
 
-static void compare_seek(struct m_run *m, struct m_vol *mv, vfs_node n, int whence, uint64_t off, uint64_t want)
+static void compare_seek(struct m_run *m, struct m_vol *mv, vfs_node n, int whence, uint64_t off,
+                         uint64_t want)
 {
     uint64_t got = 0;
     int r = vfs_seek(mv->v, n, whence, off, &got);

@@ -113,8 +113,10 @@ void op_setxattr(struct m_run *m, struct m_vol *mv)
         want = -E_EXIST;
     else if (flag == XATTR_REPLACE && !o_xattr_find(pick, name))
         want = -E_NODATA;
-    m_trace(m, "setxattr ino=%llu name=%.30s len=%zu flags=%d", (unsigned long long)pick->ino, name, len, flag);
-    if (!m_expect(m, vfs_setxattr(mv->v, &m->ctx, m_node(mv, pick->ino), name, val, len, flag, false), want, "setxattr"))
+    m_trace(m, "setxattr ino=%llu name=%.30s len=%zu flags=%d", (unsigned long long)pick->ino, name, len,
+            flag);
+    if (!m_expect(m, vfs_setxattr(mv->v, &m->ctx, m_node(mv, pick->ino), name, val, len, flag, false), want,
+                  "setxattr"))
         return;
     in = o_mut(mv->live, pick->ino);
     o_xattr_set(in, name, val, len);

@@ -40,7 +40,8 @@ static int on_entry(void *arg, const struct vfs_dirent *e)
 static bool list_some(struct listing *l, uint64_t dir, size_t room)
 {
     l->room = room;
-    m_expect(l->m, vfs_readdir(l->mv->v, m_node(l->mv, dir), l->cookie, l->with_attr, on_entry, l), 0, "readdir");
+    m_expect(l->m, vfs_readdir(l->mv->v, m_node(l->mv, dir), l->cookie, l->with_attr, on_entry, l), 0,
+             "readdir");
     return l->room == 0;
 }
 
@@ -67,9 +68,10 @@ static void listing_check(struct listing *l, const struct o_ino *before, const s
         size_t n = times_seen(l, l->name[i], l->ino[i]);
         bool was = in_dir(before, l->name[i], l->ino[i]), is = in_dir(after, l->name[i], l->ino[i]);
 
-        WANT(l->m, was || is || l->changing, "listing of %llu gives %.20s, which is not there", (unsigned long long)after->ino,
-             l->name[i]);
-        WANT(l->m, n == 1, "listing of %llu gives %.20s %zu times", (unsigned long long)after->ino, l->name[i], n);
+        WANT(l->m, was || is || l->changing, "listing of %llu gives %.20s, which is not there",
+             (unsigned long long)after->ino, l->name[i]);
+        WANT(l->m, n == 1, "listing of %llu gives %.20s %zu times", (unsigned long long)after->ino,
+             l->name[i], n);
     }
     for (size_t i = 0; i < before->nent; i++) {
         const struct o_ent *e = &before->ent[i];
@@ -85,7 +87,6 @@ void op_readdir(struct m_run *m, struct m_vol *mv)
     struct listing l = {.m = m, .mv = mv, .with_attr = m_chance(m, 50), .changing = m_chance(m, 60)};
     uint64_t dir = m_pick_dir(m, mv);
     struct o_tree *before = o_tree_copy(mv->live);
-
 
     m_trace(m, "readdir dir=%llu change=%d", (unsigned long long)dir, l.changing);
     while (list_some(&l, dir, 1 + m_rand(m, 6))) {

@@ -10,7 +10,8 @@ static uint32_t new_gid(const struct m_run *m, const struct o_ino *dir)
 }
 
 /* A new inode below dir as POSIX makes it; the number is the engine's. */
-static struct o_ino *new_ino(struct m_run *m, struct m_vol *mv, uint64_t dir, uint32_t mode, const struct vfs_attr *a)
+static struct o_ino *new_ino(struct m_run *m, struct m_vol *mv, uint64_t dir, uint32_t mode,
+                             const struct vfs_attr *a)
 {
     uint64_t ino = vfs_node_ino(a->node);
     const struct o_ino *d = o_get(mv->live, dir);
@@ -111,7 +112,8 @@ void op_mknod(struct m_run *m, struct m_vol *mv)
     static const uint32_t type[] = {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK};
     uint32_t t = type[m_rand(m, 4)];
 
-    make_node(m, mv, t | (uint32_t)m_rand(m, 01000), t == S_IFCHR || t == S_IFBLK ? makedev(4, m_rand(m, 300)) : 0);
+    make_node(m, mv, t | (uint32_t)m_rand(m, 01000),
+              t == S_IFCHR || t == S_IFBLK ? makedev(4, m_rand(m, 300)) : 0);
 }
 
 void op_symlink(struct m_run *m, struct m_vol *mv)
@@ -303,7 +305,8 @@ void op_rename(struct m_run *m, struct m_vol *mv)
             (unsigned long long)rn.from_dir, rn.from, (unsigned long long)rn.to_dir, rn.to,
             (unsigned long long)rn.old, rn.flags);
     if (!m_expect(m,
-                  vfs_rename(mv->v, &m->ctx, m_node(mv, rn.from_dir), rn.from, m_node(mv, rn.to_dir), rn.to, rn.flags),
+                  vfs_rename(mv->v, &m->ctx, m_node(mv, rn.from_dir), rn.from, m_node(mv, rn.to_dir), rn.to,
+                             rn.flags),
                   want, "rename"))
         return;
     rename_apply(m, mv, &rn);
@@ -337,6 +340,6 @@ void op_lookup(struct m_run *m, struct m_vol *mv)
     e = o_ent_find(o_get(mv->live, dir), name);
     m_trace(m, "lookup dir=%llu name=%.20s", (unsigned long long)dir, name);
     if (m_expect(m, vfs_lookup(mv->v, m_node(mv, dir), name, &a), e ? 0 : -E_NOENT, "lookup"))
-        WANT(m, vfs_node_ino(a.node) == e->ino, "lookup gives %llu, not %llu", (unsigned long long)vfs_node_ino(a.node),
-             (unsigned long long)e->ino);
+        WANT(m, vfs_node_ino(a.node) == e->ino, "lookup gives %llu, not %llu",
+             (unsigned long long)vfs_node_ino(a.node), (unsigned long long)e->ino);
 }

@@ -72,7 +72,8 @@ void op_snap_delete(struct m_run *m, struct m_vol *mv)
     if (!m_expect(m, snap_delete(mv->v, &m->ctx, sn->name), want, "snap_delete"))
         return;
     if (sn->entered)
-        m_expect(m, vfs_getattr(mv->v, vfs_node_make(sn->view, INO_ROOT), &a), -E_STALE, "getattr in a deleted snapshot");
+        m_expect(m, vfs_getattr(mv->v, vfs_node_make(sn->view, INO_ROOT), &a), -E_STALE,
+                 "getattr in a deleted snapshot");
     snap_forget(mv, sn);
 }
 
@@ -158,7 +159,8 @@ void op_view_write(struct m_run *m, struct m_vol *mv)
     if (S_ISREG(in->mode)) {
         m_expect(m, vfs_write(mv->v, &m->ctx, n, "x", 1, 0, false), -E_ROFS, "write in a view");
         m_expect(m, vfs_setattr(mv->v, &m->ctx, n, &set, &a), -E_ROFS, "truncate in a view");
-        m_expect(m, vfs_link(mv->v, &m->ctx, n, m_node(mv, INO_ROOT), "linked", &a), -E_XDEV, "link out of a view");
+        m_expect(m, vfs_link(mv->v, &m->ctx, n, m_node(mv, INO_ROOT), "linked", &a), -E_XDEV,
+                 "link out of a view");
     }
     m_expect(m, vfs_mknod(mv->v, &m->ctx, root, "new", S_IFREG | 0644, 0, &a), -E_ROFS, "mknod in a view");
     m_expect(m, vfs_setxattr(mv->v, &m->ctx, n, "user.v", "x", 1, 0, false), -E_ROFS, "setxattr in a view");
@@ -187,7 +189,8 @@ static void check_stale(struct m_run *m, struct m_vol *mv)
             continue;
         m_verify_ino(m, mv, in, n);
         m_compare_bytes(m, mv, n, in, 0, MIN_OF(in->size, (uint64_t)70000));
-        m_expect(m, vfs_write(mv->v, &m->ctx, n, "x", 1, 0, false), -E_STALE, "write into a tree that was rolled back");
+        m_expect(m, vfs_write(mv->v, &m->ctx, n, "x", 1, 0, false), -E_STALE,
+                 "write into a tree that was rolled back");
     }
 }
 

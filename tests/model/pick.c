@@ -41,7 +41,8 @@ uint64_t m_pick_dir(struct m_run *m, const struct m_vol *mv)
 
 void m_pick_name(struct m_run *m, char name[NAME_LEN_MAX + 1])
 {
-    static const char *const odd[] = {"a b", "\xff\xfe", "...", "-n", "line\nend", ".hidden", "\xc3\xa9", "x@y#z"};
+    static const char *const odd[] = {"a b",       "\xff\xfe", "...",      "-n",
+                                      "line\nend", ".hidden",  "\xc3\xa9", "x@y#z"};
 
     switch (m_rand(m, 12)) {
     case 0: snprintf(name, NAME_LEN_MAX + 1, "%s", odd[m_rand(m, ARRAY_LEN(odd))]); break;
@@ -75,9 +76,7 @@ uint64_t m_pick_offset(struct m_run *m, const struct o_ino *in)
     case 5:
     case 6:
     case 7: return m_rand(m, 24) * PG_SIZE;
-    default:
-        off = m_rand(m, in->size + 600);
-        return off > 200000 ? m_rand(m, 200000) : off;
+    default: off = m_rand(m, in->size + 600); return off > 200000 ? m_rand(m, 200000) : off;
     }
 }
 

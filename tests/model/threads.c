@@ -290,8 +290,12 @@ static void run_threads(struct shared *sh)
 int m_threads(const char *base, uint64_t seed, uint64_t count, unsigned threads)
 {
     static struct shared sh;
-    struct store_settings set = {.flush_ms = 20, .delta_bytes = 1u << 20, .segment_bytes = 1u << 20, .segments = 6,
-                                 .dirty_bytes = 4u << 20, .fd_cache = 16};
+    struct store_settings set = {.flush_ms = 20,
+                                 .delta_bytes = 1u << 20,
+                                 .segment_bytes = 1u << 20,
+                                 .segments = 6,
+                                 .dirty_bytes = 4u << 20,
+                                 .fd_cache = 16};
     int64_t began = clock_mono_ns();
     uint64_t problems;
     char dir[300];

@@ -7,14 +7,16 @@
 
 static void same(struct m_run *m, const char *what, uint64_t ino, uint64_t got, uint64_t want)
 {
-    WANT(m, got == want, "inode %llu: %s is %llu (0%llo), not %llu (0%llo)", U(ino), what, U(got), U(got), U(want),
-         U(want));
+    WANT(m, got == want, "inode %llu: %s is %llu (0%llo), not %llu (0%llo)", U(ino), what, U(got), U(got),
+         U(want), U(want));
 }
 
-static void same_time(struct m_run *m, const char *what, uint64_t ino, struct timespec got, struct timespec want)
+static void same_time(struct m_run *m, const char *what, uint64_t ino, struct timespec got,
+                      struct timespec want)
 {
-    WANT(m, got.tv_sec == want.tv_sec && got.tv_nsec == want.tv_nsec, "inode %llu: %s is %lld.%09ld, not %lld.%09ld",
-         U(ino), what, (long long)got.tv_sec, got.tv_nsec, (long long)want.tv_sec, want.tv_nsec);
+    WANT(m, got.tv_sec == want.tv_sec && got.tv_nsec == want.tv_nsec,
+         "inode %llu: %s is %lld.%09ld, not %lld.%09ld", U(ino), what, (long long)got.tv_sec, got.tv_nsec,
+         (long long)want.tv_sec, want.tv_nsec);
 }
 
 /* The number that programs see: plain in the live tree, the node id in a view; 0: either (a tree that was rolled back). */
@@ -28,8 +30,8 @@ static uint64_t shown_ino(const struct m_vol *mv, uint32_t view, uint64_t ino)
     return vfs_node_make(view, ino).v;
 }
 
-static void verify_attr(struct m_run *m, const struct m_vol *mv, const struct o_ino *in, const struct vfs_attr *a,
-                        vfs_node n)
+static void verify_attr(struct m_run *m, const struct m_vol *mv, const struct o_ino *in,
+                        const struct vfs_attr *a, vfs_node n)
 {
     uint64_t shown = n.v == INO_ROOT ? INO_ROOT : shown_ino(mv, vfs_node_view(n), in->ino);
 
@@ -77,7 +79,8 @@ static void verify_xattrs(struct m_run *m, struct m_vol *mv, const struct o_ino 
 
         m_expect(m, vfs_getxattr(mv->v, n, x->name, &val), 0, x->name);
         WANT(m, val.len == x->len && memcmp(val.data ? val.data : (uint8_t *)"", x->val, x->len) == 0,
-             "inode %llu: attribute %.30s differs (%zu bytes, not %zu)", U(in->ino), x->name, val.len, x->len);
+             "inode %llu: attribute %.30s differs (%zu bytes, not %zu)", U(in->ino), x->name, val.len,
+             x->len);
     }
 }
 
@@ -124,7 +127,8 @@ static int on_name(void *arg, const struct vfs_dirent *e)
     return 0;
 }
 
-static void verify_dir(struct m_run *m, struct m_vol *mv, const struct o_tree *t, const struct o_ino *in, vfs_node n)
+static void verify_dir(struct m_run *m, struct m_vol *mv, const struct o_tree *t, const struct o_ino *in,
+                       vfs_node n)
 {
     struct names l = {m, t, in, mv, n.v == INO_ROOT ? mv->v->rec.live_view : vfs_node_view(n), 0};
     struct vfs_attr a;
@@ -159,8 +163,8 @@ void m_verify_tree(struct m_run *m, struct m_vol *mv, const struct o_tree *t, ui
         if (S_ISLNK(in->mode)) {
             cleanup(buf_free) struct buf target = {0};
             m_expect(m, vfs_readlink(mv->v, n, &target), 0, "readlink");
-            WANT(m, target.len == in->size && memcmp(target.data, in->target, in->size) == 0, "inode %llu: target differs",
-                 U(in->ino));
+            WANT(m, target.len == in->size && memcmp(target.data, in->target, in->size) == 0,
+                 "inode %llu: target differs", U(in->ino));
         }
     }
 }
@@ -193,23 +197,24 @@ void m_verify_space(struct m_run *m, struct m_vol *mv)
     uint64_t blocks = o_tree_blocks(mv->live);
 
     m_expect(m, volume_get_info(mv->v, &info), 0, "volume_get_info");
-    if (info.used_inodes != mv->live->n) { /* orphans of the state before a rollback or clone are being freed */
+    if (info.used_inodes !=
+        mv->live->n) { /* orphans of the state before a rollback or clone are being freed */
         m_expect(m, store_checkpoint(m->s), 0, "checkpoint");
         m_expect(m, store_reclaim_idle(m->s), 0, "reclaim_idle");
         m_expect(m, volume_get_info(mv->v, &info), 0, "volume_get_info");
     }
     WANT(m, info.used_bytes == blocks * BLOCK_SIZE, "volume %s uses %llu blocks, not %llu", mv->name,
          U(info.used_bytes / BLOCK_SIZE), U(blocks));
-    WANT(m, info.used_inodes == mv->live->n, "volume %s has %llu inodes, not %zu", mv->name, U(info.used_inodes),
-         mv->live->n);
-    WANT(m, info.snapshots == mv->nsnaps, "volume %s has %llu snapshots, not %zu", mv->name, U(info.snapshots),
-         mv->nsnaps);
+    WANT(m, info.used_inodes == mv->live->n, "volume %s has %llu inodes, not %zu", mv->name,
+         U(info.used_inodes), mv->live->n);
+    WANT(m, info.snapshots == mv->nsnaps, "volume %s has %llu snapshots, not %zu", mv->name,
+         U(info.snapshots), mv->nsnaps);
     m_expect(m, vfs_statfs(mv->v, &st), 0, "statfs");
     if (mv->limit_blocks) {
         uint64_t free_blocks = blocks < mv->limit_blocks ? mv->limit_blocks - blocks : 0;
         uint64_t got = (uint64_t)st.f_bavail * st.f_frsize / BLOCK_SIZE;
-        WANT(m, (uint64_t)st.f_blocks * st.f_frsize == mv->limit_blocks * BLOCK_SIZE, "statfs: size is %llu blocks",
-             U((uint64_t)st.f_blocks * st.f_frsize / BLOCK_SIZE));
+        WANT(m, (uint64_t)st.f_blocks * st.f_frsize == mv->limit_blocks * BLOCK_SIZE,
+             "statfs: size is %llu blocks", U((uint64_t)st.f_blocks * st.f_frsize / BLOCK_SIZE));
         WANT(m, got == free_blocks, "statfs: %llu blocks are free, not %llu", U(got), U(free_blocks));
     }
 }
@@ -230,10 +235,10 @@ static int on_snap(void *arg, const struct layer_rec *rec, const char *text, siz
     WANT(l->m, sn, "snapshot %s is listed", rec->name);
     WANT(l->m, sn->held == (rec->holds > 0), "snapshot %s: %u holds", rec->name, rec->holds);
     WANT(l->m, rec->blocks == o_tree_blocks(sn->tree) && rec->inodes == sn->tree->n,
-         "snapshot %s has %llu blocks and %llu inodes, not %llu and %zu", rec->name, U(rec->blocks), U(rec->inodes),
-         U(o_tree_blocks(sn->tree)), sn->tree->n);
-    WANT(l->m, l->n == 0 || rec->number > l->number, "snapshot %s: number %llu after %llu", rec->name, U(rec->number),
-         U(l->number));
+         "snapshot %s has %llu blocks and %llu inodes, not %llu and %zu", rec->name, U(rec->blocks),
+         U(rec->inodes), U(o_tree_blocks(sn->tree)), sn->tree->n);
+    WANT(l->m, l->n == 0 || rec->number > l->number, "snapshot %s: number %llu after %llu", rec->name,
+         U(rec->number), U(l->number));
     l->number = rec->number;
     l->n++;
     return 0;
