@@ -15,8 +15,14 @@ static void attach(struct nsfix *f)
     char why[256] = "";
 
     set.no_threads = !f->background;
-    CHECK_OK(store_open(io_real(), f->path, &set, 0, &f->s, why));
+    CHECK_OK(store_open(f->io ? f->io : io_real(), f->path, &set, 0, &f->s, why));
     CHECK_OK(snap_attach(f->s));
+}
+
+void nsfix_attach(struct nsfix *f)
+{
+    attach(f);
+    CHECK_OK(volume_find(f->s, f->name, &f->v));
 }
 
 void nsfix_open(struct nsfix *f, enum nsfix_mode mode)
@@ -33,16 +39,14 @@ void nsfix_open(struct nsfix *f, enum nsfix_mode mode)
 void nsfix_reopen(struct nsfix *f)
 {
     CHECK_OK(store_close(f->s));
-    attach(f);
-    CHECK_OK(volume_find(f->s, f->name, &f->v));
+    nsfix_attach(f);
 }
 
 /* All memory is gone; what the kernel was given is there. */
 static void kill_and_open(struct nsfix *f)
 {
     store_drop(f->s);
-    attach(f);
-    CHECK_OK(volume_find(f->s, f->name, &f->v));
+    nsfix_attach(f);
 }
 
 static void go_on_in_clone(struct nsfix *f)

@@ -14,6 +14,7 @@
 enum nsfix_mode { NSFIX_PLAIN, NSFIX_REOPEN, NSFIX_KILL, NSFIX_SNAP, NSFIX_CLONE };
 
 struct nsfix {
+    struct io *io; /* NULL: the real disk */
     struct store *s;
     struct vol *v;
     struct vfs_ctx c; /* root's, umask 0 */
@@ -28,6 +29,7 @@ struct nsfix {
 
 void nsfix_open(struct nsfix *f, enum nsfix_mode mode);
 void nsfix_turn(struct nsfix *f);
+void nsfix_attach(struct nsfix *f); /* opens the store at path, takes the volume by name */
 void nsfix_reopen(struct nsfix *f);
 void nsfix_verify(struct nsfix *f);
 void nsfix_close(struct nsfix *f);
