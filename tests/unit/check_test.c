@@ -255,6 +255,26 @@ TEST(test_check__F15_a_death_stays_in_the_index_when_the_snapshot_after_it_goes)
     finish();
 }
 
+/* The firm record was born before the first snapshot, the pending one between the two; then the second goes. */
+TEST(test_check__an_attribute_changes_at_both_levels_when_the_snapshot_between_them_is_gone)
+{
+    const struct vfs_setattr mode = {.set = VFS_MODE, .mode = 0600};
+    vfs_node n;
+
+    setup();
+    n = find(root, "sparse");
+    fill(n, 5 << 20, 100, 'p');
+    CHECK_OK(snap_create(v, &ctx, "three", NULL));
+    CHECK_OK(snap_delete(v, &ctx, "three"));
+    CHECK_OK(vfs_setattr(v, &ctx, n, &mode, NULL));
+    expect_clean();
+    CHECK_OK(store_sync(s));
+    expect_clean();
+    CHECK_OK(store_reclaim_idle(s));
+    expect_clean();
+    finish();
+}
+
 TEST(test_check__passes_are_said_and_the_path_is_opened_and_closed)
 {
     struct check_opts o = {.say = keep_line};
