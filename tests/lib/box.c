@@ -506,14 +506,22 @@ static void each(struct box *b, uint8_t tab,
     struct txn_val v;
     struct txn t;
 
-    CHECK_OK(txn_begin(b->s, TXN_READ, OP_NONE, NULL, &t));
-    while (txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v) == 0) {
-        fn(arg, found, flen, &v);
-        memcpy(k, found, flen);
-        k[flen] = 0;
-        n = flen + 1;
+    for (bool more = true; more;) { /* a transaction each, so that fn may open its own */
+        CHECK_OK(txn_begin(b->s, TXN_READ, OP_NONE, NULL, &t));
+        more = txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v) == 0;
+        if (more) {
+            cleanup(buf_free) struct buf val = {0};
+            memcpy(k, found, flen);
+            CHECK_OK(buf_add(&val, v.data, v.len));
+            v.data = val.data;
+            txn_abort(&t);
+            fn(arg, k, flen, &v);
+            k[flen] = 0;
+            n = flen + 1;
+        } else {
+            txn_abort(&t);
+        }
     }
-    txn_abort(&t);
 }
 
 static void count_record(void *arg, const uint8_t *key, size_t klen, const struct txn_val *v)
@@ -644,6 +652,54 @@ uint64_t box_objects(struct box *b)
     return f.n;
 }
 
+/* Life spans of one key do not overlap, in history and with the live record (I-02). */
+struct spans {
+    struct box *b;
+    uint8_t key[64];
+    size_t klen;
+    uint32_t died;
+};
+
+static void check_span(void *arg, const uint8_t *key, size_t klen, const struct txn_val *v)
+{
+    struct spans *s = arg;
+    uint32_t died = get_be32(key + klen - 4);
+
+    CHECK(v->born < died);
+    CHECK(klen - 4 <= sizeof(s->key));
+    if (klen - 4 == s->klen && memcmp(key, s->key, s->klen) == 0)
+        CHECK(v->born >= s->died);
+    memcpy(s->key, key, klen - 4);
+    s->klen = klen - 4;
+    s->died = died;
+}
+
+static void check_live(void *arg, const uint8_t *key, size_t klen, const struct txn_val *v)
+{
+    struct spans *s = arg;
+    uint8_t k[KEY_SIZE_MAX];
+    const uint8_t *found;
+    struct txn_val old;
+    struct txn t;
+    size_t flen;
+
+    memcpy(k, key, klen);
+    k[0] |= TAB_HISTORY;
+    put_be32(k + klen, v->born + 1);
+    CHECK_OK(txn_begin(s->b->s, TXN_READ, OP_NONE, NULL, &t));
+    CHECK_ERR(txn_ge(&t, KEEP_PENDING, k, klen + 4, klen, &found, &flen, &old), -E_NOENT);
+    txn_abort(&t);
+}
+
+static void check_spans(struct box *b)
+{
+    for (uint8_t tab = TAB_INODE; tab < TAB__LIFE_END; tab++) {
+        struct spans s = {.b = b};
+        each(b, tab | TAB_HISTORY, check_span, &s);
+        each(b, tab, check_live, &s);
+    }
+}
+
 /* References equal the records (I-08), in what is there now. */
 static void check_refs(struct box *b, struct objects *o)
 {
@@ -673,6 +729,7 @@ void box_sound(struct box *b)
     struct files f = {.known = &o};
 
     CHECK_OK(store_reclaim_idle(b->s));
+    check_spans(b);
     check_refs(b, &o);
     see_files(b, &f);
     free(o.v);
