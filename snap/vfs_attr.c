@@ -93,6 +93,7 @@ static int set_size(struct vol *v, const struct vfs_ctx *c, vfs_node n, const st
         return r;
     if (!S_ISREG(in.mode))
         return S_ISDIR(in.mode) ? -E_ISDIR : -E_INVAL;
+    rq.branch = o.at.branch;
     r = file_truncate(v, &rq, ino, a->size, &in);
     if (r == -E_NOENT)
         r = -E_STALE;

@@ -25,15 +25,17 @@ static int find_file(struct vol *v, vfs_node n, struct vfs_place *ret)
 }
 
 /* The same for changing it. */
-static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino)
+static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino, struct file_req *rq)
 {
     struct vfs_place p;
     int r = find_file(v, n, &p);
 
     if (r == 0)
         r = ns_changeable(v, n);
-    if (r == 0)
+    if (r == 0) {
         *ret_ino = p.ino;
+        rq->branch = p.at.branch;
+    }
     return r;
 }
 
@@ -73,7 +75,7 @@ int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p,
 {
     struct file_req rq = request(c, kill_priv);
     uint64_t ino = 0;
-    int r = find_to_change(v, n, &ino);
+    int r = find_to_change(v, n, &ino, &rq);
 
     return r < 0 ? r : gone(file_write(v, &rq, ino, p, len, off, NULL));
 }
@@ -107,7 +109,7 @@ int vfs_fallocate(struct vol *v, const struct vfs_ctx *c, vfs_node n, int mode, 
         return r;
     if (len == 0)
         return -E_INVAL;
-    r = find_to_change(v, n, &ino);
+    r = find_to_change(v, n, &ino, &rq);
     return r < 0 ? r : gone(file_allocate(v, &rq, ino, what, off, len));
 }
 
@@ -133,7 +135,7 @@ int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_
     int r = find_file(v, src, &from);
 
     if (r == 0)
-        r = find_to_change(v, dst, &ino);
+        r = find_to_change(v, dst, &ino, &rq);
     if (r < 0)
         return r;
     r = gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));

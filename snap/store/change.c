@@ -47,6 +47,8 @@ int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, ui
     ch->at = vol_write(v);
     ch->owner = (struct txn_owner){.branch = ch->at.branch, .ino = ino};
     r = v->readonly || !store_writable(v->store) ? -E_ROFS : inode_get(&t, vol_now(v), ino, &ch->in);
+    if (ch->rq->branch && ch->rq->branch != ch->at.branch && !BROKEN(VARVE_BREAK_stale_write))
+        r = -E_STALE;
     if (r == 0 && !S_ISREG(ch->in.mode))
         r = S_ISDIR(ch->in.mode) ? -E_ISDIR : -E_INVAL;
     if (r == 0) {

@@ -10,6 +10,8 @@
 struct file_req {
     uint64_t conn, unique; /* request id for the record; 0 none */
     bool kill_priv;        /* clear suid/sgid and security.capability with this change */
+    uint32_t
+        branch; /* 0, or the live tree that is meant: -E_STALE when the volume has gone on in another (F7) */
 };
 
 /* file_read: up to len bytes at off; *ret_len is short at the end of the file only; holes read as zeros. */

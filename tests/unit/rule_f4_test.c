@@ -1,4 +1,4 @@
-/* F4, F5, F6: maps exact to the block, open and frozen objects, writes under way while a snapshot is taken. */
+/* F4, F5, F6, F7: maps exact to the block, open and frozen objects, writes under way while a snapshot is taken. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -233,6 +233,74 @@ TEST(test_f6__a_snapshot_answers_when_writes_of_its_layer_are_in_place)
     CHECK_OK(sn.r);
     CHECK_OK(vfs_read(b.v, box_node(b.v, box_view(b.v, "s"), "f"), p, sizeof(p), 0, &got));
     CHECK_EQ(p[0], 9); /* it resolved in the sealed layer, so it is in the snapshot */
+    box_close(&b);
+}
+
+/* F7: a write that was on its way to the tree before a rollback must not reach the tree after it. The first write is held
+ * back by the disk, the second waits for the file, then the volume is rolled back. */
+static void *write_page(void *arg)
+{
+    struct worker *w = arg;
+    uint8_t p[4096];
+
+    memset(p, 77, sizeof(p));
+    __atomic_store_n(&w->done, true, __ATOMIC_SEQ_CST); /* it has begun */
+    w->r = vfs_write(w->b->v, &w->b->c, w->n, p, sizeof(p), 0, false);
+    return NULL;
+}
+
+static void *roll_back(void *arg)
+{
+    struct worker *w = arg;
+
+    w->r = snap_rollback(w->b->v, &w->b->c, "s", NULL);
+    return NULL;
+}
+
+TEST(test_f7__a_write_on_its_way_does_not_reach_the_tree_after_a_rollback)
+{
+    struct worker first, second, back;
+    pthread_t t1, t2, t3;
+    struct layer_rec rec;
+    struct box b;
+    uint8_t p[10];
+    size_t got;
+
+    slow = (struct slow){.ops = *io_real()->ops, .io = {&slow.ops}};
+    slow.ops.pwrite = slow_pwrite;
+    pthread_mutex_init(&slow.lock, NULL);
+    pthread_cond_init(&slow.change, NULL);
+    box_open(&b, &slow.io, NULL);
+    box_fill(&b, b.v, "f", 0, MIB, 1);
+    CHECK_OK(snap_create(b.v, &b.c, "s", &rec));
+    CHECK_OK(snap_wait_durable(b.v, rec.layer));
+    uint32_t head = b.v->rec.head;
+    first = second = back = (struct worker){.b = &b, .n = box_node(b.v, box_root(b.v), "f")};
+    slow.armed = true;
+    CHECK_EQ(pthread_create(&t1, NULL, write_slowly, &first), 0);
+    pthread_mutex_lock(&slow.lock);
+    while (!slow.inside)
+        pthread_cond_wait(&slow.change, &slow.lock);
+    pthread_mutex_unlock(&slow.lock);
+    CHECK_EQ(pthread_create(&t2, NULL, write_page, &second), 0);
+    while (!__atomic_load_n(&second.done, __ATOMIC_SEQ_CST))
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* it waits for the file */
+    CHECK_EQ(pthread_create(&t3, NULL, roll_back, &back), 0);
+    for (int i = 0; i < 1000 && __atomic_load_n(&b.v->rec.head, __ATOMIC_SEQ_CST) == head; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    pthread_mutex_lock(&slow.lock);
+    slow.go = true;
+    pthread_cond_broadcast(&slow.change);
+    pthread_mutex_unlock(&slow.lock);
+    pthread_join(t1, NULL);
+    pthread_join(t2, NULL);
+    pthread_join(t3, NULL);
+    CHECK_OK(back.r);
+    CHECK_OK(first.r);
+    CHECK_ERR(second.r, -E_STALE);
+    CHECK_OK(vfs_read(b.v, box_node(b.v, box_root(b.v), "f"), p, sizeof(p), 0, &got));
+    CHECK(p[0] != 77 || p[1] != 77);
     box_close(&b);
 }
 
