@@ -123,6 +123,7 @@ int snap_rollback(struct vol *v, const struct vfs_ctx *c, const char *name, char
         r = rollback_once(v, c, &to, &rb);
     if (r < 0)
         return r;
+    state_deaths_forget(v->store, 0); /* counted along the way that was */
     snap_sealed(v, &rb.before);
     log_note("snap", "rollback", "vol=%u to=%s kept=%s branch=%u", v->rec.id, to.name, rb.before.name,
              rb.b.id);

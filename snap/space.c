@@ -131,22 +131,20 @@ static int lone_all(struct lone *l, struct changes *c)
     return r;
 }
 
-/* The neighbours of a layer in its branch: states that something still shows. below: the parent's place for a branch that
- * begins elsewhere. false: there is none. */
-static bool below(struct txn *t, const struct branch_rec *b, uint32_t layer, uint32_t *ret)
+/* Where a branch begins: also of a flattened one, whose blocks are its parents' still. false: nowhere. */
+static bool origin(struct txn *t, const struct branch_rec *b, struct vt_at *ret)
 {
-    *ret = layer_retained_below(t->store, b->id, layer);
-    if (*ret == 0 && b->parent)
-        *ret = b->first_layer - 1;
-    return *ret != 0 || b->parent;
+    struct branch_rec up;
+
+    *ret = (struct vt_at){b->parent, b->parent_layer};
+    return b->parent && branch_get(t->store, b->parent, &up) == 0;
 }
 
-static bool above(struct txn *t, const struct branch_rec *b, uint32_t layer, uint32_t *ret)
+static bool is_head(struct txn *t, const struct branch_rec *b)
 {
     const struct vol *v = vol_by_id(t->store, b->vol);
 
-    *ret = layer_retained_above(t->store, b->id, layer);
-    return *ret != LAYER_NOW || (v && v->rec.head == b->id);
+    return v && v->rec.head == b->id;
 }
 
 int space_unique(struct txn *t, const struct layer_rec *rec, struct space_unique *ret)
@@ -159,14 +157,21 @@ int space_unique(struct txn *t, const struct layer_rec *rec, struct space_unique
 
     if (r < 0)
         return r;
-    if (below(t, &b, rec->layer, &p))
+    *ret = (struct space_unique){0};
+    if (rec->children)
+        return 0; /* the branches that begin there show it too */
+    p = layer_retained_below(t->store, b.id, rec->layer);
+    n = layer_retained_above(t->store, b.id, rec->layer);
+    if (p)
         l.other[l.nother++].at = (struct vt_at){b.id, p};
-    if (above(t, &b, rec->layer, &n))
+    else if (origin(t, &b, &l.other[0].at))
+        l.nother++;
+    if (n != LAYER_NOW || is_head(t, &b)) { /* what dies after it lies in (layer, n] */
         l.other[l.nother++].at = (struct vt_at){b.id, n};
-    else
-        n = rec->layer; /* the end of its branch: what was written since the one before is its own */
-    /* what dies after it lies in (layer, n]; what only the end of a branch shows was born in (p, layer] */
-    r = changes_collect(t, b.id, n == rec->layer ? p : rec->layer, n, &c);
+        r = changes_collect(t, b.id, rec->layer, n, &c);
+    } else { /* the end of its branch: what was written since the one before is its own */
+        r = changes_collect(t, b.id, p ? p : b.first_layer - 1, rec->layer, &c);
+    }
     if (r == 0)
         r = lone_all(&l, &c);
     if (r == 0)
@@ -174,76 +179,130 @@ int space_unique(struct txn *t, const struct layer_rec *rec, struct space_unique
     return r;
 }
 
-/* Blocks seen at `from` and no more at `to`, both of one branch. */
-static int deaths(struct txn *t, uint32_t branch, uint32_t from, uint32_t to, uint64_t *ret)
-{
-    cleanup(changes_free) struct changes c = {0};
-    struct lone l = {.t = t, .s.at = {branch, from}, .other[0].at = {branch, to}, .nother = 1};
-    int r;
+/* --- what all snapshots of a volume hold beside its live tree: each block is counted where it is seen last --- */
 
-    if (to != LAYER_NOW && state_deaths_get(t->store, branch, from, to, ret) == 0)
-        return 0;
-    if ((r = changes_collect(t, branch, from, to, &c)) < 0 || (r = lone_all(&l, &c)) < 0)
-        return r;
-    *ret = l.sum.blocks;
-    if (to != LAYER_NOW)
-        state_deaths_put(t->store, branch, from, to, *ret);
-    return 0;
-}
+#define CHAIN_MAX 64
 
-/* Blocks that the last snapshot of an abandoned branch shows and the place where the branch began does not. */
-static int tip(struct txn *t, const struct branch_rec *b, uint32_t last, uint64_t *ret)
-{
-    cleanup(changes_free) struct changes c = {0};
-    struct lone l = {.t = t, .s.at = {b->id, last}};
-    int r;
-
-    if (state_deaths_get(t->store, b->id, last, last, ret) == 0)
-        return 0;
-    if (b->parent)
-        l.other[l.nother++].at = (struct vt_at){b->id, b->first_layer - 1};
-    if ((r = changes_collect(t, b->id, b->first_layer - 1, last, &c)) < 0 || (r = lone_all(&l, &c)) < 0)
-        return r;
-    *ret = l.sum.blocks;
-    state_deaths_put(t->store, b->id, last, last, *ret);
-    return 0;
-}
+/* The way from the live tree down: place of each branch, and where it begins. */
+struct chain {
+    struct vt_at at[CHAIN_MAX];
+    struct branch_rec b[CHAIN_MAX];
+    int n;
+};
 
 struct held {
     struct txn *t;
     struct vol *v;
+    struct chain way;
     uint64_t blocks;
 };
+
+static int find_way(struct held *h)
+{
+    struct vt_at at = vol_now(h->v);
+    struct chain *w = &h->way;
+    int r = 0;
+
+    for (w->n = 0; at.branch && w->n < CHAIN_MAX && r == 0; w->n++) {
+        if ((r = branch_get(h->t->store, at.branch, &w->b[w->n])) < 0)
+            break;
+        w->at[w->n] = at;
+        at = (struct vt_at){w->b[w->n].parent, w->b[w->n].parent_layer};
+    }
+    return w->n ? 0 : r;
+}
+
+/* Blocks of {branch, from} that the others do not show; the index of `of` tells what to look at. */
+static int count_lone(struct held *h, struct lone *l, uint32_t of, uint32_t after, uint32_t to)
+{
+    cleanup(changes_free) struct changes c = {0};
+    uint32_t branch = l->s.at.branch, from = l->s.at.layer;
+    bool keep = of == branch && to != LAYER_NOW;
+    uint64_t n;
+    int r;
+
+    if (keep && state_deaths_get(h->t->store, branch, from, to, &n) == 0) {
+        h->blocks += n;
+        return 0;
+    }
+    l->t = h->t;
+    if ((r = changes_collect(h->t, of, after, to, &c)) < 0 || (r = lone_all(l, &c)) < 0)
+        return r;
+    if (keep)
+        state_deaths_put(h->t->store, branch, from, to, l->sum.blocks);
+    h->blocks += l->sum.blocks;
+    return 0;
+}
+
+/* From the layer where the next branch of the way begins to the first state in that one. */
+static int held_fork(struct held *h, int i)
+{
+    const struct branch_rec *child = &h->way.b[i - 1];
+    uint32_t first = layer_retained_above(h->t->store, child->id, child->first_layer - 1);
+    struct lone l = {.s.at = h->way.at[i], .other[0].at = {child->id, first}, .nother = 1};
+
+    return count_lone(h, &l, child->id, child->first_layer - 1, first);
+}
+
+/* A snapshot beside the way: what neither the next one shows nor the place where it left the way. */
+static int held_beside(struct held *h, const struct branch_rec *b, uint32_t at, uint32_t next,
+                       const struct vt_at *left, uint32_t after)
+{
+    struct lone l = {.s.at = {b->id, at}};
+
+    if (left)
+        l.other[l.nother++].at = *left;
+    if (next == LAYER_NOW)
+        return count_lone(h, &l, b->id, after, at);
+    l.other[l.nother++].at = (struct vt_at){b->id, next};
+    return count_lone(h, &l, b->id, at, next);
+}
 
 static int held_branch(void *arg, const struct branch_rec *b)
 {
     struct held *h = arg;
-    bool head = b->id == h->v->rec.head;
-    uint32_t at, next;
-    uint64_t n;
-    int r;
+    struct vt_at left;
+    uint32_t at, next, on = 0, after = b->first_layer - 1;
+    bool has_left;
+    int i = 0, r = 0;
 
     if (b->vol != h->v->rec.id)
         return 0;
-    at = layer_retained_above(h->t->store, b->id, b->first_layer - 1);
-    while (at != LAYER_NOW) {
-        next = layer_retained_above(h->t->store, b->id, at);
-        r = next == LAYER_NOW && !head ? tip(h->t, b, at, &n) : deaths(h->t, b->id, at, next, &n);
-        if (r < 0)
-            return r;
-        h->blocks += n;
-        at = next;
+    while (i < h->way.n && h->way.at[i].branch != b->id)
+        i++;
+    has_left = i < h->way.n || origin(h->t, b, &left);
+    if (i < h->way.n) { /* on the way up to this layer */
+        left = h->way.at[i];
+        after = on = left.layer;
     }
-    return 0;
+    at = layer_retained_above(h->t->store, b->id, b->first_layer - 1);
+    for (; at != LAYER_NOW && r == 0; at = next) {
+        next = layer_retained_above(h->t->store, b->id, at);
+        if (at < on) {
+            struct lone l = {.s.at = {b->id, at}, .other[0].at = {b->id, next}, .nother = 1};
+            r = count_lone(h, &l, b->id, at, next);
+        } else if (at == on) {
+            r = held_fork(h, i);
+        } else {
+            r = held_beside(h, b, at, next, has_left ? &left : NULL, after);
+        }
+    }
+    return r;
 }
 
 int space_held(struct txn *t, struct vol *v, uint64_t *ret_blocks)
 {
-    struct held h = {.t = t, .v = v};
-    int r = branch_each(t->store, held_branch, &h);
+    struct held *h = txn_alloc(t, sizeof(*h));
+    int r;
 
+    if (!h)
+        return -E_NOMEM;
+    *h = (struct held){.t = t, .v = v};
+    r = find_way(h);
     if (r == 0)
-        *ret_blocks = h.blocks;
+        r = branch_each(t->store, held_branch, h);
+    if (r == 0)
+        *ret_blocks = h->blocks;
     return r;
 }
 

@@ -339,7 +339,7 @@ void state_deaths_forget(struct store *s, uint32_t branch)
     pthread_mutex_lock(&lock);
     st = find_locked(s);
     for (p = st ? &st->deaths : NULL; p && (d = *p);) {
-        if (d->branch == branch) {
+        if (!branch || d->branch == branch) {
             *p = d->next;
             free(d);
         } else {

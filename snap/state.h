@@ -36,6 +36,6 @@ void state_cursor_end(struct store *s, struct state_cursor *c);
 /* Blocks that died between two neighbouring sealed layers of a branch: counted once. -E_NOENT: not known. */
 int state_deaths_get(struct store *s, uint32_t branch, uint32_t from, uint32_t to, uint64_t *ret);
 void state_deaths_put(struct store *s, uint32_t branch, uint32_t from, uint32_t to, uint64_t blocks);
-void state_deaths_forget(struct store *s, uint32_t branch);
+void state_deaths_forget(struct store *s, uint32_t branch); /* 0: of all */
 
 #endif
