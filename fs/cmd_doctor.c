@@ -99,7 +99,7 @@ static void library(struct report *r)
     tell(r, doctor_version_at_least(v, 3, 14, 0) ? FINE : BROKEN_HERE, "libfuse", v,
          "3.14 or newer is needed");
     tell(r, doctor_version_at_least(v, 3, 18, 3) ? FINE : LACKS, "libfuse >= 3.18.3", v,
-         "without it: no io_uring transport, no allow_idmap, RENAME and statx as of older libraries");
+         "without it: no O_TMPFILE, no birth times (statx)");
 }
 
 /* 0 not there, 1 there, 2 there and set-user-id root */

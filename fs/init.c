@@ -47,7 +47,9 @@ struct answer {
 static void put_flags(struct answer *a, const struct session *ss, const struct fuse_init_in *in)
 {
     uint64_t offered = in->flags | (in->flags & INIT_EXT ? (uint64_t)in->flags2 << 32 : 0);
-    uint64_t flags = offered & (INIT_WANTED | (ss->opts.allow_idmap ? INIT_ALLOW_IDMAP : 0));
+    uint64_t wanted = INIT_WANTED | (ss->opts.allow_idmap ? INIT_ALLOW_IDMAP : 0) |
+                      (BROKEN(VARVE_BREAK_o_trunc) ? FUSE_ATOMIC_O_TRUNC : 0);
+    uint64_t flags = offered & wanted;
 
     a->o.flags = (uint32_t)flags;
     a->o.flags2 = (uint32_t)(flags >> 32);

@@ -1,5 +1,6 @@
 /* The notifier of a connection: a thread of its own that speaks to the kernel unasked. Requests' threads only leave word. */
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -22,22 +23,78 @@ struct notifier {
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t word, done;
+    pthread_rwlock_t making; /* shared: an inode without a name is made and not noted in `unnamed` yet */
     uint64_t ring[RING];
     size_t head, count;
     bool maybe;    /* some name went since the table of orphans was last seen empty */
     bool scan;     /* read the table */
     uint64_t went; /* names that went */
+    void *unnamed; /* tree of inode numbers made without a name and not forgotten yet: see notify_made() */
     bool end, stop;
     uint64_t rollbacks_asked, rollbacks_done;
 };
 
 /* --- words, left by others ------------------------------------------------------------------------------------------------ */
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void unnamed_remove_locked(struct notifier *n, uint64_t ino)
+{
+    uint64_t *const *at = tfind(&ino, &n->unnamed, by_number);
+    uint64_t *key = at ? *at : NULL;
+
+    if (key)
+        tdelete(key, &n->unnamed, by_number);
+    free(key);
+}
+
+void notify_making(struct session *ss)
+{
+    pthread_rwlock_rdlock(&ss->notifier->making);
+}
+
+/* Between our answer to O_TMPFILE and the moment in which the kernel has made an inode of it, nobody seems to hold it: it is
+ * an orphan only after its FORGET. */
+int notify_made(struct session *ss, uint64_t ino)
+{
+    struct notifier *n = ss->notifier;
+    uint64_t *key = ino ? malloc(sizeof(*key)) : NULL;
+    bool ok = !ino;
+
+    if (key) {
+        *key = ino;
+        pthread_mutex_lock(&n->lock);
+        ok = tsearch(key, &n->unnamed, by_number) != NULL;
+        pthread_mutex_unlock(&n->lock);
+        if (!ok)
+            free(key);
+    }
+    pthread_rwlock_unlock(&n->making);
+    return ok ? 0 : -E_NOMEM;
+}
+
+static bool is_unnamed(struct notifier *n, uint64_t ino)
+{
+    bool found;
+
+    pthread_mutex_lock(&n->lock);
+    found = n->unnamed && tfind(&ino, &n->unnamed, by_number);
+    pthread_mutex_unlock(&n->lock);
+    return found;
+}
+
 void notify_forget(struct session *ss, uint64_t ino)
 {
     struct notifier *n = ss->notifier;
 
     pthread_mutex_lock(&n->lock);
+    if (n->unnamed)
+        unnamed_remove_locked(n, ino);
     if (n->maybe) {
         if (n->count < RING)
             n->ring[(n->head + n->count++) % RING] = ino;
@@ -113,7 +170,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 static bool kernel_holds(struct session *ss, vfs_node n)
 {
-    return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0;
+    return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0 && !BROKEN(VARVE_BREAK_orphan_unasked);
 }
 
 static void try_drop(struct session *ss, uint64_t ino)
@@ -122,7 +179,7 @@ static void try_drop(struct session *ss, uint64_t ino)
     struct vfs_attr a;
     int r = vfs_getattr(ss->vol, n, &a);
 
-    if (r < 0 || a.nlink > 0 || kernel_holds(ss, n))
+    if (r < 0 || a.nlink > 0 || is_unnamed(ss->notifier, ino) || kernel_holds(ss, n))
         return;
     r = vfs_orphan_drop(ss->vol, ino);
     if (r < 0 && r != -E_NOENT && r != -E_STALE && r != -E_ROFS)
@@ -157,6 +214,9 @@ static size_t scan_orphans(struct session *ss)
     struct ino_list l = {0};
     int r = vfs_orphans_each(ss->vol, collect, &l);
 
+    pthread_rwlock_wrlock(
+        &ss->notifier->making); /* what is on the list and has just been made is noted after this */
+    pthread_rwlock_unlock(&ss->notifier->making);
     for (size_t i = 0; i < l.n && !atomic_load(&ss->ended); i++)
         try_drop(ss, l.at[i]);
     free(l.at);
@@ -196,6 +256,8 @@ static bool raise_epoch(struct session *ss)
 
 static void forget_tree(struct session *ss)
 {
+    if (BROKEN(VARVE_BREAK_rollback_untold))
+        return;
     if (!raise_epoch(ss)) {
         MARK("fs: names of a rolled back tree are forgotten one by one");
         forget_names(ss);
@@ -310,6 +372,7 @@ int notify_new(struct session *ss, struct notifier **ret)
         return -E_NOMEM;
     n->ss = ss;
     pthread_mutex_init(&n->lock, NULL);
+    pthread_rwlock_init(&n->making, NULL);
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     pthread_cond_init(&n->word, &mono);
@@ -333,8 +396,10 @@ void notify_free(struct notifier *n)
     pthread_cond_signal(&n->word);
     pthread_mutex_unlock(&n->lock);
     pthread_join(n->thread, NULL);
+    tdestroy(n->unnamed, free);
     pthread_cond_destroy(&n->word);
     pthread_cond_destroy(&n->done);
+    pthread_rwlock_destroy(&n->making);
     pthread_mutex_destroy(&n->lock);
     free(n);
 }

@@ -115,6 +115,9 @@ int notify_new(struct session *ss, struct notifier **ret);
 void notify_free(struct notifier *n);                 /* waits for its end */
 void notify_forget(struct session *ss, uint64_t ino); /* a hint: O(1), never waits */
 void notify_unlinked(struct session *ss);             /* some name went: there may be orphans */
+void notify_making(
+    struct session *ss); /* around the making of an inode without a name; notify_made() ends it. */
+int notify_made(struct session *ss, uint64_t ino); /* ino 0: it was not made. -E_NOMEM: do not answer it */
 void notify_rolled_back(struct session *ss, int64_t until_mono_ns);
 void notify_end(struct session *ss); /* the last worker has left */
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);

@@ -99,7 +99,8 @@ static bool has_priv_bits(struct session *ss, fuse_ino_t ino)
  * an offset of -1 this touches attributes only and waits for nobody, so a request's thread may do it. */
 static void forget_mode(struct session *ss, fuse_ino_t ino)
 {
-    fuse_lowlevel_notify_inval_inode(ss->fuse, ino, -1, 0);
+    if (!BROKEN(VARVE_BREAK_mode_kept))
+        fuse_lowlevel_notify_inval_inode(ss->fuse, ino, -1, 0);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t off,

@@ -121,21 +121,32 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     fuse_reply_create(req, &e, fi);
 }
 
-void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+static int make_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct vfs_attr *ret)
 {
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
+    int made, r;
+
+    if (op_is_own(parent))
+        return -E_ROFS;
+    notify_making(ss);
+    r = vfs_tmpfile(ss->vol, &c, op_node(ss, parent), S_IFREG | (mode & 07777), ret);
+    made = notify_made(ss, r == 0 ? vfs_node_ino(ret->node) : 0);
+    notify_unlinked(ss);
+    return r < 0 ? r : made;
+}
+
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
     struct fuse_entry_param e;
     struct vfs_attr a;
-    int r = op_is_own(parent) ? -E_ROFS
-                              : vfs_tmpfile(ss->vol, &c, op_node(ss, parent), S_IFREG | (mode & 07777), &a);
+    int r = make_unnamed(req, parent, mode, &a);
 
     if (r < 0) {
         op_reply(req, r);
         return;
     }
-    notify_unlinked(ss);
-    op_entry(ss, &a, &e);
+    op_entry(op_session(req), &a, &e);
     fi->fh = 0;
     fi->keep_cache = 1;
     fuse_reply_create(req, &e, fi);

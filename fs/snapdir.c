@@ -234,7 +234,7 @@ int snapdir_readdir(struct session *ss, fuse_ino_t dir, uint64_t off,
 
 bool snapdir_is_listed(const struct session *ss, fuse_ino_t dir)
 {
-    return dir == FUSE_ROOT_ID && ss->opts.snapdir == SNAPDIR_VISIBLE;
+    return dir == FUSE_ROOT_ID && (ss->opts.snapdir == SNAPDIR_VISIBLE || BROKEN(VARVE_BREAK_snapdir_listed));
 }
 
 int snapdir_list_self(struct session *ss, vfs_node dir, int (*cb)(void *arg, const struct vfs_dirent *d),

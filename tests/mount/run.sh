@@ -95,7 +95,7 @@ run_one() {
     case $1 in *"$ONLY"*) ;; *) return ;; esac
     mkdir -p "$mnt/$1"
     t0=$(date +%s%N)
-    watch_over "$1" &
+    watch_over "$1" 2>/dev/null &
     watch=$!
     out=$(
         set -e ${TRACE:+-x}
