@@ -176,6 +176,8 @@ static void change_done(struct store *s, void *arg)
 
     if (!d->pending || ch->at.layer < d->first_layer)
         d->first_layer = ch->at.layer;
+    if (!d->first_lsn || ch->at.layer < d->bytes_layer)
+        d->bytes_layer = ch->at.layer;
     if (!d->first_lsn)
         d->first_lsn = ch->t.lsn;
     d->image_bytes += ch->t.bytes;

@@ -78,8 +78,8 @@ static int drop_pending(struct txn *t, struct vol *v, struct vt_at at, uint64_t 
 
     if (!d)
         return 0;
-    if (d->pending && layer_retained(t->store, at.branch, d->first_layer, at.layer))
-        return -E_AGAIN; /* a snapshot does: the caller makes it firm first */
+    if ((d->pending || d->objs) && layer_retained(t->store, at.branch, d->bytes_layer, at.layer))
+        return -E_AGAIN; /* a snapshot does, be they pending or in a record only: the caller syncs them first */
     f = txn_alloc(t, sizeof(*f));
     if (!f)
         return -E_NOMEM;

@@ -44,6 +44,7 @@ struct dirty {
     uint64_t image_bytes; /* at most so much will its firm record take */
     uint64_t first_lsn;   /* oldest record that must not be trimmed for its sake */
     uint32_t first_layer; /* of pending images */
+    uint32_t bytes_layer; /* the oldest that wrote bytes which are not synced; 0: unknown */
     int64_t delta_blocks; /* present minus firm */
     struct dirty_obj *objs;
     struct dirty *hnext;
