@@ -389,6 +389,12 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
         r = io_allocate(ch.s->io, ch.fd->fd, first * BLOCK_SIZE, (end - first) * BLOCK_SIZE);
     if (r == -E_NOTSUP)
         r = 0; /* a filesystem below without reservation: the space is counted all the same */
+    if (r == 0 &&
+        holes) { /* its file is to be there after a power cut, though nothing was written: it counts as unsynced */
+        r = change_pwrite(&ch, "", 0, 0);
+        ch.wrote_off = first * BLOCK_SIZE;
+        ch.wrote_end = ch.wrote_off + 1;
+    }
     if (r == 0)
         r = change_copy_cut(&ch, &tail, false);
     if (r == 0)
