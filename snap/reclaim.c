@@ -1,6 +1,7 @@
 /* The hooks of this room: what the queue does with layers and branches, and what becomes of snapshots that were settling. */
 #include "base/log.h"
 #include "snap/internal.h"
+#include "snap/store/record.h"
 
 static int reclaim_hook(void *arg, struct store *s, const struct reclaim_rec *rec)
 {
@@ -91,6 +92,22 @@ static int opened_all(struct store *s, bool vanish)
     return r;
 }
 
+/* From here on a snapshot that settles is one of this boot. */
+static int cut_seen_to(struct store *s)
+{
+    uint8_t key[KEY_SIZE_MAX];
+    struct txn t;
+    int r;
+
+    if ((r = txn_begin_freeing(s, OP_NONE, NULL, &t)) < 0)
+        return r;
+    r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, key, key_meta(key, META_CUT));
+    if (r == 0)
+        return txn_commit(&t);
+    txn_abort(&t);
+    return r;
+}
+
 int snap_attach(struct store *s)
 {
     static const struct store_hooks hooks = {
@@ -103,6 +120,8 @@ int snap_attach(struct store *s)
     store_get_state(s, &st);
     if ((r = views_load(s)) == 0 && st.mode == STORE_RW)
         r = opened_all(s, st.powercut);
+    if (r == 0 && st.mode == STORE_RW && st.powercut)
+        r = cut_seen_to(s);
     if (r < 0) {
         state_drop(s);
         return r;

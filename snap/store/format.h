@@ -85,6 +85,7 @@ static inline size_t tab_key_len(uint8_t tab)
 enum meta {
     META_APPLIED_LSN = 1, /* u64: the tables hold every firm record up to this one */
     META_NEXT = 2,        /* next_rec: numbers never reused */
+    META_CUT = 3,         /* empty: after a power cut, until the snapshots that were settling are gone */
 };
 
 /* Packed, little endian on disk; read and written by the functions of record.h only. */

@@ -18,6 +18,7 @@ struct replay {
     struct synced *synced;
     size_t nsynced, cap;
     uint64_t records, payloads;
+    bool foreign; /* some record was written before this boot */
 };
 
 static int synced_note(struct replay *rp, uint64_t object, uint64_t lsn)
@@ -77,6 +78,7 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
     if (r == 0)
         r = replay_tail(rp, rec);
     rp->records++;
+    rp->foreign |= !same_boot;
     return r;
 }
 
@@ -90,7 +92,8 @@ static int replay_bytes(void *arg, struct jrec_view *rec, bool same_boot)
     struct jput skip;
     int r;
 
-    (void)same_boot;
+    if (same_boot) /* of a daemon that died while it recovered from a power cut */
+        return 0;
     while ((r = jrec_next_put(rec, &skip)) == 1)
         ;
     while (r == 0 && (r = jrec_next_payload(rec, &p)) == 1) {
@@ -209,6 +212,37 @@ static int sweep_objects(struct store *s, uint64_t from)
     return 0;
 }
 
+/* What a power cut means for the room above is remembered in the tables until it has been seen to: the records that tell it
+ * are gone with the first checkpoint. */
+static bool cut_noted(struct store *s)
+{
+    struct txn t;
+    const uint8_t *p;
+    size_t len;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return false;
+    r = read_meta(s, META_CUT, &p, &len, &t);
+    txn_abort(&t);
+    return r == 0;
+}
+
+static int note_cut(struct store *s)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn t;
+    int r = txn_begin_freeing(s, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = txn_put_plain(&t, k, key_meta(k, META_CUT), "", 0);
+    if (r == 0)
+        return txn_commit(&t);
+    txn_abort(&t);
+    return r;
+}
+
 int store_replay(struct store *s, char why[256])
 {
     struct replay rp = {.s = s};
@@ -227,7 +261,8 @@ int store_replay(struct store *s, char why[256])
         r = read_numbers(s, &applied, &s->next);
     s->new_objects = ckpt.object;
     s->unclean = rp.records > 0;
-    s->powercut = s->unclean && !journal_same_boot(s->journal);
+    s->powercut =
+        rp.foreign || (r == 0 && cut_noted(s)); /* also when a daemon has begun to recover, and died */
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
     if (writes && s->powercut && !BROKEN(VARVE_BREAK_payload))
         r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
@@ -356,6 +391,8 @@ int store_recover(struct store *s)
     ballast_take(s);
     if (r == 0 && s->powercut)
         r = unlink_unnamed(s);
+    if (r == 0 && s->powercut)
+        r = note_cut(s);
     if (r == 0 && s->unclean)
         r = store_checkpoint(s);
     return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */
