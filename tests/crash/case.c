@@ -55,6 +55,8 @@ void world_end(struct world *w)
     if (w->s)
         store_drop(w->s);
     lying_free(w->disk);
+    if (w->path[0])
+        tree_remove(w->path);
     journal_test_boot_id(NULL);
     memset(w, 0, sizeof(*w));
 }
@@ -131,8 +133,8 @@ void only(struct world *w, vfs_node n, uint64_t off, size_t len, const char *all
     CHECK_EQ(got, len);
     for (size_t i = 0; i < len; i++) {
         if (p[i] == 0 || !strchr(allowed, p[i]))
-            test_fail(__FILE__, __LINE__, "byte %llu is %02x, none of \"%s\"", (unsigned long long)(off + i), p[i],
-                      allowed);
+            test_fail(__FILE__, __LINE__, "byte %llu is %02x, none of \"%s\"", (unsigned long long)(off + i),
+                      p[i], allowed);
     }
     free(p);
 }

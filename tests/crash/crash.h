@@ -45,11 +45,12 @@ struct c_life {
 struct c_run {
     uint64_t seed, rng, life_seed;
     unsigned life_no;
-    bool trace;
+    bool trace, killing; /* killing: the daemon is to die, not the machine */
     char dir[200];
     struct store_settings set;
     uint8_t boot[16];
     struct c_life life;
+    bool there[SNAPS_MAX], durable[SNAPS_MAX]; /* snapshots of the life that the state judged last shows */
     /* one playing */
     char work[256];
     struct lying *disk;
@@ -59,6 +60,7 @@ struct c_run {
     char what[200]; /* the operation under way */
     /* figures */
     uint64_t images, cuts, deaths, cut_in_open, snaps_seen, ops_done;
+    struct buf disk_trace; /* with --trace: what the disk was asked for since the last line */
     uint8_t *bytes, *bytes2;
     jmp_buf out;
 };
@@ -76,7 +78,7 @@ void c_copy(struct c_run *c, const char *from, const char *to); /* what is durab
 void c_new_boot(struct c_run *c);
 int c_open(struct c_run *c, struct io *io, const char *path); /* the store and its volume */
 void c_start(struct c_run *c, const char *from);              /* a lying disk of its own for a copy of from */
-void c_stop(struct c_run *c);                                 /* drops the store, frees the disk, removes the copy */
+void c_stop(struct c_run *c); /* drops the store, frees the disk, removes the copy */
 
 /* play.c: operation k of a life, as (seed, k, the state before) demands. now: the tree to apply it to when it is played for
  * the first time, NULL in a repetition. */

@@ -31,14 +31,41 @@ static bool sector_is(const struct o_ino *in, uint64_t off, const uint8_t *got, 
     return memcmp(want, got, len) == 0;
 }
 
+/* Bytes that were put back from the journal meet later ones anywhere, not at a sector's edge. */
+static bool bytes_are(struct c_run *c, uint64_t ino, uint64_t off, const uint8_t *got, size_t len,
+                      uint32_t firm, uint32_t upto)
+{
+    for (size_t i = 0; i < len; i++) {
+        bool known = false;
+
+        for (uint32_t v = firm; v <= upto && !known; v++)
+            known = at(c, v, ino) && sector_is(at(c, v, ino), off + i, got + i, 1);
+        if (!known)
+            return false;
+    }
+    return true;
+}
+
+/* An operation of several steps (a copy, zeroing) that was cut: the size may be one in between. */
+static bool size_fits(const struct c_run *c, const struct o_ino *got, const struct o_ino *base, uint32_t upto)
+{
+    const struct o_ino *before = upto ? at(c, upto - 1, got->ino) : NULL, *after = at(c, upto, got->ino);
+
+    if (base->size == got->size)
+        return true;
+    return before && after && base == before && got->size >= MIN_OF(before->size, after->size) &&
+           got->size <= MAX_OF(before->size, after->size);
+}
+
 /* Could the file be what a power cut leaves when its firm state is that after op firm? Later bytes may have landed. */
 static bool explains(struct c_run *c, const struct o_ino *got, uint32_t firm, uint32_t upto, char why[256])
 {
     const struct o_ino *base = at(c, firm, got->ino), *in;
     uint8_t sector[SECTOR];
 
-    if (!base || base->size != got->size) {
-        snprintf(why, 256, "inode %llu: %llu bytes", (unsigned long long)got->ino, (unsigned long long)got->size);
+    if (!base || !size_fits(c, got, base, upto)) {
+        snprintf(why, 256, "inode %llu: %llu bytes", (unsigned long long)got->ino,
+                 (unsigned long long)got->size);
         return false;
     }
     for (uint64_t off = 0; off < got->size; off += SECTOR) {
@@ -50,8 +77,9 @@ static bool explains(struct c_run *c, const struct o_ino *got, uint32_t firm, ui
             in = at(c, v, got->ino);
             known = in && sector_is(in, off, sector, len);
         }
-        if (!known) {
-            snprintf(why, 256, "inode %llu: sector at %llu was never so since operation %u (begins %02x %02x)",
+        if (!known && !bytes_are(c, got->ino, off, sector, len, firm, upto)) {
+            snprintf(why, 256,
+                     "inode %llu: sector at %llu was never so since operation %u (begins %02x %02x)",
                      (unsigned long long)got->ino, (unsigned long long)off, firm, sector[0], sector[1]);
             return false;
         }
@@ -59,7 +87,8 @@ static bool explains(struct c_run *c, const struct o_ino *got, uint32_t firm, ui
     return true;
 }
 
-static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p, uint32_t upto, char why[256])
+static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p, uint32_t upto,
+                           char why[256])
 {
     for (size_t i = 0; i < got->n; i++) {
         const struct o_ino *in = got->v[i];
@@ -83,10 +112,21 @@ static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p
     return true;
 }
 
+/* After a death: each file as after the last operation that had returned; the one under way may be there in part. */
+static bool bytes_between(struct c_run *c, const struct o_tree *got, uint32_t acked, uint32_t upto,
+                          char why[256])
+{
+    for (size_t i = 0; i < got->n; i++)
+        if (S_ISREG(got->v[i]->mode) && !explains(c, got->v[i], acked, upto, why) &&
+            !explains(c, got->v[i], upto, upto, why))
+            return false;
+    return true;
+}
+
 struct seen {
     struct c_run *c;
     uint32_t p, acked;
-    bool there[SNAPS_MAX];
+    bool there[SNAPS_MAX], durable[SNAPS_MAX];
     char *why;
 };
 
@@ -97,9 +137,11 @@ static int on_snap(void *arg, const struct layer_rec *rec, const char *text, siz
 
     (void)text, (void)text_len;
     for (size_t i = 0; i < l->nsnaps; i++) {
-        if (strcmp(l->snap[i].name, rec->name) != 0 || l->snap[i].created > s->p || l->snap[i].deleted <= s->p)
+        if (strcmp(l->snap[i].name, rec->name) != 0 || l->snap[i].created > s->p ||
+            l->snap[i].deleted <= s->p)
             continue;
         s->there[i] = true;
+        s->durable[i] = rec->state != LAYER_SETTLING;
         return 0;
     }
     snprintf(s->why, 256, "snapshot %.200s is there", rec->name);
@@ -136,26 +178,36 @@ static bool snaps_promised(struct c_run *c, uint32_t p, uint32_t acked, bool all
     WANT(c, r >= 0, "snap_each: %s", err_name(r));
     if (r != 0)
         return false;
+    memcpy(c->there, s.there, sizeof(c->there));
+    memcpy(c->durable, s.durable, sizeof(c->durable));
     for (size_t i = 0; i < c->life.nsnaps; i++) {
         const struct c_snap *sn = &c->life.snap[i];
 
         if (s.there[i] && !snap_whole(c, sn, why))
             return false;
         if (!s.there[i] && sn->created <= p && sn->deleted > p && (all || sn->durable <= acked)) {
-            snprintf(why, 256, "snapshot %.40s is missing (taken %u, durable %u)", sn->name, sn->created, sn->durable);
+            snprintf(why, 256, "snapshot %.40s is missing (taken %u, durable %u)", sn->name, sn->created,
+                     sn->durable);
             return false;
         }
     }
     return true;
 }
 
+static void on_line(void *arg, const char *line)
+{
+    (void)arg;
+    printf("  check: %s\n", line);
+}
+
 void c_sound(struct c_run *c)
 {
-    struct check_opts co = {.quiet = true};
+    struct check_opts co = {.quiet = true, .say = on_line};
     struct check_result found = {0};
     int r = check_store(c->s, &co, &found);
 
-    WANT(c, r == 0 && found.problems == 0, "check: %llu problems: %s", (unsigned long long)found.problems, err_name(r));
+    WANT(c, r == 0 && found.problems == 0, "check: %llu problems: %s", (unsigned long long)found.problems,
+         err_name(r));
 }
 
 uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree **ret_tree)
@@ -193,7 +245,8 @@ void c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto, uint32_t *ret
     char why[256] = "";
 
     for (uint32_t p = upto;; p--) {
-        if (c_same_tree(got, c->life.state[p], why) && snaps_promised(c, p, acked, true, why)) {
+        if (c_same_names(got, c->life.state[p], why) && bytes_between(c, got, acked, upto, why) &&
+            snaps_promised(c, p, acked, true, why)) {
             o_tree_free(got);
             *ret_op = p;
             return;

@@ -39,8 +39,8 @@ static void read_bytes(struct c_run *c, vfs_node n, struct o_ino *in)
     WANT(c, in->size <= C_FILE_MAX, "inode %llu has %llu bytes", (unsigned long long)in->ino,
          (unsigned long long)in->size);
     r = vfs_read(c->v, n, c->bytes, C_FILE_MAX, 0, &len);
-    WANT(c, r == 0 && len == in->size, "read of inode %llu: %zu of %llu: %s", (unsigned long long)in->ino, len,
-         (unsigned long long)in->size, err_name(r));
+    WANT(c, r == 0 && len == in->size, "read of inode %llu: %zu of %llu: %s", (unsigned long long)in->ino,
+         len, (unsigned long long)in->size, err_name(r));
     pages_write(&in->data, c->bytes, len, 0, 0);
 }
 
@@ -70,7 +70,8 @@ static void read_ino(struct c_run *c, struct o_tree *t, vfs_node n, uint64_t ino
 
     WANT(c, r == 0, "getattr of inode %llu: %s", (unsigned long long)ino, err_name(r));
     in = o_add(t, ino);
-    in->mode = a.mode, in->uid = a.uid, in->gid = a.gid, in->nlink = a.nlink, in->rdev = a.rdev, in->size = a.size;
+    in->mode = a.mode, in->uid = a.uid, in->gid = a.gid, in->nlink = a.nlink, in->rdev = a.rdev,
+    in->size = a.size;
     in->is_inline = a.flags & INODE_INLINE;
     read_xattrs(c, n, in);
     if (S_ISREG(in->mode))
@@ -119,13 +120,13 @@ bool c_same_names(const struct o_tree *a, const struct o_tree *b, char why[256])
 {
     for (size_t i = 0; i < a->n; i++) {
         const struct o_ino *x = a->v[i], *y = o_get(b, x->ino);
-        const char *what = !y                            ? "is one too many"
-                           : x->mode != y->mode          ? "mode"
-                           : x->nlink != y->nlink        ? "links"
-                           : x->uid != y->uid            ? "owner"
-                           : !same_entries(x, y)         ? "names"
-                           : !same_xattrs(x, y)          ? "attributes"
-                                                         : NULL;
+        const char *what = !y                     ? "is one too many"
+                           : x->mode != y->mode   ? "mode"
+                           : x->nlink != y->nlink ? "links"
+                           : x->uid != y->uid     ? "owner"
+                           : !same_entries(x, y)  ? "names"
+                           : !same_xattrs(x, y)   ? "attributes"
+                                                  : NULL;
         if (what) {
             snprintf(why, 256, "inode %llu: %s", (unsigned long long)x->ino, what);
             return false;
@@ -145,8 +146,8 @@ bool c_same_bytes(const struct o_ino *a, const struct o_ino *b, char why[256])
     uint8_t x[PG_SIZE], y[PG_SIZE];
 
     if (a->size != b->size) {
-        snprintf(why, 256, "inode %llu: %llu bytes, not %llu", (unsigned long long)a->ino, (unsigned long long)a->size,
-                 (unsigned long long)b->size);
+        snprintf(why, 256, "inode %llu: %llu bytes, not %llu", (unsigned long long)a->ino,
+                 (unsigned long long)a->size, (unsigned long long)b->size);
         return false;
     }
     for (uint64_t off = 0; off < a->size; off += PG_SIZE) {
@@ -155,8 +156,12 @@ bool c_same_bytes(const struct o_ino *a, const struct o_ino *b, char why[256])
         pages_read(&a->data, x, n, off);
         pages_read(&b->data, y, n, off);
         if (memcmp(x, y, n) != 0) {
-            snprintf(why, 256, "inode %llu: bytes of block %llu differ", (unsigned long long)a->ino,
-                     (unsigned long long)(off / PG_SIZE));
+            size_t k = 0;
+
+            while (x[k] == y[k])
+                k++;
+            snprintf(why, 256, "inode %llu: byte %llu is %02x, not %02x", (unsigned long long)a->ino,
+                     (unsigned long long)(off + k), x[k], y[k]);
             return false;
         }
     }

@@ -40,7 +40,8 @@ static void settings_choose(struct c_run *c)
 {
     static const uint32_t inline_bytes[] = {512, 4096, 4096, 16384};
 
-    c->set = (struct store_settings){.no_threads = true, .segments = 4, .segment_bytes = 1u << 20, .fd_cache = 8};
+    c->set =
+        (struct store_settings){.no_threads = true, .segments = 4, .segment_bytes = 1u << 20, .fd_cache = 8};
     c->set.inline_bytes = inline_bytes[c_rand(c, 4)];
     c->set.delta_bytes = (32u + c_rand(c, 400)) << 10;
     c->set.dirty_bytes = (1u + c_rand(c, 4)) << 20;
@@ -74,7 +75,8 @@ static void first_store(struct c_run *c, const char *path)
 
 static void clock_begin(struct c_run *c)
 {
-    clock_test_set(1763676000000000000ll + (int64_t)c->life_no * 1000000000000ll, 1000000000000ll * (c->life_no + 1));
+    clock_test_set(1763676000000000000ll + (int64_t)c->life_no * 1000000000000ll,
+                   1000000000000ll * (c->life_no + 1));
 }
 
 /* The whole life without a cut; how many calls changed the disk. */
@@ -118,8 +120,10 @@ static void play_to_the_end(struct c_run *c, uint32_t *acked, uint32_t *upto)
         *upto = k;
         if (r == 0)
             *acked = k;
-        else
+        else if (!c->killing)
             WANT(c, lying_crashed(c->disk), "in a repetition: %s", err_name(r));
+        else
+            return;
     }
 }
 
@@ -136,7 +140,8 @@ static void forget_images(struct c_run *c)
 }
 
 /* Opens a copy of an image on another boot, judges and checks it. */
-static void image_judge(struct c_run *c, const char *image, uint32_t acked, uint32_t upto, struct o_tree **ret_tree)
+static void image_judge(struct c_run *c, const char *image, uint32_t acked, uint32_t upto,
+                        struct o_tree **ret_tree)
 {
     char copy[256];
     int r;
@@ -171,7 +176,8 @@ static void cut_images(struct c_run *c, uint32_t acked, uint32_t upto, unsigned 
         c_remove(image);
         WANT(c, lying_crash(c->disk, seed, mode, image) == 0, "image");
         if (c->trace)
-            printf("      image mode %d seed %llu, acked %u upto %u\n", (int)mode, (unsigned long long)seed, acked, upto);
+            printf("      image mode %d seed %llu, acked %u upto %u\n", (int)mode, (unsigned long long)seed,
+                   acked, upto);
         image_judge(c, image, acked, upto, i + 1 == n ? ret_tree : NULL);
     }
 }
@@ -204,7 +210,9 @@ static void one_death(struct c_run *c, const char *base, uint64_t at)
     clock_begin(c);
     c_start(c, base);
     lying_kill_at(c->disk, at);
+    c->killing = true;
     play_to_the_end(c, &acked, &upto);
+    c->killing = false;
     if (c->s)
         store_drop(TAKE(c->s));
     lying_revive(c->disk);
@@ -212,35 +220,48 @@ static void one_death(struct c_run *c, const char *base, uint64_t at)
     WANT(c, r == 0, "open after a death: %s", err_name(r));
     c_judge_death(c, acked, upto, &k);
     c->deaths++;
-    was = l->flushed[k];
+    was = l->flushed[acked];
     for (size_t i = 0; i < l->state[k]->n; i++) {
         const struct o_ino *in = l->state[k]->v[i];
 
-        if (!S_ISREG(in->mode))
+        if (!S_ISREG(in->mode) || !o_get(l->state[acked], in->ino))
             continue;
         r = vfs_fsync(c->v, vfs_node_make(c->v->rec.live_view, in->ino));
         WANT(c, r == 0, "fsync after a death: %s", err_name(r));
-        l->event[l->nevents++] = (struct c_event){k, in->ino};
-        l->flushed[k] = true;
+        l->event[l->nevents++] = (struct c_event){acked, in->ino};
+        l->flushed[acked] = true;
         if (c_rand(c, 3) == 0)
             break;
     }
-    cut_images(c, k, k, 1, NULL);
+    cut_images(c, acked, upto, 1, NULL);
     l->nevents = events;
-    l->flushed[k] = was;
+    l->flushed[acked] = was;
     c_stop(c);
 }
 
 /* The next life begins with what a cut left. */
 static void life_next(struct c_run *c, struct o_tree *t)
 {
+    static struct c_snap kept[SNAPS_MAX];
     char base[256], image[256];
+    size_t n = 0;
 
     path_of(c, "base", base);
     path_of(c, "image0", image);
     c_remove(base);
     WANT(c, rename(image, base) == 0, "rename");
+    for (size_t i = 0; i < c->life.nsnaps; i++) {
+        if (!c->there[i])
+            continue;
+        kept[n] = c->life.snap[i];
+        kept[n].created = 0;
+        kept[n].durable = c->durable[i] ? 0 : NEVER;
+        kept[n].deleted = NEVER;
+        kept[n++].tree = o_tree_copy(c->life.snap[i].tree);
+    }
     c_life_free(&c->life);
+    memcpy(c->life.snap, kept, n * sizeof(*kept));
+    c->life.nsnaps = n;
     c->life.state[0] = t;
     c->life.flushed[0] = true;
 }
@@ -273,6 +294,7 @@ int c_seed(struct c_run *c, const char *dir, uint64_t seed)
 
     c->seed = c->rng = seed;
     c->life_no = 0;
+    c->killing = false;
     snprintf(c->dir, sizeof(c->dir), "%s/%llu", dir, (unsigned long long)seed);
     c_remove(c->dir);
     mkdir(c->dir, 0700);
@@ -288,7 +310,8 @@ int c_seed(struct c_run *c, const char *dir, uint64_t seed)
     }
     c_stop(c);
     c_life_free(&c->life);
-    c_remove(c->dir);
+    if (!failed || !getenv("KEEP"))
+        c_remove(c->dir);
     clock_test_off();
     journal_test_boot_id(NULL);
     return failed;
@@ -308,9 +331,9 @@ static uint64_t number(const char *s)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option longs[] = {{"seeds", 1, NULL, 'n'}, {"ops", 1, NULL, 'o'},   {"seed", 1, NULL, 's'},
-                                          {"cuts", 1, NULL, 'c'},  {"trace", 0, NULL, 'v'}, {"lives", 1, NULL, 'l'},
-                                          {"directed", 0, NULL, 'd'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"seeds", 1, NULL, 'n'}, {"ops", 1, NULL, 'o'},   {"seed", 1, NULL, 's'},     {"cuts", 1, NULL, 'c'},
+        {"trace", 0, NULL, 'v'}, {"lives", 1, NULL, 'l'}, {"directed", 0, NULL, 'd'}, {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -340,13 +363,15 @@ static int run_seeds(const char *dir)
     assert(c.bytes2);
     for (uint64_t i = 0; i < args.seeds; i++)
         failed += (uint64_t)c_seed(&c, dir, args.seed + i);
-    printf("seeds %llu..%llu: %llu operations, %llu power cuts (%llu while opening), %llu images, %llu deaths, "
-           "%llu snapshots compared, %.1f s\n",
-           (unsigned long long)args.seed, (unsigned long long)(args.seed + args.seeds - 1),
-           (unsigned long long)c.ops_done, (unsigned long long)c.cuts, (unsigned long long)c.cut_in_open,
-           (unsigned long long)c.images, (unsigned long long)c.deaths, (unsigned long long)c.snaps_seen,
-           (double)(clock_mono_ns() - began) / 1e9);
-    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(args.seeds - failed), (unsigned long long)failed);
+    printf(
+        "seeds %llu..%llu: %llu operations, %llu power cuts (%llu while opening), %llu images, %llu deaths, "
+        "%llu snapshots compared, %.1f s\n",
+        (unsigned long long)args.seed, (unsigned long long)(args.seed + args.seeds - 1),
+        (unsigned long long)c.ops_done, (unsigned long long)c.cuts, (unsigned long long)c.cut_in_open,
+        (unsigned long long)c.images, (unsigned long long)c.deaths, (unsigned long long)c.snaps_seen,
+        (double)(clock_mono_ns() - began) / 1e9);
+    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(args.seeds - failed),
+           (unsigned long long)failed);
     free(c.bytes);
     free(c.bytes2);
     return failed > 0;
@@ -372,6 +397,7 @@ int main(int argc, char **argv)
         return 1;
     }
     r = run_seeds(dir);
-    c_remove(dir);
+    if (!r || !getenv("KEEP"))
+        c_remove(dir);
     return r;
 }

@@ -47,6 +47,7 @@ static void promise(struct play *p, uint64_t ino)
 
     if (!p->now)
         return;
+    o_mut(p->now, ino)->pending = false;
     assert(l->nevents < EVENTS_MAX);
     l->event[l->nevents++] = (struct c_event){p->k, ino};
 }
@@ -57,15 +58,18 @@ static void flushed(struct play *p)
         p->c->life.flushed[p->k] = true;
 }
 
-/* After a change of bytes: what lies in the tables is firm at once. */
+/* After a change of bytes: what lies in the tables is firm at once, unless older bytes of the file are not yet. */
 static void follow(struct play *p, uint64_t ino)
 {
     struct vfs_attr a;
+    struct o_ino *in;
 
     if (vfs_getattr(p->c->v, node(p, ino), &a) < 0)
         return;
-    o_mut(p->now, ino)->is_inline = a.flags & INODE_INLINE;
-    if (a.flags & INODE_INLINE)
+    in = o_mut(p->now, ino);
+    in->pending |= !in->is_inline || !(a.flags & INODE_INLINE);
+    in->is_inline = a.flags & INODE_INLINE;
+    if (!in->pending)
         promise(p, ino);
 }
 
@@ -140,14 +144,16 @@ static int play_truncate(struct play *p)
 static int play_punch(struct play *p)
 {
     const struct o_ino *in = pick_type(p, S_IFREG);
-    int mode = pick(p, 2) ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+    int mode =
+        pick(p, 2) ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
     uint64_t off, len;
     int r;
 
     if (!in)
         return 0;
     off = pick(p, in->size + 1), len = 1 + pick(p, 40000);
-    SAY(p, "%s %llu off %llu len %llu", mode & FALLOC_FL_PUNCH_HOLE ? "punch" : "zero", U(in->ino), U(off), U(len));
+    SAY(p, "%s %llu off %llu len %llu", mode & FALLOC_FL_PUNCH_HOLE ? "punch" : "zero", U(in->ino), U(off),
+        U(len));
     r = vfs_fallocate(p->c->v, &p->ctx, node(p, in->ino), mode, off, len);
     if (r == 0 && p->now) {
         pages_zero(&o_mut(p->now, in->ino)->data, off, len, p->k);
@@ -519,8 +525,8 @@ static int play_rollback(struct play *p)
 static const struct {
     unsigned weight;
     int (*fn)(struct play *p);
-} plays[] = {{26, play_write}, {6, play_truncate}, {4, play_punch},  {5, play_copy},   {14, play_create},
-             {5, play_unlink}, {8, play_rename},   {3, play_link},   {6, play_attr},   {10, play_fsync},
+} plays[] = {{26, play_write}, {6, play_truncate}, {4, play_punch},   {5, play_copy},    {14, play_create},
+             {5, play_unlink}, {8, play_rename},   {3, play_link},    {6, play_attr},    {10, play_fsync},
              {8, play_store},  {5, play_snap},     {3, play_durable}, {3, play_snapdel}, {1, play_rollback}};
 
 int c_play(struct c_run *c, uint32_t k, const struct o_tree *before, struct o_tree *now)
@@ -539,6 +545,9 @@ int c_play(struct c_run *c, uint32_t k, const struct o_tree *before, struct o_tr
     for (size_t i = 0; i < ARRAY_LEN(plays); i++) {
         if (at < plays[i].weight) {
             r = plays[i].fn(&p);
+            if (c->trace && c->disk_trace.len)
+                printf("%.*s", (int)c->disk_trace.len, (const char *)c->disk_trace.data);
+            buf_reset(&c->disk_trace);
             if (c->trace)
                 printf("%7u %s%s%s\n", k, c->what, r < 0 ? ": " : "", r < 0 ? err_name(r) : "");
             return r;

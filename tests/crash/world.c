@@ -56,6 +56,8 @@ void c_start(struct c_run *c, const char *from)
     c_copy(c, from, c->work);
     WANT(c, lying_new(c->work, &c->disk) == 0, "lying disk for %s", c->work);
     c_new_boot(c);
+    if (c->trace)
+        lying_trace(c->disk, &c->disk_trace);
 }
 
 void c_stop(struct c_run *c)

@@ -24,6 +24,7 @@ struct o_ino {
     uint64_t rdev, size;
     uint64_t parent; /* directories only */
     bool is_inline;
+    bool pending; /* crash: what was written last need not be firm */
     struct timespec atime, mtime, ctime, btime;
     struct pages data;
     char *target; /* symlinks */
@@ -62,8 +63,9 @@ uint64_t o_tree_blocks(const struct o_tree *t);
 /* ACLs: bytes as in system.posix_acl_*. */
 #define O_ACL_ACCESS "system.posix_acl_access"
 #define O_ACL_DEFAULT "system.posix_acl_default"
-void o_acl_chmod(struct o_ino *in);                                /* mode changed: the entries follow */
-uint32_t o_acl_mode(const uint8_t *acl, size_t len, uint32_t mode, bool *plain); /* mode bits that an ACL gives */
+void o_acl_chmod(struct o_ino *in); /* mode changed: the entries follow */
+uint32_t o_acl_mode(const uint8_t *acl, size_t len, uint32_t mode,
+                    bool *plain); /* mode bits that an ACL gives */
 /* New inode below dir: mode without umask goes in; sets in->mode and inherited entries. */
 void o_acl_inherit(const struct o_ino *dir, struct o_ino *in, uint32_t mode, uint32_t umask);
 

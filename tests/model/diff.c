@@ -37,8 +37,15 @@ struct cmp {
 static int on_entry(void *arg, const struct diff_entry *e)
 {
     struct items *l = arg;
-    struct item it = {e->kind, strdup(e->path), e->kind == 'R' ? strdup(e->old_path) : NULL, e->meta, false, e->type,
-                      e->ino,  NULL,            e->nranges};
+    struct item it = {e->kind,
+                      strdup(e->path),
+                      e->kind == 'R' ? strdup(e->old_path) : NULL,
+                      e->meta,
+                      false,
+                      e->type,
+                      e->ino,
+                      NULL,
+                      e->nranges};
 
     it.range = malloc((e->nranges + 1) * sizeof(*it.range));
     assert(it.range);
@@ -149,7 +156,8 @@ static bool in_ranges(const struct item *it, uint64_t block)
     return false;
 }
 
-static void check_block(struct cmp *c, const struct o_ino *a, const struct o_ino *b, const struct item *it, uint64_t block)
+static void check_block(struct cmp *c, const struct o_ino *a, const struct o_ino *b, const struct item *it,
+                        uint64_t block)
 {
     static const struct pg_slot none;
     const struct pg_slot *sa = pages_slot(&a->data, block), *sb = pages_slot(&b->data, block);
@@ -159,13 +167,16 @@ static void check_block(struct cmp *c, const struct o_ino *a, const struct o_ino
     sa = sa ? sa : &none, sb = sb ? sb : &none;
     if (sa->stamp == sb->stamp) {
         WANT(c->m, !told || a->is_inline || b->is_inline || (block + 1) * PG_SIZE > MIN_OF(a->size, b->size),
-             "diff: %s: block %llu is told, but was not written", it->path, (unsigned long long)block);
+             "diff: %.30s (inode %llu, %llu and %llu bytes): block %llu is told, but was not written since "
+             "%llu",
+             it->path, (unsigned long long)b->ino, (unsigned long long)a->size, (unsigned long long)b->size,
+             (unsigned long long)block, (unsigned long long)sa->stamp);
         return;
     }
     pages_read(&a->data, da, PG_SIZE, block * PG_SIZE);
     pages_read(&b->data, db, PG_SIZE, block * PG_SIZE);
-    WANT(c->m, told || memcmp(da, db, PG_SIZE) == 0, "diff: %s: block %llu has changed and is not told", it->path,
-         (unsigned long long)block);
+    WANT(c->m, told || memcmp(da, db, PG_SIZE) == 0, "diff: %s: block %llu has changed and is not told",
+         it->path, (unsigned long long)block);
 }
 
 static void check_ranges(struct cmp *c, const struct o_ino *a, const struct o_ino *b, const struct item *it)
@@ -173,10 +184,12 @@ static void check_ranges(struct cmp *c, const struct o_ino *a, const struct o_in
     uint64_t end = MAX_OF(a->size, b->size), from = 0;
 
     for (size_t i = 0; i < it->nranges; i++) {
-        WANT(c->m, it->range[i].off_bytes >= from && it->range[i].len_bytes > 0 &&
-                       it->range[i].off_bytes + it->range[i].len_bytes <= end,
-             "diff: %s: range %llu+%llu after %llu, size %llu", it->path, (unsigned long long)it->range[i].off_bytes,
-             (unsigned long long)it->range[i].len_bytes, (unsigned long long)from, (unsigned long long)end);
+        WANT(c->m,
+             it->range[i].off_bytes >= from && it->range[i].len_bytes > 0 &&
+                 it->range[i].off_bytes + it->range[i].len_bytes <= end,
+             "diff: %s: range %llu+%llu after %llu, size %llu", it->path,
+             (unsigned long long)it->range[i].off_bytes, (unsigned long long)it->range[i].len_bytes,
+             (unsigned long long)from, (unsigned long long)end);
         from = it->range[i].off_bytes + it->range[i].len_bytes + 1;
     }
     if (it->nranges == 0 && pages_next(&b->data, 0) == UINT64_MAX && pages_next(&a->data, 0) == UINT64_MAX)
@@ -247,8 +260,8 @@ static void check_stayed(struct cmp *c, const struct link *l)
     if (it)
         check_same_inode(c, l->ino, it);
     else
-        WANT(c->m, !meta_must(a, b) && !data_must(a, b) && !list_differs(a, b), "diff: %s (inode %llu) has changed and is not told",
-             path, (unsigned long long)l->ino);
+        WANT(c->m, !meta_must(a, b) && !data_must(a, b) && !list_differs(a, b),
+             "diff: %s (inode %llu) has changed and is not told", path, (unsigned long long)l->ino);
     WANT(c->m, !it || changed(a, b), "diff: %s is told as changed, and is not", path);
 }
 
@@ -287,8 +300,8 @@ static void check_went(struct cmp *c, const struct link *l)
     char room[PATH_SIZE];
     const char *path = path_of(c->a, l, room);
 
-    WANT(c->m, take(c, '-', path, l->ino) || take_old(c, path, l->ino), "diff: %s (inode %llu) went and is not told", path,
-         (unsigned long long)l->ino);
+    WANT(c->m, take(c, '-', path, l->ino) || take_old(c, path, l->ino),
+         "diff: %s (inode %llu) went and is not told", path, (unsigned long long)l->ino);
 }
 
 static void check_left_over(struct cmp *c)

@@ -13,12 +13,14 @@
 struct args {
     uint64_t seed, seeds, ops;
     unsigned threads;
-    bool trace, stop, always;
+    uint64_t always;
+    bool trace, stop;
 };
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: model [--seeds N] [--ops M] [--seed S] [--threads T] [--trace] [--always] [--stop]\n");
+    fprintf(stderr,
+            "usage: model [--seeds N] [--ops M] [--seed S] [--threads T] [--trace] [--always OP] [--stop]\n");
     exit(2);
 }
 
@@ -34,10 +36,9 @@ static uint64_t number(const char *s)
 
 static void parse(int argc, char **argv, struct args *a)
 {
-    static const struct option longs[] = {{"seeds", 1, NULL, 'n'},   {"ops", 1, NULL, 'o'},   {"seed", 1, NULL, 's'},
-                                          {"threads", 1, NULL, 't'}, {"trace", 0, NULL, 'v'}, {"stop", 0, NULL, 'x'},
-                                          {"always", 0, NULL, 'a'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"seeds", 1, NULL, 'n'}, {"ops", 1, NULL, 'o'},  {"seed", 1, NULL, 's'},   {"threads", 1, NULL, 't'},
+        {"trace", 0, NULL, 'v'}, {"stop", 0, NULL, 'x'}, {"always", 1, NULL, 'a'}, {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -48,7 +49,7 @@ static void parse(int argc, char **argv, struct args *a)
         case 't': a->threads = (unsigned)number(optarg); break;
         case 'v': a->trace = true; break;
         case 'x': a->stop = true; break;
-        case 'a': a->always = true; break;
+        case 'a': a->always = number(optarg); break;
         default: usage();
         }
     }
@@ -96,7 +97,8 @@ static int run_seeds(const struct args *a, const char *dir)
            (unsigned long long)(a->seed + done - 1), (unsigned long long)a->ops,
            (double)(clock_mono_ns() - began) / 1e9);
     print_figures(&m, least == UINT64_MAX ? 0 : least);
-    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(done - failed), (unsigned long long)failed);
+    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(done - failed),
+           (unsigned long long)failed);
     return failed > 0;
 }
 
@@ -117,6 +119,7 @@ int main(int argc, char **argv)
     }
     log_set_level(LOG_ERROR);
     r = a.threads ? m_threads(dir, a.seed, a.ops, a.threads) : run_seeds(&a, dir);
-    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (!r || !getenv("KEEP"))
+        nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return r;
 }

@@ -48,14 +48,15 @@ struct m_run {
     uint64_t seed, rng, op, ops, snap_seq, vol_seq;
     const char *vol_name; /* what the operation under way is done to */
     const char *place;    /* what is being compared, or NULL */
-    char dir[200]; /* of this seed's store */
+    char dir[200];        /* of this seed's store */
     struct store_settings set;
     struct store *s;
     uint8_t boot[16];
     struct m_vol vol[VOLS_MAX];
     size_t nvols;
     struct vfs_ctx ctx;
-    bool trace, always; /* always: the live tree is compared after every operation */
+    bool trace;
+    uint64_t always; /* from this operation on everything is compared and checked after each; 0: never */
     jmp_buf out;
     uint64_t done[OP_M__END]; /* figures */
     size_t snaps_most;
@@ -71,8 +72,9 @@ bool m_chance(struct m_run *m, unsigned percent);
 bool m_expect(struct m_run *m, int r, int want, const char *what);
 void m_now(struct timespec *ret); /* the time the engine sees */
 int m_seed_run(struct m_run *m, uint64_t seed, uint64_t ops);
-void m_vol_forget(struct m_vol *mv);                        /* ops_snap.c */
-void m_adopt_snaps(struct m_run *m, struct m_vol *mv);      /* ops_snap.c: those that the oracle does not know yet */
+void m_vol_forget(struct m_vol *mv); /* ops_snap.c */
+void m_adopt_snaps(struct m_run *m,
+                   struct m_vol *mv); /* ops_snap.c: those that the oracle does not know yet */
 
 #define WANT(m, cond, ...)                                                                                   \
     do {                                                                                                     \
@@ -82,8 +84,9 @@ void m_adopt_snaps(struct m_run *m, struct m_vol *mv);      /* ops_snap.c: those
 
 /* pick.c */
 vfs_node m_node(const struct m_vol *mv, uint64_t ino);
-const struct o_ino *m_pick(struct m_run *m, const struct m_vol *mv, uint32_t type); /* type 0: any; NULL: none */
-const struct o_ino *m_pick_file(struct m_run *m, const struct m_vol *mv);           /* regular; orphans too */
+const struct o_ino *m_pick(struct m_run *m, const struct m_vol *mv,
+                           uint32_t type);                                /* type 0: any; NULL: none */
+const struct o_ino *m_pick_file(struct m_run *m, const struct m_vol *mv); /* regular; orphans too */
 uint64_t m_pick_dir(struct m_run *m, const struct m_vol *mv);
 void m_pick_name(struct m_run *m, char name[NAME_LEN_MAX + 1]);
 const char *m_pick_entry(struct m_run *m, const struct m_vol *mv, uint64_t dir); /* NULL: empty */
@@ -113,7 +116,8 @@ void m_verify_list(struct m_run *m, struct m_vol *mv);
 void m_verify_all(struct m_run *m);
 
 /* data.c: reading compared with the oracle. */
-void m_compare_bytes(struct m_run *m, struct m_vol *mv, vfs_node n, const struct o_ino *in, uint64_t off, size_t len);
+void m_compare_bytes(struct m_run *m, struct m_vol *mv, vfs_node n, const struct o_ino *in, uint64_t off,
+                     size_t len);
 void m_compare_map(struct m_run *m, struct m_vol *mv, vfs_node n, const struct o_ino *in);
 
 /* diff.c */

@@ -57,6 +57,16 @@ static void leave_inline(struct m_run *m, struct m_vol *mv, struct o_ino *in)
     pages_set(&in->data, blocks, UINT64_MAX - blocks, PG_HOLE, -1, m->op);
 }
 
+/* Growing may write the old last block again, so that what lies behind the old end is zeros for sure: a diff may tell it. */
+static void grow(struct m_run *m, struct o_ino *in, uint64_t size)
+{
+    if (size <= in->size)
+        return;
+    if (in->size % PG_SIZE)
+        pages_zero(&in->data, in->size, PG_SIZE - in->size % PG_SIZE, m->op);
+    in->size = size;
+}
+
 /* Would a change that maps this many more blocks pass the limit? */
 static int quota_error(const struct m_vol *mv, int r, uint64_t blocks)
 {
@@ -79,15 +89,15 @@ void op_write(struct m_run *m, struct m_vol *mv)
     off = m_pick_offset(m, pick);
     len = m_pick_len(m);
     m_fill(m, bytes, len);
-    m_trace(m, "write ino=%llu off=%llu len=%zu size=%llu", (unsigned long long)pick->ino, (unsigned long long)off, len,
-            (unsigned long long)pick->size);
+    m_trace(m, "write ino=%llu off=%llu len=%zu size=%llu", (unsigned long long)pick->ino,
+            (unsigned long long)off, len, (unsigned long long)pick->size);
     r = vfs_write(mv->v, &m->ctx, m_node(mv, pick->ino), bytes, len, off, kill);
     if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "write"))
         return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
     in = o_mut(mv->live, pick->ino);
     leave_inline(m, mv, in);
+    grow(m, in, off + len);
     pages_write(&in->data, bytes, len, off, m->op);
-    in->size = MAX_OF(in->size, off + len);
     m_touch(in, true);
     if (kill)
         m_kill_priv(in);
@@ -117,6 +127,7 @@ static void cut(struct m_run *m, struct o_ino *in, uint64_t size)
         pages_zero(&in->data, size, last * PG_SIZE - size, m->op);
         pages_set(&in->data, last, UINT64_MAX - last, PG_HOLE, -1, m->op);
     }
+    grow(m, in, size);
     in->size = size;
 }
 
@@ -133,8 +144,8 @@ void op_truncate(struct m_run *m, struct m_vol *mv)
     a.size = m_chance(m, 25) ? 0 : m_pick_offset(m, pick);
     if (m_chance(m, 30))
         a.set |= VFS_KILL_PRIV;
-    m_trace(m, "truncate ino=%llu size=%llu from=%llu", (unsigned long long)pick->ino, (unsigned long long)a.size,
-            (unsigned long long)pick->size);
+    m_trace(m, "truncate ino=%llu size=%llu from=%llu", (unsigned long long)pick->ino,
+            (unsigned long long)a.size, (unsigned long long)pick->size);
     r = vfs_setattr(mv->v, &m->ctx, m_node(mv, pick->ino), &a, &got);
     if (!m_expect(m, r, quota_error(mv, r, 2 + pick->size / PG_SIZE), "truncate"))
         return;
@@ -148,7 +159,8 @@ void op_truncate(struct m_run *m, struct m_vol *mv)
 }
 
 /* A small file in the tables has no blocks to give up: its bytes become zeros. */
-static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int mode, uint64_t off, uint64_t len)
+static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int mode, uint64_t off,
+                        uint64_t len)
 {
     uint64_t end = off + len, first = (off + PG_SIZE - 1) / PG_SIZE, last = end / PG_SIZE;
 
@@ -166,7 +178,7 @@ static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int 
     first = off / PG_SIZE, last = (end + PG_SIZE - 1) / PG_SIZE;
     pages_set(&in->data, first, last - first, PG_UNWRITTEN, PG_HOLE, m->op);
     if (!(mode & FALLOC_FL_KEEP_SIZE))
-        in->size = MAX_OF(in->size, end);
+        grow(m, in, end);
 }
 
 void op_fallocate(struct m_run *m, struct m_vol *mv)
@@ -200,7 +212,8 @@ void op_fallocate(struct m_run *m, struct m_vol *mv)
     alloc_apply(m, in, was_inline, mode, off, len);
     m_expect(m, vfs_getattr(mv->v, m_node(mv, in->ino), &a), 0, "getattr");
     m_now(&now);
-    if (a.ctime.tv_sec == now.tv_sec && a.ctime.tv_nsec == now.tv_nsec) { /* there may have been nothing to change */
+    if (a.ctime.tv_sec == now.tv_sec &&
+        a.ctime.tv_nsec == now.tv_nsec) { /* there may have been nothing to change */
         m_touch(in, true);
         if (m->ctx.uid != 0)
             m_kill_priv(in);
@@ -222,6 +235,7 @@ struct cp {
     const struct o_ino *src; /* as it was before */
     vfs_node src_node;
     uint64_t src_off, dst, dst_off, len;
+    uint64_t dst_size; /* before */
     bool src_inline, dst_inline;
 };
 
@@ -239,8 +253,8 @@ static void copy_shared(const struct cp *c, uint64_t dst_size, uint64_t len, uin
         *last = *first;
 }
 
-static void copy_bytes(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c, uint64_t at,
-                       uint64_t end)
+static void copy_bytes(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c,
+                       uint64_t at, uint64_t end)
 {
     for (; at < end; at += MIN_OF(end - at, (uint64_t)LEN_MAX)) {
         size_t n = (size_t)MIN_OF(end - at, (uint64_t)LEN_MAX);
@@ -251,17 +265,19 @@ static void copy_bytes(struct m_run *m, struct o_ino *in, const struct pages *sr
 }
 
 /* Holes stay holes where blocks are shared, and what is only reserved becomes one; bytes at the edges are written. */
-static void copy_apply(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c, uint64_t len)
+static void copy_apply(struct m_run *m, struct o_ino *in, const struct pages *src, const struct cp *c,
+                       uint64_t len)
 {
     uint64_t first, last, end = c->dst_off + len;
 
-    copy_shared(c, in->size, len, &first, &last);
+    copy_shared(c, c->dst_size, len, &first, &last);
     if (first == last)
         return copy_bytes(m, in, src, c, c->dst_off, end);
     copy_bytes(m, in, src, c, c->dst_off, first * PG_SIZE);
     if (c->dst_inline && first * PG_SIZE > c->dst_off && first * PG_SIZE <= m->set.inline_bytes)
         pages_set(&in->data, 0, first, PG_DATA, PG_HOLE, m->op); /* the head went to the tables first */
-    pages_share(&in->data, first, src, c->src_off / PG_SIZE + (c->src_off % PG_SIZE ? 1 : 0), last - first, m->op);
+    pages_share(&in->data, first, src, c->src_off / PG_SIZE + (c->src_off % PG_SIZE ? 1 : 0), last - first,
+                m->op);
     pages_set(&in->data, first, last - first, PG_HOLE, PG_UNWRITTEN, m->op);
     if (last * PG_SIZE < end)
         copy_bytes(m, in, src, c, last * PG_SIZE, end);
@@ -291,9 +307,10 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
     pages_clone(&src, &c->src->data);
     in = o_mut(mv->live, c->dst);
     leave_inline(m, mv, in);
+    c->dst_size = in->size;
+    grow(m, in, c->dst_off + got);
     copy_apply(m, in, &src, c, got);
     pages_free(&src);
-    in->size = MAX_OF(in->size, c->dst_off + got);
     m_touch(in, true);
     if (m->ctx.uid != 0)
         m_kill_priv(in);

@@ -30,8 +30,8 @@ void m_fail(struct m_run *m, const char *fmt, ...)
     va_start(ap, fmt);
     vprintf(fmt, ap);
     va_end(ap);
-    printf("\n  replay: build/tests/model --seed %llu --seeds 1 --ops %llu --trace\n", (unsigned long long)m->seed,
-           (unsigned long long)m->ops);
+    printf("\n  replay: build/tests/model --seed %llu --seeds 1 --ops %llu --trace\n",
+           (unsigned long long)m->seed, (unsigned long long)m->ops);
     fflush(stdout);
     longjmp(m->out, 1);
 }
@@ -85,7 +85,8 @@ static void settings_choose(struct m_run *m)
 {
     static const uint32_t inline_bytes[] = {64, 512, 4096, 4096, 16384};
 
-    m->set = (struct store_settings){.no_threads = true, .segments = 4, .fd_cache = 4 + (uint32_t)m_rand(m, 60)};
+    m->set =
+        (struct store_settings){.no_threads = true, .segments = 4, .fd_cache = 4 + (uint32_t)m_rand(m, 60)};
     m->set.segment_bytes = (1u + m_rand(m, 2)) << 20;
     m->set.delta_bytes = (64u + m_rand(m, 1000)) << 10;
     m->set.inline_bytes = inline_bytes[m_rand(m, ARRAY_LEN(inline_bytes))];
@@ -146,6 +147,22 @@ static enum m_op choose(struct m_run *m)
     assert(false);
 }
 
+static void on_check_line(void *arg, const char *line)
+{
+    const struct m_run *m = arg;
+
+    printf("  seed %llu: check: %s\n", (unsigned long long)m->seed, line);
+}
+
+static void check(struct m_run *m)
+{
+    struct check_opts co = {.quiet = true, .say = on_check_line, .arg = m};
+    struct check_result found = {0};
+
+    m_expect(m, check_store(m->s, &co, &found), 0, "check");
+    WANT(m, found.problems == 0, "check finds %llu problems", (unsigned long long)found.problems);
+}
+
 static void step(struct m_run *m)
 {
     static const uint32_t umasks[] = {022, 0, 077};
@@ -159,34 +176,21 @@ static void step(struct m_run *m)
     m->ctx.conn = 1, m->ctx.unique = m->op * 2;
     ops[op].fn(m, mv);
     m->done[op]++;
-    if (m->always)
+    if (m->always && m->op >= m->always) {
         m_verify_all(m);
-}
-
-static int say_problem(struct m_run *m, const char *line)
-{
-    printf("  seed %llu: check: %s\n", (unsigned long long)m->seed, line);
-    return 0;
-}
-
-static void on_check_line(void *arg, const char *line)
-{
-    say_problem(arg, line);
+        check(m);
+    }
 }
 
 static void finish(struct m_run *m)
 {
-    struct check_opts co = {.quiet = true, .say = on_check_line, .arg = m};
-    struct check_result found = {0};
-
     m_verify_all(m);
     op_reopen(m, &m->vol[0]);
     m_verify_all(m);
     m_expect(m, store_checkpoint(m->s), 0, "checkpoint");
     m_expect(m, store_reclaim_idle(m->s), 0, "reclaim_idle");
     m_verify_all(m);
-    m_expect(m, check_store(m->s, &co, &found), 0, "check");
-    WANT(m, found.problems == 0, "check finds %llu problems", (unsigned long long)found.problems);
+    check(m);
     for (size_t i = 0; i < m->nvols; i++)
         m_expect(m, vfs_orphans_drop_all(m->vol[i].v), 0, "orphans_drop_all");
     m_expect(m, store_close(TAKE(m->s)), 0, "close");
@@ -214,7 +218,8 @@ int m_seed_run(struct m_run *m, uint64_t seed, uint64_t count)
         store_drop(m->s);
     for (size_t i = 0; i < VOLS_MAX; i++)
         m_vol_forget(&m->vol[i]);
-    nftw(m->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (!failed || !getenv("KEEP"))
+        nftw(m->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     clock_test_off();
     journal_test_boot_id(NULL);
     return failed;
