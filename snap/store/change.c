@@ -61,10 +61,24 @@ int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, ui
     return r;
 }
 
+/* A file that was made for this change, and which no record names. When the store has failed its record may be there. */
+static void drop_object(struct change *ch)
+{
+    char path[4096];
+
+    if (!ch->object_new || ch->done || !store_writable(ch->s))
+        return;
+    objfd_forget(ch->s, ch->object);
+    object_path(ch->s, ch->object, path);
+    (void)io_unlink(ch->s->io, path);
+    ch->object_new = false;
+}
+
 void change_end(struct change *ch)
 {
     objfd_put(ch->s, ch->fd);
     ch->fd = NULL;
+    drop_object(ch);
     if (ch->wrote_end && !ch->done) /* bytes where no record says that there are any */
         store_freeze_objects(ch->s);
     if (ch->pinned)

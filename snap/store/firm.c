@@ -27,9 +27,9 @@ static int put_images(struct txn *t, const struct dirty *d)
 
     if (!d->pending)
         return 0;
-    (void)kv_pending_each(t->store->kv, (struct kv_owner){d->branch, d->ino}, add_image, &im);
-    if (im.r < 0)
-        return im.r;
+    int r = kv_pending_each(t->store->kv, (struct kv_owner){d->branch, d->ino}, add_image, &im);
+    if (r < 0)
+        return r; /* not all of them were looked at */
     struct vol *v = vol_by_id(t->store, d->vol);
     if (v && v->rec.head == d->branch && d->delta_blocks)
         txn_charge(t, v, d->delta_blocks, 0);

@@ -173,6 +173,11 @@ int kv_is_pending(struct kv *kv, const void *key, size_t klen)
     return delta_count(map) > 0 && delta_get(map, key, klen) ? 1 : 0;
 }
 
+bool kv_pending_owner_of(struct kv *kv, const void *key, size_t klen, struct kv_owner *ret)
+{
+    return pending_owner_of(kv->pending, key, klen, ret);
+}
+
 uint64_t kv_delta_bytes(struct kv *kv)
 {
     return delta_taken(kv->active);

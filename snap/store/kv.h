@@ -52,6 +52,9 @@ int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *k
 /* Does the pending layer hold an image of this key (1) or not (0)? */
 int kv_is_pending(struct kv *kv, const void *key, size_t klen);
 
+/* And to which inode does it belong? false: there is none. */
+bool kv_pending_owner_of(struct kv *kv, const void *key, size_t klen, struct kv_owner *ret);
+
 /* Changes cannot fail: kv_reserve takes the memory for nputs changes of total bytes (keys + values) first (-E_NOMEM);
  * calls do not add up: the last one before the changes holds. Keys: 1 to 511 bytes. val NULL: a tombstone. */
 int kv_reserve(struct kv *kv, size_t nputs, size_t bytes);

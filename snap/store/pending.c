@@ -187,6 +187,15 @@ void pending_drop(struct pending *p, struct kv_owner owner)
     owner_forget(p, o);
 }
 
+bool pending_owner_of(struct pending *p, const void *key, size_t klen, struct kv_owner *ret)
+{
+    struct delta_node *n = delta_count(p->map) > 0 ? delta_get(p->map, key, klen) : NULL;
+
+    if (n)
+        *ret = image_of(n)->owner->id;
+    return n != NULL;
+}
+
 static int node_order(const void *a, const void *b)
 {
     const struct delta_node *x = *(struct delta_node *const *)a, *y = *(struct delta_node *const *)b;

@@ -16,6 +16,9 @@ void pending_put(struct pending *p, struct kv_owner owner, const void *key, size
                  size_t vlen);
 void pending_drop(struct pending *p, struct kv_owner owner);
 
+/* Whose image of this key there is; false: none. */
+bool pending_owner_of(struct pending *p, const void *key, size_t klen, struct kv_owner *ret);
+
 /* In key order; -E_NOMEM, or what cb gave. cb may not change the map. */
 int pending_each(struct pending *p, struct kv_owner owner, int (*cb)(void *arg, const struct kv_item *it),
                  void *arg);

@@ -314,7 +314,7 @@ int store_flush_to(struct store *s, uint64_t lsn)
     if (!store_writable(s))
         return s->mode == STORE_RO_FAILED ? -E_FAILED : 0;
     int r = journal_flush(s->journal, lsn);
-    if (r < 0)
+    if (r < 0 && r != -E_NOMEM)
         store_fail(s, "a sync of the journal failed");
     return r;
 }

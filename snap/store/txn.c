@@ -167,26 +167,17 @@ static int own_result(const struct txn_put *p, struct kv_item *ret)
     return 0;
 }
 
-/* With released owners the pending layer must be seen without their images: the present is then firm for those keys. */
-struct released_arg {
-    const void *key;
-    size_t klen;
-};
-static int released_has(void *arg, const struct kv_item *it)
+/* Is there a pending image of the key that this transaction does not drop? */
+static bool key_pending(const struct txn *t, const void *key, size_t klen)
 {
-    const struct released_arg *a = arg;
+    struct kv_owner own;
 
-    return it->klen == a->klen && memcmp(it->key, a->key, a->klen) == 0;
-}
-
-static bool key_released(struct txn *t, const void *key, size_t klen)
-{
-    struct released_arg a = {key, klen};
-
+    if (!kv_pending_owner_of(t->store->kv, key, klen, &own))
+        return false;
     for (const struct txn_owner *o = t->released; o; o = o->next)
-        if (kv_pending_each(t->store->kv, (struct kv_owner){o->branch, o->ino}, released_has, &a) > 0)
-            return true;
-    return false;
+        if (o->branch == own.branch && o->ino == own.ino)
+            return false;
+    return true;
 }
 
 static int raw_get(struct txn *t, enum keep keep, const void *key, size_t klen, struct kv_item *ret)
@@ -200,7 +191,7 @@ static int raw_get(struct txn *t, enum keep keep, const void *key, size_t klen, 
         p = own_put(t, KEEP_PENDING, key, klen);
         if (p)
             return own_result(p, ret);
-        if (kv_is_pending(t->store->kv, key, klen) && !key_released(t, key, klen))
+        if (key_pending(t, key, klen))
             return kv_get(t->store->kv, t->read, false, key, klen, ret);
     }
     p = own_put(t, KEEP_FIRM, key, klen);
