@@ -40,9 +40,9 @@ struct keeper_msg {
     uint64_t conn;
     uint32_t n;
     uint32_t init_len;
-    uint32_t len; /* of data */
+    uint32_t len;                              /* of data */
     _Alignas(8) uint8_t init[KEEPER_INIT_MAX]; /* the kernel's structs lie in it */
-    char data[KEEPER_DATA]; /* fields, each with its NUL */
+    char data[KEEPER_DATA];                    /* fields, each with its NUL */
 };
 
 /* keeper_put: appends a field. -E_TOOBIG. keeper_field: the i-th one, "" when there are fewer. */

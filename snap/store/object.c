@@ -102,7 +102,8 @@ static int ref_pin_present(struct txn *t, uint32_t branch, uint64_t ino, const u
 }
 
 /* Firm names of the object besides the one that goes: what is named by pending records alone may be lost with them. */
-static int count_others_firm(struct txn *t, enum keep keep, uint64_t object, const uint8_t *k, size_t n, uint64_t *ret)
+static int count_others_firm(struct txn *t, enum keep keep, uint64_t object, const uint8_t *k, size_t n,
+                             uint64_t *ret)
 {
     struct txn_val v;
     int r = object_ref_count(t, KEEP_FIRM, object, ret);
@@ -172,8 +173,8 @@ int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branc
     return refs_change(t, keep, o, branch, tab, key, payload, len, 1);
 }
 
-int refs_stay(struct txn *t, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key, const void *payload,
-              size_t len)
+int refs_stay(struct txn *t, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
+              const void *payload, size_t len)
 {
     return refs_change(t, KEEP_PENDING, o, branch, tab, key, payload, len, 0);
 }

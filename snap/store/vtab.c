@@ -3,7 +3,8 @@
 #include "snap/store/store_int.h"
 
 /* The branch's own live record; *ret_tomb: it is a tombstone. -E_NOENT. */
-static int own_live(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key, struct txn_val *ret)
+static int own_live(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key,
+                    struct txn_val *ret)
 {
     uint8_t k[KEY_SIZE_MAX];
 
@@ -11,8 +12,8 @@ static int own_live(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab,
 }
 
 /* The history record visible in layer: the first with died > layer, if it was born by then. */
-static int own_history(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key, uint32_t layer,
-                       struct txn_val *ret)
+static int own_history(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key,
+                       uint32_t layer, struct txn_val *ret)
 {
     uint8_t k[KEY_SIZE_MAX];
     const uint8_t *found;
@@ -27,7 +28,8 @@ static int own_history(struct txn *t, enum keep keep, uint32_t branch, uint8_t t
 }
 
 /* What a branch itself holds for a place in it. -E_NOENT: ask the parent. */
-static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key, struct txn_val *ret)
+static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key,
+                       struct txn_val *ret)
 {
     int r = own_live(t, keep, at.branch, tab, key, ret);
 
@@ -76,7 +78,8 @@ static int inherited(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab
     return at_parent(t, &at) ? vt_get(t, keep, at, tab, key, &v) : -E_NOENT;
 }
 
-static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
+static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
+                 const void *key)
 {
     uint8_t k[KEY_SIZE_MAX];
     size_t n = key_touched(k, at.branch, at.layer, tab, key, tab_key_len(tab));
@@ -90,8 +93,8 @@ static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at
 }
 
 /* A record of an earlier layer makes room for another: to history if a snapshot may see it, else it leaves. */
-static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key,
-                     const struct txn_val *cur)
+static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
+                     const void *key, const struct txn_val *cur)
 {
     uint8_t k[KEY_SIZE_MAX];
     size_t n = key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer);
@@ -123,18 +126,21 @@ int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     if (r < 0 && r != -E_NOENT)
         return r;
     bool had = r == 0, fresh = !had || cur.born < at.layer;
-    r = refs_enter(t, keep, o, at.branch, tab, key, payload, len); /* before the old leaves: no count drops to 0 between */
+    r = refs_enter(t, keep, o, at.branch, tab, key, payload,
+                   len); /* before the old leaves: no count drops to 0 between */
     if (r == 0 && had)
         r = move_away(t, keep, o, at, tab, key, &cur);
     if (r == 0 && fresh)
         r = touch(t, keep, o, at, tab, key);
     if (r < 0)
         return r;
-    return txn_put(t, keep, o, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), at.layer, 0, payload, len);
+    return txn_put(t, keep, o, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), at.layer, 0, payload,
+                   len);
 }
 
 /* Born and gone in one layer, with nothing older under this key in it: the index forgets it. */
-static int untouch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key)
+static int untouch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
+                   const void *key)
 {
     uint8_t k[KEY_SIZE_MAX];
     struct txn_val v;
@@ -198,8 +204,8 @@ int vt_drop_own(struct txn *t, uint32_t branch, uint8_t tab, const void *key)
     return txn_del(t, KEEP_FIRM, (struct txn_owner){0}, k, key_live(k, tab, branch, key, tab_key_len(tab)));
 }
 
-void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *prefix,
-                  size_t plen)
+void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab,
+                  const void *prefix, size_t plen)
 {
     *sc = (struct vt_scan){.t = t, .keep = keep, .at = at, .tab = tab, .plen = (uint8_t)plen};
     assert(tab_key_len(tab) > 0 && tab_key_len(tab) <= sizeof(sc->key) && plen <= tab_key_len(tab));
@@ -224,7 +230,8 @@ static bool key_step(struct vt_scan *sc)
 }
 
 /* The smallest key at or after sc->key that one branch holds in one of its two tables. */
-static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uint8_t *best, bool *have, struct txn_val *val)
+static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uint8_t *best, bool *have,
+                          struct txn_val *val)
 {
     uint8_t k[KEY_SIZE_MAX];
     const uint8_t *found;
