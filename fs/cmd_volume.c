@@ -300,12 +300,14 @@ RUN(run_rename)
 }
 
 /* One word and a time of return, as an object or a line. */
-static int gone(struct verb_ctx *c, const char *name, struct buf *out)
+static int gone(struct verb_ctx *c, const char *name, int64_t kept_ns, struct buf *out)
 {
-    int64_t until = clock_wall_ns() + KEPT_NS;
+    int64_t until = clock_wall_ns() + kept_ns;
     char when[32];
     struct jw j;
 
+    if (!c->json && kept_ns == 0)
+        return buf_printf(out, "volume %s deleted for good\n", name);
     if (!c->json) {
         show_time(until, when);
         return buf_printf(out, "volume %s deleted; varve undelete brings it back until %s\n", name, when);
@@ -324,7 +326,8 @@ RUN(run_delete)
     char name[NAME_LEN_MAX + 1], why[256] = "";
     int r;
 
-    (void)a;
+    bool now = verb_given(a, "now");
+
     snprintf(name, sizeof(name), "%s", c->vol->rec.name);
     r = volume_delete(c->vol, why);
     if (r == -E_MOUNTED)
@@ -333,8 +336,10 @@ RUN(run_delete)
         buf_printf(err, "volume %s: has clones (%s); delete these first", name, why);
     if (r < 0)
         return complain(r, name, err);
-    event_emit(c->env->store, "volume-deleted", name, "kept for 24 hours");
-    return gone(c, name, out);
+    event_emit(c->env->store, "volume-deleted", name, now ? "for good" : "kept for 24 hours");
+    if (now && (r = volume_purge(c->vol)) < 0)
+        return complain(r, name, err);
+    return gone(c, name, now ? 0 : KEPT_NS, out);
 }
 
 RUN(run_undelete)
