@@ -42,6 +42,7 @@ static void replace(struct fx *f, unsigned i, const char *path)
         close(f->fd[i]);
     }
     f->fd[i] = fd;
+    fx_fill(f, len); /* the comparison has used the buffer */
     pages_free(&file->data);
     pages_write(&file->data, f->buf, len, 0, f->op);
     file->size = len;
