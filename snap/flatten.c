@@ -1,15 +1,19 @@
-/* Flattening (F14): a branch gets copies of all that it shows from its parents, and stands alone. Keeps chains of clones and
- * rollbacks short, so that lookups stay quick. The parent's state is sealed, so what is copied cannot change meanwhile; what
- * the branch writes meanwhile is its own and is left alone. Each record in one transaction, an inode's with its lock. */
+/* Flattening (F14): a chain of branches is made short. What the branches between one and the root of its chain hold, as it
+ * shows there, is copied into it; then it begins at the root's layer where the lowest of them began. So the cost is what was
+ * written between, not the tree, and lookups ask two branches at most. The states between are sealed, so what is copied cannot
+ * change meanwhile; what the branch writes meanwhile is its own and is left alone. An inode's records are copied with its lock
+ * held, when it has nothing pending. */
+#include "snap/internal.h"
+
 #include "base/clock.h"
 #include "base/log.h"
-#include "snap/internal.h"
 #include "snap/store/ilock.h"
 #include "snap/store/object.h"
 #include "snap/store/record.h"
 
 #define BATCH 64
 #define BUDGET_NS 1000000000ll
+#define BETWEEN_MAX 64u
 
 static const uint8_t tabs[] = {TAB_DATA, TAB_SPAN, TAB_INODE, TAB_DIRENT, TAB_LINK, TAB_XATTR, TAB_ORPHAN};
 
@@ -18,17 +22,42 @@ struct flat {
     struct txn *t;
     struct vol *v;
     struct branch_rec b;
-    struct state_cursor *c; /* phase: index in tabs; key: the next to look at */
+    struct vt_at between[BETWEEN_MAX]; /* the branches that are merged, the nearest first, as seen from it */
+    uint32_t nbetween;
+    struct vt_at root;
+    struct state_cursor *c; /* phase: branch, table, history or live; key: the last one looked at */
 };
+
+/* A phase is one table, live or history, of one branch between. */
+static uint32_t phases(const struct flat *f)
+{
+    return f->nbetween * 2 * (uint32_t)ARRAY_LEN(tabs);
+}
+
+static uint32_t phase_branch(const struct flat *f)
+{
+    return f->between[f->c->phase / (2 * ARRAY_LEN(tabs))].branch;
+}
+
+static uint8_t phase_tab(const struct flat *f)
+{
+    return tabs[f->c->phase / 2 % ARRAY_LEN(tabs)];
+}
+
+static bool phase_history(const struct flat *f)
+{
+    return f->c->phase & 1;
+}
+
+/* What the branch shows before its own first layer. */
+static struct vt_at origin(const struct flat *f)
+{
+    return (struct vt_at){f->b.parent, f->b.parent_layer};
+}
 
 static bool needs_lock(uint8_t tab)
 {
     return tab == TAB_INODE || tab == TAB_DATA || tab == TAB_SPAN;
-}
-
-static struct vt_at origin(const struct flat *f)
-{
-    return (struct vt_at){f->b.parent, f->b.parent_layer};
 }
 
 /* The layer in which the branch's own first record of a key was born; *any false: it has none. */
@@ -48,8 +77,38 @@ static int own_first(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t *
     return r == -E_NOENT ? 0 : r;
 }
 
+/* What one branch itself holds of a key as of a layer. -E_NOENT. */
+static int own_visible(struct flat *f, struct vt_at at, uint8_t tab, const uint8_t *key, struct txn_val *ret)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    const uint8_t *found;
+    size_t n, flen;
+    int r = txn_get(f->t, KEEP_FIRM, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), ret);
+
+    if ((r < 0 && r != -E_NOENT) || (r == 0 && ret->born <= at.layer))
+        return r;
+    n = key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer + 1);
+    r = txn_ge(f->t, KEEP_FIRM, k, n, n - 4, &found, &flen, ret);
+    if (r < 0)
+        return r;
+    return ret->born <= at.layer ? 0 : -E_NOENT;
+}
+
+/* What the branches between show of a key: a record, or a tombstone for one of the root's. -E_NOENT: nothing of theirs. */
+static int visible_between(struct flat *f, uint8_t tab, const uint8_t *key, struct txn_val *ret)
+{
+    struct vt_val below;
+    int r = -E_NOENT;
+
+    for (uint32_t i = 0; i < f->nbetween && r == -E_NOENT; i++)
+        r = own_visible(f, f->between[i], tab, key, ret);
+    if (r == 0 && (ret->flags & VAL_TOMB))
+        r = vt_get(f->t, KEEP_FIRM, f->root, tab, key, &below);
+    return r;
+}
+
 /* Two branches name these objects from now on, and layers of the parent mean nothing here. */
-static int adopt_inode(struct flat *f, const struct vt_val *val, uint8_t out[INODE_REC_SIZE])
+static int adopt_inode(struct flat *f, const struct txn_val *val, uint8_t out[INODE_REC_SIZE])
 {
     struct inode in;
     int r = inode_decode(val->data, val->len, &in);
@@ -62,7 +121,7 @@ static int adopt_inode(struct flat *f, const struct vt_val *val, uint8_t out[INO
     return in.base_obj ? object_mark_shared(f->t, in.base_obj) : 0;
 }
 
-static int adopt_span(struct flat *f, const struct vt_val *val, uint8_t *out, size_t *ret_len)
+static int adopt_span(struct flat *f, const struct txn_val *val, uint8_t *out, size_t *ret_len)
 {
     struct span *sp = txn_alloc(f->t, sizeof(*sp));
     int r;
@@ -80,7 +139,7 @@ static int adopt_span(struct flat *f, const struct vt_val *val, uint8_t *out, si
     return r;
 }
 
-static int adopt(struct flat *f, uint8_t tab, const struct vt_val *val, const uint8_t **ret, size_t *ret_len)
+static int adopt(struct flat *f, uint8_t tab, const struct txn_val *val, const uint8_t **ret, size_t *ret_len)
 {
     uint8_t *out;
 
@@ -130,10 +189,29 @@ static int put_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t di
                  : txn_put_plain(f->t, k, key_touched(k, f->b.id, died, tab, key, tab_key_len(tab)), "", 0);
 }
 
-static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key, const struct vt_val *val)
+static int touch_first(struct flat *f, uint8_t tab, const uint8_t *key)
 {
     uint8_t k[KEY_SIZE_MAX];
+
+    return txn_put_plain(f->t, k, key_touched(k, f->b.id, f->b.first_layer, tab, key, tab_key_len(tab)), NULL,
+                         0);
+}
+
+/* A tombstone, as live record or as one that died when the branch wrote its own. */
+static int copy_tomb(struct flat *f, uint8_t tab, const uint8_t *key, bool any, uint32_t own)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    size_t n = any ? key_history(k, tab, f->b.id, key, tab_key_len(tab), own)
+                   : key_live(k, tab, f->b.id, key, tab_key_len(tab));
+    int r = txn_put(f->t, KEEP_FIRM, (struct txn_owner){0}, k, n, f->b.first_layer, VAL_TOMB, NULL, 0);
+
+    return r < 0 ? r : touch_first(f, tab, key);
+}
+
+static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key)
+{
     uint32_t first = f->b.first_layer, own = 0, gone = 0;
+    struct txn_val val;
     const uint8_t *p;
     size_t len;
     bool any;
@@ -147,66 +225,60 @@ static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key, const struc
         return r;
     if (gone && (gone <= first || !layer_retained(f->s, f->b.id, first, gone)))
         return 0;
-    if ((r = adopt(f, tab, val, &p, &len)) < 0)
+    if ((r = visible_between(f, tab, key, &val)) < 0)
+        return r == -E_NOENT ? 0 : r;
+    if (val.flags & VAL_TOMB)
+        return copy_tomb(f, tab, key, any || gone, gone ? gone : own);
+    if ((r = adopt(f, tab, &val, &p, &len)) < 0)
         return r;
     if (gone)
         return put_gone(f, tab, key, gone, p, len);
-    if (any)
-        return vt_put_history(f->t, f->b.id, tab, key, first, own, p, len);
-    r = vt_put(f->t, KEEP_FIRM, (struct txn_owner){0}, (struct vt_at){f->b.id, first}, tab, key, p, len);
-    if (r == 0) /* nothing changed with it */
-        r = txn_del(f->t, KEEP_FIRM, (struct txn_owner){0}, k,
-                    key_touched(k, f->b.id, first, tab, key, tab_key_len(tab)));
-    return r;
+    if (!any)
+        return vt_put(f->t, KEEP_FIRM, (struct txn_owner){0}, (struct vt_at){f->b.id, first}, tab, key, p,
+                      len);
+    r = vt_put_history(f->t, f->b.id, tab, key, first, own, p, len);
+    return r < 0 ? r : touch_first(f, tab, key);
 }
 
-/* The key after this one, as bytes; false: there is none. */
-static bool key_after(uint8_t *key, size_t len)
+/* The next key of the phase's table after the cursor's; 0 the end. */
+static int next_key(struct flat *f, const uint8_t **ret)
 {
-    for (size_t i = len; i-- > 0;)
-        if (++key[i])
-            return true;
-    return false;
-}
-
-/* Where the scan of the parents stands: the inode that comes next. 0 the end of the table. */
-static int peek(struct flat *f, uint8_t tab, uint64_t *ret_ino)
-{
-    const uint8_t *key;
-    struct vt_scan sc;
-    struct vt_val val;
+    uint8_t tab = phase_tab(f), from[KEY_SIZE_MAX + 1];
+    size_t len = tab_key_len(tab), n = 5, flen;
+    struct txn_val val;
+    const uint8_t *found;
     int r;
 
-    vt_scan_init(&sc, f->t, KEEP_FIRM, origin(f), tab, "", 0);
-    vt_scan_from(&sc, f->c->key, f->c->klen);
-    r = vt_scan_next(&sc, &key, &val);
-    if (r == 1)
-        *ret_ino = get_be64(key);
-    return r;
+    from[0] = phase_history(f) ? tab | TAB_HISTORY : tab;
+    put_be32(from + 1, phase_branch(f));
+    if (f->c->klen) { /* beyond all lives of that key */
+        memcpy(from + 5, f->c->key, len);
+        memset(from + 5 + len, 0xff, 5);
+        n = 5 + len + 5;
+    }
+    r = txn_ge(f->t, KEEP_FIRM, from, n, 5, &found, &flen, &val);
+    if (r == -E_NOENT)
+        return 0;
+    *ret = found + 5;
+    return r < 0 ? r : 1;
 }
 
 /* Copies from the cursor on: one inode's records when only_ino is given, else a batch. 1: more in this table. */
-static int copy_some(struct flat *f, uint8_t tab, uint64_t only_ino)
+static int copy_some(struct flat *f, uint64_t only_ino)
 {
-    size_t len = tab_key_len(tab);
+    uint8_t tab = phase_tab(f);
     const uint8_t *key;
-    struct vt_scan sc;
-    struct vt_val val;
     int r;
 
-    vt_scan_init(&sc, f->t, KEEP_FIRM, origin(f), tab, "", 0);
-    vt_scan_from(&sc, f->c->key, f->c->klen);
     for (int i = 0; i < BATCH; i++) {
-        if ((r = vt_scan_next(&sc, &key, &val)) != 1)
+        if ((r = next_key(f, &key)) != 1)
             return r;
         if (only_ino && get_be64(key) != only_ino)
             return 1;
-        if ((r = copy_key(f, tab, key, &val)) < 0)
+        if ((r = copy_key(f, tab, key)) < 0)
             return r;
-        memcpy(f->c->key, key, len);
-        f->c->klen = (uint32_t)len;
-        if (!key_after(f->c->key, len))
-            return 0;
+        memcpy(f->c->key, key, tab_key_len(tab));
+        f->c->klen = (uint32_t)tab_key_len(tab);
     }
     return 1;
 }
@@ -234,32 +306,48 @@ static int lift(void *arg, const struct branch_rec *b)
 static int finish(struct flat *f)
 {
     struct branch_rec b = f->b;
-    struct depths d = {f->t, b.id, 0};
+    struct depths d = {f->t, b.id, 1};
     int r;
 
-    b.flags |= BRANCH_FLATTENED;
-    b.depth = 0;
+    b.parent = f->root.branch;
+    b.parent_layer = f->root.layer;
+    b.depth = 1;
     if ((r = branch_put(f->t, &b)) < 0 || (r = branch_each(f->s, lift, &d)) < 0)
         return r;
-    r = layer_children(f->t, b.parent, b.parent_layer, -1);
+    if ((r = layer_children(f->t, b.parent, b.parent_layer, 1)) < 0)
+        return r;
+    r = layer_children(f->t, f->b.parent, f->b.parent_layer, -1);
     if (r == 0)
-        log_note("snap", "flattened", "vol=%u branch=%u", b.vol, b.id);
+        log_debug("snap", "flattened", "vol=%u branch=%u", b.vol, b.id);
     return r;
 }
 
+/* -E_NOENT: there is nothing between it and its root, or it is going. */
 static int look(struct flat *f, uint32_t branch)
 {
+    struct branch_rec up;
     int r = branch_get(f->s, branch, &f->b);
 
     if (r < 0)
         return r;
     f->v = vol_by_id(f->s, f->b.vol);
-    return !f->v || !f->b.parent || (f->b.flags & (BRANCH_FLATTENED | BRANCH_DEAD)) ? -E_NOENT : 0;
+    f->nbetween = 0;
+    f->root = (struct vt_at){f->b.parent, f->b.parent_layer};
+    if (!f->v || !f->b.parent || (f->b.flags & (BRANCH_FLATTENED | BRANCH_DEAD)))
+        return -E_NOENT;
+    while ((r = branch_get(f->s, f->root.branch, &up)) == 0 && up.parent && !(up.flags & BRANCH_FLATTENED)) {
+        if (f->nbetween == BETWEEN_MAX)
+            return -E_DEPTH;
+        f->between[f->nbetween++] = f->root;
+        f->root = (struct vt_at){up.parent, up.parent_layer};
+    }
+    return r < 0 ? r : f->nbetween ? 0 : -E_NOENT;
 }
 
 /* The inode whose records come next, so that its lock can be taken; 0: no lock is needed, or the table is at its end. */
 static int next_ino(struct flat *f, uint32_t branch, uint64_t *ret)
 {
+    const uint8_t *key;
     struct txn t;
     int r;
 
@@ -268,8 +356,8 @@ static int next_ino(struct flat *f, uint32_t branch, uint64_t *ret)
         return r;
     f->t = &t;
     r = look(f, branch);
-    if (r == 0 && f->c->phase < ARRAY_LEN(tabs) && needs_lock(tabs[f->c->phase]))
-        r = peek(f, tabs[f->c->phase], ret);
+    if (r == 0 && f->c->phase < phases(f) && needs_lock(phase_tab(f)) && (r = next_key(f, &key)) == 1)
+        *ret = get_be64(key);
     txn_abort(&t);
     return r < 0 ? r : 0;
 }
@@ -287,7 +375,7 @@ static int batch_locked(struct flat *f, uint32_t branch, uint64_t ino)
     f->t = &t;
     r = look(f, branch);
     if (r == 0)
-        r = f->c->phase < ARRAY_LEN(tabs) ? copy_some(f, tabs[f->c->phase], ino) : finish(f);
+        r = f->c->phase < phases(f) ? copy_some(f, ino) : finish(f);
     if (r < 0) {
         txn_abort(&t);
         *f->c = was;
@@ -321,18 +409,16 @@ static int run(struct store *s, uint32_t branch, struct state_cursor *c, int64_t
     struct flat f = {.s = s, .c = c};
     int r = 0;
 
-    while (c->phase <= ARRAY_LEN(tabs)) {
+    for (;;) {
         if (clock_mono_ns() > until_ns)
             return 1;
         if ((r = batch(&f, branch)) < 0)
-            return r == -E_NOENT ? 0 : r;
+            return r == -E_NOENT ? 0 : r; /* also after the end: nothing is between then */
         if (r == 0) {
             c->phase++;
             c->klen = 0;
-            memset(c->key, 0, sizeof(c->key));
         }
     }
-    return 0;
 }
 
 int reclaim_flatten(struct store *s, const struct reclaim_rec *rec)
