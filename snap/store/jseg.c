@@ -10,11 +10,14 @@
 #define ZERO_RUN (1u << 20)
 
 static const char magic[8] = "VRVJSEG1";
-static const uint8_t *test_boot_id;
+static uint8_t test_boot_id[16];
+static bool test_boot;
 
 void journal_test_boot_id(const uint8_t id[16])
 {
-    test_boot_id = id;
+    test_boot = id != NULL;
+    if (id)
+        memcpy(test_boot_id, id, sizeof(test_boot_id));
 }
 
 int journal__boot_id(uint8_t out[16])
@@ -23,7 +26,7 @@ int journal__boot_id(uint8_t out[16])
     struct uuid id;
     int r;
 
-    if (test_boot_id) {
+    if (test_boot) {
         memcpy(out, test_boot_id, 16);
         return 0;
     }

@@ -44,6 +44,7 @@ void rig_land(struct rig *g, uint64_t seed, enum lying_mode mode)
     box_drop(&g->b);
     lying_free(TAKE(g->d));
     boot[0]++;
+    journal_test_boot_id(boot);
     CHECK_OK(lying_new(g->root, &g->d));
     g->b.io = lying_io(g->d);
     snprintf(g->b.path, sizeof(g->b.path), "%.400s/store", g->root);

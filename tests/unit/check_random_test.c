@@ -237,6 +237,7 @@ static void stop_and_go(void)
         TRACE("power cut\n");
         store_drop(s);
         boot[5]++;
+        journal_test_boot_id(boot);
         break;
     case 2:
         TRACE("close\n");
