@@ -57,6 +57,7 @@ struct branch_mem {
     bool present;
     uint32_t *retained;
     uint32_t nretained, cap;
+    uint32_t own[2]; /* tables that may hold records of its own, [1] in history: a bit that is clear is certain */
 };
 
 struct objfd {
@@ -198,6 +199,8 @@ int vols_load(struct store *s);
 void vols_free(struct store *s);
 struct branch_mem *branch_mem(struct store *s, uint32_t id);
 int branch_mem_make(struct store *s, uint32_t id, struct branch_mem **ret);
+/* Lookups pass by a branch that has nothing in a table: so a rollback or a clone costs none of them anything until it writes. */
+void branch_note_own(struct store *s, const uint8_t *key);
 void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained); /* memory was reserved */
 int layer_note_reserve(struct store *s, uint32_t branch);
 

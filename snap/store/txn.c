@@ -312,6 +312,7 @@ int txn_put(struct txn *t, enum keep keep, struct txn_owner owner, const void *k
     assert(t->mode == TXN_WRITE);
     if (!k || !env)
         return -E_NOMEM;
+    branch_note_own(t->store, k);
     envelope_make(env, k, klen, born, flags, payload, len);
     int r = add_put(t, (struct txn_put){.level = (uint8_t)keep,
                                         .owner = owner,

@@ -144,6 +144,15 @@ int vol_room(const struct vol *v, uint64_t blocks, uint64_t inodes)
     return 0;
 }
 
+void branch_note_own(struct store *s, const uint8_t *key)
+{
+    uint8_t tab = key[0] & (uint8_t)~TAB_HISTORY;
+    uint32_t id = tab < TAB__LIFE_END ? get_be32(key + 1) : s->nbranches;
+
+    if (id < s->nbranches)
+        s->branches[id].own[(key[0] & TAB_HISTORY) != 0] |= 1u << tab;
+}
+
 struct branch_mem *branch_mem(struct store *s, uint32_t id)
 {
     return id < s->nbranches && s->branches[id].present ? &s->branches[id] : NULL;
@@ -361,6 +370,7 @@ static int load_branch(struct store *s, const uint8_t *key, const struct txn_val
     if (r < 0)
         return r;
     b->present = true;
+    b->own[0] = b->own[1] = UINT32_MAX;
     return branch_rec_decode(val->data, val->len, &b->rec);
 }
 
@@ -377,6 +387,37 @@ static int load_layer(struct store *s, const uint8_t *key, const struct txn_val 
     return r;
 }
 
+static int has_own(struct txn *t, uint8_t table, uint32_t branch)
+{
+    uint8_t k[5] = {table};
+    const uint8_t *found;
+    size_t flen;
+    struct txn_val v;
+
+    put_be32(k + 1, branch);
+    int r = txn_ge(t, KEEP_PENDING, k, sizeof(k), sizeof(k), &found, &flen, &v);
+    return r == -E_NOENT ? 0 : r < 0 ? r : 1;
+}
+
+#define OWN_BRANCHES 1024u /* of more the tables are not looked at: seldom, and right without it */
+
+/* Which tables each branch holds anything in. */
+static int load_own(struct txn *t)
+{
+    for (uint32_t id = 0; id < MIN_OF(t->store->nbranches, OWN_BRANCHES); id++) {
+        struct branch_mem *b = branch_mem(t->store, id);
+        for (uint8_t i = 0; b && i < 2 * TAB__LIFE_END; i++) {
+            uint8_t tab = i / 2, old = i & 1;
+            int r = tab ? has_own(t, old ? tab | TAB_HISTORY : tab, id) : 0;
+            if (r < 0)
+                return r;
+            if (r == 0)
+                b->own[old] &= ~(1u << tab);
+        }
+    }
+    return 0;
+}
+
 int vols_load(struct store *s)
 {
     struct txn t;
@@ -391,6 +432,8 @@ int vols_load(struct store *s)
         r = each_record(&t, TAB_BRANCH, load_branch);
     if (r == 0)
         r = each_record(&t, TAB_LAYER, load_layer);
+    if (r == 0)
+        r = load_own(&t);
     txn_abort(&t);
     return r;
 }

@@ -27,16 +27,25 @@ static int own_history(struct txn *t, enum keep keep, uint32_t branch, uint8_t t
     return ret->born <= layer ? 0 : -E_NOENT;
 }
 
+static bool has_none(struct txn *t, uint32_t branch, uint8_t tab, bool history)
+{
+    const struct branch_mem *b = branch_mem(t->store, branch);
+
+    return b && !(b->own[history] & 1u << tab);
+}
+
 /* What a branch itself holds for a place in it. -E_NOENT: ask the parent. */
 static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key,
                        struct txn_val *ret)
 {
-    int r = own_live(t, keep, at.branch, tab, key, ret);
+    int r = has_none(t, at.branch, tab, false) ? -E_NOENT : own_live(t, keep, at.branch, tab, key, ret);
 
     if (at.layer == LAYER_NOW || (r < 0 && r != -E_NOENT))
         return r;
     if (r == 0 && (BROKEN(VARVE_BREAK_born_off_by_one) ? ret->born < at.layer : ret->born <= at.layer))
         return 0;
+    if (has_none(t, at.branch, tab, true))
+        return -E_NOENT;
     return own_history(t, keep, at.branch, tab, key, at.layer, ret);
 }
 
@@ -237,7 +246,9 @@ static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uin
     const uint8_t *found;
     size_t len = tab_key_len(sc->tab), flen;
     size_t n = key_live(k, history ? sc->tab | TAB_HISTORY : sc->tab, branch, sc->key, len);
-    int r = txn_ge(sc->t, sc->keep, k, n, 5u + sc->plen, &found, &flen, val);
+    int r = has_none(sc->t, branch, sc->tab, history)
+                ? -E_NOENT
+                : txn_ge(sc->t, sc->keep, k, n, 5u + sc->plen, &found, &flen, val);
 
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
