@@ -23,6 +23,7 @@
 #define WORKERS_MAX 16
 #define WORKER_STACK (1u << 20) /* address space; touched as far as needed */
 #define TOUCHED_BYTES (128u << 10)
+#define PAGE_KEPT 4096u /* of a buffer for requests: see map_buffer() */
 #define QUIET_MS                                                                                             \
     2000 /* a worker that was given a large request and then none for so long gives its pages back */
 #define NOTIFY_RESEND_CODE 7
@@ -66,12 +67,17 @@ struct vfs_ctx op_ctx(fuse_req_t req)
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------- */
 
+/* The first page is touched: a request that the kernel is copying to a page not in memory when this process is killed is lost
+ * to its caller (EIO), where otherwise the next daemon gets it. */
 static uint8_t *map_buffer(void)
 {
     void *p =
         mmap(NULL, OP_BUF_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    return p == MAP_FAILED ? NULL : p;
+    if (p == MAP_FAILED)
+        return NULL;
+    *(volatile uint8_t *)p = 0;
+    return p;
 }
 
 static void worker_release(struct worker *w)
@@ -92,7 +98,7 @@ static size_t receive(struct worker *w)
         ssize_t n;
 
         if (w->touched && poll(&p, 1, QUIET_MS) == 0) {
-            madvise(w->in, OP_BUF_SIZE, MADV_DONTNEED);
+            madvise(w->in + PAGE_KEPT, OP_BUF_SIZE - PAGE_KEPT, MADV_DONTNEED);
             madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
             w->touched = false;
         }

@@ -72,7 +72,11 @@ own_store() {
     "$VARVE" mount "$store" "$point" --create "$@" >/dev/null
 }
 own_end() {
-    local p
+    local rc=$? p
+    [ $rc -eq 0 ] || [ $rc -eq 77 ] || [ ! -s "${store:-}/log/daemon.log" ] || {
+        echo "the daemon's log:"
+        grep -v 'note event' "$store/log/daemon.log" | tail -n 15
+    }
     set +e
     cd /
     for p in "$scratch"/own-*.mnt*; do
