@@ -230,6 +230,24 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
     reply_bytes(req, r, &b, size);
 }
 
+/* trusted.* is root's alone, its names too. */
+static void drop_trusted(struct buf *b)
+{
+    static const char prefix[] = "trusted.";
+    size_t kept = 0;
+
+    for (size_t at = 0, n; at < b->len; at += n) {
+        const char *name = (const char *)b->data + at;
+
+        n = strlen(name) + 1;
+        if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
+            continue;
+        memmove(b->data + kept, name, n);
+        kept += n;
+    }
+    b->len = kept;
+}
+
 void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
     cleanup(buf_free) struct buf b = {0};
@@ -238,6 +256,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
     if (!op_is_own(ino)) {
         r = vfs_listxattr(ss->vol, op_node(ss, ino), &b);
+        if (r == 0 && fuse_req_ctx(req)->uid != 0)
+            drop_trusted(&b);
         if (r == 0)
             r = snapdir_listxattr(ss, op_node(ss, ino), &b);
     }
