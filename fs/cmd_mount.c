@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -68,6 +69,13 @@ static int parse(struct request *q, int argc, char **argv, char **ret_path, char
     return 0;
 }
 
+static bool is_below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return strcmp(dir, "/") == 0 || (strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == 0));
+}
+
 static int resolve(struct request *q, const char *path, const char *dir)
 {
     cleanup(buf_free) struct buf err = {0};
@@ -78,6 +86,10 @@ static int resolve(struct request *q, const char *path, const char *dir)
         return cmd_fail("%s", err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
     if (!realpath(dir, q->dir))
         return cmd_fail("%s: %s; the directory to mount on must exist", dir, err_text(err_from_errno(errno)));
+    if (is_below(q->target.store, q->dir) || is_below(q->dir, q->target.store))
+        return cmd_fail(
+            "%s: a mount there would hide the store %s from its own daemon; choose a directory apart", q->dir,
+            q->target.store);
     r = mount_point_check(q->dir);
     if (r == -E_BUSY)
         return cmd_fail("%s: a varve volume is mounted there already", q->dir);
@@ -215,11 +227,24 @@ static void report(const struct request *q)
         printf("  control files  %s/.snapshots/.control/    (start with: cat help)\n", q->dir);
 }
 
+static volatile sig_atomic_t told_pid;
+
+static void tell_keeper(int sig)
+{
+    kill((pid_t)told_pid, sig);
+}
+
+/* What this process is told goes on to the keeper, who unmounts. */
 static int wait_keeper(pid_t pid)
 {
+    struct sigaction act = {.sa_handler = tell_keeper};
     int status = 0;
 
     fflush(stdout);
+    told_pid = pid;
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGHUP, &act, NULL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? CMD_OK : CMD_FAILED;
