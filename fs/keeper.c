@@ -325,12 +325,14 @@ static void on_signal(int sig)
     told_to_end = 1;
 }
 
-/* Until the daemon has gone. */
+/* Until the daemon has gone. Signals come while it waits and at no other time, so that none is slept over. */
 static void serve(struct keeper *k)
 {
     static struct keeper_msg m; /* one thread; large */
     struct pollfd p = {.fd = k->sock, .events = POLLIN};
+    sigset_t none;
 
+    sigemptyset(&none);
     for (;;) {
         int fd = -1;
 
@@ -338,7 +340,7 @@ static void serve(struct keeper *k)
             told_to_end = 0;
             places_detach(k);
         }
-        if (poll(&p, 1, -1) < 0)
+        if (ppoll(&p, 1, NULL, &none) < 0)
             continue;
         if (keeper_recv(k->sock, &m, &fd) < 0)
             return;
@@ -432,6 +434,20 @@ static void spare_from_oom(void)
     close(fd);
 }
 
+/* See serve(). */
+static void signals_wait(const struct keeper *k)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    if (k->foreground) {
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGHUP);
+    }
+    sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
 /* varve keeper STORE foreground|background READY_FD */
 static int run(int argc, char **argv)
 {
@@ -454,6 +470,7 @@ static int run(int argc, char **argv)
     sigaction(SIGHUP, &act, NULL);
     if (chdir("/") < 0)
         return CMD_FAILED;
+    signals_wait(&k);
     spare_from_oom();
     return keeper_run(&k);
 }
