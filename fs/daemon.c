@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 
 #define BUSY_TRIES                                                                                           \
     100 /* of 100 ms: a command that works on the store itself, or a daemon that is closing it */
+#define CLIENTS_MAX 256u
 #define FIRST_WAIT_MS 5000
 #define JOBS_WAIT_MS 100
 #define TICK_S 30
@@ -507,12 +509,26 @@ static int daemon_run(struct daemon *d, struct restore *list)
     return r < 0 ? CMD_FAILED : CMD_OK;
 }
 
+/* As many descriptors as are allowed; a quarter at the most goes to clients of the socket. */
+static void descriptors_init(struct daemon *d)
+{
+    struct rlimit l = {0};
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+        getrlimit(RLIMIT_NOFILE, &l);
+    d->clients_max = (uint32_t)MIN_OF(l.rlim_cur / 4, (rlim_t)CLIENTS_MAX);
+}
+
 static void daemon_init(struct daemon *d, const char *store)
 {
     pthread_condattr_t mono;
     sigset_t set;
 
-    *d = (struct daemon){.store = store, .listen = -1};
+    *d = (struct daemon){.store = store, .listen = -1, .clients_max = CLIENTS_MAX};
+    descriptors_init(d);
     d->host = (struct verb_host){.arg = d, .mounts = host_mounts, .rolled_back = host_rolled_back};
     d->env.host = &d->host;
     pthread_mutex_init(&d->keeper_lock, NULL);

@@ -32,6 +32,7 @@ struct daemon {
     bool closing;   /* no more requests; waiters stay connected until the end */
     int *waiters;   /* sockets that get the last word */
     size_t nwaiters;
+    uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
 };
 
 /* daemon_ask: one question to the keeper and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller. */

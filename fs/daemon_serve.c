@@ -17,8 +17,6 @@
 #include "fs/sock.h"
 #include "snap/snapshot.h"
 
-#define CLIENTS_MAX 256
-
 struct client {
     struct daemon *d;
     int sock;
@@ -375,7 +373,7 @@ static bool enter(struct daemon *d)
     bool open;
 
     pthread_mutex_lock(&d->lock);
-    open = !d->closing && d->busy < CLIENTS_MAX;
+    open = !d->closing && d->busy < d->clients_max;
     if (open)
         d->busy++;
     pthread_mutex_unlock(&d->lock);
@@ -389,6 +387,19 @@ static void leave(struct daemon *d)
     d->was_asked = true;
     pthread_cond_broadcast(&d->change);
     pthread_mutex_unlock(&d->lock);
+}
+
+/* One more, where that leaves descriptors for the store itself; or one less. */
+static bool client_count(struct daemon *d, bool comes)
+{
+    bool fits;
+
+    pthread_mutex_lock(&d->lock);
+    fits = !comes || d->clients < d->clients_max;
+    if (fits)
+        d->clients += comes ? 1 : -1u;
+    pthread_mutex_unlock(&d->lock);
+    return fits;
 }
 
 /* Requests one after the other; a silent client does not keep the daemon from ending. */
@@ -409,6 +420,7 @@ static void *client_main(void *arg)
     }
     if (!c->kept)
         close(c->sock);
+    client_count(c->d, false);
     free(c);
     return NULL;
 }
@@ -420,6 +432,11 @@ static void start_client(struct daemon *d, int sock)
     pthread_t t;
     int e = ENOMEM;
 
+    if (!client_count(d, true)) {
+        close(sock);
+        free(c);
+        return;
+    }
     if (c) {
         *c = (struct client){.d = d, .sock = sock};
         pthread_attr_init(&attr);
@@ -430,6 +447,7 @@ static void start_client(struct daemon *d, int sock)
     if (e == 0)
         return;
     log_warn("daemon", "client", "errno=%d", e);
+    client_count(d, false);
     close(sock);
     free(c);
 }
