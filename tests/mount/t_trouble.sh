@@ -1,0 +1,129 @@
+# Trouble from below and from beside: a full disk, descriptors that run out, places where no mount may be.
+
+full_end() {
+    cd /
+    mountpoint -q "$point" && { umount "$point" || umount -l "$point"; }
+    wait_for 10 daemon_gone "$store"
+    umount "$disk" || umount -l "$disk"
+}
+
+# An ext4 of 256 MiB that fills up below the store.
+test_trouble_disk_full() {
+    disk=$scratch/full.disk point=$scratch/full.mnt store=$scratch/full.disk/store
+    mkdir -p "$disk" "$point"
+    truncate -s 256M "$disk.img" && mkfs.ext4 -q -m 0 "$disk.img"
+    mount -o loop "$disk.img" "$disk" 2>/dev/null || skip "no loop device"
+    trap full_end EXIT
+    "$VARVE" mount "$store" "$point" --create >/dev/null
+    cd "$point"
+    head -c 4000000 /dev/urandom >kept
+    sum=$(md5sum <kept)
+    mkdir .snapshots/before
+    fails "No space left" dd if=/dev/urandom of=big bs=64k status=none
+    [ "$(stat -c %s big)" -ge 20000000 ]
+    size=$(stat -c %s big)
+    py "
+# what was acknowledged is there, whole; what was refused left nothing
+size = int(sys.argv[1]); assert os.path.getsize('big') == size
+assert len(open('big', 'rb').read()) == size
+n = 0
+for i in range(20):
+    try:
+        with open('small%d' % i, 'wb', buffering=0) as f:
+            if f.write(b'x' * 5000) == 5000: n += 1
+    except OSError as e: assert e.errno == errno.ENOSPC, e" "$size"
+    expect "$(md5sum <kept)" "$sum"
+    expect "$(md5sum <.snapshots/before/kept)" "$sum"
+    ls -la . >/dev/null
+    rm big small*
+    [ ! -e big ]
+    wait_for 20 dd if=/dev/urandom of=again bs=64k count=100 status=none
+    mkdir .snapshots/after
+    sync
+    rmdir .snapshots/before
+    expect "$(md5sum <kept)" "$sum"
+    again=$(md5sum <again)
+    expect "$("$VARVE" status "$point" | grep -c read-write)" 1
+    cd /
+    "$VARVE" umount "$point"
+    "$VARVE" check "$store" || return 1
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(md5sum <"$point/kept")" "$sum"
+    expect "$(md5sum <"$point/again")" "$again"
+    expect "$(md5sum <"$point/.snapshots/after/again")" "$again"
+}
+
+# The daemon may never meet its own mount on the way to its store.
+test_trouble_point_and_store_overlap() {
+    store=$scratch/overlap/in/store
+    mkdir -p "$scratch/overlap/in"
+    "$VARVE" create "$store" >/dev/null
+    ln -s in "$scratch/overlap/link"
+    for dir in "$store" "$store/log" "$scratch/overlap/in" "$scratch/overlap" "$scratch/overlap/link/store"; do
+        mkdir -p "$dir"
+        fails "hide the store" "$VARVE" mount "$store" "$dir"
+        if mountpoint -q "$dir"; then return 1; fi
+    done
+    mkdir "$scratch/overlap/in/storehouse"
+    "$VARVE" mount "$store" "$scratch/overlap/in/storehouse" >/dev/null
+    "$VARVE" umount "$scratch/overlap/in/storehouse"
+    rm -rf "$scratch/overlap"
+}
+
+# Whoever was asked to stay passes on what he is told, and says goodbye when the volume is unmounted.
+test_trouble_foreground_told_to_end() {
+    own_store fore
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    for sig in TERM HUP; do
+        "$VARVE" mount "$store" "$point" --foreground >/dev/null 2>&1 &
+        pid=$!
+        wait_for 5 mountpoint -q "$point"
+        echo $sig >"$point/f"
+        kill -$sig $pid
+        wait $pid
+        if mountpoint -q "$point"; then return 1; fi
+        daemon_gone "$store"
+    done
+}
+
+# Silent clients do not take the descriptors that reads and writes need.
+test_trouble_descriptors() {
+    own_store few
+    umount "$point"
+    wait_for 10 daemon_gone "$store"
+    (ulimit -n 64 && exec "$VARVE" mount "$store" "$point" >/dev/null)
+    py "
+os.chdir(sys.argv[1]); kept = []
+for i in range(100):
+    s = socket.socket(socket.AF_UNIX); s.settimeout(1)
+    try: s.connect('sock')
+    except OSError: break
+    kept.append(s)
+assert len(kept) > 50, len(kept)
+time.sleep(0.5)
+os.chdir(sys.argv[2]); os.mkdir('d')
+for i in range(60):
+    with open('d/%d' % i, 'wb', buffering=0) as f: assert f.write(b'y' * 300000) == 300000
+os.mkdir('.snapshots/s')
+assert all(open('.snapshots/s/d/%d' % i, 'rb').read() == b'y' * 300000 for i in range(60))
+assert open('.snapshots/.control/status').read()" "$store" "$point"
+    "$VARVE" status "$point" >/dev/null
+    "$VARVE" umount "$point"
+}
+
+test_trouble_trusted_is_not_listed() {
+    own_store hidden
+    chmod 755 "$point"
+    echo x >"$point/f"
+    py "
+os.chdir(sys.argv[1])
+for i in range(40): os.setxattr('f', 'trusted.t%d' % i, b'1')
+os.setxattr('f', 'user.u', b'1')
+assert len(os.listxattr('f')) == 41
+os.mkdir('.snapshots/s')
+os.setegid(65534); os.seteuid(65534)
+for p in 'f', '.snapshots/s/f':
+    assert os.listxattr(p) == ['user.u'], os.listxattr(p)
+    must(errno.ENODATA, os.getxattr, p, 'trusted.t1')" "$point"
+}
