@@ -60,8 +60,8 @@ void op_reply(fuse_req_t req, int r)
     const struct fuse_in_header *h = op_header();
 
     if (r < 0 && err_errno(r) == EIO)
-        log_error("fs", "reply", "opcode=%u node=%llx result=%s (%s)", h->opcode, (unsigned long long)h->nodeid,
-                  err_name(r), err_text(r));
+        log_error("fs", "reply", "opcode=%u node=%llx result=%s (%s)", h->opcode,
+                  (unsigned long long)h->nodeid, err_name(r), err_text(r));
     fuse_reply_err(req, err_errno(r));
 }
 
