@@ -179,22 +179,23 @@ static int inode_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t 
     return r == -E_NOENT ? 0 : r;
 }
 
-static int put_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t died, const uint8_t *p,
-                    size_t len)
-{
-    uint8_t k[KEY_SIZE_MAX];
-    int r = vt_put_history(f->t, f->b.id, tab, key, f->b.first_layer, died, p, len);
-
-    return r < 0 ? r
-                 : txn_put_plain(f->t, k, key_touched(k, f->b.id, died, tab, key, tab_key_len(tab)), "", 0);
-}
-
 static int touch_first(struct flat *f, uint8_t tab, const uint8_t *key)
 {
     uint8_t k[KEY_SIZE_MAX];
 
     return txn_put_plain(f->t, k, key_touched(k, f->b.id, f->b.first_layer, tab, key, tab_key_len(tab)), NULL,
                          0);
+}
+
+static int put_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t died, const uint8_t *p,
+                    size_t len)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    int r = vt_put_history(f->t, f->b.id, tab, key, f->b.first_layer, died, p, len);
+
+    if (r == 0)
+        r = txn_put_plain(f->t, k, key_touched(k, f->b.id, died, tab, key, tab_key_len(tab)), NULL, 0);
+    return r < 0 ? r : touch_first(f, tab, key);
 }
 
 /* A tombstone, as live record or as one that died when the branch wrote its own. */
