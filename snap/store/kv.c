@@ -68,6 +68,10 @@ static int env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
         m = mdb_env_open(kv->env, dir, MDB_NOTLS | (kv->readonly ? MDB_RDONLY : 0), 0600);
     if (!m)
         m = env_open_dbi(kv);
+    /* A process that died in a commit may have left a state that is in the page cache only; what is built on it (journal
+     * segments given away) must not be durable before it is. */
+    if (!m && !kv->readonly)
+        m = mdb_env_sync(kv->env, 1);
     if (!m)
         return 0;
     mdb_env_close(kv->env);
