@@ -55,6 +55,12 @@ static void leave_inline(struct m_run *m, struct m_vol *mv, struct o_ino *in)
     pages_set(&in->data, 0, blocks, PG_DATA, PG_HOLE, m->op);
     pages_set(&in->data, 0, blocks, PG_DATA, PG_UNWRITTEN, m->op);
     pages_set(&in->data, blocks, UINT64_MAX - blocks, PG_HOLE, -1, m->op);
+    for (uint64_t b = 0; b < blocks; b++) { /* they are written, so a diff may tell them */
+        uint8_t block[PG_SIZE];
+
+        pages_read(&in->data, block, PG_SIZE, b * PG_SIZE);
+        pages_write(&in->data, block, PG_SIZE, b * PG_SIZE, m->op);
+    }
 }
 
 /* Growing may write the old last block again, so that what lies behind the old end is zeros for sure: a diff may tell it. */
