@@ -57,7 +57,8 @@ struct branch_mem {
     bool present;
     uint32_t *retained;
     uint32_t nretained, cap;
-    uint32_t own[2]; /* tables that may hold records of its own, [1] in history: a bit that is clear is certain */
+    uint32_t
+        own[2]; /* tables that may hold records of its own, [1] in history: a bit that is clear is certain */
 };
 
 struct objfd {

@@ -79,12 +79,21 @@ int vt_get(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const vo
     return -E_NOENT;
 }
 
+/* Does any ancestor show the key, be it behind a tombstone of one between? 0, -E_NOENT. A tombstone must hide it all the same:
+ * flattening takes away those that lie between. */
 static int inherited(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab, const void *key)
 {
     struct vt_at at = {branch, LAYER_NOW};
-    struct vt_val v;
+    struct txn_val v;
 
-    return at_parent(t, &at) ? vt_get(t, keep, at, tab, key, &v) : -E_NOENT;
+    while (at_parent(t, &at)) {
+        int r = own_visible(t, keep, at, tab, key, &v);
+        if (r == 0 && !(v.flags & VAL_TOMB))
+            return 0;
+        if (r < 0 && r != -E_NOENT)
+            return r;
+    }
+    return -E_NOENT;
 }
 
 static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
@@ -174,6 +183,9 @@ int vt_del(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     bool had = r == 0;
     if (had ? (cur.flags & VAL_TOMB) : below == -E_NOENT)
         return 0; /* not visible */
+    if (!had &&
+        (r = vt_get(t, keep, (struct vt_at){at.branch, LAYER_NOW}, tab, key, &(struct vt_val){0})) < 0)
+        return r == -E_NOENT ? 0 : r;
     r = had ? move_away(t, keep, o, at, tab, key, &cur) : 0;
     if (r < 0)
         return r;
