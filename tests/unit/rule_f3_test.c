@@ -87,6 +87,45 @@ TEST(test_f3__a_checkpoint_may_be_cut_anywhere)
     CHECK(cut > 5);
 }
 
+/* The daemon dies in any call of a checkpoint; what the next one finds may be in the page cache only, the commit of the tables
+ * as well. It goes on, and then the power fails. */
+TEST(test_f3__a_death_in_a_checkpoint_and_then_a_power_cut)
+{
+    bool ended = false;
+
+    for (uint64_t at = 1, round = 0; !ended; at += round++ % 4 == 3) {
+        struct store_state st;
+        struct rig g;
+        char name[16];
+
+        rig_open(&g);
+        for (uint64_t i = 0; i < round % 4; i++)
+            rig_write(&g, "x", 0, 10, rig_a); /* the disk's dice say how much of the last write is there */
+        CHECK_OK(store_checkpoint(g.b.s));
+        for (int i = 0; i < 5; i++) {
+            snprintf(name, sizeof(name), "n%d", i);
+            rig_write(&g, name, 0, 2000, rig_a);
+        }
+        CHECK_OK(store_flush(g.b.s));
+        lying_kill_at(g.d, at);
+        ended = store_checkpoint(g.b.s) == 0;
+        box_drop(&g.b);
+        lying_revive(g.d);
+        box_attach(&g.b);
+        rig_write(&g, "later", 0, 2000, rig_a);
+        rig_fsync(&g, "later");
+        rig_cut(&g, at, LYING_NONE);
+        store_get_state(g.b.s, &st);
+        CHECK_EQ(st.mode, STORE_RW);
+        for (int i = 0; i < 5; i++) {
+            snprintf(name, sizeof(name), "n%d", i);
+            rig_expect(&g, name, 0, 2000, rig_a);
+        }
+        rig_expect(&g, "later", 0, 2000, rig_a);
+        rig_close(&g);
+    }
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
