@@ -1,5 +1,5 @@
 # What is run together.
-CHECK_SUITES = tidy unit demo $(SUITES) pjdfstest
+CHECK_SUITES ?= tidy unit demo $(SUITES) pjdfstest
 LONG_SUITES = $(CHECK_SUITES) lint asan tsan controls
 
 .PHONY: check check-long check-fresh controls asan tsan deps deps-tests

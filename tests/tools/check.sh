@@ -7,8 +7,10 @@ mkdir -p "$BUILD/log"
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 passed=0 failed=0 skipped=0
-mounts() { awk '$3 ~ /varve/ { print $2 }' /proc/self/mounts | sort; }
-mounts_before=$(mounts)
+# what the suites mount lies below this directory, so that what one leaves behind is seen
+TMPDIR=$(mktemp -d "${TMPDIR:-/var/tmp}/varve-check.XXXXXX")
+export TMPDIR
+chmod 1777 "$TMPDIR"
 
 for suite in "$@"; do
     log=$BUILD/log/$suite.log
@@ -34,10 +36,12 @@ EOF
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     printf '%-12s %7d %7d %7d %6ds  %s\n' "$suite" "$p" "$f" "$s" "$took" "$verdict" | tee -a "$table"
 done
-left=$(mounts | while read -r dir; do echo "$mounts_before" | grep -qxF "$dir" || echo "$dir"; done)
+left=$(awk -v dir="$TMPDIR/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts)
 if [ -n "$left" ]; then
     failed=$((failed + 1))
     echo "FAILED: mounts were left behind: $left"
+else
+    rm -rf --one-file-system "$TMPDIR"
 fi
 printf '\n%-12s %7s %7s %7s %7s\n' suite passed failed skipped time
 cat "$table"
