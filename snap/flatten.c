@@ -224,10 +224,12 @@ static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key)
         return 0;
     if (!any && (r = inode_gone(f, tab, key, &gone)) < 0)
         return r;
-    if (gone && (gone <= first || !layer_retained(f->s, f->b.id, first, gone)))
-        return 0;
     if ((r = visible_between(f, tab, key, &val)) < 0)
         return r == -E_NOENT ? 0 : r;
+    if (tab == TAB_ORPHAN && gone && (val.flags & VAL_TOMB)) /* asked for by itself: it must not show again */
+        return copy_tomb(f, tab, key, false, 0);
+    if (gone && (gone <= first || !layer_retained(f->s, f->b.id, first, gone)))
+        return 0;
     if (val.flags & VAL_TOMB)
         return copy_tomb(f, tab, key, any || gone, gone ? gone : own);
     if ((r = adopt(f, tab, &val, &p, &len)) < 0)
