@@ -307,11 +307,22 @@ static int send_text(int sock, enum sock_kind kind, const struct buf *b)
     return r;
 }
 
+/* Commands before which the caller has synced what is mounted. */
+static bool follows_sync(char **words, size_t n)
+{
+    return (n > 2 && strcmp(words[1], "snapshot") == 0 && strcmp(words[2], "create") == 0) ||
+           (n > 1 && strcmp(words[1], "rollback") == 0);
+}
+
 static int serve_verb(struct client *c, char **words, size_t n)
 {
     cleanup(buf_free) struct buf out = {0}, err = {0};
     int exit_code = CMD_FAILED;
-    int r = verb_serve(&c->d->env, n - 1, words + 1, c->peer.uid, c->peer.gid, &out, &err, &exit_code);
+    int r;
+
+    if (follows_sync(words, n))
+        session_settle();
+    r = verb_serve(&c->d->env, n - 1, words + 1, c->peer.uid, c->peer.gid, &out, &err, &exit_code);
 
     if (send_text(c->sock, SOCK_OUT, &out) < 0 || send_text(c->sock, SOCK_ERR, &err) < 0)
         return -E_CLOSED;

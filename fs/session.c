@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -27,6 +28,8 @@
 #define QUIET_MS                                                                                             \
     2000 /* a worker that was given a large request and then none for so long gives its pages back */
 #define NOTIFY_RESEND_CODE 7
+#define SETTLE_STEP_NS 500000
+#define SETTLE_STEPS 1000
 
 struct worker {
     struct session *ss;
@@ -317,6 +320,36 @@ static void sessions_remove(struct session *ss)
             break;
         }
     pthread_mutex_unlock(&sessions_lock);
+}
+
+/* No request is in the kernel's queue, and none is being served. */
+static bool is_quiet(void)
+{
+    bool quiet = true;
+
+    pthread_mutex_lock(&sessions_lock);
+    for (struct session *ss = sessions; ss && quiet; ss = ss->next) {
+        struct pollfd p = {.fd = ss->fd, .events = POLLIN};
+
+        if (atomic_load(&ss->ended))
+            continue;
+        quiet = poll(&p, 1, 0) == 0 && atomic_load(&ss->idle) >= atomic_load(&ss->workers);
+    }
+    pthread_mutex_unlock(&sessions_lock);
+    return quiet;
+}
+
+void session_settle(void)
+{
+    struct timespec wait = {.tv_nsec = SETTLE_STEP_NS};
+    unsigned quiet = 0;
+
+    /* twice: a worker that has just been given a request is not seen for a moment */
+    for (int i = 0; i < SETTLE_STEPS && quiet < 2; i++) {
+        if (i > 0)
+            nanosleep(&wait, NULL);
+        quiet = is_quiet() ? quiet + 1 : 0;
+    }
 }
 
 int session_start(struct session *ss, int fd, const void *init, size_t init_len)

@@ -50,6 +50,11 @@ bool session_ended(const struct session *ss); /* the kernel is gone; on_end has 
  * one. Returns when that is done, after 2 s at the latest. Any thread. */
 void session_rolled_back(struct vol *v);
 
+/* session_settle: waits until no connection of this process has a request that came before and is not answered; half a
+ * second at the most, where requests never cease. syncfs(2) hands dirty pages over as requests and does not wait for
+ * their answers (Linux 6.16 and newer): whoever takes a snapshot for it does. Any thread that serves no request. */
+void session_settle(void);
+
 /* session_print_requests: how often each kind of request came, "LOOKUP 12\n" by line; for tests and support. */
 int session_print_requests(const struct session *ss, struct buf *out);
 
