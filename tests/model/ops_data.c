@@ -187,6 +187,21 @@ static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int 
         grow(m, in, end);
 }
 
+/* An operation of several steps that met the limit may have done some of them: from here on the file is empty. */
+static void start_over(struct m_run *m, struct m_vol *mv, uint64_t ino)
+{
+    struct vfs_setattr a = {.set = VFS_SIZE | VFS_KILL_PRIV};
+    struct vfs_attr got;
+    struct o_ino *in = o_mut(mv->live, ino);
+
+    m_expect(m, vfs_setattr(mv->v, &m->ctx, m_node(mv, ino), &a, &got), 0, "truncate");
+    pages_free(&in->data);
+    in->size = 0;
+    m_touch(in, true);
+    m_kill_priv(in);
+    m_data_follow(m, mv, ino);
+}
+
 void op_fallocate(struct m_run *m, struct m_vol *mv)
 {
     static const int modes[] = {0,
@@ -211,7 +226,7 @@ void op_fallocate(struct m_run *m, struct m_vol *mv)
             (unsigned long long)off, (unsigned long long)len, (unsigned long long)pick->size);
     r = vfs_fallocate(mv->v, &m->ctx, m_node(mv, pick->ino), mode, off, len);
     if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "fallocate"))
-        return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
+        return start_over(m, mv, pick->ino);
     in = o_mut(mv->live, pick->ino);
     was_inline = in->is_inline;
     leave_inline(m, mv, in);
@@ -303,7 +318,7 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
             (unsigned long long)c->len);
     r = vfs_copy(mv->v, &m->ctx, c->src_node, c->src_off, m_node(mv, c->dst), c->dst_off, c->len, &got);
     if (r == -E_QUOTA && mv->limit_blocks)
-        return m_verify_ino(m, mv, o_get(mv->live, c->dst), m_node(mv, c->dst));
+        return start_over(m, mv, c->dst);
     if (!m_expect(m, r, 0, "copy"))
         return;
     WANT(m, got <= want && (got > 0 || want == 0), "copy did %llu of %llu bytes", (unsigned long long)got,
