@@ -290,10 +290,22 @@ static int rest_take(const char *text, const char *rest, unsigned flags, struct 
     return 0;
 }
 
-/* A store to be made: the parent must be there. */
+/* The directory that a path lies in, as it is written into head. -E_NOENT: there is none. */
+static int parent_of(const char *text, char head[PATH_MAX], char real[PATH_MAX])
+{
+    const char *last = strrchr(text, '/');
+    struct stat st;
+
+    snprintf(head, PATH_MAX, "%.*s", last ? (int)(last - text) : 1, last ? text : ".");
+    if (!head[0])
+        snprintf(head, PATH_MAX, "/");
+    return realpath(head, real) && stat(real, &st) == 0 && S_ISDIR(st.st_mode) ? 0 : -E_NOENT;
+}
+
+/* A store to be made: the parent must be there. Where only the parent's parent is, the last word names a volume. */
 static int new_store(const char *text, struct verb_target *t, struct buf *err)
 {
-    char head[PATH_MAX], real[PATH_MAX];
+    char head[PATH_MAX], above[PATH_MAX], real[PATH_MAX];
     const char *last = strrchr(text, '/');
     struct stat st;
 
@@ -301,10 +313,15 @@ static int new_store(const char *text, struct verb_target *t, struct buf *err)
         snprintf(t->store, sizeof(t->store), "%s", real);
         return 0;
     }
-    snprintf(head, sizeof(head), "%.*s", last ? (int)(last - text) : 1, last ? text : ".");
-    if (!realpath(head[0] ? head : "/", real) || stat(real, &st) < 0 || !S_ISDIR(st.st_mode)) {
-        buf_printf(err, "%s: there is no directory %s; make it first", text, head[0] ? head : "/");
-        return -E_NOENT;
+    if (parent_of(text, head, real) < 0) {
+        if (stat(head, &st) == 0 || !last || volume_name_check(last + 1) < 0 ||
+            parent_of(head, above, real) < 0) {
+            buf_printf(err, "%s: there is no directory %s; make it first", text, head);
+            return -E_NOENT;
+        }
+        snprintf(t->volume, sizeof(t->volume), "%s", last + 1);
+        text = head;
+        last = strrchr(head, '/');
     }
     if (snprintf(t->store, sizeof(t->store), "%s/%s", strcmp(real, "/") == 0 ? "" : real,
                  last ? last + 1 : text) >= (int)sizeof(t->store))

@@ -22,7 +22,10 @@ test_create_takes_an_empty_directory_only() {
     touch "$case_dir/full/x"
     ok varve create "$case_dir/empty"
     refused 1 'directory holds something already; choose an empty directory' varve create "$case_dir/full"
-    refused 1 'make it first' varve create "$case_dir/no/parent"
+    refused 1 'make it first' varve create "$case_dir/no/such/parent"
+    ok varve create "$case_dir/fresh/volume"
+    ok varve list "$case_dir/fresh" --json
+    same "$(json '[v["name"] for v in d["volumes"]]')" "['volume']"
     touch "$case_dir/file"
     run varve create "$case_dir/file"
     [ $rc -eq 1 ] || fail "a file is no store: $rc $err"

@@ -91,7 +91,7 @@ test_life_bad_input() {
     fails "no volume 'nothing'" "$VARVE" mount "$scratch/vol.store/nothing" "$scratch/point"
     if "$VARVE" mount "$scratch/bad" "$scratch/point"; then return 1; fi
     if "$VARVE" mount "$scratch/bad" "$scratch/point" --create; then return 1; fi
-    if "$VARVE" mount "$scratch/none/none" "$scratch/point" --create; then return 1; fi
+    if "$VARVE" mount "$scratch/none/none/none" "$scratch/point" --create; then return 1; fi
     if "$VARVE" mount "$vol"; then return 1; else expect $? 2; fi
     if "$VARVE" mount --frob "$vol" "$scratch/point"; then return 1; else expect $? 2; fi
     rm -rf "$scratch/bad"

@@ -144,7 +144,15 @@ TEST(test_verb_target__a_new_store_needs_its_parent)
     CHECK_OK(parse("s/another", TARGET_NEW, &t, &err));
     CHECK(t.exists);
     CHECK(strcmp(t.volume, "another") == 0);
-    CHECK_ERR(parse("no/parent", TARGET_NEW, &t, &err), -E_NOENT);
+    CHECK_OK(parse("fresh/volume", TARGET_NEW, &t, &err));
+    snprintf(want, sizeof(want), "%s/fresh", dir);
+    CHECK(strcmp(t.store, want) == 0);
+    CHECK(strcmp(t.volume, "volume") == 0);
+    CHECK(!t.exists);
+    CHECK_ERR(parse("fresh/data", TARGET_NEW, &t, &err), -E_NOENT);
+    CHECK_ERR(parse("fresh/a@b", TARGET_NEW, &t, &err), -E_NOENT);
+    buf_reset(&err);
+    CHECK_ERR(parse("no/such/parent", TARGET_NEW, &t, &err), -E_NOENT);
     CHECK(strstr(buf_cstr(&err), "make it first"));
 }
 
