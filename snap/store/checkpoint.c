@@ -314,7 +314,7 @@ void store_stop_background(struct store *s)
     if (!s->bg_running)
         return;
     pthread_mutex_lock(&s->bg_lock);
-    s->bg_stop = true;
+    __atomic_store_n(&s->bg_stop, true, __ATOMIC_RELAXED);
     pthread_cond_signal(&s->bg_wake);
     pthread_mutex_unlock(&s->bg_lock);
     pthread_join(s->bg_thread, NULL);

@@ -203,12 +203,19 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
     }
 }
 
+/* A store that is being closed does not wait for long work: it goes on at the next open. */
+static bool leave_for_later(struct store *s, const struct reclaim_rec *rec)
+{
+    return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) && rec->kind != RECLAIM_UNLINK &&
+           rec->kind != RECLAIM_PUNCH;
+}
+
 static int run_batch(struct store *s, const struct entry *e, int n)
 {
     int result[BATCH], any = 0;
 
     for (int i = 0; i < n; i++) {
-        int r = execute(s, &e[i].rec);
+        int r = leave_for_later(s, &e[i].rec) ? 1 : execute(s, &e[i].rec);
         if (r < 0)
             log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s",
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
