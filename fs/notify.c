@@ -254,6 +254,11 @@ static bool raise_epoch(struct session *ss)
     return !getenv("VARVE_NO_EPOCH") && write(ss->fd, &h, sizeof(h)) == (ssize_t)sizeof(h);
 }
 
+void notify_names_stale(struct session *ss)
+{
+    raise_epoch(ss);
+}
+
 static void forget_tree(struct session *ss)
 {
     if (BROKEN(VARVE_BREAK_rollback_untold))

@@ -114,7 +114,9 @@ void init_op(void *arg, struct fuse_conn_info *conn);
 int notify_new(struct session *ss, struct notifier **ret);
 void notify_free(struct notifier *n);                 /* waits for its end */
 void notify_forget(struct session *ss, uint64_t ino); /* a hint: O(1), never waits */
-void notify_unlinked(struct session *ss);             /* some name went: there may be orphans */
+void notify_names_stale(
+    struct session *ss);                  /* the kernel asks again for every name it keeps (Linux 6.16 on) */
+void notify_unlinked(struct session *ss); /* some name went: there may be orphans */
 void notify_making(
     struct session *ss); /* around the making of an inode without a name; notify_made() ends it. */
 int notify_made(struct session *ss, uint64_t ino); /* ino 0: it was not made. -E_NOMEM: do not answer it */

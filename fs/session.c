@@ -365,6 +365,7 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     r = begin(ss, fd, init, init_len, false);
     if (r < 0)
         return r;
+    notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
     return worker_spawn(ss);

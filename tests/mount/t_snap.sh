@@ -283,7 +283,8 @@ test_snap_mounted_by_itself() {
     fails "Read-only" touch "$point.snap/g"
     [ ! -e "$point.snap/.snapshots" ]
     expect "$(stat -c %i "$point.snap")" "$(stat -c %i "$point.snap/.")"
-    fails "has no snapshot" "$VARVE" mount "$store/main@none" "$scratch"
+    mkdir "$point.none"
+    fails "has no snapshot" "$VARVE" mount "$store/main@none" "$point.none"
     "$VARVE" umount "$point.snap"
     expect "$(cat f)" now
 }
