@@ -73,9 +73,12 @@ void store_get_state(struct store *s, struct store_state *ret)
     ret->applied_lsn = __atomic_load_n(&s->sealed_lsn, __ATOMIC_RELAXED);
     ret->dirty_bytes = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED);
     ret->reclaim_entries = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
-    pthread_rwlock_rdlock(&s->lock);
-    ret->delta_bytes = kv_delta_bytes(s->kv);
-    pthread_rwlock_unlock(&s->lock);
+    /* tried only: the caller may hold the lock shared, and a writer that waits would then wait for ever */
+    if (pthread_rwlock_tryrdlock(&s->lock) == 0) {
+        __atomic_store_n(&s->seen_delta, kv_delta_bytes(s->kv), __ATOMIC_RELAXED);
+        pthread_rwlock_unlock(&s->lock);
+    }
+    ret->delta_bytes = __atomic_load_n(&s->seen_delta, __ATOMIC_RELAXED);
     if (fstatvfs(s->dir_fd, &sv) == 0) {
         ret->disk_total = (uint64_t)sv.f_blocks * sv.f_frsize;
         ret->disk_free = (uint64_t)sv.f_bavail * sv.f_frsize;

@@ -122,6 +122,7 @@ struct store {
     int64_t last_ckpt_ns;  /* atomic */
     uint64_t done_lsn;     /* atomic: the tables on disk hold everything up to it */
     bool queue_rests;      /* atomic: the last run of the queue found nothing that it could do */
+    uint64_t seen_delta;   /* atomic: bytes of the delta when it was last looked at */
     uint64_t ckpts;        /* done since open */
 
     struct store_hooks hooks;
