@@ -256,7 +256,7 @@ struct cp {
     const struct o_ino *src; /* as it was before */
     vfs_node src_node;
     uint64_t src_off, dst, dst_off, len;
-    uint64_t dst_size; /* before */
+    uint64_t src_size, dst_size; /* before */
     bool src_inline, dst_inline;
 };
 
@@ -268,7 +268,7 @@ static void copy_shared(const struct cp *c, uint64_t dst_size, uint64_t len, uin
 
     *first = (c->dst_off + PG_SIZE - 1) / PG_SIZE;
     *last = end / PG_SIZE;
-    if (c->src_off + len == c->src->size && end >= dst_size)
+    if (c->src_off + len == c->src_size && end >= dst_size)
         *last = (end + PG_SIZE - 1) / PG_SIZE;
     if (c->src_inline || c->src_off % PG_SIZE != c->dst_off % PG_SIZE || *first >= *last || len < PG_SIZE)
         *last = *first;
@@ -313,6 +313,9 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
 
     c->src_inline = c->src->is_inline;
     c->dst_inline = o_get(mv->live, c->dst)->is_inline;
+    c->src_size = c->src->size; /* now: the source may be the destination */
+    if (c->src == o_get(mv->live, c->dst) && want && !c->src_inline)
+        c->src_size = MAX_OF(c->src_size, c->dst_off); /* the gap is closed first */
     m_trace(m, "copy src=%llx off=%llu -> dst=%llu off=%llu len=%llu", (unsigned long long)c->src_node.v,
             (unsigned long long)c->src_off, (unsigned long long)c->dst, (unsigned long long)c->dst_off,
             (unsigned long long)c->len);
