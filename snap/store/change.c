@@ -116,7 +116,7 @@ int change_reserve(struct change *ch, uint64_t blocks)
 {
     uint64_t limit = ch->v->rec.size_limit / BLOCK_SIZE;
 
-    if (!blocks)
+    if (!blocks || ch->rq->has_room)
         return 0;
     __atomic_fetch_add(&ch->v->reserved_blocks, blocks, __ATOMIC_SEQ_CST);
     ch->reserved += blocks;
@@ -270,9 +270,11 @@ int change_put(struct change *ch)
         ch->in.open_obj = ch->object;
         ch->in.open_layer = ch->at.layer;
     }
-    inode_now(&ch->in.ctime);
-    ch->in.mtime = ch->in.ctime;
-    ch->in.change++;
+    if (!ch->moves) {
+        inode_now(&ch->in.ctime);
+        ch->in.mtime = ch->in.ctime;
+        ch->in.change++;
+    }
     if (r == 0)
         r = kill_priv(ch);
     if (r == 0)

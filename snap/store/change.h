@@ -24,6 +24,7 @@ struct change {
     uint64_t reserved; /* blocks */
     uint64_t object;   /* the open object of this change; 0: none is needed */
     bool object_new;
+    bool moves;       /* where the bytes are kept is all that changes: no times */
     bool dropped;     /* blocks of the open object were given up: it takes no more */
     struct objfd *fd; /* of object, while I/O is done */
     struct dirty *dirty;

@@ -10,6 +10,7 @@
 struct file_req {
     uint64_t conn, unique; /* request id for the record; 0 none */
     bool kill_priv;        /* clear suid/sgid and security.capability with this change */
+    bool has_room;         /* what it maps is reserved already, by the caller */
     uint32_t
         branch; /* 0, or the live tree that is meant: -E_STALE when the volume has gone on in another (F7) */
 };
@@ -30,6 +31,8 @@ int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const voi
 /* file_truncate: size up or down. */
 int file_truncate(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret);
 
+/* file_allocate: the room is taken first, so -E_QUOTA changes nothing, however large the range. When the disk below is full
+ * -E_NOSPC leaves the size as it was; of FILE_ZERO the bytes may be zeros by then. */
 enum file_alloc { FILE_ALLOCATE, FILE_ALLOCATE_KEEP, FILE_PUNCH, FILE_ZERO, FILE_ZERO_KEEP };
 int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off,
                   uint64_t len);
@@ -38,7 +41,8 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
 int file_seek(struct vol *v, struct vt_at at, uint64_t ino, bool hole, uint64_t off, uint64_t *ret_off);
 
 /* file_copy: shares whole blocks with equal offset mod 4 KiB, copies the edges; src_at may be a snapshot of the same
- * volume family. *ret_len: bytes done (short at the source's end). */
+ * volume family. *ret_len: bytes done, short at the source's end and where an error (-E_QUOTA, -E_NOSPC, ...) ended it:
+ * asked for the rest, it tells the error. An error means that nothing was done. */
 int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off,
               uint64_t dst, uint64_t dst_off, uint64_t len, uint64_t *ret_len);
 

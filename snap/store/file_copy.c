@@ -11,24 +11,26 @@ struct copy {
     const struct file_req *rq;
     struct vt_at src_at;
     uint64_t src, src_off, dst, dst_off, len;
+    uint64_t done; /* bytes */
 };
 
-static int copy_bytes(const struct copy *c, uint64_t len)
+/* What is not done up to a point, byte by byte. */
+static int copy_bytes(struct copy *c, uint64_t to)
 {
-    uint8_t *p = malloc(MIN_OF(len, (uint64_t)COPY_BYTES));
-    uint64_t done = 0;
+    uint8_t *p = to > c->done ? malloc(MIN_OF(to - c->done, (uint64_t)COPY_BYTES)) : NULL;
     int r = 0;
 
-    if (!p && len)
-        return -E_NOMEM;
-    while (r == 0 && done < len) {
-        size_t n = (size_t)MIN_OF(len - done, (uint64_t)COPY_BYTES), got = 0;
-        r = file_read_locked(c->v, c->src_at, c->src, p, n, c->src_off + done, &got);
+    if (!p)
+        return to > c->done ? -E_NOMEM : 0;
+    while (r == 0 && c->done < to) {
+        size_t n = (size_t)MIN_OF(to - c->done, (uint64_t)COPY_BYTES), got = 0;
+        r = file_read_locked(c->v, c->src_at, c->src, p, n, c->src_off + c->done, &got);
         if (r == 0 && got == 0)
             break;
         if (r == 0)
-            r = write_locked(c->v, c->rq, c->dst, p, got, c->dst_off + done, NULL);
-        done += got;
+            r = write_locked(c->v, c->rq, c->dst, p, got, c->dst_off + c->done, NULL);
+        if (r == 0)
+            c->done += got;
     }
     free(p);
     return r;
@@ -159,8 +161,13 @@ static int share_map(struct change *ch, const struct copy *c, uint64_t first, ui
 static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t shift, uint64_t size)
 {
     struct change ch;
+    struct cut tail = {0};
     int r = change_begin(&ch, c->v, c->rq, c->dst);
 
+    if (r == 0 && ch.in.size / BLOCK_SIZE < first)
+        r = change_find_tail(&ch, &tail);
+    if (r == 0) /* the source's object, which may be this file's own, is frozen below: not into that */
+        r = change_copy_cut(&ch, &tail, true);
     if (r == 0)
         r = change_open(&ch, OP_COPY, true);
     if (r == 0) {
@@ -169,6 +176,8 @@ static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t sh
             ch.in.blocks = 0;
         }
         r = share_map(&ch, c, first, count, shift);
+        if (r == 0 && tail.keep) /* last: the source's map may be the same, and is read as it was */
+            r = change_set_block(&ch, tail.block, SPAN_OBJECT);
         uint64_t more =
             (int64_t)ch.in.blocks > ch.blocks_before ? ch.in.blocks - (uint64_t)ch.blocks_before : 0;
         if (r == 0)
@@ -206,14 +215,35 @@ static int share_blocks(struct copy *c, const struct inode *src, uint64_t first,
         uint64_t n = dense && first == 0 && shift == 0
                          ? count
                          : MIN_OF(count, COPY_SPANS * SPAN_BLOCKS - first % SPAN_BLOCKS);
-        r = share_part(c, first, n, shift, MIN_OF(size, (first + n) * BLOCK_SIZE));
+        uint64_t end = MIN_OF(size, (first + n) * BLOCK_SIZE);
+        r = share_part(c, first, n, shift, end);
+        if (r == 0)
+            c->done = end - c->dst_off;
         first += n;
         count -= n;
     }
     return r;
 }
 
-static int copy_locked(struct copy *c, uint64_t *ret_len)
+/* Which blocks [first, last) of the destination are shared; the rest of the range is copied. */
+struct whole {
+    uint64_t first, last;
+};
+
+static struct whole whole_blocks(const struct copy *c, const struct inode *src, const struct inode *dst)
+{
+    uint64_t end = c->dst_off + c->len;
+    struct whole w = {blocks_of(c->dst_off), end / BLOCK_SIZE};
+
+    if (c->src_off + c->len == src->size && end >= dst->size)
+        w.last = blocks_of(end); /* beyond both ends there are only zeros */
+    if ((src->flags & INODE_INLINE) || c->src_off % BLOCK_SIZE != c->dst_off % BLOCK_SIZE ||
+        c->len < BLOCK_SIZE || w.first > w.last)
+        w.last = w.first;
+    return w;
+}
+
+static int copy_locked(struct copy *c)
 {
     struct inode src, dst;
     int r = source_inode(c, c->src_at, c->src, &src);
@@ -227,46 +257,31 @@ static int copy_locked(struct copy *c, uint64_t *ret_len)
     c->len = c->src_off >= src.size ? 0 : MIN_OF(c->len, src.size - c->src_off);
     if (c->dst_off > FILE_SIZE_MAX || c->len > FILE_SIZE_MAX - c->dst_off)
         return -E_FBIG;
-    *ret_len = c->len;
-    /* the gap, and the rest of the block before it */
-    if (c->len && c->dst_off > dst.size && !(dst.flags & INODE_INLINE))
-        r = truncate_locked(c->v, c->rq, c->dst, c->dst_off, &dst);
-    if (r == 0 && c->src == c->dst)
-        r = source_inode(c, c->src_at, c->src, &src);
-    if (r < 0)
-        return r;
-    uint64_t end = c->dst_off + c->len, first = blocks_of(c->dst_off), last = end / BLOCK_SIZE;
-    if (c->src_off + c->len == src.size && end >= dst.size)
-        last = blocks_of(end); /* beyond both ends there are only zeros */
-    bool same = c->src_off % BLOCK_SIZE == c->dst_off % BLOCK_SIZE;
-    if ((src.flags & INODE_INLINE) || !same || first >= last || c->len < BLOCK_SIZE)
+    struct whole w = whole_blocks(c, &src, &dst);
+    if (w.first == w.last)
         return copy_bytes(c, c->len);
-    bool head = first * BLOCK_SIZE > c->dst_off;
-    if (head)
-        r = copy_bytes(c, first * BLOCK_SIZE - c->dst_off);
+    uint64_t head = w.first * BLOCK_SIZE - c->dst_off;
+    r = copy_bytes(c, head);
     if (r == 0 && (dst.flags & INODE_INLINE) &&
         (dst.size || head)) /* the head's bytes may lie in the tables, too */
         r = promote_locked(c->v, c->dst);
     if (r == 0)
-        r = share_blocks(c, &src, first, last - first, end);
-    if (r == 0 && last * BLOCK_SIZE < end) {
-        struct copy tail = *c;
-        tail.src_off += last * BLOCK_SIZE - c->dst_off;
-        tail.dst_off = last * BLOCK_SIZE;
-        r = copy_bytes(&tail, end - last * BLOCK_SIZE);
-    }
-    return r;
+        r = share_blocks(c, &src, w.first, w.last - w.first, c->dst_off + c->len);
+    return r < 0 ? r : copy_bytes(c, c->len);
 }
 
 int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off,
               uint64_t dst, uint64_t dst_off, uint64_t len, uint64_t *ret_len)
 {
-    struct copy c = {v, rq, src_at, src, src_off, dst, dst_off, len};
+    struct copy c = {v, rq, src_at, src, src_off, dst, dst_off, len, 0};
     uint64_t inos[2] = {src, dst};
     struct ilock l;
 
     ilock_take(v->store, &l, v->rec.id, inos, 2, true);
-    int r = copy_locked(&c, ret_len);
+    int r = copy_locked(&c);
     ilock_drop(&l);
-    return r;
+    if (r < 0 && c.done == 0)
+        return r;
+    *ret_len = c.done;
+    return 0;
 }

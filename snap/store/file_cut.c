@@ -369,8 +369,9 @@ static int count_holes(struct change *ch, uint64_t first, uint64_t end, uint64_t
 
 #define RESERVE_SPANS 64u /* spans in one record */
 
+/* The holes among blocks [first, end); the disk's room is asked for up to `last` at once, before anything has changed. */
 static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t first, uint64_t end,
-                        uint64_t size)
+                        uint64_t last, uint64_t size)
 {
     struct change ch;
     struct cut tail = {0};
@@ -386,7 +387,7 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
     if (r == 0 && holes)
         r = change_object(&ch, false);
     if (r == 0 && holes)
-        r = io_allocate(ch.s->io, ch.fd->fd, first * BLOCK_SIZE, (end - first) * BLOCK_SIZE);
+        r = io_allocate(ch.s->io, ch.fd->fd, first * BLOCK_SIZE, (last - first) * BLOCK_SIZE);
     if (r == -E_NOTSUP)
         r = 0; /* a filesystem below without reservation: the space is counted all the same */
     if (r == 0 &&
@@ -430,17 +431,70 @@ static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino
         r = promote_locked(v, ino);
     while (r == 0 && first < last) {
         uint64_t part = MIN_OF(last, (first / SPAN_BLOCKS + RESERVE_SPANS) * SPAN_BLOCKS);
-        r = reserve_part(v, rq, ino, first, part, keep || part < last ? 0 : end);
+        r = reserve_part(v, rq, ino, first, part, last, keep || part < last ? 0 : end);
         first = part;
     }
+    return r;
+}
+
+/* Blocks that a range will take beyond those it has; *ret_mapped: those it has. */
+static int count_need(struct change *ch, uint64_t off, uint64_t end, bool keep, uint64_t *ret_need,
+                      uint64_t *ret_mapped)
+{
+    uint64_t first = off / BLOCK_SIZE, last = blocks_of(end), part, holes;
+    int r = 0;
+
+    *ret_need = *ret_mapped = 0;
+    if (ch->in.flags & INODE_INLINE) {
+        uint64_t has = blocks_of(ch->in.size);
+        bool stays = end <= ch->s->set.inline_bytes;
+        if (last > has && !(stays && keep))
+            *ret_need = last - (stays ? has : MAX_OF(first, has));
+        return 0;
+    }
+    if (change_reserve(ch, last - first > ch->in.blocks ? last - first - ch->in.blocks : 0) < 0)
+        return -E_QUOTA; /* without counting a range of any size */
+    for (; r == 0 && first < last; first = part) {
+        part = MIN_OF(last, (first / SPAN_BLOCKS + RESERVE_SPANS) * SPAN_BLOCKS);
+        r = count_holes(ch, first, part, &holes);
+        *ret_need += holes;
+        *ret_mapped += part - first - holes;
+    }
+    return r;
+}
+
+/* Takes the room for the whole range, so that no part of it fails for want of it. Zeroing gives up the blocks that it has
+ * and takes as many again: nobody else may get them in between. */
+static int hold_room(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what,
+                     uint64_t off, uint64_t end, uint64_t *ret_held)
+{
+    bool keep = what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP;
+    uint64_t need, mapped;
+    struct change ch;
+    int r = change_begin(&ch, v, rq, ino);
+
+    if (r == 0)
+        r = count_need(&ch, off, end, keep, &need, &mapped);
+    if (r == 0)
+        r = change_reserve(&ch, need > ch.reserved ? need - ch.reserved : 0);
+    if (r == 0) {
+        *ret_held = ch.reserved;
+        ch.reserved = 0;
+        if (what == FILE_ZERO || what == FILE_ZERO_KEEP) {
+            __atomic_fetch_add(&v->reserved_blocks, mapped, __ATOMIC_SEQ_CST);
+            *ret_held += mapped;
+        }
+    }
+    change_end(&ch);
     return r;
 }
 
 int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off,
                   uint64_t len)
 {
+    struct file_req held = rq ? *rq : (struct file_req){0};
     struct ilock l;
-    uint64_t end = off + len;
+    uint64_t end = off + len, blocks = 0;
     int r = 0;
 
     if (len == 0 || end < off)
@@ -450,10 +504,15 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
                    ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1)
                    : -E_FBIG;
     ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
-    if (what == FILE_PUNCH || what == FILE_ZERO || what == FILE_ZERO_KEEP)
-        r = punch_locked(v, rq, ino, off, end);
+    if (what != FILE_PUNCH && v->rec.size_limit) {
+        r = hold_room(v, rq, ino, what, off, end, &blocks);
+        held.has_room = true;
+    }
+    if (r == 0 && (what == FILE_PUNCH || what == FILE_ZERO || what == FILE_ZERO_KEEP))
+        r = punch_locked(v, &held, ino, off, end);
     if (r == 0 && what != FILE_PUNCH)
-        r = reserve_locked(v, rq, ino, off, end, what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP);
+        r = reserve_locked(v, &held, ino, off, end, what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP);
+    __atomic_fetch_sub(&v->reserved_blocks, blocks, __ATOMIC_SEQ_CST);
     ilock_drop(&l);
     return r;
 }

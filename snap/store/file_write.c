@@ -322,6 +322,7 @@ int promote_locked(struct vol *v, uint64_t ino)
     struct plan p = {0};
     int r = change_begin(&ch, v, NULL, ino);
 
+    ch.moves = true;
     if (r == 0 && (ch.in.flags & INODE_INLINE)) {
         p.inline_size = ch.in.size;
         if (ch.in.size)

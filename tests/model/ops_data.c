@@ -187,19 +187,21 @@ static void alloc_apply(struct m_run *m, struct o_ino *in, bool was_inline, int 
         grow(m, in, end);
 }
 
-/* An operation of several steps that met the limit may have done some of them: from here on the file is empty. */
-static void start_over(struct m_run *m, struct m_vol *mv, uint64_t ino)
+/* What a reservation or zeroing will say: all of it fits, or nothing is done. For a small file, whose place may change: 1. */
+static int alloc_says(struct m_run *m, struct m_vol *mv, const struct o_ino *in, int mode, uint64_t off,
+                      uint64_t len)
 {
-    struct vfs_setattr a = {.set = VFS_SIZE | VFS_KILL_PRIV};
-    struct vfs_attr got;
-    struct o_ino *in = o_mut(mv->live, ino);
+    uint64_t last = (off + len + PG_SIZE - 1) / PG_SIZE, need = 0;
+    struct volume_info info;
 
-    m_expect(m, vfs_setattr(mv->v, &m->ctx, m_node(mv, ino), &a, &got), 0, "truncate");
-    pages_free(&in->data);
-    in->size = 0;
-    m_touch(in, true);
-    m_kill_priv(in);
-    m_data_follow(m, mv, ino);
+    if (!mv->limit_blocks || (mode & FALLOC_FL_PUNCH_HOLE))
+        return 0;
+    if (in->is_inline)
+        return 1;
+    for (uint64_t b = off / PG_SIZE; b < last; b++)
+        need += pages_kind(&in->data, b) == PG_HOLE;
+    m_expect(m, volume_get_info(mv->v, &info), 0, "volume_get_info");
+    return need && info.used_bytes / PG_SIZE + need > mv->limit_blocks ? -E_QUOTA : 0;
 }
 
 void op_fallocate(struct m_run *m, struct m_vol *mv)
@@ -211,7 +213,7 @@ void op_fallocate(struct m_run *m, struct m_vol *mv)
                                 FALLOC_FL_ZERO_RANGE,
                                 FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
     const struct o_ino *pick = m_pick_file(m, mv);
-    int mode = modes[m_rand(m, ARRAY_LEN(modes))], r;
+    int mode = modes[m_rand(m, ARRAY_LEN(modes))], r, says;
     struct o_ino *in;
     struct vfs_attr a;
     struct timespec now;
@@ -224,9 +226,10 @@ void op_fallocate(struct m_run *m, struct m_vol *mv)
     len = m_pick_len(m);
     m_trace(m, "fallocate ino=%llu mode=%d off=%llu len=%llu size=%llu", (unsigned long long)pick->ino, mode,
             (unsigned long long)off, (unsigned long long)len, (unsigned long long)pick->size);
+    says = alloc_says(m, mv, pick, mode, off, len);
     r = vfs_fallocate(mv->v, &m->ctx, m_node(mv, pick->ino), mode, off, len);
-    if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "fallocate"))
-        return start_over(m, mv, pick->ino);
+    if (!m_expect(m, r, says == 1 ? quota_error(mv, r, (off + len) / PG_SIZE + 1) : says, "fallocate"))
+        return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
     in = o_mut(mv->live, pick->ino);
     was_inline = in->is_inline;
     leave_inline(m, mv, in);
@@ -256,8 +259,9 @@ struct cp {
     const struct o_ino *src; /* as it was before */
     vfs_node src_node;
     uint64_t src_off, dst, dst_off, len;
+    uint64_t want;               /* bytes, cut at the source's end */
     uint64_t src_size, dst_size; /* before */
-    bool src_inline, dst_inline;
+    bool src_inline, heads_inline;
 };
 
 /* The blocks of the destination that are shared: whole ones, at the same place in their block; the last one too where both
@@ -291,12 +295,13 @@ static void copy_apply(struct m_run *m, struct o_ino *in, const struct pages *sr
 {
     uint64_t first, last, end = c->dst_off + len;
 
-    copy_shared(c, c->dst_size, len, &first, &last);
-    if (first == last)
-        return copy_bytes(m, in, src, c, c->dst_off, end);
-    copy_bytes(m, in, src, c, c->dst_off, first * PG_SIZE);
-    if (c->dst_inline && first * PG_SIZE > c->dst_off && first * PG_SIZE <= m->set.inline_bytes)
+    copy_shared(c, c->dst_size, c->want, &first, &last);
+    last = MAX_OF(first, MIN_OF(last, (end + PG_SIZE - 1) / PG_SIZE)); /* so far it went */
+    copy_bytes(m, in, src, c, c->dst_off, first < last ? first * PG_SIZE : end);
+    if (c->heads_inline && !in->is_inline)
         pages_set(&in->data, 0, first, PG_DATA, PG_HOLE, m->op); /* the head went to the tables first */
+    if (first == last)
+        return;
     pages_share(&in->data, first, src, c->src_off / PG_SIZE + (c->src_off % PG_SIZE ? 1 : 0), last - first,
                 m->op);
     pages_set(&in->data, first, last - first, PG_HOLE, PG_UNWRITTEN, m->op);
@@ -304,34 +309,49 @@ static void copy_apply(struct m_run *m, struct o_ino *in, const struct pages *sr
         copy_bytes(m, in, src, c, last * PG_SIZE, end);
 }
 
+static void copy_describe(struct m_run *m, const struct m_vol *mv, struct cp *c)
+{
+    const struct o_ino *dst = o_get(mv->live, c->dst);
+    uint64_t first, last;
+
+    c->src_size = c->src->size; /* now: the source may be the destination */
+    c->src_inline = c->src->is_inline;
+    c->want = c->src_off >= c->src_size ? 0 : MIN_OF(c->len, c->src_size - c->src_off);
+    c->dst_size = dst->size;
+    copy_shared(c, c->dst_size, c->want, &first, &last);
+    c->heads_inline = dst->is_inline && first < last && first * PG_SIZE > c->dst_off &&
+                      first * PG_SIZE <= m->set.inline_bytes;
+    m_trace(m, "copy src=%llx off=%llu -> dst=%llu off=%llu len=%llu", (unsigned long long)c->src_node.v,
+            (unsigned long long)c->src_off, (unsigned long long)c->dst, (unsigned long long)c->dst_off,
+            (unsigned long long)c->len);
+}
+
+/* It may have moved out of the tables for it, nothing else. */
+static void copy_refused(struct m_run *m, struct m_vol *mv, const struct cp *c)
+{
+    leave_inline(m, mv, o_mut(mv->live, c->dst));
+    m_verify_ino(m, mv, o_get(mv->live, c->dst), m_node(mv, c->dst));
+}
+
 static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
 {
-    uint64_t want = c->src_off >= c->src->size ? 0 : MIN_OF(c->len, c->src->size - c->src_off), got = 0;
+    uint64_t got = 0, more;
     struct pages src = {0};
     struct o_ino *in;
     int r;
 
-    c->src_inline = c->src->is_inline;
-    c->dst_inline = o_get(mv->live, c->dst)->is_inline;
-    c->src_size = c->src->size; /* now: the source may be the destination */
-    if (c->src == o_get(mv->live, c->dst) && want && !c->src_inline)
-        c->src_size = MAX_OF(c->src_size, c->dst_off); /* the gap is closed first */
-    m_trace(m, "copy src=%llx off=%llu -> dst=%llu off=%llu len=%llu", (unsigned long long)c->src_node.v,
-            (unsigned long long)c->src_off, (unsigned long long)c->dst, (unsigned long long)c->dst_off,
-            (unsigned long long)c->len);
+    copy_describe(m, mv, c);
+    more = c->want / PG_SIZE + 2 + m->set.inline_bytes / PG_SIZE;
     r = vfs_copy(mv->v, &m->ctx, c->src_node, c->src_off, m_node(mv, c->dst), c->dst_off, c->len, &got);
-    if (r == -E_QUOTA && mv->limit_blocks)
-        return start_over(m, mv, c->dst);
-    if (!m_expect(m, r, 0, "copy"))
-        return;
-    WANT(m, got <= want && (got > 0 || want == 0), "copy did %llu of %llu bytes", (unsigned long long)got,
-         (unsigned long long)want);
+    if (!m_expect(m, r, c->want ? quota_error(mv, r, more) : 0, "copy"))
+        return copy_refused(m, mv, c);
+    WANT(m, got <= c->want && (got > 0 || c->want == 0), "copy did %llu of %llu bytes",
+         (unsigned long long)got, (unsigned long long)c->want);
     if (got == 0)
         return;
     pages_clone(&src, &c->src->data);
     in = o_mut(mv->live, c->dst);
     leave_inline(m, mv, in);
-    c->dst_size = in->size;
     grow(m, in, c->dst_off + got);
     copy_apply(m, in, &src, c, got);
     pages_free(&src);
@@ -339,6 +359,9 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
     if (m->ctx.uid != 0)
         m_kill_priv(in);
     m_data_follow(m, mv, c->dst);
+    WANT(m, got == c->want || quota_error(mv, -E_QUOTA, (c->want - got) / PG_SIZE + 2),
+         "copy did %llu of %llu bytes, and there is room", (unsigned long long)got,
+         (unsigned long long)c->want);
 }
 
 static void copy_place(struct m_run *m, struct cp *c, const struct o_ino *dst)
