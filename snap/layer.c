@@ -43,13 +43,13 @@ int layer_del(struct txn *t, uint32_t vol, uint32_t layer)
     return txn_del(t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32_u32(key, TAB_LAYER, vol, layer));
 }
 
-int layer_each(struct txn *t, uint32_t vol, int (*cb)(void *arg, const struct layer *l), void *arg)
+int layer_each_from(struct txn *t, uint32_t vol, uint32_t from, int (*cb)(void *arg, const struct layer *l),
+                    void *arg)
 {
     uint8_t key[KEY_SIZE_MAX];
     const uint8_t *found;
     struct txn_val val;
     struct layer l;
-    uint32_t from = 0;
     size_t flen;
     int r;
 
@@ -65,6 +65,11 @@ int layer_each(struct txn *t, uint32_t vol, int (*cb)(void *arg, const struct la
             return r;
         from = l.rec.layer + 1;
     }
+}
+
+int layer_each(struct txn *t, uint32_t vol, int (*cb)(void *arg, const struct layer *l), void *arg)
+{
+    return layer_each_from(t, vol, 0, cb, arg);
 }
 
 bool layer_shown(const struct layer_rec *rec)

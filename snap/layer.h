@@ -19,6 +19,8 @@ int layer_del(struct txn *t, uint32_t vol, uint32_t layer);
 
 /* layer_each: all of a volume in any state, by ascending number; cb may put and delete the one it is given. */
 int layer_each(struct txn *t, uint32_t vol, int (*cb)(void *arg, const struct layer *l), void *arg);
+int layer_each_from(struct txn *t, uint32_t vol, uint32_t from, int (*cb)(void *arg, const struct layer *l),
+                    void *arg); /* from this number on */
 
 /* Is it shown in the list: has a name that people gave, and is not on its way out. */
 bool layer_shown(const struct layer_rec *rec);

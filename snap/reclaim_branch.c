@@ -29,7 +29,7 @@ static int see_child(void *arg, const struct branch_rec *b)
     return 0;
 }
 
-/* Its layers first: their records and names, whatever their state. 1: more. */
+/* Its layers first: their records and names, whatever their state. 1: more; 2: the layers of another one begin. */
 struct layers {
     struct work *w;
     int n;
@@ -43,7 +43,7 @@ static int drop_layer(void *arg, const struct layer *l)
     int r;
 
     if (l->rec.branch != w->b.id)
-        return 0;
+        return 2; /* they follow each other */
     if (ls->n++ == BATCH)
         return 1;
     r = layer_named(w->t, l->rec.vol, l->rec.name, &named);
@@ -150,7 +150,7 @@ static int step(struct work *w)
     (void)branch_each(w->s, see_child, &c);
     if (c.any)
         return -E_CLONES; /* they were queued before it */
-    if ((r = layer_each(w->t, w->b.vol, drop_layer, &ls)) != 0)
+    if ((r = layer_each_from(w->t, w->b.vol, w->b.first_layer, drop_layer, &ls)) == 1 || r < 0)
         return r;
     if (ls.n)
         return 1;

@@ -171,12 +171,19 @@ int snap_settled(struct store *s, uint32_t vol, uint32_t layer)
 {
     struct txn t;
     struct settle st = {.t = &t, .upto = layer};
+    struct layer l;
     int r;
 
     if ((r = txn_begin_freeing(s, OP_SNAPSHOT, NULL, &t)) < 0)
         return r;
     t.vol = vol;
-    r = layer_each(&t, vol, settle_one, &st);
+    r = layer_get(&t, vol, layer, &l);
+    if (r == 0 && l.rec.state != LAYER_SETTLING) { /* a later one has settled it, and those before it */
+        txn_abort(&t);
+        return 0;
+    }
+    if (r == 0 || r == -E_NOENT)
+        r = layer_each(&t, vol, settle_one, &st);
     if (r < 0 || !st.any) {
         txn_abort(&t);
         return r;

@@ -66,6 +66,7 @@ static void state_free(struct state *st)
     }
     while ((c = st->cursors)) {
         st->cursors = c->next;
+        free(c->more);
         free(c);
     }
     while ((d = st->deaths)) {
@@ -295,6 +296,7 @@ void state_cursor_end(struct store *s, struct state_cursor *c)
     if (p && *p)
         *p = c->next;
     pthread_mutex_unlock(&lock);
+    free(c->more);
     free(c);
 }
 

@@ -28,6 +28,7 @@ struct state_cursor {
     uint32_t phase;
     uint32_t klen;
     uint8_t key[KEY_SIZE_MAX];
+    void *more; /* of the worker's own, from malloc; freed with it */
     struct state_cursor *next;
 };
 struct state_cursor *state_cursor(struct store *s, const struct reclaim_rec *rec); /* NULL: no memory */

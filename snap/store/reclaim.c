@@ -2,10 +2,13 @@
  * every reader that began before. */
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "snap/store/store_int.h"
 
 #define BATCH 256
+#define LONG_NS                                                                                              \
+    1000000000ll /* of a round of the queue for long work: what else waits for this thread comes in between */
 
 struct entry {
     uint64_t seq;
@@ -204,18 +207,19 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
 }
 
 /* A store that is being closed does not wait for long work: it goes on at the next open. */
-static bool leave_for_later(struct store *s, const struct reclaim_rec *rec)
+static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, int64_t until_ns)
 {
-    return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) && rec->kind != RECLAIM_UNLINK &&
-           rec->kind != RECLAIM_PUNCH;
+    if (rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH || rec->kind == RECLAIM_ORPHAN)
+        return rec->kind == RECLAIM_ORPHAN && __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED);
+    return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) || clock_mono_ns() > until_ns;
 }
 
-static int run_batch(struct store *s, const struct entry *e, int n)
+static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns)
 {
     int result[BATCH], any = 0;
 
     for (int i = 0; i < n; i++) {
-        int r = leave_for_later(s, &e[i].rec) ? 1 : execute(s, &e[i].rec);
+        int r = leave_for_later(s, &e[i].rec, until_ns) ? 1 : execute(s, &e[i].rec);
         if (r < 0)
             log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s",
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
@@ -232,6 +236,7 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 {
     struct entry batch[BATCH];
     uint64_t seq = 0;
+    int64_t until_ns;
     int n, r = 0, done = 0;
 
     if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
@@ -242,10 +247,11 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
     store_inline_checkpoint++;
+    until_ns = clock_mono_ns() + LONG_NS;
     do {
         r = read_batch(s, &seq, below_seq, batch, &n);
         if (r == 0 && n)
-            r = run_batch(s, batch, n);
+            r = run_batch(s, batch, n, until_ns);
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     store_inline_checkpoint--;
@@ -258,7 +264,8 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 int store_reclaim_idle(struct store *s)
 {
     for (int round = 0; round < 10000; round++) {
-        uint64_t before = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
+        uint64_t before = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED),
+                 lsn = journal_appended(s->journal);
         int r = store_sync(s);
         if (r == 0)
             r = store_checkpoint(s);
@@ -267,7 +274,7 @@ int store_reclaim_idle(struct store *s)
         uint64_t left = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
         if (left == 0)
             return 0;
-        if (left == before && round > 3 && !s->settles)
+        if (left == before && lsn == journal_appended(s->journal) && round > 3 && !s->settles)
             return 0;
     }
     return 0;
