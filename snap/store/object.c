@@ -173,12 +173,6 @@ int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branc
     return refs_change(t, keep, o, branch, tab, key, payload, len, 1);
 }
 
-int refs_stay(struct txn *t, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-              const void *payload, size_t len)
-{
-    return refs_change(t, KEEP_PENDING, o, branch, tab, key, payload, len, 0);
-}
-
 int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len)
 {

@@ -213,9 +213,6 @@ int store_recover(struct store *s);
 /* references kept by vtab: a record enters / leaves */
 int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len);
-/* a pending record moves to history: its counts become pending as they are, so that a firm one may count by itself */
-int refs_stay(struct txn *t, struct txn_owner o, uint32_t branch, uint8_t tab, const void *key,
-              const void *payload, size_t len);
 int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len);
 

@@ -119,13 +119,10 @@ static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct v
 
     int r = 0;
 
-    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer)) {
-        r = txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
-        if (r == 0 && keep == KEEP_PENDING && !(cur->flags & VAL_TOMB))
-            r = refs_stay(t, o, at.branch, tab, key, cur->data, cur->len);
-        return r;
-    }
-    /* the firm record, perhaps born before this one, may go to history where the present one leaves none (I-12) */
+    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer))
+        return txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
+    /* The firm record, born before this one, may go to history where the present one leaves none. Its counts are kept from
+     * the present by ref_pin_present; that record itself must be, too, or it would show beside the present one (I-02). */
     if (keep == KEEP_PENDING && cur->born < at.layer)
         r = txn_del(t, keep, o, k, n);
     if (r < 0 || (cur->flags & VAL_TOMB))
