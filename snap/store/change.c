@@ -163,6 +163,8 @@ int change_open(struct change *ch, enum op_kind op, bool pending)
     ch->t.unique = ch->rq->unique;
     ch->keep = pending ? KEEP_PENDING : KEEP_FIRM;
     r = open_dirty(ch);
+    if (r == 0) /* first of all: what is pending counts from the firm records that it changes */
+        r = change_kill_priv(ch);
     if (r ==
         0) { /* nobody changed it: its lock is ours. But attributes may have, before we took it: read again */
         uint64_t open = ch->in.open_obj;
@@ -220,46 +222,6 @@ static int put_object(struct change *ch)
                    object_rec_encode(&rec, out));
 }
 
-/* security.capability goes when the bytes change. */
-static int drop_caps(struct change *ch)
-{
-    static const char name[] = "security.capability";
-    struct vt_scan sc;
-    uint8_t key[17], cap[17];
-    const uint8_t *found;
-    struct vt_val v;
-    bool have = false;
-    int r;
-
-    put_be64(key, ch->ino);
-    vt_scan_init(&sc, &ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, TAB_XATTR, key, 8);
-    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
-        if (found[16] == 0)
-            have = v.len >= 5 + sizeof(name) - 1 && v.data[4] == sizeof(name) - 1 &&
-                   memcmp(v.data + 5, name, sizeof(name) - 1) == 0;
-        if (!have)
-            continue;
-        memcpy(cap, found, sizeof(cap));
-        r = vt_del(&ch->t, KEEP_FIRM, (struct txn_owner){0}, ch->at, TAB_XATTR, cap);
-        if (r < 0)
-            return r;
-        if (cap[16] == 0)
-            ch->in.nxattr--;
-    }
-    ch->in.flags &= ~(uint32_t)INODE_CAPS;
-    return r;
-}
-
-static int kill_priv(struct change *ch)
-{
-    if (!ch->rq->kill_priv)
-        return 0;
-    ch->in.mode &= ~(uint32_t)S_ISUID;
-    if (ch->in.mode & S_IXGRP)
-        ch->in.mode &= ~(uint32_t)S_ISGID;
-    return ch->in.flags & INODE_CAPS ? drop_caps(ch) : 0;
-}
-
 int change_put(struct change *ch)
 {
     int r = put_object(ch);
@@ -275,8 +237,6 @@ int change_put(struct change *ch)
         ch->in.mtime = ch->in.ctime;
         ch->in.change++;
     }
-    if (r == 0)
-        r = kill_priv(ch);
     if (r == 0)
         r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
                          ch->at, &ch->in);

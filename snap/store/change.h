@@ -44,6 +44,9 @@ int change_reserve(struct change *ch, uint64_t blocks); /* -E_QUOTA */
 int change_pwrite(struct change *ch, const void *p, size_t len, uint64_t off);
 
 int change_open(struct change *ch, enum op_kind op, bool pending);
+/* As change_open does: what the request takes away besides is firm at once, like all attributes; so that both levels agree on
+ * how many there are, and a power cut that loses the bytes does not bring it back. */
+int change_kill_priv(struct change *ch);
 int change_put(struct change *ch); /* commits; in any case the transaction is over */
 void change_abort(struct change *ch);
 

@@ -158,6 +158,7 @@ static void change_file(struct vol *v)
 static void change_names(struct vol *v)
 {
     vfs_node d = any_dir(v), to = any_dir(v), n;
+    static const char *const xattrs[] = {"user.a", "user.b", "security.capability"};
     const char *name = name_of(dice(12)), *other = name_of(dice(12));
     struct vfs_attr a;
     bool dir;
@@ -178,8 +179,7 @@ static void change_names(struct vol *v)
         if (any_node(v, &n, &dir) < 0)
             break;
         if (dice(2))
-            allowed(vfs_setxattr(v, &ctx, n, dice(2) ? "user.a" : "user.b", "value", dice(5), 0, false),
-                    "setxattr");
+            allowed(vfs_setxattr(v, &ctx, n, xattrs[dice(3)], "value", dice(5), 0, false), "setxattr");
         else
             allowed(vfs_removexattr(v, &ctx, n, "user.a"), "removexattr");
     }

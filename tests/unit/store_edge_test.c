@@ -330,6 +330,50 @@ TEST(test_edge__histories_of_both_levels_do_not_mix)
     rig_close(&g);
 }
 
+static bool has_caps(struct rig *g, const char *path)
+{
+    cleanup(buf_free) struct buf val = {0};
+    int r = vfs_getxattr(g->b.v, rig_node(g, path), "security.capability", &val);
+
+    CHECK(r == 0 || r == -E_NODATA);
+    return r == 0;
+}
+
+/* A write takes the capability and the suid bit away at once, for good, whatever becomes of its bytes. */
+TEST(test_edge__what_a_lost_write_took_away_stays_away)
+{
+    static const uint8_t byte = 1;
+
+    for (int sealed = 0; sealed < 4; sealed++) {
+        struct vfs_setattr mode = {.set = VFS_MODE, .mode = 04755};
+        struct vfs_attr a;
+        struct rig g;
+
+        rig_open(&g);
+        rig_write(&g, "f", 0, 50000, rig_a);
+        CHECK_OK(vfs_setxattr(g.b.v, &g.b.c, rig_node(&g, "f"), "user.a", "x", 1, 0, false));
+        CHECK_OK(vfs_setxattr(g.b.v, &g.b.c, rig_node(&g, "f"), "security.capability", "caps", 4, 0, false));
+        CHECK_OK(vfs_setattr(g.b.v, &g.b.c, rig_node(&g, "f"), &mode, NULL));
+        rig_fsync(&g, "f");
+        if (sealed & 1)
+            CHECK_OK(snap_create(g.b.v, &g.b.c, "s", NULL));
+        if (sealed & 2) /* it has pending bytes already */
+            rig_write(&g, "f", 60000, 5000, rig_a);
+        CHECK_OK(vfs_write(g.b.v, &g.b.c, rig_node(&g, "f"), &byte, 1, 100000, true));
+        CHECK(!has_caps(&g, "f"));
+        rig_check(&g);
+        CHECK_OK(store_flush(g.b.s));
+        rig_cut(&g, 1, LYING_NONE);
+        rig_check(&g);
+        CHECK_EQ(rig_size(&g, "f"), 50000);
+        CHECK(!has_caps(&g, "f"));
+        CHECK_OK(vfs_getattr(g.b.v, rig_node(&g, "f"), &a));
+        CHECK_EQ(a.mode & 07777, 0755);
+        rig_quiet(&g);
+        rig_close(&g);
+    }
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);

@@ -1,0 +1,71 @@
+/* What a change of the bytes takes away: suid, sgid and security.capability. */
+#include "snap/store/change.h"
+
+static const char caps_name[] = "security.capability";
+
+struct strip {
+    uint32_t mode;   /* bits that go */
+    uint32_t nxattr; /* attributes that went */
+};
+
+static void strip_inode(struct inode *in, void *arg)
+{
+    const struct strip *s = arg;
+
+    in->mode &= ~s->mode;
+    in->nxattr -= s->nxattr;
+    in->flags &= ~(uint32_t)INODE_CAPS;
+    inode_now(&in->ctime);
+}
+
+static bool is_caps(const struct vt_val *v)
+{
+    return v->len >= 5 + sizeof(caps_name) - 1 && v->data[4] == sizeof(caps_name) - 1 &&
+           memcmp(v->data + 5, caps_name, sizeof(caps_name) - 1) == 0;
+}
+
+/* All pieces of the attribute; the name is in the first. */
+static int drop_caps(struct change *ch, uint32_t *ret_gone)
+{
+    struct vt_scan sc;
+    uint8_t key[17], cap[17];
+    const uint8_t *found;
+    struct vt_val v;
+    bool have = false;
+    int r;
+
+    put_be64(key, ch->ino);
+    vt_scan_init(&sc, &ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, TAB_XATTR, key, 8);
+    while ((r = vt_scan_next(&sc, &found, &v)) == 1) {
+        if (found[16] == 0)
+            have = is_caps(&v);
+        if (!have)
+            continue;
+        memcpy(cap, found, sizeof(cap));
+        *ret_gone += cap[16] == 0;
+        r = vt_del(&ch->t, KEEP_FIRM, (struct txn_owner){0}, ch->at, TAB_XATTR, cap);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+int change_kill_priv(struct change *ch)
+{
+    struct strip s = {.mode = S_ISUID};
+    struct inode in;
+    int r = 0;
+
+    if (!ch->rq->kill_priv)
+        return 0;
+    r = inode_get(&ch->t, (struct vt_at){ch->at.branch, LAYER_NOW}, ch->ino, &in);
+    if (r < 0)
+        return r;
+    if (in.mode & S_IXGRP)
+        s.mode |= S_ISGID;
+    if (!(in.mode & s.mode) && !(in.flags & INODE_CAPS))
+        return 0;
+    if (in.flags & INODE_CAPS)
+        r = drop_caps(ch, &s.nxattr);
+    return r < 0 ? r : inode_update(&ch->t, ch->at, ch->ino, strip_inode, &s, NULL);
+}
