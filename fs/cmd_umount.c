@@ -35,7 +35,8 @@ static int count_same(void *arg, const struct verb_mount *m)
 {
     struct found *f = arg;
 
-    f->others += m->major == f->major && m->minor == f->minor;
+    /* the number alone may be another filesystem's by now */
+    f->others += m->major == f->major && m->minor == f->minor && strcmp(m->source, f->source) == 0;
     return 0;
 }
 
@@ -108,13 +109,15 @@ static int send_words(int sock, const char *const *words, size_t n)
 
 /* Asks the daemon, before anything is unmounted, to say later when it has closed what belongs to the mount. -1: there is no
  * daemon, or it is not ours to ask. */
-static int announce(struct found *f)
+static int announce(const struct found *f)
 {
     cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+    char store[sizeof(f->source)];
     const char *words[] = {"gone", NULL, NULL};
     int sock = -1;
 
-    if (split_source(f->source, &words[1], &words[2]) < 0 || sock_connect(f->source, &sock) < 0)
+    memcpy(store, f->source, sizeof(store));
+    if (split_source(store, &words[1], &words[2]) < 0 || sock_connect(store, &sock) < 0)
         return -1;
     if (send_words(sock, words, ARRAY_LEN(words)) == 0 && sock_recv(sock, &m) == 0 && m.kind == SOCK_OUT)
         return sock;
