@@ -62,8 +62,7 @@ static struct vfs_ctx asker(const struct verb_ctx *c)
     return (struct vfs_ctx){.uid = c->uid, .gid = c->gid};
 }
 
-/* "snapshot x: why; what to do" */
-static int complain(int r, const char *name, struct buf *err)
+int verb_snap_complain(int r, const char *name, struct buf *err)
 {
     const char *todo = "";
 
@@ -89,7 +88,7 @@ static int named(struct verb_ctx *c, const struct verb_args *a, struct layer_rec
     const char *name = verb_text(a, "name");
     int r = snap_find(c->vol, name, ret);
 
-    return r < 0 ? complain(r, name, err) : 0;
+    return r < 0 ? verb_snap_complain(r, name, err) : 0;
 }
 
 /* key=value apart; key holds the text and is changed. */
@@ -180,7 +179,7 @@ RUN(run_snapshot_create)
     int r = verb_snap_create(c->env, c->vol, &ctx, verb_text(a, "name"), &rec);
 
     if (r < 0)
-        return complain(r, verb_text(a, "name"), err);
+        return verb_snap_complain(r, verb_text(a, "name"), err);
     r = dress(c->vol, rec.name, a);
     if (r < 0) {
         buf_printf(err, "snapshot %s: taken, but not labelled as asked: %s; label it again, or delete it",
@@ -208,7 +207,7 @@ RUN(run_snapshot_delete)
         return r;
     r = verb_snap_delete(c->env, c->vol, &ctx, rec.name);
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     if (!c->json)
         return answer(c, rec.name, "deleted", out);
     j = jw_begin(out, true);
@@ -229,7 +228,7 @@ RUN(run_snapshot_rename)
         return r;
     r = verb_snap_rename(c->env, c->vol, &ctx, rec.name, verb_text(a, "to"));
     if (r < 0)
-        return complain(r, r == -E_EXIST ? verb_text(a, "to") : rec.name, err);
+        return verb_snap_complain(r, r == -E_EXIST ? verb_text(a, "to") : rec.name, err);
     return answer(c, verb_text(a, "to"), "is its name now", out);
 }
 
@@ -247,7 +246,7 @@ RUN(run_snapshot_hold)
         return r;
     r = snap_hold(c->vol, rec.name, tag_of(a));
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     event_emit(c->env->store, "snapshot-held", c->vol->rec.name, "%s by %s", rec.name, tag_of(a));
     return answer(c, rec.name, "held", out);
 }
@@ -266,7 +265,7 @@ RUN(run_snapshot_release)
         return r;
     }
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     event_emit(c->env->store, "snapshot-released", c->vol->rec.name, "%s by %s", rec.name, tag_of(a));
     return answer(c, rec.name, "released", out);
 }
@@ -287,7 +286,7 @@ RUN(run_snapshot_label)
     for (size_t i = 0; r == 0 && i < remove->ntexts; i++)
         r = snap_label(c->vol, rec.name, remove->texts[i], NULL);
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     return answer(c, rec.name, "labelled", out);
 }
 
@@ -302,7 +301,7 @@ RUN(run_snapshot_expire)
         return r;
     r = snap_expire(c->vol, rec.name, when);
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     show_time(when, text);
     snprintf(what, sizeof(what), when ? "expires at %s" : "never expires", text);
     return answer(c, rec.name, what, out);
@@ -323,7 +322,7 @@ RUN(run_rollback)
     if (r == 0)
         r = snap_rollback(c->vol, &ctx, rec.name, kept);
     if (r < 0)
-        return complain(r, rec.name, err);
+        return verb_snap_complain(r, rec.name, err);
     if (c->env->host && c->env->host->rolled_back)
         c->env->host->rolled_back(c->env->host->arg, c->vol);
     changed(c->env, c->vol);

@@ -24,7 +24,7 @@ static const struct ctl_file files[] = {
     {"jobs", 0640, ROLE_READ, false, ctl_jobs_text, ctl_jobs_json, "work that goes on behind, and its last results"},
     {"events", 0440, ROLE_READ, false, ctl_events_text, ctl_events_json,
      "what happened: the last 1,000 lines; events-since-ID: those after that one"},
-    {"error", 0440, ROLE_READ, false, ctl_error_text, ctl_error_json, "why a command was refused last"},
+    {"error", 0440, ROLE_READ, false, ctl_error_text, ctl_error_json, "why a command was refused last, mkdir, rmdir and mv in .snapshots included"},
     {"help", 0444, ROLE_READ, false, ctl_help_text, ctl_help_json, "all files and their commands"},
 };
 /* clang-format on */
@@ -270,6 +270,16 @@ static void refuse(struct writing *w, const char *line, size_t len, int result, 
     c->refused[w->file - files] = c->last;
     c->changes++;
     pthread_mutex_unlock(&c->lock);
+}
+
+void ctl_refused(struct ctl *c, uint32_t uid, const char *file, const char *line, int result, struct buf *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        struct writing w = {.c = c, .file = &files[i], .uid = uid};
+
+        if (strcmp(files[i].name, file) == 0)
+            refuse(&w, line, strlen(line), result, err);
+    }
 }
 
 static void accept(struct writing *w, struct buf *out)

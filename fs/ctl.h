@@ -54,6 +54,11 @@ int ctl_read(struct ctl *c, const char *path, struct buf *out);
 int ctl_write(struct ctl *c, uint32_t uid, uint32_t gid, uint32_t pid, const char *path, const void *data,
               size_t len);
 
+/* ctl_refused: what was asked in another way (mkdir, rmdir, mv of a snapshot) and refused stands in "error" and in the file
+ * that has the verb, as if it had been written there. err: the reason, err_text(result) where it is empty. */
+void ctl_refused(struct ctl *c, uint32_t uid, const char *file, const char *line, int result,
+                 struct buf *err);
+
 /* ctl_change: a number that is another one whenever some text may have changed by what is done here (events, jobs,
  * refusals); status has counters that change at any time. */
 uint64_t ctl_change(struct ctl *c);

@@ -335,6 +335,18 @@ int snapctl_write(struct snapctl *sc, const struct vfs_ctx *c, uint32_t pid, fus
     return r;
 }
 
+int snapctl_refused(struct snapctl *sc, const struct vfs_ctx *c, const char *what, const char *name, int r)
+{
+    cleanup(buf_free) struct buf line = {0}, err = {0};
+
+    if (r >= 0 || !snapctl_is_there(sc))
+        return r;
+    verb_snap_complain(r, name, &err);
+    if (buf_printf(&line, "%s %s", what, name) == 0 && buf_cstr(&line))
+        ctl_refused(sc->ctl, c->uid, "snapshots", buf_cstr(&line), r, &err);
+    return r;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------------------- */
 
 bool snapctl_is_there(const struct snapctl *sc)

@@ -26,6 +26,8 @@ void snapctl_forget(struct snapctl *sc, fuse_ino_t ino, uint64_t count);
 int snapctl_readdir(struct snapctl *sc, fuse_ino_t dir, uint64_t off,
                     int (*cb)(void *arg, const struct vfs_dirent *d), void *arg);
 int snapctl_read(struct snapctl *sc, fuse_ino_t ino, void *p, size_t len, uint64_t off, size_t *ret_len);
+/* snapctl_refused: mkdir, rmdir or mv of a snapshot (what) failed with r: the reason stands in .control/error. Gives r. */
+int snapctl_refused(struct snapctl *sc, const struct vfs_ctx *c, const char *what, const char *name, int r);
 int snapctl_write(struct snapctl *sc, const struct vfs_ctx *c, uint32_t pid, fuse_ino_t ino, const void *p,
                   size_t len, uint64_t off);
 

@@ -163,6 +163,7 @@ int snapdir_mkdir(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, c
 
     if (r == 0)
         r = verb_snap_create(ss->env, ss->vol, c, name, NULL);
+    snapctl_refused(ss->snapdir->ctl, c, "mkdir", name, r);
     return r < 0 ? r : enter_view(ss, dir, name, ret);
 }
 
@@ -170,7 +171,9 @@ int snapdir_rmdir(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, c
 {
     int r = may_change(ss, dir, name);
 
-    return r < 0 ? r : verb_snap_delete(ss->env, ss->vol, c, name);
+    if (r == 0)
+        r = verb_snap_delete(ss->env, ss->vol, c, name);
+    return snapctl_refused(ss->snapdir->ctl, c, "rmdir", name, r);
 }
 
 int snapdir_rename(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, const char *name,
@@ -185,7 +188,9 @@ int snapdir_rename(struct session *ss, const struct vfs_ctx *c, fuse_ino_t dir, 
     r = may_change(ss, dir, name);
     if (r == 0)
         r = may_change(ss, dir, to);
-    return r < 0 ? r : verb_snap_rename(ss->env, ss->vol, c, name, to);
+    if (r == 0)
+        r = verb_snap_rename(ss->env, ss->vol, c, name, to);
+    return snapctl_refused(ss->snapdir->ctl, c, "mv", name, r);
 }
 
 /* --- listing ---------------------------------------------------------------------------------------------------------------- */

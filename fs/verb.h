@@ -145,6 +145,8 @@ int verb_snap_create(struct verb_env *e, struct vol *v, const struct vfs_ctx *c,
 int verb_snap_delete(struct verb_env *e, struct vol *v, const struct vfs_ctx *c, const char *name);
 int verb_snap_rename(struct verb_env *e, struct vol *v, const struct vfs_ctx *c, const char *name,
                      const char *to);
+/* Says in err, where nothing stands there yet, why one of these was refused: "snapshot NAME: why; what to do". Gives r. */
+int verb_snap_complain(int r, const char *name, struct buf *err);
 
 struct verb_ctx {
     struct verb_env *env;

@@ -224,6 +224,11 @@ test_snap_control_files() {
     grep -q by-control .snapshots/.control/snapshots
     fails "exists" bash -c 'echo "create by-control" >.snapshots/.control/snapshots'
     grep -q by-control .snapshots/.control/error
+    echo 'hold by-control' >.snapshots/.control/snapshots
+    fails "busy" rmdir .snapshots/by-control
+    grep -q '^line *rmdir by-control$' .snapshots/.control/error
+    grep -q 'varve snapshot release' .snapshots/.control/error
+    echo 'release by-control' >.snapshots/.control/snapshots
     fails "nvalid argument" bash -c 'echo "frobnicate" >.snapshots/.control/snapshots'
     printf 'create a1\ncreate a2\n' >.snapshots/.control/snapshots
     [ -d .snapshots/a1 ] && [ -d .snapshots/a2 ]
