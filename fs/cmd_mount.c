@@ -124,7 +124,7 @@ static int mount_here(const struct request *q, struct sock_msg *m, int sock)
     int r = mount_opts_parse(&o, q->opts.len > 0 ? (const char *)q->opts.data : "", why);
 
     o.ro = o.ro || *q->target.snap;
-    o.allow_other = geteuid() == 0;
+    o.allow_other = o.allow_other || geteuid() == 0;
     if (r == 0 && buf_cstr(&m->data) && m->fd >= 0)
         r = mount_attach(m->fd, (const char *)m->data.data, q->dir, &o);
     if (r < 0)
@@ -288,5 +288,8 @@ const struct cmd cmd_mount = {
         "     control=none               there are none, and snapshots are not taken by mkdir\n"
         "  -o control_gid=GID            this group may do what the owner may\n"
         "  -o allow_idmap                lets idmapped mounts be made of it (Linux 6.12)\n"
+        "  -o allow_other                others may look in where an ordinary user mounts (/etc/fuse.conf "
+        "allows it);\n"
+        "                                so it is in any case where root does\n"
         "  -o nosuid,nodev,noexec,noatime,sync  and what fstab has, as mount(8) knows them\n",
     .run = run};

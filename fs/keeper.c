@@ -157,7 +157,7 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
 
     if (r < 0)
         return r;
-    o.allow_other = geteuid() == 0;
+    o.allow_other = o.allow_other || geteuid() == 0;
     if (call && geteuid() != 0) {
         r = mount_by_helper(source, dir, &o, why, &fd);
     } else {

@@ -48,9 +48,10 @@ static const struct flag_name flag_names[] = {
 /* Words of fstab that say nothing about the mount itself. */
 static bool is_ignored(const char *w, size_t len)
 {
-    static const char *const words[] = {"defaults",   "auto",       "noauto",       "nofail",
-                                        "_netdev",    "nouser",     "loud",         "silent",
-                                        "noiversion", "nolazytime", "nostrictatime"};
+    static const char *const words[] = {
+        "defaults",   "auto",       "noauto",        "nofail",
+        "_netdev",    "nouser",     "loud",          "silent",
+        "noiversion", "nolazytime", "nostrictatime", "default_permissions" /* so it is in any case */};
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (strlen(words[i]) == len && memcmp(words[i], w, len) == 0)
@@ -132,6 +133,10 @@ static int parse_one(struct mount_opts *o, const char *w, size_t len, char *why)
         o->ro = word[1] == 'o';
         return 0;
     }
+    if (strcmp(word, "allow_other") == 0) {
+        o->allow_other = true;
+        return 0;
+    }
     if (strcmp(word, "allow_idmap") == 0) {
         o->allow_idmap = true;
         return 0;
@@ -173,6 +178,8 @@ int mount_opts_print(struct buf *b, const struct mount_opts *o)
         r = buf_printf(b, ",control=%s", control_names[o->control]);
     if (r == 0 && o->has_control_gid)
         r = buf_printf(b, ",control_gid=%u", o->control_gid);
+    if (r == 0 && o->allow_other)
+        r = buf_puts(b, ",allow_other");
     if (r == 0 && o->allow_idmap)
         r = buf_puts(b, ",allow_idmap");
     return r;

@@ -12,7 +12,7 @@ enum mount_control { CONTROL_ADMIN, CONTROL_SNAPSHOT, CONTROL_READ, CONTROL_NONE
 
 struct mount_opts {
     bool ro;
-    bool allow_other; /* not an option: on when root mounts */
+    bool allow_other; /* always on when root mounts */
     bool allow_idmap;
     bool has_control_gid;
     uint32_t control_gid;
