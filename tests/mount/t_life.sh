@@ -186,6 +186,7 @@ test_life_ordinary_user() {
     mkdir -p "$scratch/home/point" "$scratch/home/other"
     chown -R 65534:65534 "$scratch/home"
     mknod -m 666 "$scratch/fuse" c 10 229
+    install -m 755 "$VARVE" "$scratch/varve" # the build may lie where only root can go
     cat >"$scratch/ordinary.sh" <<'END'
 set -eu
 home=$1 varve=$2
@@ -200,11 +201,18 @@ grep -q 'only root' "$home/said"
 if "$varve" mount "$home/store/second" /etc --create 2>"$home/said"; then exit 1; fi
 cat "$home/said"
 "$varve" umount "$home/point"
+# that others may look in is the administrator's to allow
+if grep -qs '^user_allow_other' /etc/fuse.conf; then
+    "$varve" mount "$home/store" "$home/point" -o allow_other,default_permissions >/dev/null
+    grep -q " $home/point fuse.*allow_other" /proc/self/mounts
+    "$varve" umount "$home/point"
+elif "$varve" mount "$home/store" "$home/point" -o allow_other 2>"$home/said"; then exit 1; fi
+for i in $(seq 50); do [ ! -e "$home/store/sock" ] || sleep 0.1; done
 [ ! -e "$home/store/sock" ]
 END
     out=$(unshare -m --propagation private sh -ec "
         mount --bind '$scratch/fuse' /dev/fuse
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups bash '$scratch/ordinary.sh' '$scratch/home' '$VARVE'")
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups bash '$scratch/ordinary.sh' '$scratch/home' '$scratch/varve'")
     echo "$out"
     expect "$(head -n 1 <<<"$out")" mine
     expect "$(sed -n 2,3p <<<"$out" | sort -u)" 65534:65534

@@ -23,7 +23,12 @@ inside() { # ROOT TARGET: in the namespaces
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
     mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
-    exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 \
+    # not chroot: that forbids user namespaces
+    mkdir -p "$root/.before"
+    cd "$root"
+    pivot_root . .before
+    umount -l /.before
+    exec /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin make --no-print-directory -C /root/varve "$target"
 }
 
