@@ -174,6 +174,9 @@ static int play_copy(struct play *p)
     len = MIN_OF(1 + pick(p, 60000), src->size - from);
     SAY(p, "copy %llu off %llu to %llu off %llu len %llu", U(src->ino), U(from), U(dst->ino), U(to), U(len));
     r = vfs_copy(p->c->v, &p->ctx, node(p, src->ino), from, node(p, dst->ino), to, len, &done);
+    if (r == 0 &&
+        done < MIN_OF(len, src->size - from)) /* there is room: it was cut, and nobody heard its answer */
+        r = -E_CRASH;
     if (r == 0 && p->now) {
         struct o_ino *in = o_mut(p->now, dst->ino);
         pages_read(&o_get(p->before, src->ino)->data, p->c->bytes2, done, from);
