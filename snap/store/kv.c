@@ -261,6 +261,59 @@ static int write_once(struct kv *kv, const struct kv_item *extra, struct written
     return mdb_txn_commit(txn);
 }
 
+/* Nobody is inside any more, and nobody comes in until gate_open. */
+static void gate_close(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->lock);
+    kv->growing = true;
+    while (kv->inside > 0)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    pthread_mutex_unlock(&kv->lock);
+}
+
+static void gate_open(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->lock);
+    kv->growing = false;
+    pthread_cond_broadcast(&kv->change);
+    pthread_mutex_unlock(&kv->lock);
+}
+
+static bool reads_nothing(struct kv *kv)
+{
+    MDB_txn *txn;
+    int m = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn);
+
+    if (m == 0)
+        mdb_txn_abort(txn);
+    return m == MDB_PANIC;
+}
+
+/* Once the page that says where the tree begins could not be written, LMDB refuses everything, reading, too. Opened anew it
+ * shows the tree before the commit or after it; the sealed delta stays, and is true over both. */
+static void open_to_read(struct kv *kv)
+{
+    struct kv_read *r;
+    MDB_envinfo info;
+    const char *at;
+    char *path;
+
+    gate_close(kv);
+    while ((r = kv->idle)) {
+        kv->idle = r->next;
+        kv__read_free(r);
+    }
+    path = mdb_env_get_path(kv->env, &at) || mdb_env_info(kv->env, &info) ? NULL : strdup(at);
+    mdb_env_close(TAKE(kv->env));
+    pthread_mutex_lock(&kv->lock);
+    kv->readonly = true;
+    pthread_mutex_unlock(&kv->lock);
+    if (path)
+        (void)env_open(kv, path, info.me_mapsize); /* in vain: it told why, and readers hear -E_FAILED */
+    free(path);
+    gate_open(kv);
+}
+
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,
                         uint64_t *ret_entries, uint64_t *ret_bytes)
 {
@@ -277,8 +330,14 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
         if (r < 0)
             return r;
     }
-    if (m && !BROKEN(VARVE_BREAK_mapfull))
-        return failed("checkpoint", m);
+    if (m && !BROKEN(VARVE_BREAK_mapfull)) {
+        r = failed("checkpoint", m);
+        if (reads_nothing(kv)) {
+            MARK("kv: opened anew to read");
+            open_to_read(kv);
+        }
+        return r;
+    }
     if (ret_entries)
         *ret_entries = w.entries;
     if (ret_bytes)
@@ -298,16 +357,11 @@ int kv__grow(struct kv *kv)
     MDB_envinfo info;
     int m;
 
-    pthread_mutex_lock(&kv->lock);
-    kv->growing = true;
-    while (kv->inside > 0)
-        pthread_cond_wait(&kv->change, &kv->lock);
+    gate_close(kv);
     m = mdb_env_info(kv->env, &info);
     if (!m)
         m = mdb_env_set_mapsize(kv->env, info.me_mapsize * 2);
-    kv->growing = false;
-    pthread_cond_broadcast(&kv->change);
-    pthread_mutex_unlock(&kv->lock);
+    gate_open(kv);
     if (m)
         return failed("grow", m);
     log_note("tables", "grow", "bytes=%zu", info.me_mapsize * 2);

@@ -75,7 +75,9 @@ uint64_t kv_pending_bytes(struct kv *kv);
 /* Checkpoint. seal: O(1), active becomes sealed, a new active one begins (-E_BUSY while one is sealed). write: everything
  * sealed in one synced LMDB transaction; MAP_FULL grows the map and writes again; on -E_NOSPC/-E_IO the sealed delta stays
  * and write may be called again. extra_key/val: one more put in the same transaction (applied_lsn). dropped under the
- * exclusive lock by kv_checkpoint_done. kv_checkpoint_write also reports bytes and entries written (may be NULL). */
+ * exclusive lock by kv_checkpoint_done. kv_checkpoint_write also reports bytes and entries written (may be NULL). When even
+ * the page that names the tree's root cannot be written, the tables are opened anew for reading: all that was put stays
+ * visible, further writes are refused (-E_ROFS). */
 int kv_checkpoint_seal(struct kv *kv);
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,
                         uint64_t *ret_entries, uint64_t *ret_bytes);

@@ -10,9 +10,9 @@
 #include "snap/store/pending.h"
 
 struct kv {
-    MDB_env *env;
+    MDB_env *env; /* NULL after a failed write, when it could not be opened again */
     MDB_dbi dbi;
-    bool readonly;
+    bool readonly; /* as asked for, or since such a failure */
     /* guarded by the store's lock */
     struct pending *pending;
     struct delta *active, *sealed; /* sealed: NULL while no checkpoint runs */
@@ -23,7 +23,7 @@ struct kv {
     pthread_cond_t change;
     struct kv_read *idle;
     size_t inside; /* readers between begin and end */
-    bool growing;  /* the map is about to move: nobody may come in */
+    bool growing;  /* the map is about to move, or to be opened anew: nobody may come in */
 };
 
 /* Where a run of ascending kv_ge stands. All positions are those of the first entry >= from. */

@@ -21,8 +21,12 @@ void kv__read_free(struct kv_read *r)
 
 static int read_renew(struct kv *kv, struct kv_read *r)
 {
-    int m = r->txn ? mdb_txn_renew(r->txn) : mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &r->txn), i;
+    int m = MDB_PANIC, i;
 
+    if (r->txn)
+        m = mdb_txn_renew(r->txn);
+    else if (kv->env)
+        m = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &r->txn);
     for (i = 0; i < 2 && !m; i++) {
         r->seek[i].valid = r->seek[i].db_valid = false;
         if (r->seek[i].cursor)
@@ -71,9 +75,19 @@ static void reader_wait(struct kv *kv)
     pthread_mutex_unlock(&kv->lock);
 }
 
+/* The commit that failed opens the tables anew in a moment. */
+static void reader_wait_reopened(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->lock);
+    while (!kv->readonly)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    pthread_mutex_unlock(&kv->lock);
+}
+
 int kv_read_begin(struct kv *kv, struct kv_read **ret)
 {
     struct kv_read *r;
+    bool again = false;
     int e, m;
 
     for (;;) {
@@ -89,6 +103,11 @@ int kv_read_begin(struct kv *kv, struct kv_read **ret)
         }
         kv__read_free(r);
         reader_leave(kv, NULL);
+        if (m == MDB_PANIC && !again) {
+            reader_wait_reopened(kv);
+            again = true;
+            continue;
+        }
         if (m != MDB_READERS_FULL)
             return log_err(kv__error(m), "tables", "what=reader lmdb=\"%s\"", mdb_strerror(m));
         MARK("kv: all readers are taken");
