@@ -11,7 +11,8 @@ struct copy {
     const struct file_req *rq;
     struct vt_at src_at;
     uint64_t src, src_off, dst, dst_off, len;
-    uint64_t done; /* bytes */
+    uint64_t done;     /* bytes */
+    struct buf synced; /* tail of a record: the source's objects that are on disk */
 };
 
 /* What is not done up to a point, byte by byte. */
@@ -63,6 +64,25 @@ static int freeze_source(struct change *ch, const struct copy *c)
                         NULL);
 }
 
+/* Older bytes of the object may be in records: put back after a power cut they would be in the copy, too. */
+static int note_synced(struct copy *c, struct txn *t, uint64_t object)
+{
+    struct buf one = {0};
+    struct object_rec rec;
+    int r = object_get(t, object, &rec);
+
+    if (r < 0 || !dirty_find(t->store, rec.branch, rec.ino))
+        return r == -E_NOENT ? 0 : r;
+    r = tail_add_synced(&one, object);
+    for (size_t at = 0; r == 0 && at < c->synced.len; at += one.len)
+        if (memcmp(c->synced.data + at, one.data, one.len) == 0)
+            r = 1;
+    if (r == 0)
+        r = buf_add(&c->synced, one.data, one.len);
+    buf_free(&one);
+    return r < 0 ? r : 0;
+}
+
 /* Bytes of a shared object must be on disk before a record of another file may name them (F1). */
 static int sync_source(struct copy *c, const struct inode *in, uint64_t first, uint64_t count)
 {
@@ -81,6 +101,8 @@ static int sync_source(struct copy *c, const struct inode *in, uint64_t first, u
         for (unsigned i = 1; r == 0 && i <= sp.nsrc; i++)
             if (n == 0 || objs[n - 1] != sp.src[i].object)
                 objs[n++] = sp.src[i].object;
+        for (int i = 0; i < n && r == 0; i++)
+            r = note_synced(c, &t, objs[i]);
         txn_abort(&t);
         for (int i = 0; i < n && r == 0; i++)
             if (objfd_unsynced(s, objs[i]))
@@ -171,6 +193,7 @@ static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t sh
     if (r == 0)
         r = change_open(&ch, OP_COPY, true);
     if (r == 0) {
+        ch.t.tail = &c->synced;
         if (ch.in.flags & INODE_INLINE) { /* empty: others were promoted */
             ch.in.flags &= ~(uint32_t)INODE_INLINE;
             ch.in.blocks = 0;
@@ -273,13 +296,21 @@ static int copy_locked(struct copy *c)
 int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uint64_t src, uint64_t src_off,
               uint64_t dst, uint64_t dst_off, uint64_t len, uint64_t *ret_len)
 {
-    struct copy c = {v, rq, src_at, src, src_off, dst, dst_off, len, 0};
+    struct copy c = {.v = v,
+                     .rq = rq,
+                     .src_at = src_at,
+                     .src = src,
+                     .src_off = src_off,
+                     .dst = dst,
+                     .dst_off = dst_off,
+                     .len = len};
     uint64_t inos[2] = {src, dst};
     struct ilock l;
 
     ilock_take(v->store, &l, v->rec.id, inos, 2, true);
     int r = copy_locked(&c);
     ilock_drop(&l);
+    buf_free(&c.synced);
     if (r < 0 && c.done == 0)
         return r;
     *ret_len = c.done;

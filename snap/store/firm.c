@@ -150,19 +150,24 @@ static void sync_failed(struct store *s, struct dirty *d, int r)
               err_name(r));
 }
 
+int tail_add_synced(struct buf *tail, uint64_t object)
+{
+    uint8_t tlv[12];
+
+    put_le16(tlv, TAIL_SYNCED);
+    put_le16(tlv + 2, 8);
+    put_le64(tlv + 4, object);
+    return buf_add(tail, tlv, sizeof(tlv));
+}
+
 static int sync_objects(struct store *s, struct dirty *d, struct buf *tail)
 {
     for (struct dirty_obj *o = d->objs; o; o = o->next) {
-        uint8_t tlv[12];
         int r = o->unsynced ? objfd_sync(s, o->object) : 0;
         if (r == -E_NOENT)
             r = 0; /* unlinked meanwhile: nothing names it */
-        if (r < 0)
-            return r;
-        put_le16(tlv, TAIL_SYNCED);
-        put_le16(tlv + 2, 8);
-        put_le64(tlv + 4, o->object);
-        r = buf_add(tail, tlv, sizeof(tlv));
+        if (r == 0)
+            r = tail_add_synced(tail, o->object);
         if (r < 0)
             return r;
     }

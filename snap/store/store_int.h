@@ -19,6 +19,7 @@
 
 /* TLV types in the tail of a record */
 enum tail_type { TAIL_SYNCED = 1 /* object u64: all its earlier bytes are on disk */ };
+int tail_add_synced(struct buf *tail, uint64_t object);
 
 /* Unsynced bytes of one object, as part of one dirty inode. */
 struct dirty_obj {

@@ -330,6 +330,26 @@ TEST(test_edge__histories_of_both_levels_do_not_mix)
     rig_close(&g);
 }
 
+/* The source's older bytes travel in a record; what a copy shares was put on disk after them. */
+TEST(test_edge__bytes_in_a_record_do_not_come_back_in_a_copy)
+{
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "a", 0, 50000, rig_a);
+    rig_fsync(&g, "a"); /* in its record */
+    rig_write(&g, "a", 8192, 4096, rig_b);
+    rig_copy(&g, "a", "b", 50000);
+    rig_fsync(&g, "b");
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        rig_cut(&g, seed, seed ? LYING_MIXED : LYING_NONE);
+        rig_expect(&g, "b", 0, 8192, rig_a);
+        rig_expect(&g, "b", 8192, 4096, rig_b);
+        rig_expect(&g, "b", 12288, 50000 - 12288, rig_a);
+    }
+    rig_close(&g);
+}
+
 static bool has_caps(struct rig *g, const char *path)
 {
     cleanup(buf_free) struct buf val = {0};
