@@ -30,11 +30,14 @@ LDFLAGS_ALL += -fsanitize=address,undefined
 else ifeq ($(SAN),tsan)
 CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_ALL += -fsanitize=thread
+else ifeq ($(SAN),fuzz)
+CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -DFUZZ_ENGINE
+LDFLAGS_ALL += -fsanitize=address,undefined,fuzzer
 else ifeq ($(SAN),)
 CFLAGS_ALL += -O2 -fstack-protector-strong
 CPPFLAGS_ALL += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
-$(error SAN=$(SAN): asan or tsan)
+$(error SAN=$(SAN): asan, tsan, or fuzz for build-fuzz-clang/tests/fuzz)
 endif
 ifneq ($(findstring clang,$(CC)),)
 CFLAGS_ALL += -Wthread-safety
@@ -112,16 +115,18 @@ $(BUILD)/tests/$(1): $(call objs,tests/unit/$(1).c) $(TEST_LIB) $(if $(filter fs
 endef
 $(foreach t,$(notdir $(UNIT)),$(eval $(call unit_prog,$(t))))
 
+# as have the programs that take in the whole of varve
+WHOLE := fuzz sweep
 define test_prog
-$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(ROOM_LIBS) $(BUILD)/flags
+$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
 	@mkdir -p $$(@D)
-	$$(link) $(LIBS)
+	$$(link) $(if $(filter $(WHOLE),$(1)),$$(FUSE_LIBS)) $(LIBS)
 endef
 $(foreach d,$(TEST_DIRS),$(eval $(call test_prog,$(d))))
 
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
 define compile
-$(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o: private FUSE_HERE = $$(FUSE_CFLAGS)
+$(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(WHOLE))): private FUSE_HERE = $$(FUSE_CFLAGS)
 $(1)/obj/%.o: %.c $(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC $$<"

@@ -102,6 +102,15 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 
+/* op_request_fits (fs/request.c): is everything there that the request announces? len is at least that of its header. */
+bool op_request_fits(const struct fuse_in_header *h, size_t len);
+
+/* For tests, which have no kernel: session_feed_begin answers the kernel's first message to fd, which it takes; session_feed
+ * serves one request as a worker would, in the caller's thread; session_feed_end as if the kernel were gone. */
+int session_feed_begin(struct session *ss, int fd, const void *init, size_t len);
+void session_feed(struct session *ss, const void *req, size_t len);
+void session_feed_end(struct session *ss);
+
 /* --- fs/init.c: the first message ---------------------------------------------------------------------------------------- */
 
 /* init_answer: feeds the INIT request to libfuse, which must have been given the descriptor catcher[0]; takes its answer

@@ -133,6 +133,18 @@ static size_t shorten_setxattr(struct worker *w, size_t len)
     return h->len;
 }
 
+/* No kernel sends such a thing; whoever else does gets no more than an error. */
+static void refuse(struct worker *w)
+{
+    const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
+    struct fuse_out_header out = {.len = sizeof(out), .error = -EINVAL, .unique = h->unique};
+
+    log_warn("fs", "malformed", "conn=%llx opcode=%u len=%u", (unsigned long long)w->ss->conn, h->opcode, h->len);
+    if (h->opcode != FUSE_FORGET && h->opcode != FUSE_BATCH_FORGET && h->opcode != FUSE_INTERRUPT &&
+        write(w->ss->fd, &out, sizeof(out)) < 0)
+        log_warn("fs", "malformed", "conn=%llx errno=%d", (unsigned long long)w->ss->conn, errno);
+}
+
 static void serve(struct worker *w, size_t len)
 {
     const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
@@ -144,6 +156,10 @@ static void serve(struct worker *w, size_t len)
         (h->opcode == FUSE_READ && ((const struct fuse_read_in *)(h + 1))->size > TOUCHED_BYTES))
         w->touched = true;
     b.size = shorten_setxattr(w, len);
+    if (!op_request_fits(h, b.size)) {
+        refuse(w);
+        return;
+    }
     fuse_session_process_buf(w->ss->fuse, &b);
 }
 
@@ -372,6 +388,41 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------------------- */
+
+/* --- without a kernel ---------------------------------------------------------------------------------------------------- */
+
+int session_feed_begin(struct session *ss, int fd, const void *init, size_t len)
+{
+    int r;
+
+    ss->fd = fd;
+    sessions_add(ss);
+    atomic_store(&ss->workers, 1);
+    r = begin(ss, fd, init, len, true);
+    if (r == 0 && ss->hooks.on_init)
+        ss->hooks.on_init(ss->hooks.arg, ss, init, len);
+    return r;
+}
+
+void session_feed(struct session *ss, const void *req, size_t len)
+{
+    struct worker w = {.ss = ss, .in = map_buffer(), .room = map_buffer()};
+
+    if (w.in && w.room && len >= sizeof(struct fuse_in_header) && len <= OP_BUF_SIZE) {
+        memcpy(w.in, req, len);
+        me = &w;
+        serve(&w, len);
+        me = NULL;
+    }
+    worker_release(&w);
+}
+
+void session_feed_end(struct session *ss)
+{
+    atomic_store(&ss->ended, true);
+    atomic_store(&ss->workers, 0);
+    notify_end(ss);
+}
 
 static int session_init(struct session *ss, const char *snap)
 {

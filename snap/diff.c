@@ -319,8 +319,9 @@ static int give(struct diff *d, int (*cb)(void *arg, const struct diff_entry *e)
         struct diff_entry e = {.kind = o[i].kind, .type = o[i].type, .meta = o[i].meta, .ino = o[i].ino};
         e.path = text + o[i].path;
         e.old_path = o[i].old_path == NONE ? NULL : text + o[i].old_path;
-        e.ranges = (const struct diff_range *)d->ranges.data + o[i].ranges;
         e.nranges = o[i].nranges;
+        if (e.nranges)
+            e.ranges = (const struct diff_range *)d->ranges.data + o[i].ranges;
         r = cb(arg, &e);
     }
     return r;

@@ -103,8 +103,12 @@ int dump_key(struct buf *out, const uint8_t *key, size_t klen)
 static int dump_time(struct buf *out, const char *what, const struct timespec *ts)
 {
     char text[CLOCK_TEXT_SIZE];
+    int64_t ns;
 
-    clock_format((int64_t)ts->tv_sec * 1000000000 + ts->tv_nsec, text);
+    if (__builtin_mul_overflow((int64_t)ts->tv_sec, (int64_t)1000000000, &ns) ||
+        __builtin_add_overflow(ns, (int64_t)ts->tv_nsec, &ns))
+        return buf_printf(out, " %s=@%lld", what, (long long)ts->tv_sec);
+    clock_format(ns, text);
     return buf_printf(out, " %s=%s", what, text);
 }
 
@@ -138,7 +142,7 @@ static int dump_dirent(struct buf *out, const struct txn_val *v)
 
 static int dump_span(struct buf *out, const uint8_t *key, const struct txn_val *v)
 {
-    int64_t base = (int64_t)(get_be64(key + 13) * SPAN_BLOCKS);
+    uint64_t base = get_be64(key + 13) * SPAN_BLOCKS;
     struct span sp;
     unsigned b, n;
     int r = span_decode(v->data, v->len, &sp);
@@ -150,7 +154,7 @@ static int dump_span(struct buf *out, const uint8_t *key, const struct txn_val *
             continue;
         if (s)
             r = buf_printf(out, " [%u+%u kind=%u object=%" PRIx64 "@%" PRId64 " born=%u vol=%u]", b, n,
-                           s->kind, s->object, base + b + s->delta, s->data_born, s->owner_vol);
+                           s->kind, s->object, (int64_t)(base + b + (uint64_t)s->delta), s->data_born, s->owner_vol);
     }
     return r;
 }
@@ -298,7 +302,9 @@ int dump_record(struct buf *out, const struct scan_item *it)
         r = buf_puts(out, ":");
     if (r == 0 && it->verdict == 0 && life)
         r = buf_printf(out, " born=%u%s", it->val.born, it->val.flags & VAL_TOMB ? " tombstone" : "");
-    if (r == 0 && it->verdict == 0 && !(it->val.flags & VAL_TOMB))
+    if (r == 0 && it->verdict == 0 && !scan_key_ok(it->key, it->klen))
+        r = -E_CORRUPT; /* what the value means is told by the key */
+    else if (r == 0 && it->verdict == 0 && !(it->val.flags & VAL_TOMB))
         r = dump_value(out, it->key, &it->val);
     if (it->verdict < 0 || r == -E_CORRUPT) {
         r = buf_puts(out, it->verdict < 0 ? " DAMAGED " : " MALFORMED ");

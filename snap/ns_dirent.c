@@ -39,7 +39,8 @@ int ns_dirent_parse(uint64_t hash, const void *p, size_t len, struct ns_dirent *
 {
     const uint8_t *b = p;
 
-    if (len <= DIRENT_HEAD || len > DIRENT_HEAD + NAME_LEN_MAX)
+    if (len <= DIRENT_HEAD || len > DIRENT_HEAD + NAME_LEN_MAX ||
+        memchr(b + DIRENT_HEAD, '/', len - DIRENT_HEAD) || memchr(b + DIRENT_HEAD, 0, len - DIRENT_HEAD))
         return log_err(-E_CORRUPT, "snap", "dirent hash=%llx len=%zu", (unsigned long long)hash, len);
     *ret = (struct ns_dirent){
         .hash = hash,
