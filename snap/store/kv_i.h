@@ -13,6 +13,7 @@ struct kv {
     MDB_env *env; /* NULL after a failed write, when it could not be opened again */
     MDB_dbi dbi;
     bool readonly; /* as asked for, or since such a failure */
+    char *dir;
     /* guarded by the store's lock */
     struct pending *pending;
     struct delta *active, *sealed; /* sealed: NULL while no checkpoint runs */

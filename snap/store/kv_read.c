@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "snap/store/kv_i.h"
+#include "snap/store/kv_trap.h"
 
 enum { PENDING, ACTIVE, SEALED };
 #define STEPS_MAX 6 /* along a map before it is searched from the top */
@@ -24,9 +25,9 @@ static int read_renew(struct kv *kv, struct kv_read *r)
     int m = MDB_PANIC, i;
 
     if (r->txn)
-        m = mdb_txn_renew(r->txn);
+        m = TRAPPED(mdb_txn_renew(r->txn));
     else if (kv->env)
-        m = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &r->txn);
+        m = TRAPPED(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &r->txn));
     for (i = 0; i < 2 && !m; i++) {
         r->seek[i].valid = r->seek[i].db_valid = false;
         if (r->seek[i].cursor)
@@ -151,7 +152,7 @@ static void item_of_node(const struct delta_node *n, struct kv_item *ret)
 static int get_db(struct kv *kv, struct kv_read *r, const void *key, size_t klen, struct kv_item *ret)
 {
     MDB_val k = {klen, (void *)(uintptr_t)key}, v;
-    int m = mdb_get(r->txn, kv->dbi, &k, &v);
+    int m = TRAPPED(kv_touch(mdb_get(r->txn, kv->dbi, &k, &v), &k, &v));
 
     if (m == MDB_NOTFOUND)
         return -E_NOENT;
@@ -195,9 +196,21 @@ static int db_result(struct kv_seek *s, int m)
     return m && !s->db_end ? log_err(kv__error(m), "tables", "what=seek lmdb=\"%s\"", mdb_strerror(m)) : 0;
 }
 
+/* What a cursor that met a damaged page holds is not to be used again. */
+static int cursor_get(struct kv_seek *s, MDB_cursor_op op)
+{
+    int m = TRAPPED(kv_touch(mdb_cursor_get(s->cursor, &s->db_key, &s->db_val, op), &s->db_key, &s->db_val));
+
+    if (m == MDB_CORRUPTED) {
+        mdb_cursor_close(s->cursor);
+        s->cursor = NULL;
+    }
+    return db_result(s, m);
+}
+
 static int db_next(struct kv_seek *s)
 {
-    return db_result(s, mdb_cursor_get(s->cursor, &s->db_key, &s->db_val, MDB_NEXT));
+    return cursor_get(s, MDB_NEXT);
 }
 
 static bool db_before(const struct kv_seek *s, const void *key, size_t klen)
@@ -224,7 +237,7 @@ static int db_seek(struct kv *kv, struct kv_read *r, struct kv_seek *s, bool asc
     }
     s->db_passed = false;
     s->db_key = (MDB_val){klen, (void *)(uintptr_t)key};
-    return db_result(s, mdb_cursor_get(s->cursor, &s->db_key, &s->db_val, MDB_SET_RANGE));
+    return cursor_get(s, MDB_SET_RANGE);
 }
 
 static bool node_before(const struct delta_node *n, const void *key, size_t klen)

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "snap/store/store_int.h"
+#include "snap/store/tabpages.h"
 #include "snap/store/version.h"
 
 _Thread_local int store_no_wait;
@@ -233,6 +234,12 @@ static int open_parts(struct store *s, char *why)
     if (s->dir_fd < 0)
         return say(why, s->dir_fd, "%s: %s", s->path, err_text(s->dir_fd));
     snprintf(dir, sizeof(dir), "%s/meta", s->path);
+    if (!(s->flags & STORE_SAFE) && !BROKEN(VARVE_BREAK_pages)) {
+        char pwhy[256] = "";
+        r = tabpages_check(s->io, dir, NULL, pwhy, NULL);
+        if (r < 0 && r != -E_NOENT)
+            return say(why, r, "%s: %s", s->path, pwhy[0] ? pwhy : err_text(r));
+    }
     r = kv_open(dir, s->set.map_bytes, s->flags & STORE_READONLY, &s->kv);
     if (r < 0)
         return say(why, r, "%s: %s; `varve check` says more", dir, err_text(r));
