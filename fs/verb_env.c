@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/store.h"
-#include "fs/verb.h"
+#include "fs/verb_runs.h"
 #include "snap/event.h"
 #include "snap/job.h"
 
@@ -51,6 +51,7 @@ static int job_snapshot_sync(struct job *j, struct store *s, const struct job_in
 
 static const struct job_kind kinds[] = {
     {.verb = "snapshot-sync", .run = job_snapshot_sync, .again = true},
+    {.verb = "scrub", .run = scrub_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #define VARVE_FS_VERB_RUNS_H
 
 #include "fs/verb.h"
+#include "snap/job.h"
 
 #define RUN(name) int name(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err)
 
@@ -37,5 +38,8 @@ RUN(run_job_cancel);
 RUN(run_events);
 /* cmd_check.c */
 RUN(run_check);
+/* cmd_scrub.c */
+RUN(run_scrub);
+int scrub_job(struct job *j, struct store *s, const struct job_info *info);
 
 #endif

@@ -101,6 +101,12 @@ static const struct verb table[] = {
      {{"repair", ARG_FLAG, ARG_CLI_ONLY, NULL, "put right what can be (nothing may be mounted)"}},
      "prove every invariant of a store, in numbered passes",
      "A store in use is looked at as it lives. Exit code: 0 clean, 1 repaired, 4 not.\n", run_check},
+    {NULL, "scrub", "jobs", NEED_ANY, ROLE_ADMIN, "TARGET",
+     {{"rate", ARG_SIZE, 0, "SIZE", "read at most so many bytes a second; default: as fast as it goes"},
+      {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
+     "read everything that a store keeps, and prove its checksums",
+     "The store is in use meanwhile. Tables and journal are proved; of files' bytes, that they can be read.\n"
+     "From a control file a job does it. Exit code: 0 clean, 4 damage was found.\n", run_scrub},
     {NULL, "dump", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
      {{"what", ARG_TEXT, ARG_REQUIRED | ARG_WORD | ARG_MANY, "WHAT", "see below"}},
      "print any table, record, object, journal segment",

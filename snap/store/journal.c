@@ -443,6 +443,22 @@ uint64_t journal_room(const struct journal *j)
     return n * (j->segment_bytes - JSEG_HDR_SIZE) + (j->started ? j->segment_bytes - j->pos : 0);
 }
 
+bool journal_segment(struct journal *j, uint32_t index, struct journal_segment *ret)
+{
+    const struct jseg *s = &j->segs[index];
+
+    if (index >= j->nsegs)
+        return false;
+    pthread_mutex_lock(&j->lock);
+    *ret = (struct journal_segment){.holds = s->state != JSEG_FREE, .bytes = j->segment_bytes};
+    if (ret->holds) {
+        ret->first_lsn = s->hdr.first_lsn;
+        ret->last_lsn = s->last_lsn;
+    }
+    pthread_mutex_unlock(&j->lock);
+    return true;
+}
+
 int journal_switch(struct journal *j)
 {
     return j->pos == JSEG_HDR_SIZE ? 0 : segment_next(j);

@@ -140,6 +140,13 @@ uint64_t journal_incarnation(const struct journal *j);
 int journal_switch(struct journal *j);
 void journal_trim(struct journal *j, uint64_t lsn);
 
+/* journal_segment: what a segment should hold now; false: there is no such segment. */
+struct journal_segment {
+    bool holds; /* records that the tables may lack */
+    uint64_t first_lsn, last_lsn, bytes;
+};
+bool journal_segment(struct journal *j, uint32_t index, struct journal_segment *ret);
+
 /* The header of a segment as it lies on disk; first_lsn 0: holds nothing. */
 struct jseg_hdr {
     uint32_t index;

@@ -83,6 +83,12 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
                         uint64_t *ret_entries, uint64_t *ret_bytes);
 void kv_checkpoint_done(struct kv *kv);
 
+/* kv_hold: keeps the newest state of LMDB's file as it is, for who reads it without LMDB; its number in ret_txn. Does not stand in
+ * the way of the map's growth; the file grows while it is held. kv_unhold ends it. */
+struct kv_hold;
+int kv_hold(struct kv *kv, struct kv_hold **ret, uint64_t *ret_txn);
+void kv_unhold(struct kv *kv, struct kv_hold *h);
+
 struct kv_stat {
     uint64_t map_bytes, used_bytes, entries, depth, overflow_pages, free_pages;
 };

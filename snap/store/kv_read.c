@@ -135,6 +135,30 @@ static int read_fresh(struct kv *kv, struct kv_read *r)
     return m ? log_err(kv__error(m), "tables", "what=renew lmdb=\"%s\"", mdb_strerror(m)) : 0;
 }
 
+/* The transaction never looks into the map after it began, so the map may move. */
+int kv_hold(struct kv *kv, struct kv_hold **ret, uint64_t *ret_txn)
+{
+    MDB_txn *txn;
+    int m;
+
+    pthread_mutex_lock(&kv->lock); /* not while it moves */
+    m = TRAPPED(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn));
+    pthread_mutex_unlock(&kv->lock);
+    if (m)
+        return log_err(m == MDB_READERS_FULL ? -E_BUSY : kv__error(m), "tables", "what=hold lmdb=\"%s\"",
+                       mdb_strerror(m));
+    *ret_txn = mdb_txn_id(txn);
+    *ret = (struct kv_hold *)txn;
+    return 0;
+}
+
+void kv_unhold(struct kv *kv, struct kv_hold *h)
+{
+    pthread_mutex_lock(&kv->lock);
+    mdb_txn_abort((MDB_txn *)h);
+    pthread_mutex_unlock(&kv->lock);
+}
+
 static const struct delta *map_of(const struct kv *kv, int layer, bool firm_only)
 {
     switch (layer) {
