@@ -52,8 +52,9 @@ int scrub_job(struct job *j, struct store *s, const struct job_info *info)
     if (r < 0)
         return r;
     conf_size_text(res.bytes, size);
-    job_say(j, "%s: %s read: %" PRIu64 " pages with %" PRIu64 " records, %" PRIu64 " records of the journal, %" PRIu64
-               " objects",
+    job_say(j,
+            "%s: %s read: %" PRIu64 " pages with %" PRIu64 " records, %" PRIu64
+            " records of the journal, %" PRIu64 " objects",
             res.damaged ? "DAMAGED" : "clean", size, res.pages, res.entries, res.records, res.objects);
     event_emit(s, "scrub-done", "", "%" PRIu64 " damages, %s read", res.damaged, size);
     return res.damaged ? -E_CORRUPT : 0;
@@ -85,7 +86,10 @@ static int answer_json(struct verb_ctx *c, const struct job_info *info, struct b
     show_job_json(&j, info, NULL);
     jw_close(&j);
     lines_json(&j, report);
-    jw_str(&j, "verdict", !job_state_ended(info->state) ? "running" : info->result == 0 ? "clean" : "damaged");
+    jw_str(&j, "verdict",
+           !job_state_ended(info->state) ? "running"
+           : info->result == 0           ? "clean"
+                                         : "damaged");
     jw_close(&j);
     return jw_end(&j);
 }

@@ -139,7 +139,8 @@ static void refuse(struct worker *w)
     const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
     struct fuse_out_header out = {.len = sizeof(out), .error = -EINVAL, .unique = h->unique};
 
-    log_warn("fs", "malformed", "conn=%llx opcode=%u len=%u", (unsigned long long)w->ss->conn, h->opcode, h->len);
+    log_warn("fs", "malformed", "conn=%llx opcode=%u len=%u", (unsigned long long)w->ss->conn, h->opcode,
+             h->len);
     if (h->opcode != FUSE_FORGET && h->opcode != FUSE_BATCH_FORGET && h->opcode != FUSE_INTERRUPT &&
         write(w->ss->fd, &out, sizeof(out)) < 0)
         log_warn("fs", "malformed", "conn=%llx errno=%d", (unsigned long long)w->ss->conn, errno);

@@ -154,7 +154,8 @@ static int dump_span(struct buf *out, const uint8_t *key, const struct txn_val *
             continue;
         if (s)
             r = buf_printf(out, " [%u+%u kind=%u object=%" PRIx64 "@%" PRId64 " born=%u vol=%u]", b, n,
-                           s->kind, s->object, (int64_t)(base + b + (uint64_t)s->delta), s->data_born, s->owner_vol);
+                           s->kind, s->object, (int64_t)(base + b + (uint64_t)s->delta), s->data_born,
+                           s->owner_vol);
     }
     return r;
 }

@@ -51,7 +51,8 @@ static int passed(void *arg, uint64_t bytes)
         r = c->o->progress ? c->o->progress(c->o->arg, c->res.objects, c->res.bytes) : 0;
         if (r < 0 || !c->o->bytes_per_s)
             return r;
-        due = (int64_t)((double)c->res.bytes / (double)c->o->bytes_per_s * 1e9) - (clock_mono_ns() - c->began_ns);
+        due = (int64_t)((double)c->res.bytes / (double)c->o->bytes_per_s * 1e9) -
+              (clock_mono_ns() - c->began_ns);
         if (due <= 0)
             return 0;
         nanosleep(&(struct timespec){.tv_nsec = MIN_OF(due, (int64_t)NAP_NS)}, NULL);
@@ -169,8 +170,8 @@ static int scrub_object(struct scrub *c, const struct object_rec *rec)
     if (fd >= 0)
         io_close(io, fd);
     if (r < 0 && r != -E_CANCELED && r != -E_NOMEM && object_lives(c, rec->object)) {
-        found(c, "object %" PRIx64 " (volume %u, inode %" PRIu64 ") cannot be read: %s", rec->object, rec->vol, rec->ino,
-              err_text(r));
+        found(c, "object %" PRIx64 " (volume %u, inode %" PRIu64 ") cannot be read: %s", rec->object,
+              rec->vol, rec->ino, err_text(r));
         r = 0;
     }
     return r == -E_CANCELED || r == -E_NOMEM ? r : 0;

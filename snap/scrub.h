@@ -9,7 +9,8 @@
 struct scrub_opts {
     uint64_t bytes_per_s; /* 0: as fast as it goes */
     void *arg;
-    int (*progress)(void *arg, uint64_t objects, uint64_t bytes); /* of all so far; negative ends it with that value */
+    int (*progress)(void *arg, uint64_t objects,
+                    uint64_t bytes);            /* of all so far; negative ends it with that value */
     void (*found)(void *arg, const char *line); /* one damage, a sentence */
 };
 struct scrub_result {

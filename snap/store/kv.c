@@ -1,6 +1,7 @@
 #include "snap/store/kv.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -83,6 +84,41 @@ static int env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
                                       : failed("open", m);
 }
 
+/* LMDB writes where its pages say: those that it will follow are proved before (F21). */
+static int way_check(struct kv *kv, const struct kv_item *extra)
+{
+    const struct delta_node *n;
+    struct tabway *w = NULL;
+    char why[256];
+    int r;
+
+    if (BROKEN(VARVE_BREAK_way))
+        return 0;
+    r = tabway_begin(io_real(), kv->dir, &w, why);
+    if (r == 0 && kv->free_known && tabway_free_sum(w) != kv->free_sum) {
+        snprintf(why, sizeof(why), "the list of free pages is not as the last checkpoint left it");
+        r = -E_CORRUPT;
+    }
+    for (n = r == 0 && kv->sealed ? delta_first(kv->sealed) : NULL; n && r == 0; n = delta_next(n))
+        r = tabway_key(w, delta_key(n), n->klen);
+    if (r == 0 && extra->key)
+        r = tabway_key(w, extra->key, extra->klen);
+    tabway_end(w);
+    return r < 0 ? log_err(r, "tables", "what=checkpoint why=\"%s\"", why) : 0;
+}
+
+static void free_note(struct kv *kv)
+{
+    struct tabway *w;
+    char why[256];
+
+    kv->free_known = tabway_begin(io_real(), kv->dir, &w, why) == 0;
+    if (!kv->free_known)
+        return;
+    kv->free_sum = tabway_free_sum(w);
+    tabway_end(w);
+}
+
 int kv_open(const char *dir, uint64_t map_bytes, bool readonly, struct kv **ret)
 {
     struct kv *kv = calloc(1, sizeof(*kv));
@@ -107,6 +143,8 @@ int kv_open(const char *dir, uint64_t map_bytes, bool readonly, struct kv **ret)
         kv_close(kv);
         return r;
     }
+    if (!readonly)
+        free_note(kv);
     *ret = kv;
     return 0;
 }
@@ -254,25 +292,6 @@ static int write_sealed(struct kv *kv, MDB_txn *txn, const struct kv_item *extra
     return m;
 }
 
-/* LMDB writes where its pages say: those that it will follow are proved before (F21). */
-static int way_check(struct kv *kv, const struct kv_item *extra)
-{
-    const struct delta_node *n;
-    struct tabway *w = NULL;
-    char why[256];
-    int r;
-
-    if (BROKEN(VARVE_BREAK_way))
-        return 0;
-    r = tabway_begin(io_real(), kv->dir, &w, why);
-    for (n = r == 0 && kv->sealed ? delta_first(kv->sealed) : NULL; n && r == 0; n = delta_next(n))
-        r = tabway_key(w, delta_key(n), n->klen);
-    if (r == 0 && extra->key)
-        r = tabway_key(w, extra->key, extra->klen);
-    tabway_end(w);
-    return r < 0 ? log_err(r, "tables", "what=checkpoint why=\"%s\"", why) : 0;
-}
-
 /* One try: all of it, or nothing. */
 static int write_once(struct kv *kv, const struct kv_item *extra, struct written *w)
 {
@@ -332,8 +351,9 @@ static void open_to_read(struct kv *kv)
         kv__read_free(r);
     }
     path = mdb_env_get_path(kv->env, &at) || mdb_env_info(kv->env, &info) ? NULL : strdup(at);
-    mdb_env_close(TAKE(kv->env));
     pthread_mutex_lock(&kv->lock);
+    kv__holds_end(kv);
+    mdb_env_close(TAKE(kv->env));
     kv->readonly = true;
     pthread_mutex_unlock(&kv->lock);
     if (path)
@@ -369,6 +389,7 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
         }
         return r;
     }
+    free_note(kv);
     if (ret_entries)
         *ret_entries = w.entries;
     if (ret_bytes)

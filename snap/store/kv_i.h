@@ -14,6 +14,8 @@ struct kv {
     MDB_dbi dbi;
     bool readonly; /* as asked for, or since such a failure */
     char *dir;
+    bool free_known;   /* for the writer alone: */
+    uint64_t free_sum; /* of the list of free pages as the last commit left it */
     /* guarded by the store's lock */
     struct pending *pending;
     struct delta *active, *sealed; /* sealed: NULL while no checkpoint runs */
@@ -23,6 +25,7 @@ struct kv {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t change;
     struct kv_read *idle;
+    struct kv_hold *holds;
     size_t inside; /* readers between begin and end */
     bool growing;  /* the map is about to move, or to be opened anew: nobody may come in */
 };
@@ -49,6 +52,7 @@ struct kv_read {
 
 int kv__error(int mdb); /* the code of an LMDB result; 0 for success */
 void kv__read_free(struct kv_read *r);
-int kv__grow(struct kv *kv); /* doubles the map when no reader is inside; without a write transaction */
+void kv__holds_end(struct kv *kv); /* before the environment is closed; lock held, or nobody else there */
+int kv__grow(struct kv *kv);       /* doubles the map when no reader is inside; without a write transaction */
 
 #endif

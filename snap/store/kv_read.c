@@ -135,28 +135,56 @@ static int read_fresh(struct kv *kv, struct kv_read *r)
     return m ? log_err(kv__error(m), "tables", "what=renew lmdb=\"%s\"", mdb_strerror(m)) : 0;
 }
 
+struct kv_hold {
+    MDB_txn *txn; /* NULL: the environment was closed meanwhile, and nothing writes any more */
+    struct kv_hold *next;
+};
+
 /* The transaction never looks into the map after it began, so the map may move. */
 int kv_hold(struct kv *kv, struct kv_hold **ret, uint64_t *ret_txn)
 {
-    MDB_txn *txn;
-    int m;
+    struct kv_hold *h = calloc(1, sizeof(*h));
+    int m = MDB_PANIC;
 
+    if (!h)
+        return -E_NOMEM;
     pthread_mutex_lock(&kv->lock); /* not while it moves */
-    m = TRAPPED(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn));
+    if (kv->env)
+        m = TRAPPED(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &h->txn));
+    if (m == 0) {
+        *ret_txn = mdb_txn_id(h->txn);
+        h->next = kv->holds;
+        kv->holds = h;
+    }
     pthread_mutex_unlock(&kv->lock);
-    if (m)
-        return log_err(m == MDB_READERS_FULL ? -E_BUSY : kv__error(m), "tables", "what=hold lmdb=\"%s\"",
-                       mdb_strerror(m));
-    *ret_txn = mdb_txn_id(txn);
-    *ret = (struct kv_hold *)txn;
-    return 0;
+    if (m == 0) {
+        *ret = h;
+        return 0;
+    }
+    free(h);
+    return log_err(m == MDB_READERS_FULL ? -E_BUSY : kv__error(m), "tables", "what=hold lmdb=\"%s\"",
+                   mdb_strerror(m));
 }
 
 void kv_unhold(struct kv *kv, struct kv_hold *h)
 {
+    struct kv_hold **at;
+
     pthread_mutex_lock(&kv->lock);
-    mdb_txn_abort((MDB_txn *)h);
+    for (at = &kv->holds; *at != h; at = &(*at)->next)
+        continue;
+    *at = h->next;
+    if (h->txn)
+        mdb_txn_abort(h->txn);
     pthread_mutex_unlock(&kv->lock);
+    free(h);
+}
+
+void kv__holds_end(struct kv *kv)
+{
+    for (struct kv_hold *h = kv->holds; h; h = h->next)
+        if (h->txn)
+            mdb_txn_abort(TAKE(h->txn));
 }
 
 static const struct delta *map_of(const struct kv *kv, int layer, bool firm_only)

@@ -7,7 +7,8 @@
 
 #define TRIES 5
 
-int store_scrub_tables(struct store *s, const struct tabpages_opts *o, char why[256], struct tabpages_result *ret)
+int store_scrub_tables(struct store *s, const struct tabpages_opts *o, char why[256],
+                       struct tabpages_result *ret)
 {
     char meta[4200];
     int r = -E_AGAIN;
@@ -41,7 +42,8 @@ static int seen_record(void *arg, uint64_t pos, struct jrec_view *rec)
     return 0;
 }
 
-int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t *records, uint64_t *ret_bytes)
+int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t *records,
+                        uint64_t *ret_bytes)
 {
     struct journal_segment before, after;
     struct seen n = {0};
@@ -64,10 +66,11 @@ int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t
     if (!journal_segment(s->journal, index, &after) || after.first_lsn != before.first_lsn || !after.holds)
         return 0;
     if (BROKEN(VARVE_BREAK_scrub_journal) ||
-        (r == 0 && h.first_lsn == before.first_lsn && (n.lsn >= before.last_lsn || before.last_lsn < before.first_lsn)))
+        (r == 0 && h.first_lsn == before.first_lsn &&
+         (n.lsn >= before.last_lsn || before.last_lsn < before.first_lsn)))
         return 0;
-    snprintf(why, 256, "segment %04" PRIu32 " of the journal is damaged: record %" PRIu64 " cannot be read", index,
-             r == 0 && n.records ? n.lsn + 1 : before.first_lsn);
+    snprintf(why, 256, "segment %04" PRIu32 " of the journal is damaged: record %" PRIu64 " cannot be read",
+             index, r == 0 && n.records ? n.lsn + 1 : before.first_lsn);
     return -E_CORRUPT;
 }
 

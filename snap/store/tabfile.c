@@ -8,8 +8,9 @@
 
 #define META_MAGIC 0xBEEFC0DEu
 #define META_VERSION 1u
-#define META_SIZE 152u /* header, magic, version, address, map size, two trees, last page, number of the transaction */
-#define FREE_FLAGS 8u  /* MDB_INTEGERKEY */
+#define META_SIZE                                                                                            \
+    152u /* header, magic, version, address, map size, two trees, last page, number of the transaction */
+#define FREE_FLAGS 8u /* MDB_INTEGERKEY */
 #define MAP_BYTES_MAX (1ull << 46)
 #define PSIZE_MIN 512u
 #define PSIZE_MAX 32768u
@@ -55,7 +56,8 @@ static bool tree_fits(const struct tp_tree *t, uint64_t last)
 
 static int meta_get(struct tp_file *f, const uint8_t *p, uint64_t page, struct tp_meta *ret)
 {
-    struct tp_meta m = {.map_bytes = get_le64(p + 32), .last_page = get_le64(p + 136), .txn = get_le64(p + 144)};
+    struct tp_meta m = {
+        .map_bytes = get_le64(p + 32), .last_page = get_le64(p + 136), .txn = get_le64(p + 144)};
 
     if (get_le64(p) != page || get_le16(p + 10) != TP_META || get_le32(p + 16) != META_MAGIC ||
         get_le32(p + 20) != META_VERSION)
@@ -214,7 +216,8 @@ static bool keys_fit(const uint8_t *p, unsigned count, bool numbers, struct tp_k
 {
     struct tp_key last = lo;
 
-    for (unsigned i = tp_is_leaf(p) ? 0 : 1; i < count; i++) { /* the first one of a branch is not looked at */
+    for (unsigned i = tp_is_leaf(p) ? 0 : 1; i < count;
+         i++) { /* the first one of a branch is not looked at */
         struct tp_node n;
 
         tp_node(p, i, &n);

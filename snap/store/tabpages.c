@@ -85,8 +85,8 @@ static int tree_walk(struct walk *w, const struct tp_tree *t, bool numbers)
         r = page_walk(w, t->root, 0, any, any);
     if (r < 0)
         return r;
-    if (w->found.branches != t->branches || w->found.leaves != t->leaves || w->found.overflows != t->overflows ||
-        w->found.entries != t->entries)
+    if (w->found.branches != t->branches || w->found.leaves != t->leaves ||
+        w->found.overflows != t->overflows || w->found.entries != t->entries)
         return tp_damage(&w->f, TP_NONE, "a tree has not as many pages and entries as its meta page says");
     return 0;
 }

@@ -30,7 +30,8 @@ struct tabpages_opts {
 /* tabpages_check(io, meta, o, why, ret): meta is STORE/meta; o and ret may be NULL. -E_CORRUPT with a sentence in why; -E_IO, -E_NOMEM,
  * -E_NOENT (no file). A state that a writer goes on from must be held by a reader of LMDB meanwhile. Cost: reads each page in
  * use once, 1 bit of memory a page. */
-int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256], struct tabpages_result *ret);
+int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256],
+                   struct tabpages_result *ret);
 
 /* For a writer: the pages that putting some keys, in ascending order, would touch or lean on: the way down to each, the
  * neighbours of each page on it, and all of the list of free pages.
@@ -39,6 +40,9 @@ int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *
 struct tabway;
 int tabway_begin(struct io *io, const char *meta, struct tabway **ret, char why[256]);
 int tabway_key(struct tabway *w, const void *key, size_t klen);
+/* A sum over the list of free pages: the same before a write as after the last one, or it lies. For then a page that is in use, but
+ * not on the way, may stand in it. */
+uint64_t tabway_free_sum(const struct tabway *w);
 void tabway_end(struct tabway *w);
 
 #endif

@@ -6,9 +6,9 @@
 #include "snap/store/kv.h"
 #include "snap/store/tabpages.h"
 
-#define TP_HDR 16u        /* number u64, pad u16, flags u16, lower u16, upper u16 (of overflow pages: count u32) */
-#define TP_NODE 8u        /* of a leaf: size u32, flags u16, key size u16; of a branch: page u48, key size u16 */
-#define TP_DEPTH_MAX 32u  /* LMDB's own bound */
+#define TP_HDR 16u /* number u64, pad u16, flags u16, lower u16, upper u16 (of overflow pages: count u32) */
+#define TP_NODE 8u /* of a leaf: size u32, flags u16, key size u16; of a branch: page u48, key size u16 */
+#define TP_DEPTH_MAX 32u /* LMDB's own bound */
 #define TP_NONE UINT64_MAX
 
 enum tp_flag { TP_BRANCH = 1, TP_LEAF = 2, TP_OVERFLOW = 4, TP_META = 8 };
@@ -42,12 +42,12 @@ struct tp_file {
     int fd;
     char *why;
     struct tp_meta m;
-    uint8_t *seen;    /* a bit for each page */
-    uint8_t *room;    /* a page for each level */
-    uint8_t *big;     /* of overflow pages */
+    uint8_t *seen; /* a bit for each page */
+    uint8_t *room; /* a page for each level */
+    uint8_t *big;  /* of overflow pages */
     size_t big_size;
-    uint64_t bytes;   /* read */
-    uint8_t *taken;   /* for tp_page: a byte for each two of a page */
+    uint64_t bytes; /* read */
+    uint8_t *taken; /* for tp_page: a byte for each two of a page */
 };
 
 int tp_open(struct io *io, const char *meta, uint64_t txn, struct tp_file *f, char *why);
@@ -56,7 +56,8 @@ int tp_damage(struct tp_file *f, uint64_t page, const char *what); /* -E_CORRUPT
 
 /* tp_page: reads a page into room and proves it by itself: number, kind, nodes. numbers: keys are numbers (the tree of free
  * pages). Its keys lie in [lo, hi). */
-int tp_page(struct tp_file *f, uint64_t page, uint8_t *room, bool numbers, struct tp_key lo, struct tp_key hi);
+int tp_page(struct tp_file *f, uint64_t page, uint8_t *room, bool numbers, struct tp_key lo,
+            struct tp_key hi);
 /* Of a page that tp_page has proved. */
 static inline bool tp_is_leaf(const uint8_t *p)
 {

@@ -1,6 +1,7 @@
 /* The pages that a writer of LMDB's file is about to touch, proved before it does (F21). */
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "snap/store/tabpages_i.h"
 
 struct tabway {
@@ -8,6 +9,7 @@ struct tabway {
     struct tp_key hi; /* up to which the last leaf goes; in hi_room */
     bool any;         /* some key was asked for */
     bool last;        /* that leaf was the last one */
+    uint64_t free_sum;
     uint8_t hi_room[512];
     uint8_t *side; /* a page beside the way */
 };
@@ -37,6 +39,8 @@ static int free_walk(struct tabway *w, uint64_t page, unsigned depth, struct tp_
         r = tp_value(&w->f, &a, &v, &overflows);
         if (r == 0)
             r = tp_free_list(&w->f, v, a.size, &count);
+        if (r == 0)
+            w->free_sum = hash_sum(hash_sum(w->free_sum, a.key.p, a.key.len), v, a.size);
     }
     return r;
 }
@@ -63,6 +67,11 @@ int tabway_begin(struct io *io, const char *meta, struct tabway **ret, char why[
     }
     *ret = w;
     return 0;
+}
+
+uint64_t tabway_free_sum(const struct tabway *w)
+{
+    return w->free_sum;
 }
 
 void tabway_end(struct tabway *w)

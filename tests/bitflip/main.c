@@ -26,10 +26,21 @@
 #define HANG_SECONDS 30u
 
 /* How a try ended, as the child's exit code. */
-enum verdict { V_REFUSED = 10, V_READONLY, V_ERRORS, V_HARMLESS, V_BYTES, V_CHECKED, V_WRONG, V_UNSEEN, V_END };
-static const char *const verdict_names[] = {"refused at open",      "opened read-only, says why", "errors where it lies",
-                                            "without effect",       "bytes of a file wrong",      "found by check",
-                                            "WRONG WITHOUT A WORD", "unseen until a scrub finds it"};
+enum verdict {
+    V_REFUSED = 10,
+    V_READONLY,
+    V_ERRORS,
+    V_HARMLESS,
+    V_BYTES,
+    V_CHECKED,
+    V_WRONG,
+    V_UNSEEN,
+    V_END
+};
+static const char *const verdict_names[] = {"refused at open",       "opened read-only, says why",
+                                            "errors where it lies",  "without effect",
+                                            "bytes of a file wrong", "found by check",
+                                            "WRONG WITHOUT A WORD",  "unseen until a scrub finds it"};
 
 static struct {
     uint64_t flips, under, seed, only;
@@ -37,8 +48,11 @@ static struct {
 } args = {.flips = 2000, .under = 400, .seed = 1, .only = UINT64_MAX};
 
 static char root[200], base[256], work[256];
-static struct store_settings set = {
-    .no_threads = true, .segment_bytes = 512 << 10, .segments = 4, .map_bytes = 16 << 20, .inline_bytes = 2048};
+static struct store_settings set = {.no_threads = true,
+                                    .segment_bytes = 512 << 10,
+                                    .segments = 4,
+                                    .map_bytes = 16 << 20,
+                                    .inline_bytes = 2048};
 static struct buf before, after; /* pictures: without the last record of the journal, and with it */
 static uint64_t rng;
 static const uint8_t boot[16] = "bitflip";
@@ -346,9 +360,9 @@ static void try_one(uint64_t n, bool under)
     if (v >= V_REFUSED && v < V_END && v != V_WRONG)
         return;
     failures++;
-    printf("FAIL %s %llu of seed %llu, %s: %s at %llu +%llu: ", under ? "under" : "flip", (unsigned long long)n,
-           (unsigned long long)args.seed, files[l.file].path, kinds[l.kind], (unsigned long long)l.at,
-           (unsigned long long)l.len);
+    printf("FAIL %s %llu of seed %llu, %s: %s at %llu +%llu: ", under ? "under" : "flip",
+           (unsigned long long)n, (unsigned long long)args.seed, files[l.file].path, kinds[l.kind],
+           (unsigned long long)l.at, (unsigned long long)l.len);
     if (WIFSIGNALED(status))
         printf("%s %d\n", WTERMSIG(status) == SIGALRM ? "hangs, signal" : "died of signal", WTERMSIG(status));
     else

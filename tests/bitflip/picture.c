@@ -64,9 +64,10 @@ static void say_node(struct look *l, vfs_node n, const char *path)
         buf_printf(l->out, "%s\tERROR\n", path);
         return;
     }
-    buf_printf(l->out, "%s\t%o %u %u %u %llu %llu %lld.%ld %lld.%ld %llx %s", path, a.mode, a.nlink, a.uid, a.gid,
-               (unsigned long long)a.size, (unsigned long long)a.blocks512, (long long)a.mtime.tv_sec, a.mtime.tv_nsec,
-               (long long)a.ctime.tv_sec, a.ctime.tv_nsec, (unsigned long long)xattrs, buf_cstr(&target));
+    buf_printf(l->out, "%s\t%o %u %u %u %llu %llu %lld.%ld %lld.%ld %llx %s", path, a.mode, a.nlink, a.uid,
+               a.gid, (unsigned long long)a.size, (unsigned long long)a.blocks512, (long long)a.mtime.tv_sec,
+               a.mtime.tv_nsec, (long long)a.ctime.tv_sec, a.ctime.tv_nsec, (unsigned long long)xattrs,
+               buf_cstr(&target));
     if (S_ISREG(a.mode))
         say_sum(l, n, &a);
     buf_puts(l->out, "\n");
@@ -277,7 +278,8 @@ enum difference picture_compare(struct buf *want, struct buf *got, char where[51
         enum difference d = line_compare(&g, &w.v[i]);
         if (d > worst) {
             const struct line *x = line_find(&g, w.v[i].path);
-            snprintf(where, 512, "%.150s: %.150s, shown as: %.150s", w.v[i].path, w.v[i].meta, x ? x->meta : "(nothing)");
+            snprintf(where, 512, "%.150s: %.150s, shown as: %.150s", w.v[i].path, w.v[i].meta,
+                     x ? x->meta : "(nothing)");
             worst = d;
         }
     }

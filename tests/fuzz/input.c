@@ -6,9 +6,11 @@
 #include "tests/lib/tree.h"
 
 const struct fuzz_target fuzz_targets[] = {
-    {"journal", run_journal, seeds_journal, 8192, "segments and records of the journal: opening, replay, going on"},
+    {"journal", run_journal, seeds_journal, 8192,
+     "segments and records of the journal: opening, replay, going on"},
     {"records", run_records, seeds_records, 2048, "each decoder of a record, a file or a message"},
-    {"tables", run_tables, seeds_tables, 2048, "a store whose records lie, with right checksums: used, checked, dumped"},
+    {"tables", run_tables, seeds_tables, 2048,
+     "a store whose records lie, with right checksums: used, checked, dumped"},
     {"control", run_control, seeds_control, 2048, "writes to control files, paths below .control"},
     {"words", run_words, seeds_words, 1024, "the command line"},
     {"names", run_names, seeds_names, 512, "names, times, sizes, mount options, attributes' names"},
@@ -48,7 +50,9 @@ const char *fuzz_dir(void)
     if (dir[0])
         return dir;
     snprintf(dir, sizeof(dir), "%s/varve-fuzz.XXXXXX",
-             given ? given : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+             given                           ? given
+             : access("/dev/shm", W_OK) == 0 ? "/dev/shm"
+                                             : "/tmp");
     FUZZ_CHECK(mkdtemp(dir) != NULL);
     atexit(dir_remove);
     return dir;

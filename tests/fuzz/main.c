@@ -93,7 +93,8 @@ static int take_one(void *arg, const char *name)
 /* The usual edits: bits, bytes, numbers at the edge, pieces moved, doubled, taken from another input. */
 static void edit(struct buf *b, uint64_t *rng)
 {
-    static const uint64_t edges[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, UINT64_MAX};
+    static const uint64_t edges[] = {0,      1,      0x7f,       0x80,       0xff,
+                                     0x7fff, 0xffff, 0x7fffffff, 0xffffffff, UINT64_MAX};
     size_t at = b->len ? test_rand(rng) % b->len : 0, n = 1 + test_rand(rng) % 8;
     size_t other = test_rand(rng) % ninputs, width = (size_t)1 << test_rand(rng) % 4;
     uint8_t word[8];
@@ -130,8 +131,8 @@ static void mutate(uint64_t count, uint64_t seed)
         for (uint64_t n = 1 + test_rand(&rng) % 6; n > 0; n--)
             edit(&made, &rng);
         made.len = MIN_OF(made.len, target->len_max);
-        snprintf(now, sizeof(now), "%s --mutate, input %llu of seed %llu (kept as fuzz-failed-input)", target->name,
-                 (unsigned long long)i, (unsigned long long)seed);
+        snprintf(now, sizeof(now), "%s --mutate, input %llu of seed %llu (kept as fuzz-failed-input)",
+                 target->name, (unsigned long long)i, (unsigned long long)seed);
         run(made.data, made.len);
     }
     made.len = 0;

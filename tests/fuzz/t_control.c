@@ -7,8 +7,8 @@
 
 #define STEPS_MAX 24
 
-static const char *const files[] = {"snapshots", "status", "rollback", "jobs",    "error", "changes", "events",
-                                    "README",    "space",  "config",   "scrub",   "check", "policy",  ""};
+static const char *const files[] = {"snapshots", "status", "rollback", "jobs",  "error", "changes", "events",
+                                    "README",    "space",  "config",   "scrub", "check", "policy",  ""};
 
 static int count(void *arg, const char *name, const struct ctl_node *n)
 {

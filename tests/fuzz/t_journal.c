@@ -35,8 +35,13 @@ struct image {
 
 static void header(struct image *m, unsigned n, const uint8_t *p, size_t len)
 {
-    struct jseg_hdr h = {.index = n, .store = store, .incarnation = m->incarnation, .first_lsn = m->lsn,
-                         .seed = m->sum, .segment_bytes = SEGMENT_BYTES, .segments = SEGMENTS};
+    struct jseg_hdr h = {.index = n,
+                         .store = store,
+                         .incarnation = m->incarnation,
+                         .first_lsn = m->lsn,
+                         .seed = m->sum,
+                         .segment_bytes = SEGMENT_BYTES,
+                         .segments = SEGMENTS};
 
     memcpy(h.boot_id, boot, sizeof(boot));
     jseg_encode(&h, m->seg[n]);
@@ -71,8 +76,8 @@ static void record(struct image *m, const uint8_t *p, size_t len)
     h.prev_sum = m->sum ^ (m->breaks & 1);
     memcpy(at, &h, sizeof(h));
     put_le64(link, h.prev_sum);
-    h.sum = hash_sum(hash_sum(hash_sum(chain, link, 8), at, offsetof(struct jrec_hdr, sum)), at + JREC_HDR_SIZE,
-                     len - JREC_HDR_SIZE) ^
+    h.sum = hash_sum(hash_sum(hash_sum(chain, link, 8), at, offsetof(struct jrec_hdr, sum)),
+                     at + JREC_HDR_SIZE, len - JREC_HDR_SIZE) ^
             (m->breaks & 2);
     memcpy(at, &h, sizeof(h));
     m->sum = h.sum;
@@ -219,13 +224,17 @@ void run_journal(const uint8_t *p, size_t len)
 /* One true record as piece 1 takes it. */
 static void add_record(struct buf *b, uint32_t nputs, uint32_t npayloads)
 {
-    struct jput puts[4] = {{.key = (const uint8_t *)"k1", .klen = 2, .val = (const uint8_t *)"value", .vlen = 5},
-                           {.op = 1, .level = 1, .owner_branch = 1, .owner_ino = 9, .key = (const uint8_t *)"k2", .klen = 2},
-                           {.op = 2, .owner_branch = 1, .owner_ino = 9},
-                           {.key = (const uint8_t *)"k4", .klen = 2, .val = (const uint8_t *)"", .vlen = 0}};
+    struct jput puts[4] = {
+        {.key = (const uint8_t *)"k1", .klen = 2, .val = (const uint8_t *)"value", .vlen = 5},
+        {.op = 1, .level = 1, .owner_branch = 1, .owner_ino = 9, .key = (const uint8_t *)"k2", .klen = 2},
+        {.op = 2, .owner_branch = 1, .owner_ino = 9},
+        {.key = (const uint8_t *)"k4", .klen = 2, .val = (const uint8_t *)"", .vlen = 0}};
     struct jpayload pay[2] = {{7, 4096, (const uint8_t *)"payload", 7}, {8, 0, (const uint8_t *)"x", 1}};
-    struct jrec r = {.hdr = {.kind = 32, .flags = JREC_FIRM, .nputs = nputs, .npayloads = npayloads, .tail_len = 12},
-                     .puts = puts, .payloads = pay, .tail = "\1\0\10\0\7\0\0\0\0\0\0\0"};
+    struct jrec r = {
+        .hdr = {.kind = 32, .flags = JREC_FIRM, .nputs = nputs, .npayloads = npayloads, .tail_len = 12},
+        .puts = puts,
+        .payloads = pay,
+        .tail = "\1\0\10\0\7\0\0\0\0\0\0\0"};
     uint8_t out[1024], head[3] = {1};
     size_t n = jrec_size(&r);
 
@@ -238,7 +247,8 @@ static void add_record(struct buf *b, uint32_t nputs, uint32_t npayloads)
 void seeds_journal(void)
 {
     cleanup(buf_free) struct buf b = {0};
-    static const uint8_t next[] = {2, 1, 0, 0, 0, 0, 0, 0, 0, 0}, gap[] = {3, 64, 0}, bad_sum[] = {4, 2}, cut[] = {5, 0, 20};
+    static const uint8_t next[] = {2, 1, 0, 0, 0, 0, 0, 0, 0, 0}, gap[] = {3, 64, 0}, bad_sum[] = {4, 2},
+                         cut[] = {5, 0, 20};
 
     FUZZ_CHECK(buf_add_zero(&b, 1) == 0);
     add_record(&b, 1, 0);

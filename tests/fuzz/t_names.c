@@ -96,8 +96,8 @@ static void look(const char *s)
 
 static void check_arg(const char *s)
 {
-    static const enum verb_arg_type types[] = {ARG_TEXT, ARG_SNAP_NEW, ARG_SNAP, ARG_VOLUME, ARG_SIZE, ARG_COUNT,
-                                               ARG_ID,   ARG_WHEN,     ARG_TAG,  ARG_KEYVALUE};
+    static const enum verb_arg_type types[] = {ARG_TEXT,  ARG_SNAP_NEW, ARG_SNAP, ARG_VOLUME, ARG_SIZE,
+                                               ARG_COUNT, ARG_ID,       ARG_WHEN, ARG_TAG,    ARG_KEYVALUE};
 
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         cleanup(buf_free) struct buf err = {0};

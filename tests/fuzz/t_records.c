@@ -100,7 +100,8 @@ static void check_span(const uint8_t *p, size_t len)
     FUZZ_CHECK(span_mapped(&sp) == span_mapped(&again));
     for (unsigned i = 0; i < SPAN_BLOCKS; i++) {
         const struct span_src *a = span_at(&sp, i), *b = span_at(&again, i);
-        FUZZ_CHECK(!a == !b && (!a || (a->object == b->object && a->delta == b->delta && a->kind == b->kind)));
+        FUZZ_CHECK(!a == !b &&
+                   (!a || (a->object == b->object && a->delta == b->delta && a->kind == b->kind)));
     }
 }
 
@@ -213,11 +214,11 @@ static void check_objects(const uint8_t *p, size_t len)
 void run_records(const uint8_t *p, size_t len)
 {
     static void (*const check[KINDS])(const uint8_t *p, size_t len) = {
-        [NEXT] = check_next,       [VOLUME] = check_volume,   [VSTAT] = check_vstat,   [BRANCH] = check_branch,
-        [LAYER] = check_layer,     [VIEW] = check_view,       [OBJECT] = check_object, [RECLAIM] = check_reclaim,
-        [INODE] = check_inode,     [SPAN] = check_span,       [DIRENT] = check_dirent, [ACL] = check_acl,
-        [JOB] = check_job,         [EVENT] = check_event,     [VERSION] = check_version, [SEGMENT] = check_segment,
-        [DUMP] = check_dump,       [OBJECTS] = check_objects};
+        [NEXT] = check_next,   [VOLUME] = check_volume,  [VSTAT] = check_vstat,     [BRANCH] = check_branch,
+        [LAYER] = check_layer, [VIEW] = check_view,      [OBJECT] = check_object,   [RECLAIM] = check_reclaim,
+        [INODE] = check_inode, [SPAN] = check_span,      [DIRENT] = check_dirent,   [ACL] = check_acl,
+        [JOB] = check_job,     [EVENT] = check_event,    [VERSION] = check_version, [SEGMENT] = check_segment,
+        [DUMP] = check_dump,   [OBJECTS] = check_objects};
 
     if (len > 0)
         check[p[0] % KINDS](p + 1, len - 1);
@@ -237,13 +238,15 @@ static void seeds_of_structs(void)
     uint8_t out[RECORD_SIZE_MAX + 64];
     struct volume_rec vol = {.id = 1, .head = 1, .layer = 3, .name = "main"};
     struct layer_rec layer = {.vol = 1, .layer = 2, .branch = 1, .state = LAYER_DURABLE, .name = "s1"};
-    struct inode in = {.ino = 5, .size = 9000, .mode = S_IFREG | 0644, .nlink = 1, .base_obj = 7, .open_obj = 8};
+    struct inode in = {
+        .ino = 5, .size = 9000, .mode = S_IFREG | 0644, .nlink = 1, .base_obj = 7, .open_obj = 8};
     size_t n;
 
     seed("next", NEXT, out, next_rec_encode(&(struct next_rec){5, 6, 7, 8, 9}, out));
     seed("volume", VOLUME, out, volume_rec_encode(&vol, out));
     seed("vstat", VSTAT, out, vstat_rec_encode(&(struct vstat_rec){1, 2, 3}, out));
-    seed("branch", BRANCH, out, branch_rec_encode(&(struct branch_rec){.id = 2, .parent = 1, .parent_layer = 3}, out));
+    seed("branch", BRANCH, out,
+         branch_rec_encode(&(struct branch_rec){.id = 2, .parent = 1, .parent_layer = 3}, out));
     seed("view", VIEW, out, view_rec_encode(&(struct view_rec){1, 2, 3, 1, 0}, out));
     seed("object", OBJECT, out, object_rec_encode(&(struct object_rec){.object = 7, .ino = 5}, out));
     seed("reclaim", RECLAIM, out, reclaim_rec_encode(&(struct reclaim_rec){.kind = RECLAIM_PUNCH}, out));
@@ -260,7 +263,8 @@ static void seeds_of_spans(void)
 {
     static struct span sp;
     uint8_t out[SPAN_SIZE_MAX + 1];
-    struct span_src a = {.kind = SPAN_OBJECT, .data_born = 1, .object = 9}, b = {.kind = SPAN_UNWRITTEN, .object = 10};
+    struct span_src a = {.kind = SPAN_OBJECT, .data_born = 1, .object = 9},
+                    b = {.kind = SPAN_UNWRITTEN, .object = 10};
 
     span_clear(&sp);
     FUZZ_CHECK(span_set(&sp, 0, 100, &a) == 0);
@@ -273,16 +277,20 @@ static void seeds_of_spans(void)
 
 static void seeds_of_texts(void)
 {
-    static const char line[] = "{\"id\": 3, \"time\": \"2026-11-20T22:00:00Z\", \"kind\": \"x\", \"volume\": \"\", \"text\": \"y\"}";
-    static const uint8_t acl[] = {2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255,
-                                  32, 0, 5, 0, 255, 255, 255, 255};
+    static const char line[] =
+        "{\"id\": 3, \"time\": \"2026-11-20T22:00:00Z\", \"kind\": \"x\", \"volume\": \"\", \"text\": \"y\"}";
+    static const uint8_t acl[] = {2, 0, 0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 4,   0,
+                                  5, 0, 255, 255, 255, 255, 32, 0, 5,   0,   255, 255, 255, 255};
     static const uint8_t name[] = {9, 0, 0, 0, 0, 0, 0, 0, 8, 'n', 'a', 'm', 'e'};
     static const uint8_t dump[] = {13, TAB_INODE, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 2, 3};
     cleanup(buf_free) struct buf b = {0}, ev = {0};
-    struct job_info job = {.id = 5, .vol = 1, .state = JOB_DONE, .verb = "scrub", .detail = "x", .text = "done"};
+    struct job_info job = {
+        .id = 5, .vol = 1, .state = JOB_DONE, .verb = "scrub", .detail = "x", .text = "done"};
     struct event e = {.id = 3, .time_ns = 1, .kind = "kind", .volume = "main", .text = "a \"text\""};
-    struct store_version ver = {.format = 1, .block_size = 4096, .segments = 8, .span_shift = 20, .segment_bytes = 1 << 20};
-    struct jseg_hdr h = {.index = 1, .incarnation = 2, .first_lsn = 3, .segment_bytes = 1 << 20, .segments = 4};
+    struct store_version ver = {
+        .format = 1, .block_size = 4096, .segments = 8, .span_shift = 20, .segment_bytes = 1 << 20};
+    struct jseg_hdr h = {
+        .index = 1, .incarnation = 2, .first_lsn = 3, .segment_bytes = 1 << 20, .segments = 4};
     uint8_t version[STORE_VERSION_SIZE], segment[JSEG_HDR_SIZE];
 
     seed("acl", ACL, acl, sizeof(acl));

@@ -26,7 +26,8 @@ static void on_end(void *arg, struct session *ss)
 static size_t first_message(uint8_t *out)
 {
     struct fuse_in_header h = {.opcode = FUSE_INIT, .unique = 2};
-    struct fuse_init_in in = {.major = 7, .minor = 38, .max_readahead = 1 << 20, .flags = 0xfffffffb, .flags2 = 0xff};
+    struct fuse_init_in in = {
+        .major = 7, .minor = 38, .max_readahead = 1 << 20, .flags = 0xfffffffb, .flags2 = 0xff};
 
     h.len = sizeof(h) + sizeof(in);
     memcpy(out, &h, sizeof(h));
@@ -131,7 +132,8 @@ void run_session(const uint8_t *p, size_t len)
 
 /* --- seeds -------------------------------------------------------------------------------------------------------------- */
 
-static void add(struct buf *b, uint32_t opcode, uint64_t node, const void *arg, size_t arg_len, const char *rest, size_t rest_len)
+static void add(struct buf *b, uint32_t opcode, uint64_t node, const void *arg, size_t arg_len,
+                const char *rest, size_t rest_len)
 {
     struct fuse_in_header h = {.opcode = opcode, .nodeid = node};
     uint8_t len[2];

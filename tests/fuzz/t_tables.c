@@ -122,8 +122,12 @@ static void edit_one(struct edit *e, struct fuzz_in *in)
     n = sum_key(e->key, klen, key);
     envelope_make(e->env, key, n, r->born, r->flags, val, len);
     memcpy(e->env + VAL_HDR_SIZE, val, len);
-    e->put = (struct jput){.op = op % 8 == 3, .level = op >> 7, .key = e->key, .klen = (uint32_t)klen,
-                           .val = e->env, .vlen = (uint32_t)(VAL_HDR_SIZE + len)};
+    e->put = (struct jput){.op = op % 8 == 3,
+                           .level = op >> 7,
+                           .key = e->key,
+                           .klen = (uint32_t)klen,
+                           .val = e->env,
+                           .vlen = (uint32_t)(VAL_HDR_SIZE + len)};
     if (e->put.level) {
         e->put.owner_branch = 1;
         e->put.owner_ino = 3;
@@ -159,7 +163,8 @@ static void lie(const struct world *w, const struct store_state *st, struct jput
 
 static void dump_all(const struct world *w)
 {
-    static char *const what[][2] = {{(char *)"tables", NULL}, {(char *)"journal", NULL}, {(char *)"version", NULL}};
+    static char *const what[][2] = {
+        {(char *)"tables", NULL}, {(char *)"journal", NULL}, {(char *)"version", NULL}};
 
     for (size_t i = 0; i < ARRAY_LEN(what); i++) {
         cleanup(buf_free) struct buf out = {0};
@@ -228,9 +233,11 @@ void seeds_tables(void)
         if (seen && recs[i].key[0] == recs[seen - 1].key[0])
             continue;
         seen = i + 1;
-        snprintf(name, sizeof(name), "%s%s", scan_table_name(recs[i].key[0]), recs[i].key[0] & TAB_HISTORY ? "-h" : "");
+        snprintf(name, sizeof(name), "%s%s", scan_table_name(recs[i].key[0]),
+                 recs[i].key[0] & TAB_HISTORY ? "-h" : "");
         fuzz_seed(name, b, sizeof(b));
-        snprintf(name, sizeof(name), "%s%s-cut", scan_table_name(recs[i].key[0]), recs[i].key[0] & TAB_HISTORY ? "-h" : "");
+        snprintf(name, sizeof(name), "%s%s-cut", scan_table_name(recs[i].key[0]),
+                 recs[i].key[0] & TAB_HISTORY ? "-h" : "");
         fuzz_seed(name, cut, sizeof(cut));
     }
 }

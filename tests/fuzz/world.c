@@ -32,8 +32,9 @@ static vfs_node make(struct vol *v, vfs_node dir, const char *name, uint32_t mod
 
 static void fill(struct vol *v)
 {
-    static const char acl[] = "\2\0\0\0\1\0\7\0\377\377\377\377\2\0\6\0\1\0\0\0\4\0\5\0\377\377\377\377\20\0\7\0\377\377\377\377"
-                              "\40\0\5\0\377\377\377\377";
+    static const char acl[] =
+        "\2\0\0\0\1\0\7\0\377\377\377\377\2\0\6\0\1\0\0\0\4\0\5\0\377\377\377\377\20\0\7\0\377\377\377\377"
+        "\40\0\5\0\377\377\377\377";
     vfs_node root = root_of(v), d = make(v, root, "dir", S_IFDIR | 0755), big, small;
     struct vfs_setattr cut = {.set = VFS_SIZE, .size = 250000};
     struct vfs_attr a;

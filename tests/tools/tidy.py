@@ -148,7 +148,7 @@ def fuse_flags():
 
 def compile_one(job):
     cc, path = job
-    extra = fuse_flags() if path.startswith(("fs/", "tests/unit/fs_")) else []
+    extra = fuse_flags() if path.startswith(("fs/", "tests/unit/fs_", "tests/fuzz/", "tests/sweep/")) else []
     if cc == "clang":
         extra += ["-Wthread-safety"]
     if path.endswith(".h"):

@@ -1,0 +1,251 @@
+/* Pages of the tables that lie, each in one way, told by who reads them all and by who is about to write (F21). */
+#include "snap/store/tabpages.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "snap/store/tabpages_i.h"
+#include "tests/lib/box.h"
+#include "tests/lib/test.h"
+
+static struct box b;
+static char meta[600], why[256];
+
+static void begin(void)
+{
+    log_set_level(LOG_ERROR);
+    box_open(&b, NULL, NULL);
+    snprintf(meta, sizeof(meta), "%s/meta", b.path);
+    for (unsigned i = 0; i < 400; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "a-name-that-fills-pages-%u", i);
+        box_write(&b, b.v, name, "x", 1, 0);
+        if (i % 100 == 99)
+            CHECK_OK(store_checkpoint(b.s));
+    }
+    CHECK_OK(store_checkpoint(b.s));
+    CHECK_OK(tabpages_check(b.io, meta, NULL, why, NULL));
+}
+
+static void end(void)
+{
+    box_drop(&b);
+}
+
+static int data_open(void)
+{
+    char path[700];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/data.mdb", meta);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    return fd;
+}
+
+/* Pages of a kind in use (a leaf of ours, a branch, a list of free pages), by what is_it says of page and number. */
+static uint64_t page_find(bool (*is_it)(const uint8_t *p), uint8_t out[4096])
+{
+    int fd = data_open();
+    struct tp_file f;
+    uint64_t page, found = 0;
+
+    /* the newest that still holds: one that the proof knows, seen by what its change does */
+    CHECK_OK(tp_open(b.io, meta, 0, &f, why));
+    for (page = 2; page <= f.m.last_page && !found; page++) {
+        uint8_t bad = 0xff;
+
+        CHECK(pread(fd, out, 4096, (off_t)(page * 4096)) == 4096);
+        if (get_le64(out) != page || !is_it(out))
+            continue;
+        CHECK(pwrite(fd, &bad, 1, (off_t)(page * 4096 + 11)) == 1); /* its kind */
+        if (tabpages_check(b.io, meta, NULL, why, NULL) == -E_CORRUPT)
+            found = page;
+        CHECK(pwrite(fd, out, 4096, (off_t)(page * 4096)) == 4096);
+    }
+    tp_close(&f);
+    close(fd);
+    CHECK(found > 0);
+    CHECK_OK(tabpages_check(b.io, meta, NULL, why, NULL));
+    return found;
+}
+
+static void page_put(uint64_t page, const uint8_t p[4096])
+{
+    int fd = data_open();
+
+    CHECK(pwrite(fd, p, 4096, (off_t)(page * 4096)) == 4096);
+    close(fd);
+}
+
+static bool is_branch(const uint8_t *p)
+{
+    return get_le16(p + 10) == TP_BRANCH;
+}
+
+static bool is_leaf(const uint8_t *p)
+{
+    return get_le16(p + 10) == TP_LEAF && tp_count(p) > 4;
+}
+
+/* A leaf of the tree of free pages: its keys are numbers of 8 bytes, and a value begins with the count of its pages. */
+static bool is_free_list(const uint8_t *p)
+{
+    struct tp_node n;
+
+    if (get_le16(p + 10) != TP_LEAF || tp_count(p) == 0)
+        return false;
+    tp_node(p, 0, &n);
+    return n.key.len == 8 && !n.big && n.size >= 24 && get_le64(n.data) >= 2 && get_le64(n.data) < 500;
+}
+
+static void damaged(const char *what)
+{
+    CHECK_ERR(tabpages_check(b.io, meta, NULL, why, NULL), -E_CORRUPT);
+    if (!strstr(why, what))
+        test_fail(__FILE__, __LINE__, "%s, not: %s", why, what);
+}
+
+TEST(test_tabpages__a_separator_that_moved)
+{
+    uint8_t p[4096], lie[4096];
+    struct tp_node n;
+    uint64_t page;
+
+    begin();
+    page = page_find(is_branch, p);
+    memcpy(lie, p, sizeof(lie));
+    tp_node(lie, 1, &n);
+    lie[n.key.p - lie] ^= 0x40; /* still in order with its neighbours, or not: what lies below tells */
+    page_put(page, lie);
+    damaged("out of order");
+    page_put(page, p);
+    end();
+}
+
+TEST(test_tabpages__a_value_that_changed)
+{
+    uint8_t p[4096], lie[4096];
+    struct tp_node n;
+    uint64_t page;
+
+    begin();
+    page = page_find(is_leaf, p);
+    memcpy(lie, p, sizeof(lie));
+    tp_node(lie, 3, &n);
+    lie[n.data - lie + 12] ^= 1;
+    page_put(page, lie);
+    damaged("checksum");
+    page_put(page, p);
+    end();
+}
+
+TEST(test_tabpages__entries_that_overlap)
+{
+    uint8_t p[4096], lie[4096];
+    uint64_t page;
+
+    begin();
+    page = page_find(is_leaf, p);
+    memcpy(lie, p, sizeof(lie));
+    put_le16(lie + TP_HDR + 2, get_le16(lie + TP_HDR)); /* the second entry is the first */
+    page_put(page, lie);
+    damaged("do not fit together");
+    page_put(page, p);
+    end();
+}
+
+TEST(test_tabpages__a_free_page_that_is_lost)
+{
+    uint8_t p[4096], lie[4096];
+    struct tp_node n;
+    uint64_t page;
+
+    begin();
+    page = page_find(is_free_list, p);
+    memcpy(lie, p, sizeof(lie));
+    tp_node(lie, 0, &n);
+    put_le64(lie + (n.data - lie), get_le64(n.data) - 1); /* one fewer */
+    page_put(page, lie);
+    damaged("neither used nor free");
+    page_put(page, p);
+    end();
+}
+
+/* What LMDB would write over next. */
+TEST(test_tabpages__no_checkpoint_takes_a_living_page_for_a_free_one)
+{
+    uint8_t p[4096], lie[4096], leaf[4096], now[4096];
+    struct store_state st;
+    struct tp_node n;
+    uint64_t page, victim;
+    int fd;
+
+    begin();
+    victim = page_find(is_leaf, leaf);
+    page = page_find(is_free_list, p);
+    memcpy(lie, p, sizeof(lie));
+    tp_node(lie, 0, &n);
+    /* in descending order still: the last one becomes the living one, or all of them go but it */
+    put_le64(lie + (n.data - lie), 1);
+    put_le64(lie + (n.data - lie) + 8, victim);
+    box_write(&b, b.v, "more", "y", 1, 0);
+    page_put(page, lie);
+    (void)store_checkpoint(b.s);
+    store_get_state(b.s, &st);
+    CHECK(st.mode == STORE_RO_FAILED);
+    fd = data_open();
+    CHECK(pread(fd, now, 4096, (off_t)(victim * 4096)) == 4096);
+    close(fd);
+    CHECK(memcmp(now, leaf, 4096) == 0);
+    end();
+}
+
+TEST(test_tabpages__a_checkpoint_stops_at_a_damaged_page)
+{
+    uint8_t p[4096], lie[4096];
+    struct store_state st;
+    uint64_t page;
+    char name[64];
+
+    begin();
+    page = page_find(is_branch, p);
+    memcpy(lie, p, sizeof(lie));
+    put_le16(lie + 14, 4000); /* upper */
+    for (unsigned i = 0; i < 400; i += 7) {
+        snprintf(name, sizeof(name), "a-name-that-fills-pages-%u", i);
+        box_text(&b, b.v, name, "other");
+    }
+    page_put(page, lie);
+    CHECK(store_checkpoint(b.s) < 0);
+    store_get_state(b.s, &st);
+    CHECK(st.mode == STORE_RO_FAILED);
+    page_put(page, p);
+    end();
+}
+
+TEST(test_tabpages__a_store_of_damaged_tables_is_not_opened)
+{
+    uint8_t p[4096], lie[4096];
+    struct store *s;
+    uint64_t page;
+
+    begin();
+    page = page_find(is_branch, p);
+    memcpy(lie, p, sizeof(lie));
+    lie[0] ^= 4;
+    box_drop(&b);
+    page_put(page, lie);
+    CHECK_ERR(store_open(b.io, b.path, &b.set, 0, &s, why), -E_CORRUPT);
+    CHECK(strstr(why, "it has another number"));
+    page_put(page, p);
+    CHECK_OK(store_open(b.io, b.path, &b.set, 0, &s, why));
+    CHECK_OK(store_close(s));
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv);
+}
