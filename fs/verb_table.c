@@ -102,7 +102,7 @@ static const struct verb table[] = {
      "prove every invariant of a store, in numbered passes",
      "A store in use is looked at as it lives. Exit code: 0 clean, 1 repaired, 4 not.\n", run_check},
     {NULL, "scrub", "jobs", NEED_ANY, ROLE_ADMIN, "TARGET",
-     {{"rate", ARG_SIZE, 0, "SIZE", "read at most so many bytes a second; default: as fast as it goes"},
+     {{"rate", ARG_SIZE, ARG_WORD, "SIZE", "read at most so many bytes a second; default: as fast as it goes"},
       {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
      "read everything that a store keeps, and prove its checksums",
      "The store is in use meanwhile. Tables and journal are proved; of files' bytes, that they can be read.\n"

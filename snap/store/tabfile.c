@@ -68,12 +68,20 @@ static int meta_get(struct tp_file *f, const uint8_t *p, uint64_t page, struct t
     if (get_le64(p + 24) != 0 || m.psize < PSIZE_MIN || m.psize > PSIZE_MAX || m.psize & (m.psize - 1) ||
         m.free.flags != FREE_FLAGS || m.main.flags != 0 || m.main.pad != 0)
         return tp_damage(f, page, "settings that were never made");
-    if (m.last_page < 1 || m.last_page >= MAP_BYTES_MAX / m.psize || m.map_bytes > MAP_BYTES_MAX ||
-        !tree_fits(&m.free, m.last_page) || !tree_fits(&m.main, m.last_page))
-        return tp_damage(f, page, "numbers that cannot be");
     if (m.txn && m.txn % 2 != page)
         return tp_damage(f, page, "its state's number belongs on the other meta page");
     *ret = m;
+    return 0;
+}
+
+/* Of the one that holds: a commit that failed leaves the trees it wanted in the other, under the old number. */
+static int meta_fits(struct tp_file *f)
+{
+    const struct tp_meta *m = &f->m;
+
+    if (m->last_page < 1 || m->last_page >= MAP_BYTES_MAX / m->psize || m->map_bytes > MAP_BYTES_MAX ||
+        !tree_fits(&m->free, m->last_page) || !tree_fits(&m->main, m->last_page))
+        return tp_damage(f, m->txn % 2, "numbers that cannot be");
     return 0;
 }
 
@@ -99,7 +107,7 @@ static int metas_read(struct tp_file *f, uint64_t txn)
     f->m = m[m[0].txn < m[1].txn];
     if (txn && f->m.txn != txn)
         f->m = m[txn % 2];
-    return txn && f->m.txn != txn ? -E_AGAIN : 0;
+    return txn && f->m.txn != txn ? -E_AGAIN : meta_fits(f);
 }
 
 int tp_open(struct io *io, const char *meta, uint64_t txn, struct tp_file *f, char *why)
