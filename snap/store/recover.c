@@ -213,7 +213,7 @@ static int sweep_objects(struct store *s, uint64_t from)
 }
 
 /* What a power cut means for the room above is remembered in the tables until it has been seen to: the records that tell it
- * are gone with the first checkpoint. */
+ * are gone with the first checkpoint. So this is written before anything that may make one. */
 static bool cut_noted(struct store *s)
 {
     struct txn t;
@@ -232,8 +232,11 @@ static int note_cut(struct store *s)
 {
     uint8_t k[KEY_SIZE_MAX];
     struct txn t;
-    int r = txn_begin_freeing(s, OP_NONE, NULL, &t);
+    int r;
 
+    store_no_wait++; /* for room: there is a fresh segment */
+    r = txn_begin_freeing(s, OP_NONE, NULL, &t);
+    store_no_wait--;
     if (r < 0)
         return r;
     r = txn_put_plain(&t, k, key_meta(k, META_CUT), "", 0);
@@ -383,6 +386,8 @@ int store_recover(struct store *s)
         return r;
     if (s->unclean && !BROKEN(VARVE_BREAK_first_fsync))
         r = io_syncfs(s->io, s->dir_fd);
+    if (r == 0 && s->powercut)
+        r = note_cut(s);
     if (r == 0)
         r = kv_pending_owners(s->kv, add_owner, &w);
     for (size_t i = 0; i < w.n && r == 0; i++)
@@ -391,8 +396,6 @@ int store_recover(struct store *s)
     ballast_take(s);
     if (r == 0 && s->powercut)
         r = unlink_unnamed(s);
-    if (r == 0 && s->powercut)
-        r = note_cut(s);
     if (r == 0 && s->unclean)
         r = store_checkpoint(s);
     return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */
