@@ -9,8 +9,11 @@
 int snap_name_by_time(struct txn *t, uint32_t vol, const char *prefix, char out[NAME_LEN_MAX + 1]);
 void snap_sealed(struct vol *v, const struct layer_rec *rec);
 int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret); /* any name */
-int snap_settled(struct store *s, uint32_t vol, uint32_t layer);
 int snap_drop_internal(struct vol *v, uint32_t layer); /* one that was taken for a clone */
+
+/* settle.c. snap_settled: everything pending in layers of vol up to this one is firm: its snapshots are durable, those of a group
+ * together with the other volumes'. */
+int snap_settled(struct store *s, uint32_t vol, uint32_t layer);
 
 /* volume.c */
 int volume_name_put(struct txn *t, const char *name, uint32_t vol);

@@ -148,49 +148,6 @@ int snap_create_group(struct vol **vols, size_t n, const char *name)
 
 /* --- settling: visible at once, durable when all bytes of its layer are firm --- */
 
-struct settle {
-    struct txn *t;
-    uint32_t upto;
-    bool any;
-};
-
-static int settle_one(void *arg, const struct layer *l)
-{
-    struct settle *st = arg;
-    struct layer_rec rec = l->rec;
-
-    if (rec.state != LAYER_SETTLING || rec.layer > st->upto)
-        return 0;
-    rec.state = LAYER_DURABLE;
-    st->any = true;
-    return layer_put(st->t, &rec, l->text, l->text_len);
-}
-
-/* Everything pending in layers up to this one is firm: its snapshots are durable with this record. */
-int snap_settled(struct store *s, uint32_t vol, uint32_t layer)
-{
-    struct txn t;
-    struct settle st = {.t = &t, .upto = layer};
-    struct layer l;
-    int r;
-
-    if ((r = txn_begin_freeing(s, OP_SNAPSHOT, NULL, &t)) < 0)
-        return r;
-    t.vol = vol;
-    r = layer_get(&t, vol, layer, &l);
-    if (r == 0 && l.rec.state != LAYER_SETTLING) { /* a later one has settled it, and those before it */
-        txn_abort(&t);
-        return 0;
-    }
-    if (r == 0 || r == -E_NOENT)
-        r = layer_each(&t, vol, settle_one, &st);
-    if (r < 0 || !st.any) {
-        txn_abort(&t);
-        return r;
-    }
-    return txn_commit(&t);
-}
-
 static int layer_state(struct vol *v, uint32_t layer)
 {
     struct layer l;
