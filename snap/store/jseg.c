@@ -114,19 +114,25 @@ static int segment_fill(struct io *io, int fd, const struct jseg_hdr *h)
     return r < 0 ? r : io_fdatasync(io, fd);
 }
 
+/* Under another name until it is whole: a power cut must not leave a short one among the segments. */
 static int segment_create(struct io *io, const char *dir, const struct jseg_hdr *h)
 {
-    cleanup(buf_free) struct buf path = {0};
+    cleanup(buf_free) struct buf path = {0}, made = {0};
+    struct stat st;
     int fd, r, rc;
 
-    if (buf_printf(&path, "%s/%04u", dir, h->index) < 0)
+    if (buf_printf(&path, "%s/%04u", dir, h->index) < 0 || !buf_cstr(&path) ||
+        buf_printf(&made, "%s/%04u.new", dir, h->index) < 0 || !buf_cstr(&made))
         return -E_NOMEM;
-    fd = io_open(io, buf_cstr(&path), O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (io_stat(io, (char *)path.data, &st) == 0)
+        return -E_EXIST;
+    fd = io_open(io, (char *)made.data, O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (fd < 0)
         return fd;
     r = segment_fill(io, fd, h);
     rc = io_close(io, fd);
-    return r < 0 ? r : rc;
+    r = r < 0 ? r : rc;
+    return r < 0 ? r : io_rename(io, (char *)made.data, (char *)path.data);
 }
 
 int journal_create(struct io *io, const char *dir, const struct uuid *store, uint64_t segment_bytes,

@@ -16,6 +16,7 @@
 static pthread_mutex_t disks_lock = PTHREAD_MUTEX_INITIALIZER; /* guards disks */
 static struct lying *disks;
 static _Atomic(struct lying *) owners[FDS_MAX]; /* of descriptors */
+static _Atomic(struct lying *) ram_owners[LYING_RAM_FDS];
 
 bool lying__below(const struct lying *d, const char *path)
 {
@@ -35,45 +36,73 @@ struct lying *lying__of_path(const char *path)
 
 struct lying *lying__of_fd(int fd)
 {
+    if (lying__ram_is(fd))
+        return atomic_load(&ram_owners[fd - LYING_RAM_FD]);
     return fd >= 0 && fd < FDS_MAX ? atomic_load(&owners[fd]) : NULL;
+}
+
+/* Where a descriptor's owner is remembered, and its place in the disk's own table. */
+static _Atomic(struct lying *) *owner_of(int fd)
+{
+    return lying__ram_is(fd) ? &ram_owners[fd - LYING_RAM_FD] : &owners[fd];
+}
+
+static size_t place_of(int fd)
+{
+    return (size_t)(lying__ram_is(fd) ? fd - LYING_RAM_FD : fd);
+}
+
+struct lying_fd *lying__fd(const struct lying *d, int fd)
+{
+    if (fd < 0 || lying__ram_is(fd) != d->ram || place_of(fd) >= d->nfds || !d->fds[place_of(fd)].node)
+        return NULL;
+    return &d->fds[place_of(fd)];
 }
 
 struct lying_node *lying__node_of(const struct lying *d, int fd)
 {
-    return fd >= 0 && (size_t)fd < d->nfds ? d->fds[fd].node : NULL;
+    struct lying_fd *f = lying__fd(d, fd);
+
+    return f ? f->node : NULL;
 }
 
 void lying__fd_track(struct lying *d, int fd, struct lying_node *n, int flags, const char *path)
 {
-    assert(fd < FDS_MAX);
-    if ((size_t)fd >= d->nfds) {
-        size_t n_new = MAX_OF((size_t)fd + 1, d->nfds * 2);
+    size_t at = place_of(fd);
+
+    assert(lying__ram_is(fd) || fd < FDS_MAX);
+    if (at >= d->nfds) {
+        size_t n_new = MAX_OF(at + 1, d->nfds * 2);
 
         d->fds = realloc(d->fds, n_new * sizeof(*d->fds));
         assert(d->fds);
         memset(d->fds + d->nfds, 0, (n_new - d->nfds) * sizeof(*d->fds));
         d->nfds = n_new;
     }
-    assert(!d->fds[fd].node);
-    d->fds[fd] = (struct lying_fd){lying__node_ref(n), flags, strdup(path + strspn(path, "/"))};
-    assert(d->fds[fd].path);
-    atomic_store(&owners[fd], d);
+    assert(!d->fds[at].node);
+    d->fds[at] = (struct lying_fd){lying__node_ref(n), flags, 0, strdup(path + strspn(path, "/"))};
+    assert(d->fds[at].path);
+    atomic_store(owner_of(fd), d);
 }
 
 void lying__fd_forget(struct lying *d, int fd)
 {
-    if (!lying__node_of(d, fd))
+    struct lying_fd *f = lying__fd(d, fd);
+
+    if (!f)
         return;
-    atomic_store(&owners[fd], NULL);
-    lying__node_unref(d->fds[fd].node);
-    free(d->fds[fd].path);
-    d->fds[fd] = (struct lying_fd){0};
+    atomic_store(owner_of(fd), NULL);
+    lying__node_unref(f->node);
+    free(f->path);
+    *f = (struct lying_fd){0};
 }
 
 struct lying_verdict lying__judge(struct lying *d, enum lying_kind kind)
 {
     struct lying_verdict v = {0};
 
+    if (kind & LYING_SYNC)
+        lying__moment(d, kind);
     d->counts[__builtin_ctz(kind)]++;
     if (d->crashed || d->killed)
         return (struct lying_verdict){.code = -E_CRASH};
@@ -111,28 +140,38 @@ void lying__trace(struct lying *d, const char *what, const char *path, uint64_t 
 
 void lying__trace_fd(struct lying *d, const char *what, int fd, uint64_t off, uint64_t len, int r)
 {
-    lying__trace(d, what, lying__node_of(d, fd) ? d->fds[fd].path : "?", off, len, r);
+    lying__trace(d, what, lying__fd(d, fd) ? lying__fd(d, fd)->path : "?", off, len, r);
 }
 
-int lying_new(const char *root, struct lying **ret)
+struct lying *lying__disk_new(const char *root)
 {
     struct lying *d = lying__alloc(sizeof(*d));
-    int r;
+    pthread_mutexattr_t attr;
 
     assert(root[0] == '/');
     d->io.ops = &lying__ops;
-    pthread_mutex_init(&d->lock, NULL);
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE); /* for lying_on_cut */
+    pthread_mutex_init(&d->lock, &attr);
+    pthread_mutexattr_destroy(&attr);
     d->root = strdup(root);
     assert(d->root);
     d->root_len = strlen(root);
     while (d->root_len > 1 && root[d->root_len - 1] == '/')
         d->root[--d->root_len] = 0;
     d->top = lying__node_new(true, 0700);
-    r = lying__load(d->root, d->top);
     pthread_mutex_lock(&disks_lock);
     d->next = disks;
     disks = d;
     pthread_mutex_unlock(&disks_lock);
+    return d;
+}
+
+int lying_new(const char *root, struct lying **ret)
+{
+    struct lying *d = lying__disk_new(root);
+    int r = lying__load(d->root, d->top);
+
     if (r < 0) {
         lying_free(d);
         return r;
@@ -143,11 +182,14 @@ int lying_new(const char *root, struct lying **ret)
 
 void lying__close_all(struct lying *d)
 {
-    for (size_t fd = 0; fd < d->nfds; fd++) {
-        if (d->fds[fd].node) {
-            lying__fd_forget(d, (int)fd);
-            syscall(SYS_close, (int)fd);
-        }
+    for (size_t at = 0; at < d->nfds; at++) {
+        int fd = (int)at + (d->ram ? LYING_RAM_FD : 0);
+
+        if (!d->fds[at].node)
+            continue;
+        lying__fd_forget(d, fd);
+        if (!d->ram)
+            syscall(SYS_close, fd);
     }
 }
 
@@ -174,4 +216,9 @@ void lying_free(struct lying *d)
 struct io *lying_io(struct lying *d)
 {
     return &d->io;
+}
+
+const char *lying_root(const struct lying *d)
+{
+    return d->root;
 }

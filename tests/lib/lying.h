@@ -120,6 +120,26 @@ void lying_settle(struct lying *d);
  * paths relative to the root, then length and offset; failed calls end in their code). NULL ends it. */
 void lying_trace(struct lying *d, struct buf *b);
 
+/* lying_on_cut(d, fn, arg): fn is called in every mutating call, when the power may be cut: before a sync takes effect, after
+ * anything else was done. kind: that of the call; a write that syncs by itself has LYING_FDATASYNC too. fn may call lying_shot
+ * and nothing else of d. NULL ends it. So one run shows what every cut would leave, without a repetition for each. */
+void lying_on_cut(struct lying *d, void (*fn)(void *arg, unsigned kind), void *arg);
+
+/* A shot: the medium after a power cut, in memory. As lying_crash, but shares with the disk what did not change: some
+ * microseconds each. Equal sums: the same contents. */
+struct lying_shot;
+struct lying_shot *lying_shot(struct lying *d, uint64_t seed, enum lying_mode mode);
+struct lying_shot *lying_shot_copy(const struct lying_shot *s);
+uint64_t lying_shot_sum(const struct lying_shot *s);
+void lying_shot_free(struct lying_shot *s);                           /* NULL is allowed */
+int lying_shot_store(const struct lying_shot *s, const char *outdir); /* as real files, to look at */
+
+/* A disk in memory that holds a shot (NULL: an empty directory), the next boot. No real file lies behind it: its descriptors and
+ * its path (lying_root) are known to the calls of libc above and to those in lying_libc.c, mmap among them, and to nobody else.
+ * All else is as with lying_new; one thread only for all disks in memory and their shots. Takes the shot. */
+struct lying *lying_ram(struct lying_shot *s);
+const char *lying_root(const struct lying *d);
+
 void lying_allocate(struct lying *d, bool real); /* whether allocate() reserves in the real file too */
 
 #endif

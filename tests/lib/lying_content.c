@@ -7,6 +7,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/hash.h"
+
 #define RUN_PAGES 64
 
 void *lying__alloc(size_t bytes)
@@ -29,7 +31,7 @@ void *lying__grow(void *p, size_t *cap, size_t n, size_t each)
     return p;
 }
 
-static struct lying_slot *slot_of(const struct lying_pages *t, uint64_t no)
+static struct lying_slot *slot_in(struct lying_table *t, uint64_t no)
 {
     uint64_t h = no * 0x9e3779b97f4a7c15;
     size_t i = (size_t)(h >> 32) & (t->nslots - 1);
@@ -39,17 +41,21 @@ static struct lying_slot *slot_of(const struct lying_pages *t, uint64_t no)
     return &t->slots[i];
 }
 
-static void pages_resize(struct lying_pages *t, size_t nslots)
+/* slot_of(c, no): of a page that is there, else NULL. */
+static struct lying_slot *slot_of(const struct lying_content *c, uint64_t no)
 {
-    struct lying_pages fresh = {
-        .slots = lying__alloc(nslots * sizeof(*t->slots)), .nslots = nslots, .used = t->used};
+    struct lying_slot *s = c->table ? slot_in(c->table, no) : NULL;
 
-    for (size_t i = 0; i < t->nslots; i++) {
-        if (t->slots[i].page)
-            *slot_of(&fresh, t->slots[i].no) = t->slots[i];
-    }
-    free(t->slots);
-    *t = fresh;
+    return s && s->page ? s : NULL;
+}
+
+static struct lying_table *table_new(size_t nslots)
+{
+    struct lying_table *t = lying__alloc(sizeof(*t) + nslots * sizeof(t->slots[0]));
+
+    t->refs = 1;
+    t->nslots = nslots;
+    return t;
 }
 
 static void page_unref(struct lying_page *p)
@@ -58,46 +64,83 @@ static void page_unref(struct lying_page *p)
         free(p);
 }
 
-/* page_for_write(t, no): the page, made when it is a hole, copied when it is shared. */
-static uint8_t *page_for_write(struct lying_pages *t, uint64_t no)
+static void table_unref(struct lying_table *t)
+{
+    if (!t || --t->refs > 0)
+        return;
+    for (size_t i = 0; i < t->nslots; i++) {
+        if (t->slots[i].page)
+            page_unref(t->slots[i].page);
+    }
+    free(t);
+}
+
+/* A table of nslots that is the content's own, with the pages that it has now. */
+static void table_own(struct lying_content *c, size_t nslots)
+{
+    struct lying_table *was = c->table, *t = table_new(nslots);
+
+    for (size_t i = 0; was && i < was->nslots; i++) {
+        if (!was->slots[i].page)
+            continue;
+        *slot_in(t, was->slots[i].no) = was->slots[i];
+        was->slots[i].page->refs++;
+        t->used++;
+    }
+    table_unref(was);
+    c->table = t;
+}
+
+/* page_for_write(c, no): the page, made when it is a hole, copied when it is shared. */
+static uint8_t *page_for_write(struct lying_content *c, uint64_t no)
 {
     struct lying_slot *s;
     struct lying_page *p;
 
-    if ((t->used + 1) * 4 > t->nslots * 3)
-        pages_resize(t, t->nslots ? t->nslots * 2 : 16);
-    s = slot_of(t, no);
-    if (s->page && s->page->refs == 1)
+    if (!c->table || (c->table->used + 1) * 4 > c->table->nslots * 3)
+        table_own(c, c->table ? c->table->nslots * 2 : 16);
+    else if (c->table->refs > 1)
+        table_own(c, c->table->nslots);
+    s = slot_in(c->table, no);
+    if (s->page && s->page->refs == 1) {
+        s->page->sum = 0;
         return s->page->b;
-    p = lying__alloc(sizeof(*p));
-    p->refs = 1;
+    }
     if (s->page) {
+        p = malloc(sizeof(*p));
+        if (!p)
+            abort();
         memcpy(p->b, s->page->b, LYING_PAGE);
         page_unref(s->page);
     } else {
-        t->used++;
+        p = lying__alloc(sizeof(*p));
+        c->table->used++;
     }
+    p->refs = 1;
+    p->sum = 0;
     *s = (struct lying_slot){.no = no, .page = p};
     return p->b;
 }
 
-/* pages_drop(t, from, to): makes pages [from, to) holes. */
-static void pages_drop(struct lying_pages *t, uint64_t from, uint64_t to)
+/* pages_drop(c, from, to): makes pages [from, to) holes. */
+static void pages_drop(struct lying_content *c, uint64_t from, uint64_t to)
 {
-    bool any = false;
+    struct lying_table *was = c->table, *t;
 
-    for (size_t i = 0; i < t->nslots; i++) {
-        struct lying_slot *s = &t->slots[i];
+    if (!was)
+        return;
+    t = table_new(was->nslots);
+    for (size_t i = 0; i < was->nslots; i++) {
+        struct lying_slot *s = &was->slots[i];
 
-        if (s->page && s->no >= from && s->no < to) {
-            page_unref(s->page);
-            s->page = NULL;
-            t->used--;
-            any = true;
-        }
+        if (!s->page || (s->no >= from && s->no < to))
+            continue;
+        *slot_in(t, s->no) = *s;
+        s->page->refs++;
+        t->used++;
     }
-    if (any)
-        pages_resize(t, t->nslots); /* open addressing: a gap would end the search for what comes behind it */
+    table_unref(was);
+    c->table = t;
 }
 
 static void zero_part(struct lying_content *c, uint64_t from, uint64_t to)
@@ -105,8 +148,8 @@ static void zero_part(struct lying_content *c, uint64_t from, uint64_t to)
     uint64_t no = from / LYING_PAGE;
 
     assert(from <= to && to <= (no + 1) * LYING_PAGE);
-    if (from < to && c->pages.nslots && slot_of(&c->pages, no)->page)
-        memset(page_for_write(&c->pages, no) + from % LYING_PAGE, 0, to - from);
+    if (from < to && slot_of(c, no))
+        memset(page_for_write(c, no) + from % LYING_PAGE, 0, to - from);
 }
 
 void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len)
@@ -115,7 +158,7 @@ void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *
         size_t at = off % LYING_PAGE;
         size_t n = MIN_OF(len, LYING_PAGE - at);
 
-        memcpy(page_for_write(&c->pages, off / LYING_PAGE) + at, p, n);
+        memcpy(page_for_write(c, off / LYING_PAGE) + at, p, n);
         off += n;
         p += n;
         len -= n;
@@ -133,7 +176,7 @@ void lying__content_punch(struct lying_content *c, uint64_t off, uint64_t len)
         return;
     }
     zero_part(c, off, first * LYING_PAGE);
-    pages_drop(&c->pages, first, last);
+    pages_drop(c, first, last);
     zero_part(c, last * LYING_PAGE, end);
 }
 
@@ -143,7 +186,7 @@ void lying__content_truncate(struct lying_content *c, uint64_t size)
         uint64_t next = (size + LYING_PAGE - 1) / LYING_PAGE;
 
         zero_part(c, size, next * LYING_PAGE);
-        pages_drop(&c->pages, next, UINT64_MAX);
+        pages_drop(c, next, UINT64_MAX);
     }
     c->size = size;
 }
@@ -151,24 +194,61 @@ void lying__content_truncate(struct lying_content *c, uint64_t size)
 void lying__content_copy(struct lying_content *to, const struct lying_content *from)
 {
     *to = *from;
-    if (!from->pages.nslots)
-        return;
-    to->pages.slots = lying__alloc(from->pages.nslots * sizeof(*to->pages.slots));
-    for (size_t i = 0; i < from->pages.nslots; i++) {
-        to->pages.slots[i] = from->pages.slots[i];
-        if (to->pages.slots[i].page)
-            to->pages.slots[i].page->refs++;
-    }
+    if (to->table)
+        to->table->refs++;
 }
 
 void lying__content_free(struct lying_content *c)
 {
-    for (size_t i = 0; i < c->pages.nslots; i++) {
-        if (c->pages.slots[i].page)
-            page_unref(c->pages.slots[i].page);
-    }
-    free(c->pages.slots);
+    table_unref(c->table);
     *c = (struct lying_content){0};
+}
+
+size_t lying__content_read(const struct lying_content *c, uint64_t off, uint8_t *p, size_t len)
+{
+    size_t done = 0;
+
+    if (off >= c->size)
+        return 0;
+    len = MIN_OF((uint64_t)len, c->size - off);
+    while (done < len) {
+        uint64_t at = off + done;
+        size_t n = MIN_OF(len - done, LYING_PAGE - (size_t)(at % LYING_PAGE));
+        const struct lying_slot *s = slot_of(c, at / LYING_PAGE);
+
+        if (s)
+            memcpy(p + done, s->page->b + at % LYING_PAGE, n);
+        else
+            memset(p + done, 0, n);
+        done += n;
+    }
+    return len;
+}
+
+bool lying__content_hole(const struct lying_content *c, uint64_t page)
+{
+    return !slot_of(c, page);
+}
+
+/* Kept with the page until it is written to: a page is shared by many images. */
+static uint64_t page_sum(struct lying_page *p)
+{
+    if (!p->sum)
+        p->sum = hash_sum(0, p->b, LYING_PAGE) | 1;
+    return p->sum;
+}
+
+uint64_t lying__content_sum(const struct lying_content *c)
+{
+    uint64_t sum = hash_sum(1, &c->size, sizeof(c->size));
+
+    for (size_t i = 0; c->table && i < c->table->nslots; i++) {
+        const struct lying_slot *s = &c->table->slots[i];
+
+        if (s->page)
+            sum += (page_sum(s->page) ^ s->no) * 0x9e3779b97f4a7c15;
+    }
+    return sum;
 }
 
 static int load_run(struct lying_content *c, int fd, uint64_t off, uint64_t end)
@@ -229,13 +309,13 @@ static int store_run(const struct lying_slot *s, size_t n, uint64_t size, int fd
 
 int lying__content_store(const struct lying_content *c, int fd)
 {
-    struct lying_slot *s = lying__alloc(c->pages.used * sizeof(*s));
+    struct lying_slot *s = lying__alloc((c->table ? c->table->used : 0) * sizeof(*s));
     size_t n = 0, run;
     int r = 0;
 
-    for (size_t i = 0; i < c->pages.nslots; i++) {
-        if (c->pages.slots[i].page)
-            s[n++] = c->pages.slots[i];
+    for (size_t i = 0; c->table && i < c->table->nslots; i++) {
+        if (c->table->slots[i].page)
+            s[n++] = c->table->slots[i];
     }
     qsort(s, n, sizeof(*s), by_number);
     for (size_t i = 0; i < n && r == 0; i += run) {

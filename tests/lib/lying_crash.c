@@ -103,7 +103,7 @@ static uint64_t oldest(const struct lying *d, const struct lying_node *n)
     return seq;
 }
 
-static struct lying_choice choose(const struct lying *d, uint64_t seed, enum lying_mode mode)
+struct lying_choice lying__choose(const struct lying *d, uint64_t seed, enum lying_mode mode)
 {
     struct lying_choice c = {.mode = mode, .seed = seed, .rand = seed};
     uint64_t from = oldest(d, d->top);
@@ -137,7 +137,7 @@ int lying_crash(struct lying *d, uint64_t seed, enum lying_mode mode, const char
     if (fd < 0)
         return err_from_errno(errno);
     pthread_mutex_lock(&d->lock);
-    c = choose(d, seed, mode);
+    c = lying__choose(d, seed, mode);
     lying__names_choose(d, &c);
     r = image_dir(d, d->top, fd, &c);
     lying__names_unchoose(d);

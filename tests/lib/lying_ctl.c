@@ -148,3 +148,11 @@ void lying_allocate(struct lying *d, bool real)
     d->allocate_real = real;
     pthread_mutex_unlock(&d->lock);
 }
+
+void lying_on_cut(struct lying *d, void (*fn)(void *arg, unsigned kind), void *arg)
+{
+    pthread_mutex_lock(&d->lock);
+    d->on_cut = fn;
+    d->cut_arg = arg;
+    pthread_mutex_unlock(&d->lock);
+}

@@ -34,7 +34,11 @@ static int open_model(struct lying *d, const char *path, int flags, mode_t mode,
     int fd = v.code;
 
     n = lying__find(d, path, &dir, name);
-    if (v.code == 0) {
+    if (v.code == 0 && d->ram) {
+        fd = lying__ram_open(d, dir, n, flags);
+        if (fd < 0)
+            return fd;
+    } else if (v.code == 0) {
         fd = (int)syscall(SYS_openat, AT_FDCWD, path, (flags | O_CLOEXEC) & ~O_DIRECT, mode);
         if (fd < 0)
             return err_from_errno(errno);
@@ -47,7 +51,11 @@ static int open_model(struct lying *d, const char *path, int flags, mode_t mode,
         lying__node_unref(n);
     } else if (kind == LYING_TRUNCATE) {
         lying__truncate(d, n, 0);
+        if (d->ram)
+            lying__ram_resize(n, 0);
     }
+    if (kind & LYING_MUTATING)
+        lying__moment(d, kind);
     if (fd >= 0 && n)
         lying__fd_track(d, fd, n, flags, path + d->root_len);
     return fd;
@@ -85,7 +93,7 @@ static int lying_close(struct io *io, int fd)
 
     lying__trace_fd(d, "close", fd, 0, 0, 0);
     lying__fd_forget(d, fd);
-    if (syscall(SYS_close, fd) < 0 && errno != EINTR && v.code == 0)
+    if (!d->ram && syscall(SYS_close, fd) < 0 && errno != EINTR && v.code == 0)
         v.code = err_from_errno(errno);
     return unlock(d, v.code == -E_CRASH ? 0 : v.code);
 }
@@ -95,6 +103,10 @@ static int lying_pread(struct io *io, int fd, void *p, size_t len, uint64_t off,
     struct lying *d = lock(io);
     struct lying_verdict v = lying__judge(d, LYING_READ);
 
+    if (v.code == 0 && d->ram) {
+        *ret_len = lying__ram_read(lying__node_of(d, fd), off, p, len);
+        return unlock(d, 0);
+    }
     unlock(d, 0);
     return v.code < 0 ? v.code : io_pread(io_real(), fd, p, len, off, ret_len);
 }
@@ -119,6 +131,10 @@ int lying__pwrite_some(struct lying *d, int fd, const void *p, size_t len, uint6
     lock(&d->io);
     v = lying__judge(d, LYING_WRITE);
     take = part_of(d, v, len);
+    if (d->ram && !v.recorded) {
+        lying__ram_write(lying__node_of(d, fd), p, take, off);
+        done = take;
+    }
     while (!v.recorded && done < take) {
         long n = syscall(SYS_pwrite64, fd, (const uint8_t *)p + done, take - done, (long)(off + done));
 
@@ -133,8 +149,11 @@ int lying__pwrite_some(struct lying *d, int fd, const void *p, size_t len, uint6
     if (v.recorded)
         done = len;
     if (done > 0 && lying__node_of(d, fd)) {
+        bool syncs = lying__fd(d, fd)->flags & (O_DSYNC | O_SYNC);
+
         lying__write(d, lying__node_of(d, fd), p, done, off);
-        if (d->fds[fd].flags & (O_DSYNC | O_SYNC) && v.code == 0)
+        lying__moment(d, LYING_WRITE | (syncs ? LYING_FDATASYNC : 0u));
+        if (syncs && v.code == 0)
             lying__sync_pages(lying__node_of(d, fd), off, done);
     }
     lying__trace_fd(d, "write", fd, off, len, v.code);
@@ -154,7 +173,7 @@ int lying__append_off(struct lying *d, int fd, uint64_t *ret_off)
     int r = 0;
 
     lock(&d->io);
-    if (lying__node_of(d, fd) && d->fds[fd].flags & O_APPEND) {
+    if (lying__node_of(d, fd) && lying__fd(d, fd)->flags & O_APPEND) {
         *ret_off = lying__node_of(d, fd)->size;
         r = 1;
     }
@@ -221,10 +240,13 @@ static int lying_truncate(struct io *io, int fd, uint64_t size)
     struct lying_verdict v = lying__judge(d, LYING_TRUNCATE);
     int r = v.code;
 
-    if (r == 0)
+    if (r == 0 && d->ram)
+        lying__ram_resize(lying__node_of(d, fd), size);
+    else if (r == 0)
         r = code_of(syscall(SYS_ftruncate, fd, (long)size));
     if ((r == 0 || v.recorded) && lying__node_of(d, fd))
         lying__truncate(d, lying__node_of(d, fd), size);
+    lying__moment(d, LYING_TRUNCATE);
     lying__trace_fd(d, "truncate", fd, size, 0, r);
     return unlock(d, r);
 }
@@ -235,7 +257,7 @@ static int lying_allocate_op(struct io *io, int fd, uint64_t off, uint64_t len)
     struct lying_verdict v = lying__judge(d, LYING_ALLOCATE);
     int r = v.code;
 
-    if (r == 0 && d->allocate_real)
+    if (r == 0 && d->allocate_real && !d->ram)
         r = code_of(syscall(SYS_fallocate, fd, FALLOC_FL_KEEP_SIZE, (long)off, (long)len));
     lying__trace_fd(d, "allocate", fd, off, len, r);
     return unlock(d, r);
@@ -247,11 +269,14 @@ static int lying_punch(struct io *io, int fd, uint64_t off, uint64_t len)
     struct lying_verdict v = lying__judge(d, LYING_PUNCH);
     int r = v.code;
 
-    if (r == 0)
+    if (r == 0 && d->ram)
+        lying__ram_punch(lying__node_of(d, fd), off, len);
+    else if (r == 0)
         r = code_of(
             syscall(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (long)off, (long)len));
     if ((r == 0 || v.recorded) && lying__node_of(d, fd))
         lying__punch(d, lying__node_of(d, fd), off, len);
+    lying__moment(d, LYING_PUNCH);
     lying__trace_fd(d, "punch", fd, off, len, r);
     return unlock(d, r);
 }
@@ -261,6 +286,15 @@ static int lying_stat(struct io *io, const char *path, struct stat *ret)
     struct lying *d = lock(io);
     struct lying_verdict v = lying__judge(d, LYING_STAT);
 
+    if (v.code == 0 && d->ram) {
+        struct lying_node *dir, *n;
+        char name[256];
+
+        n = lying__find(d, path, &dir, name);
+        if (n)
+            lying__ram_stat(n, ret);
+        return unlock(d, n ? 0 : -E_NOENT);
+    }
     unlock(d, 0);
     return v.code < 0 ? v.code : io_stat(io_real(), path, ret);
 }
@@ -270,6 +304,10 @@ static int lying_fstat(struct io *io, int fd, struct stat *ret)
     struct lying *d = lock(io);
     struct lying_verdict v = lying__judge(d, LYING_STAT);
 
+    if (v.code == 0 && d->ram) {
+        lying__ram_stat(lying__node_of(d, fd), ret);
+        return unlock(d, 0);
+    }
     unlock(d, 0);
     return v.code < 0 ? v.code : io_fstat(io_real(), fd, ret);
 }
@@ -284,10 +322,13 @@ static int lying_remove(struct io *io, const char *path, bool is_dir)
 
     assert(lying__below(d, path));
     n = lying__find(d, path, &dir, name);
-    if (r == 0)
+    if (r == 0 && d->ram)
+        r = !n ? -E_NOENT : n->is_dir != is_dir ? -E_INVAL : n->now.n ? -E_NOTEMPTY : 0;
+    else if (r == 0)
         r = code_of(syscall(SYS_unlinkat, AT_FDCWD, path, is_dir ? AT_REMOVEDIR : 0));
     if (n && dir && (r == 0 || (v.recorded && n->is_dir == is_dir && n->now.n == 0)))
         lying__name_remove(d, dir, name);
+    lying__moment(d, LYING_UNLINK);
     lying__trace(d, is_dir ? "rmdir" : "unlink", path, 0, 0, r);
     return unlock(d, r);
 }
@@ -319,10 +360,13 @@ static int lying_rename(struct io *io, const char *from, const char *to)
     assert(lying__below(d, from) && lying__below(d, to));
     n = lying__find(d, from, &dir, name);
     n2 = lying__find(d, to, &dir2, name2);
-    if (r == 0)
+    if (r == 0 && d->ram)
+        r = !n || !dir2 ? -E_NOENT : !would_rename(n, n2) ? -E_NOTEMPTY : 0;
+    else if (r == 0)
         r = code_of(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
     if (n && dir && dir2 && (r == 0 || (v.recorded && would_rename(n, n2))))
         lying__name_rename(d, dir, name, dir2, name2);
+    lying__moment(d, LYING_RENAME);
     lying__trace(d, "rename", from, 0, 0, r);
     lying__trace(d, "rename-to", to, 0, 0, r);
     return unlock(d, r);
@@ -338,13 +382,16 @@ static int lying_mkdir(struct io *io, const char *path, mode_t mode)
 
     assert(lying__below(d, path));
     n = lying__find(d, path, &dir, name);
-    if (r == 0)
+    if (r == 0 && d->ram)
+        r = n ? -E_EXIST : !dir ? -E_NOENT : 0;
+    else if (r == 0)
         r = code_of(syscall(SYS_mkdirat, AT_FDCWD, path, mode));
     if (!n && dir && dir->is_dir && (r == 0 || v.recorded)) {
         n = lying__node_new(true, mode);
         lying__name_create(d, dir, name, n);
         lying__node_unref(n);
     }
+    lying__moment(d, LYING_MKDIR);
     lying__trace(d, "mkdir", path, 0, 0, r);
     return unlock(d, r);
 }

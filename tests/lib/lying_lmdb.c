@@ -2,16 +2,15 @@
  * library else: LMDB does its own I/O, and a test program must see that in the same order as the rest. The names are
  * given by asm labels, because with 64-bit offsets the headers rename the plain ones. Nothing else in a test program
  * differs; without a lying disk every call goes straight on. */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "tests/lib/lying_model.h"
+#include "tests/lib/lying_next.h"
 
 int libc_open(const char *path, int flags, ...) __asm__("open");
 int libc_open64(const char *path, int flags, ...) __asm__("open64");
@@ -28,20 +27,6 @@ int libc_ftruncate(int fd, off_t size) __asm__("ftruncate");
 int libc_ftruncate64(int fd, off_t size) __asm__("ftruncate64");
 int libc_unlink(const char *path) __asm__("unlink");
 int libc_rename(const char *from, const char *to) __asm__("rename");
-
-/* next(name, type): the definition behind this one: libc's, or a sanitizer's. */
-#define NEXT(name, type)                                                                                     \
-    ({                                                                                                       \
-        static void *next_;                                                                                  \
-        void *fn_ = __atomic_load_n(&next_, __ATOMIC_RELAXED);                                               \
-        if (!fn_) {                                                                                          \
-            fn_ = dlsym(RTLD_NEXT, name);                                                                    \
-            if (!fn_)                                                                                        \
-                abort();                                                                                     \
-            __atomic_store_n(&next_, fn_, __ATOMIC_RELAXED);                                                 \
-        }                                                                                                    \
-        (type) fn_;                                                                                          \
-    })
 
 static int as_libc(int r)
 {

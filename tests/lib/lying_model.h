@@ -10,20 +10,24 @@
 #define LYING_PAGE 4096u
 #define LYING_SECTOR 512u
 #define LYING_SECTORS (LYING_PAGE / LYING_SECTOR)
+#define LYING_RAM_FD (1 << 24) /* descriptors of disks in memory begin here: far above any of the kernel's */
+#define LYING_RAM_FDS 4096
 
 struct lying_page {
     uint32_t refs;
+    uint64_t sum; /* of its bytes; 0: not known */
     uint8_t b[LYING_PAGE];
 };
 
-/* Contents as on the medium: pages by number; absent pages are holes. Open addressing, a power of two of slots. */
-struct lying_pages {
-    struct lying_slot {
-        uint64_t no;
-        struct lying_page *page; /* NULL: free slot */
-    } * slots;
-    size_t nslots;
-    size_t used;
+/* Pages by number; absent ones are holes. Open addressing, a power of two of slots. Shared between copies until one writes. */
+struct lying_slot {
+    uint64_t no;
+    struct lying_page *page; /* NULL: free slot */
+};
+struct lying_table {
+    uint32_t refs;
+    size_t nslots, used;
+    struct lying_slot slots[];
 };
 
 enum lying_event_kind { LYING_EV_WRITE, LYING_EV_TRUNCATE, LYING_EV_PUNCH };
@@ -42,7 +46,7 @@ struct lying_event {
 
 struct lying_content {
     uint64_t size;
-    struct lying_pages pages;
+    struct lying_table *table; /* NULL: nothing but holes */
 };
 
 struct lying_entry {
@@ -66,6 +70,10 @@ struct lying_node {
     size_t nmeta;        /* truncates and punches among the events */
     uint64_t size;       /* as the running process sees it */
     uint64_t min_synced; /* smallest size since the last sync */
+    /* files of a disk in memory */
+    struct lying_content live; /* as the running process sees it */
+    bool seen;                 /* live is filled; else it is what is durable */
+    uint8_t *map;              /* mapped: the same bytes once more, in a row */
     /* directories */
     struct lying_entries now, durable, image;
     bool has_image; /* image is filled, and this node is in the list of lying.images */
@@ -88,7 +96,8 @@ struct lying_name {
 struct lying_fd {
     struct lying_node *node; /* a reference; NULL: not ours */
     int flags;
-    char *path; /* as it was opened, below the root */
+    int64_t seat; /* in memory: the descriptor's position */
+    char *path;   /* as it was opened, below the root */
 };
 
 struct lying {
@@ -97,7 +106,7 @@ struct lying {
     char *root;
     size_t root_len;
     struct lying_node *top;
-    struct lying_fd *fds; /* by descriptor */
+    struct lying_fd *fds; /* by descriptor; in memory: less LYING_RAM_FD */
     size_t nfds;
     struct lying_node *images;
     struct lying_name *names;
@@ -113,6 +122,10 @@ struct lying {
     int fail_code;
     uint64_t faults;
     bool allocate_real;
+    bool
+        ram; /* no real files: `live` of each node is what the process sees, descriptors are not the kernel's */
+    void (*on_cut)(void *arg, unsigned kind);
+    void *cut_arg;
     struct buf *trace;
     struct lying *next; /* list of all disks, guarded by a lock of its own */
 };
@@ -124,8 +137,11 @@ void *lying__grow(void *p, size_t *cap, size_t n, size_t each);
 void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len);
 void lying__content_truncate(struct lying_content *c, uint64_t size);
 void lying__content_punch(struct lying_content *c, uint64_t off, uint64_t len);
-void lying__content_copy(struct lying_content *to, const struct lying_content *from); /* shares the pages */
+void lying__content_copy(struct lying_content *to, const struct lying_content *from); /* O(1) */
 void lying__content_free(struct lying_content *c);
+size_t lying__content_read(const struct lying_content *c, uint64_t off, uint8_t *p, size_t len);
+bool lying__content_hole(const struct lying_content *c, uint64_t page);
+uint64_t lying__content_sum(const struct lying_content *c); /* equal sums: equal contents, all but surely */
 int lying__content_load(struct lying_content *c, int fd);
 int lying__content_store(const struct lying_content *c, int fd);
 
@@ -147,6 +163,7 @@ struct lying_choice {
     uint64_t cut;
     bool one_journal;
 };
+struct lying_choice lying__choose(const struct lying *d, uint64_t seed, enum lying_mode mode);
 void lying__content_choose(const struct lying_node *f, struct lying_choice *c, struct lying_content *out);
 
 /* names */
@@ -183,6 +200,7 @@ struct lying_verdict {
 
 /* the whole disk */
 extern const struct io_ops lying__ops;
+struct lying *lying__disk_new(const char *root); /* empty */
 bool lying__below(const struct lying *d, const char *path);
 struct lying_verdict lying__judge(struct lying *d, enum lying_kind kind);
 struct lying_node *lying__node_of(const struct lying *d, int fd); /* NULL: a descriptor of something else */
@@ -194,7 +212,27 @@ void lying__close_all(struct lying *d);
 void lying__settle(struct lying *d);
 void lying__for_each_file(struct lying_node *n, void (*fn)(struct lying_node *f)); /* that has a name now */
 
-/* what lying_lmdb.c uses: descriptors and paths of any disk */
+/* A moment at which the power may be cut: a test may look at what the medium holds now. */
+static inline void lying__moment(struct lying *d, unsigned kind)
+{
+    if (d->on_cut && !d->crashed && !d->killed)
+        d->on_cut(d->cut_arg, kind);
+}
+struct lying_fd *lying__fd(const struct lying *d, int fd); /* NULL: a descriptor of something else */
+
+/* a disk in memory: what the kernel does for the others. Codes as in base/io.h. */
+int lying__ram_open(struct lying *d, const struct lying_node *dir, const struct lying_node *n, int flags);
+size_t lying__ram_read(struct lying_node *n, uint64_t off, void *p, size_t len);
+void lying__ram_write(struct lying_node *n, const void *p, size_t len, uint64_t off);
+void lying__ram_resize(struct lying_node *n, uint64_t size);
+void lying__ram_punch(struct lying_node *n, uint64_t off, uint64_t len);
+void lying__ram_stat(const struct lying_node *n, struct stat *ret);
+bool lying__ram_is(int fd); /* such a descriptor */
+void *lying__ram_map(struct lying *d, int fd, size_t len, bool writes);
+bool lying__ram_unmap(void *p);
+int64_t lying__ram_seek(struct lying *d, int fd, int64_t off, int whence);
+
+/* what lying_lmdb.c and lying_libc.c use: descriptors and paths of any disk */
 struct lying *lying__of_path(const char *path);
 struct lying *lying__of_fd(int fd);
 int lying__pwrite_some(struct lying *d, int fd, const void *p, size_t len, uint64_t off, size_t *ret_done);

@@ -26,6 +26,7 @@ void lying__node_unref(struct lying_node *n)
         return;
     assert(!n->has_image);
     lying__content_free(&n->safe);
+    lying__content_free(&n->live);
     lying__events_free(n);
     lying__entries_free(&n->now);
     lying__entries_free(&n->durable);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "tests/lib/lying.h"
 #include "tests/lib/test.h"
 
 #define SEG (16u << 10)
@@ -523,6 +524,60 @@ TEST(test_journal__an_added_segment_whose_making_was_cut_short_serves_as_a_free_
     j = reopen(io_real(), 0, &s);
     CHECK_EQ(s.n, n);
     journal_close(j);
+}
+
+/* One boot of a disk in memory: the journal is opened, has its n records, and is started. */
+static int boot(struct lying *d, size_t n)
+{
+    static struct seen s;
+    struct journal *j = NULL;
+    int r = journal_open(lying_io(d), lying_root(d), &store, &j, why);
+
+    if (r < 0)
+        return r;
+    s.n = 0;
+    r = journal_replay(j, 0, see, &s, why);
+    if (r == 0 && s.n != n)
+        r = -E_CORRUPT;
+    if (r == 0)
+        r = journal_start(j);
+    journal_close(j);
+    return r;
+}
+
+TEST(test_journal__F10_a_cut_while_a_segment_is_added_leaves_the_journal_whole)
+{
+    struct seen s = {0};
+    struct lying *d;
+    struct lying_shot *base;
+    uint64_t rng = test_seed();
+    bool cut = true;
+
+    journal_close(fresh(io_real(), 3));
+    for (uint64_t i = 0; i < 3; i++) { /* dies before a checkpoint, again and again: all are in use */
+        struct journal *j = reopen(io_real(), 0, &s);
+        append(j, i);
+        journal_close(j);
+    }
+    CHECK_OK(lying_new(dir(), &d));
+    base = lying_shot(d, 1, LYING_ALL);
+    lying_free(d);
+    for (uint64_t n = 1; cut; n++) {
+        d = lying_ram(lying_shot_copy(base));
+        lying_crash_at(d, n);
+        CHECK(boot(d, 3) == 0 || lying_crashed(d));
+        cut = lying_crashed(d);
+        for (unsigned i = 0; i < 6; i++) {
+            struct lying *after =
+                lying_ram(lying_shot(d, test_rand(&rng), i < 2 ? (enum lying_mode)i : LYING_MIXED));
+            CHECK_OK(boot(after, 3));
+            CHECK_OK(boot(after, 3));
+            lying_free(after);
+        }
+        lying_free(d);
+    }
+    lying_shot_free(base);
+    expect_mark("journal: grows at the start");
 }
 
 TEST(test_journal__start_takes_an_empty_segment_again)
