@@ -1,14 +1,16 @@
-/* tests/crash: power cuts and deaths. A life of a store on the lying disk is played once whole, and what the volume held
- * after every operation is remembered; then it is played again and again with the power cut somewhere, and each image
- * that the disk may leave must open, be sound, and hold what had been promised:
+/* tests/crash: power cuts and deaths. A life of a store with two volumes is played once, on a lying disk in memory, and what
+ * the volumes held after every operation is remembered. On the way the power is cut at every sync and at 20 random writes:
+ * each time 5 images of the medium are kept. Then each image must open, be sound, and hold what had been promised:
  *
- *  - names, attributes and small files are those after some operation, not before the last flush that had returned;
+ *  - names, attributes and small files of all volumes are those after one operation, not before the last flush that had
+ *    returned (I-05);
  *  - a file's bytes are at least as new as what its last sync (fsync, rename, link) made firm; each sector is what it was
  *    then or what was written later, never anything else (F1, F12, F13);
- *  - a durable snapshot is there and what it was; one that was settling is whole or gone (F2, F6);
+ *  - a durable snapshot is there and what it was; one that was settling is whole or gone; a group is whole or gone (F2, F6);
  *  - what is deleted stays deleted, and no record of an older life comes back (F10).
  *
- * After the daemon's death on the same boot everything acknowledged is there, and its first fsync keeps its word (F11). */
+ * Some of the images are cut again while they recover; the next life begins with one of them. After the daemon's death on the
+ * same boot everything acknowledged is there, and its first fsync keeps its word (F11). */
 #ifndef VARVE_TESTS_CRASH_CRASH_H
 #define VARVE_TESTS_CRASH_CRASH_H
 
@@ -18,48 +20,72 @@
 #include "tests/lib/oracle.h"
 #include "tests/lib/test.h"
 
-#define OPS_MAX 400
-#define EVENTS_MAX 20000
-#define SNAPS_MAX 64
+#define VOLS 2u
+#define OPS_MAX 400u
+#define SNAPS_MAX 64u
+#define INOS_MAX 4096u
+#define CUTS_MAX 4096u
+#define IMAGES 5u  /* of one cut */
+#define WRITES 20u /* cut at random in a life */
 #define NEVER UINT32_MAX
 
-struct c_event {
-    uint32_t op; /* whoever sees this operation sees the inode at least as it was then */
-    uint64_t ino;
+/* Operations after which an inode's bytes were firm, ascending: whoever sees one sees the inode at least as it was then. */
+struct c_firm {
+    uint32_t *op;
+    size_t n, cap;
 };
 struct c_snap {
     char name[NAME_LEN_MAX + 1];
+    unsigned vol;
+    int twin;                           /* the other volume's of a group; -1: taken alone */
     uint32_t created, deleted, durable; /* operations; NEVER */
     struct o_tree *tree;
 };
-/* What a life was like: states between operations, and what was promised when. */
+/* The power is cut while operation `upto` is under way or done; `acked` ones had returned. */
+struct c_cut {
+    uint32_t acked, upto;
+    bool again; /* its recovery is cut, too */
+    struct lying_shot *shot[IMAGES];
+    uint64_t seed[IMAGES];
+    enum lying_mode mode[IMAGES];
+};
+/* What a life was like: states between operations, what was promised when, cuts to be judged. */
 struct c_life {
     uint32_t ops;
-    struct o_tree *state[OPS_MAX + 1]; /* after operation k; [0] at the beginning */
-    bool flushed[OPS_MAX + 1];         /* when k had returned, the journal was on disk */
-    struct c_event event[EVENTS_MAX];
-    size_t nevents;
+    struct o_tree *state[OPS_MAX + 1][VOLS]; /* after operation k; [0] at the beginning */
+    bool flushed[OPS_MAX + 1];               /* when k had returned, the journal was on disk */
+    struct c_firm firm[VOLS][INOS_MAX];
     struct c_snap snap[SNAPS_MAX];
     size_t nsnaps;
+    struct c_cut cut[CUTS_MAX];
+    size_t ncuts;
+    unsigned writes; /* cuts at writes that are due */
+};
+struct c_figures {
+    uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, deaths, snaps;
 };
 struct c_run {
-    uint64_t seed, rng, life_seed;
+    uint64_t seed, rng, life_seed, starts;
     unsigned life_no;
     bool trace, killing; /* killing: the daemon is to die, not the machine */
-    char dir[200];
     struct store_settings set;
     uint8_t boot[16];
     struct c_life life;
+    struct c_life past;                        /* of the recovery that is being cut: only its cuts */
     bool there[SNAPS_MAX], durable[SNAPS_MAX]; /* snapshots of the life that the state judged last shows */
+    bool there_kept[SNAPS_MAX],
+        durable_kept[SNAPS_MAX]; /* the same of the image that the next life begins with */
+    uint64_t sums[512];          /* of images that were judged while this operation was under way */
+    size_t nsums;
+    uint32_t sums_acked, sums_upto;
     /* one playing */
-    char work[256];
     struct lying *disk;
+    struct lying_shot *shown; /* with KEEP=: the image that is judged */
     struct store *s;
-    struct vol *v;
-    uint32_t op;
+    struct vol *vol[VOLS];
+    uint32_t op, acked;
     char what[200]; /* the operation under way */
-    /* figures */
-    uint64_t images, cuts, deaths, cut_in_open, snaps_seen, ops_done;
+    struct c_figures fig;
     struct buf disk_trace; /* with --trace: what the disk was asked for since the last line */
     uint8_t *bytes, *bytes2;
     jmp_buf out;
@@ -70,23 +96,33 @@ struct c_run {
 /* main.c */
 void c_fail(struct c_run *c, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 uint64_t c_rand(struct c_run *c, uint64_t below);
-int c_seed(struct c_run *c, const char *base, uint64_t seed);
 
-/* world.c: directories, disks, boots. */
-void c_remove(const char *path);
-void c_copy(struct c_run *c, const char *from, const char *to); /* what is durable in from; sparse */
+/* life.c: one seed. */
+int c_seed(struct c_run *c, uint64_t seed, uint32_t ops);
+
+/* world.c: disks, boots. */
 void c_new_boot(struct c_run *c);
-int c_open(struct c_run *c, struct io *io, const char *path); /* the store and its volume */
-void c_start(struct c_run *c, const char *from);              /* a lying disk of its own for a copy of from */
-void c_stop(struct c_run *c); /* drops the store, frees the disk, removes the copy */
+int c_open(struct c_run *c);                            /* the store on c->disk and its volumes */
+void c_start(struct c_run *c, struct lying_shot *shot); /* a disk with that, on another boot; takes shot */
+void c_stop(struct c_run *c);                           /* drops the store, frees the disk */
+struct lying_shot *c_first_store(struct c_run *c);      /* with empty volumes, closed */
 
-/* play.c: operation k of a life, as (seed, k, the state before) demands. now: the tree to apply it to when it is played for
+/* cut.c */
+void c_cut_watch(struct c_run *c, struct c_life *l); /* what happens on c->disk from now on is cut */
+void c_cut_now(struct c_run *c, struct c_life *l, uint32_t acked, uint32_t upto);
+void c_cuts_free(struct c_life *l);
+/* Judges all. keep: one of the images is given back unopened, and ret_tree is what it recovers to (NULL: not asked for). */
+void c_cuts_judge(struct c_run *c, struct lying_shot **keep, struct o_tree *ret_tree[VOLS]);
+
+/* play.c: operation k of a life, as (seed, k, the state before) demands. now: the trees to apply it to when it is played for
  * the first time, NULL in a repetition. */
-int c_play(struct c_run *c, uint32_t k, const struct o_tree *before, struct o_tree *now);
+int c_play(struct c_run *c, uint32_t k, struct o_tree *const before[VOLS], struct o_tree *const now[VOLS]);
+void c_promise(struct c_life *l, unsigned vol, uint64_t ino, uint32_t op);
 void c_life_free(struct c_life *l);
 
 /* look.c: what a volume holds. */
-struct o_tree *c_read_tree(struct c_run *c, vfs_node root, uint32_t view);
+struct o_tree *c_read_tree(struct c_run *c, unsigned vol, uint32_t view);
+const uint8_t *c_page(const struct pages *p, uint64_t block); /* its bytes, PG_SIZE of them */
 bool c_same_names(const struct o_tree *a, const struct o_tree *b, char why[256]);
 bool c_same_bytes(const struct o_ino *a, const struct o_ino *b, char why[256]);
 bool c_same_tree(const struct o_tree *a, const struct o_tree *b, char why[256]);
@@ -94,7 +130,7 @@ bool c_same_tree(const struct o_tree *a, const struct o_tree *b, char why[256]);
 /* judge.c */
 /* What was recovered, after a power cut while operation `upto` was under way or done; acked ones had returned. Fails, or gives
  * the operation whose state it is. */
-uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree **ret_tree);
+uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *ret_tree[VOLS]);
 void c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto, uint32_t *ret_op);
 void c_sound(struct c_run *c); /* check_store finds nothing */
 

@@ -184,6 +184,34 @@ TEST(f1_fsync_of_a_copy_syncs_the_bytes_that_it_shares)
     world_end(&w);
 }
 
+static void look_newest(struct world *w, void *arg)
+{
+    uint64_t b = find(w, "b");
+
+    (void)arg;
+    CHECK_EQ(size_of(w, b), 4 * PAGE);
+    only(w, node_of(w, b), 0, 4 * PAGE, "n");
+}
+
+/* The source's small fsync left its bytes in the journal; what was written over them since is what the copy shares. */
+TEST(f1_fsync_of_a_copy_is_not_undone_by_an_older_one_of_its_source)
+{
+    struct world w;
+    uint64_t a, b, len = 0;
+
+    world_new(&w, 512);
+    a = file_new(&w, "a");
+    b = file_new(&w, "b");
+    put(&w, a, 0, 4 * PAGE, 'o');
+    sync_file(&w, a);
+    put(&w, a, 0, 4 * PAGE, 'n');
+    CHECK_OK(vfs_copy(w.v, &nobody, node_of(&w, a), 0, node_of(&w, b), 0, 4 * PAGE, &len));
+    CHECK_EQ(len, 4 * PAGE);
+    sync_file(&w, b);
+    cut_everywhere(&w, look_newest, NULL);
+    world_end(&w);
+}
+
 /* --- F2: a snapshot is durable with its bytes, or vanishes whole ---------------------------------------------------- */
 
 static void look_settling(struct world *w, void *arg)
@@ -229,6 +257,124 @@ TEST(f2_a_settling_snapshot_is_whole_or_gone)
     put(&w, a, 0, 500000, 'y');
     sync_file(&w, a);
     cut_everywhere(&w, look_settling, &durable);
+    world_end(&w);
+}
+
+struct pair {
+    uint64_t a, b;
+    bool durable;
+};
+
+static bool has_half(struct vol *v, const char *name, char fill)
+{
+    struct world w = {.v = v};
+    struct vfs_attr at;
+    vfs_node root;
+    int r = view_enter(v, "g", INO_ROOT, &root, &at);
+
+    if (r == -E_NOENT)
+        return false;
+    CHECK_OK(r);
+    CHECK_OK(vfs_lookup(v, root, name, &at));
+    CHECK_EQ(at.size, 300000);
+    only(&w, at.node, 0, 300000, (char[]){fill, 0});
+    return true;
+}
+
+static void look_group(struct world *w, void *arg)
+{
+    const struct pair *p = arg;
+    struct vol *other;
+    bool here, there;
+
+    CHECK_OK(volume_find(w->s, "other", &other));
+    here = has_half(w->v, "a", 'a');
+    there = has_half(other, "b", 'b');
+    CHECK_EQ(here, there);
+    CHECK(here || !p->durable);
+}
+
+TEST(f2_a_group_is_whole_or_gone)
+{
+    struct pair p = {0};
+    struct vol *vols[2];
+    struct layer_rec rec;
+    struct world w, other;
+
+    world_new(&w, 4096);
+    CHECK_OK(volume_create(w.s, "other", &(struct volume_opts){0}, &vols[1]));
+    vols[0] = w.v;
+    other = w;
+    other.v = vols[1];
+    p.a = file_new(&w, "a");
+    p.b = file_new(&other, "b");
+    put(&w, p.a, 0, 300000, 'a');
+    put(&other, p.b, 0, 300000, 'b');
+    CHECK_OK(store_flush(w.s));
+    CHECK_OK(snap_create_group(vols, 2, "g"));
+    cut_everywhere(&w, look_group, &p);
+    CHECK_OK(snap_find(vols[1], "g", &rec));
+    CHECK_OK(snap_wait_durable(vols[1], rec.layer)); /* of one: the other's is durable with it */
+    p.durable = true;
+    cut_everywhere(&w, look_group, &p);
+    world_end(&w);
+}
+
+#define FILES 60
+
+/* The power is cut again, in the n-th call of the recovery; false: it came to its end before. */
+static bool cut_recovery(const struct world *w, uint64_t n, enum lying_mode mode)
+{
+    struct world first = {.set = w->set}, second = {.set = w->set};
+    struct layer_rec rec;
+    char again[300];
+    bool cut;
+
+    CHECK_OK(lying_crash(w->disk, 1, LYING_ALL, w->image));
+    CHECK_OK(lying_new(w->image, &first.disk));
+    lying_crash_at(first.disk, n);
+    world_new_boot();
+    if (store_open(lying_io(first.disk), w->image, &w->set, 0, &first.s, NULL) == 0) {
+        (void)snap_attach(first.s);
+        store_drop(first.s);
+    }
+    cut = lying_crashed(first.disk);
+    snprintf(again, sizeof(again), "%s/again", test_dir());
+    CHECK_OK(lying_crash(first.disk, n, mode, again));
+    lying_free(first.disk);
+    world_new_boot();
+    CHECK_OK(store_open(io_real(), again, &w->set, 0, &second.s, NULL));
+    CHECK_OK(snap_attach(second.s));
+    CHECK_OK(volume_find(second.s, "main", &second.v));
+    CHECK_ERR(snap_find(second.v, "s", &rec), -E_NOENT);
+    CHECK_OK(store_close(second.s));
+    CHECK_OK(tree_remove(again));
+    CHECK_OK(tree_remove(w->image));
+    return cut;
+}
+
+TEST(f2_a_snapshot_that_was_settling_stays_gone_when_recovery_is_cut)
+{
+    static const enum lying_mode modes[] = {LYING_NONE, LYING_ALL, LYING_TORN};
+    struct world w;
+    uint64_t a, n = 1;
+    char name[16];
+
+    world_new(&w, 4096);
+    a = file_new(&w, "a");
+    put(&w, a, 0, 500000, 'o');
+    sync_file(&w, a);
+    put(&w, a, 0, 500000, 'n');
+    CHECK_OK(snap_create(w.v, &nobody, "s", NULL));
+    for (unsigned i = 0; i < FILES; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        file_new(&w, name);
+    }
+    CHECK_OK(store_flush(w.s));
+    w.set.delta_bytes = 16u << 10; /* of the next boots: what is replayed asks for a checkpoint at once */
+    while (cut_recovery(&w, n, modes[n % 3]))
+        n++;
+    CHECK(n > 10);
     world_end(&w);
 }
 

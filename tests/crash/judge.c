@@ -2,54 +2,89 @@
 
 #define SECTOR 512u
 
-static const struct o_ino *at(const struct c_run *c, uint32_t op, uint64_t ino)
+/* Which volume is looked at. */
+struct look {
+    struct c_run *c;
+    unsigned vol;
+};
+
+static const struct o_ino *at(const struct look *k, uint32_t op, uint64_t ino)
 {
-    return o_get(c->life.state[op], ino);
+    return o_get(k->c->life.state[op][k->vol], ino);
 }
 
 /* The operation from which on the inode's bytes are promised to whoever sees the state after op p. */
-static uint32_t floor_of(const struct c_run *c, uint64_t ino, uint32_t p)
+static uint32_t floor_of(const struct look *k, uint64_t ino, uint32_t p)
 {
+    const struct c_firm *f = &k->c->life.firm[k->vol][ino];
     uint32_t low = 0;
 
-    for (size_t i = 0; i < c->life.nevents; i++) {
-        const struct c_event *e = &c->life.event[i];
-        if (e->ino == ino && e->op <= p && e->op > low)
-            low = e->op;
-    }
-    while (low < p && !at(c, low, ino)) /* not before it was there */
+    for (size_t i = 0; i < f->n; i++)
+        if (f->op[i] <= p && f->op[i] > low)
+            low = f->op[i];
+    while (low < p && !at(k, low, ino)) /* not before it was there */
         low++;
     return low;
 }
 
-/* A sector of a file with these bytes, which is what it was after operation v? */
-static bool sector_is(const struct o_ino *in, uint64_t off, const uint8_t *got, size_t len)
-{
-    uint8_t want[SECTOR];
+/* What the file was after each operation from firm to upto. */
+struct versions {
+    const struct pages *data[OPS_MAX + 1];
+    size_t n;
+};
 
-    pages_read(&in->data, want, len, off);
-    return memcmp(want, got, len) == 0;
+static void versions_get(const struct look *k, uint64_t ino, uint32_t firm, uint32_t upto,
+                         struct versions *ret)
+{
+    const struct o_ino *last = NULL;
+
+    ret->n = 0;
+    for (uint32_t op = firm; op <= upto; op++) {
+        const struct o_ino *in = at(k, op, ino);
+
+        if (in && in != last)
+            ret->data[ret->n++] = &in->data;
+        last = in;
+    }
+}
+
+static bool part_known(const struct versions *v, uint64_t page, size_t off, const uint8_t *got, size_t len)
+{
+    const uint8_t *last = NULL;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const uint8_t *want = c_page(v->data[i], page);
+
+        if (want != last && memcmp(want + off, got, len) == 0)
+            return true;
+        last = want;
+    }
+    return false;
 }
 
 /* Bytes that were put back from the journal meet later ones anywhere, not at a sector's edge. */
-static bool bytes_are(struct c_run *c, uint64_t ino, uint64_t off, const uint8_t *got, size_t len,
-                      uint32_t firm, uint32_t upto)
+static bool page_known(const struct versions *v, uint64_t page, const uint8_t *got, size_t len,
+                       size_t *ret_bad)
 {
-    for (size_t i = 0; i < len; i++) {
-        bool known = false;
+    if (part_known(v, page, 0, got, len))
+        return true;
+    for (size_t off = 0; off < len; off += SECTOR) {
+        size_t n = MIN_OF((size_t)SECTOR, len - off);
 
-        for (uint32_t v = firm; v <= upto && !known; v++)
-            known = at(c, v, ino) && sector_is(at(c, v, ino), off + i, got + i, 1);
-        if (!known)
-            return false;
+        *ret_bad = off;
+        if (part_known(v, page, off, got + off, n))
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (!part_known(v, page, off + i, got + off + i, 1))
+                return false;
     }
     return true;
 }
 
 /* An operation of several steps (a copy, zeroing) that was cut: the size may be one in between. */
-static bool size_fits(const struct c_run *c, const struct o_ino *got, const struct o_ino *base, uint32_t upto)
+static bool size_fits(const struct look *k, const struct o_ino *got, const struct o_ino *base, uint32_t upto)
 {
-    const struct o_ino *before = upto ? at(c, upto - 1, got->ino) : NULL, *after = at(c, upto, got->ino);
+    const struct o_ino *before = upto ? at(k, upto - 1, got->ino) : NULL, *after = at(k, upto, got->ino);
 
     if (base->size == got->size)
         return true;
@@ -58,36 +93,35 @@ static bool size_fits(const struct c_run *c, const struct o_ino *got, const stru
 }
 
 /* Could the file be what a power cut leaves when its firm state is that after op firm? Later bytes may have landed. */
-static bool explains(struct c_run *c, const struct o_ino *got, uint32_t firm, uint32_t upto, char why[256])
+static bool explains(const struct look *k, const struct o_ino *got, uint32_t firm, uint32_t upto,
+                     char why[256])
 {
-    const struct o_ino *base = at(c, firm, got->ino), *in;
-    uint8_t sector[SECTOR];
+    const struct o_ino *base = at(k, firm, got->ino);
+    struct versions v;
+    size_t bad;
 
-    if (!base || !size_fits(c, got, base, upto)) {
+    if (!base || !size_fits(k, got, base, upto)) {
         snprintf(why, 256, "inode %llu: %llu bytes", (unsigned long long)got->ino,
                  (unsigned long long)got->size);
         return false;
     }
-    for (uint64_t off = 0; off < got->size; off += SECTOR) {
-        size_t len = MIN_OF((uint64_t)SECTOR, got->size - off);
-        bool known = false;
+    versions_get(k, got->ino, firm, upto, &v);
+    for (uint64_t page = 0; page * PG_SIZE < got->size; page++) {
+        const uint8_t *p = c_page(&got->data, page);
+        size_t len = MIN_OF((uint64_t)PG_SIZE, got->size - page * PG_SIZE);
 
-        pages_read(&got->data, sector, len, off);
-        for (uint32_t v = firm; v <= upto && !known; v++) {
-            in = at(c, v, got->ino);
-            known = in && sector_is(in, off, sector, len);
-        }
-        if (!known && !bytes_are(c, got->ino, off, sector, len, firm, upto)) {
+        if (!page_known(&v, page, p, len, &bad)) {
             snprintf(why, 256,
                      "inode %llu: sector at %llu was never so since operation %u (begins %02x %02x)",
-                     (unsigned long long)got->ino, (unsigned long long)off, firm, sector[0], sector[1]);
+                     (unsigned long long)got->ino, (unsigned long long)(page * PG_SIZE + bad), firm, p[bad],
+                     p[bad + 1]);
             return false;
         }
     }
     return true;
 }
 
-static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p, uint32_t upto,
+static bool bytes_promised(const struct look *k, const struct o_tree *got, uint32_t p, uint32_t upto,
                            char why[256])
 {
     for (size_t i = 0; i < got->n; i++) {
@@ -97,9 +131,11 @@ static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p
 
         if (!S_ISREG(in->mode))
             continue;
-        low = floor_of(c, in->ino, p);
+        low = floor_of(k, in->ino, p);
         for (uint32_t firm = p; !ok; firm--) {
-            ok = explains(c, in, firm, upto, why);
+            char other[256];
+
+            ok = explains(k, in, firm, upto, firm == p ? why : other);
             if (firm == low)
                 break;
         }
@@ -113,19 +149,20 @@ static bool bytes_promised(struct c_run *c, const struct o_tree *got, uint32_t p
 }
 
 /* After a death: each file as after the last operation that had returned; the one under way may be there in part. */
-static bool bytes_between(struct c_run *c, const struct o_tree *got, uint32_t acked, uint32_t upto,
+static bool bytes_between(const struct look *k, const struct o_tree *got, uint32_t acked, uint32_t upto,
                           char why[256])
 {
     for (size_t i = 0; i < got->n; i++)
-        if (S_ISREG(got->v[i]->mode) && !explains(c, got->v[i], acked, upto, why) &&
-            !explains(c, got->v[i], upto, upto, why))
+        if (S_ISREG(got->v[i]->mode) && !explains(k, got->v[i], acked, upto, why) &&
+            !explains(k, got->v[i], upto, upto, why))
             return false;
     return true;
 }
 
 struct seen {
     struct c_run *c;
-    uint32_t p, acked;
+    unsigned vol;
+    uint32_t p;
     bool there[SNAPS_MAX], durable[SNAPS_MAX];
     char *why;
 };
@@ -137,8 +174,8 @@ static int on_snap(void *arg, const struct layer_rec *rec, const char *text, siz
 
     (void)text, (void)text_len;
     for (size_t i = 0; i < l->nsnaps; i++) {
-        if (strcmp(l->snap[i].name, rec->name) != 0 || l->snap[i].created > s->p ||
-            l->snap[i].deleted <= s->p)
+        if (l->snap[i].vol != s->vol || strcmp(l->snap[i].name, rec->name) != 0 ||
+            l->snap[i].created > s->p || l->snap[i].deleted <= s->p)
             continue;
         s->there[i] = true;
         s->durable[i] = rec->state != LAYER_SETTLING;
@@ -155,13 +192,13 @@ static bool snap_whole(struct c_run *c, const struct c_snap *sn, char why[256])
     struct o_tree *t;
     vfs_node root;
     bool same;
-    int r = view_enter(c->v, sn->name, INO_ROOT, &root, &a);
+    int r = view_enter(c->vol[sn->vol], sn->name, INO_ROOT, &root, &a);
 
     WANT(c, r == 0, "view_enter %s: %s", sn->name, err_name(r));
-    t = c_read_tree(c, root, vfs_node_view(root));
+    t = c_read_tree(c, sn->vol, vfs_node_view(root));
     same = c_same_tree(t, sn->tree, why);
     o_tree_free(t);
-    c->snaps_seen++;
+    c->fig.snaps++;
     if (!same) {
         char text[256];
         memcpy(text, why, 256);
@@ -170,24 +207,40 @@ static bool snap_whole(struct c_run *c, const struct c_snap *sn, char why[256])
     return same;
 }
 
-static bool snaps_promised(struct c_run *c, uint32_t p, uint32_t acked, bool all, char why[256])
+/* A snapshot of a group is there with the other's, unless one of them was deleted since. */
+static bool group_whole(const struct c_life *l, const bool *there, size_t i, uint32_t upto)
 {
-    struct seen s = {.c = c, .p = p, .acked = acked, .why = why};
-    int r = snap_each(c->v, on_snap, &s);
+    const struct c_snap *sn = &l->snap[i], *twin = sn->twin < 0 ? NULL : &l->snap[sn->twin];
 
-    WANT(c, r >= 0, "snap_each: %s", err_name(r));
-    if (r != 0)
-        return false;
+    return !twin || there[i] == there[sn->twin] || sn->deleted <= upto || twin->deleted <= upto;
+}
+
+static bool snaps_promised(struct c_run *c, uint32_t p, uint32_t acked, uint32_t upto, bool all,
+                           char why[256])
+{
+    struct seen s = {.c = c, .p = p, .why = why};
+    const struct c_life *l = &c->life;
+
+    for (s.vol = 0; s.vol < VOLS; s.vol++) {
+        int r = snap_each(c->vol[s.vol], on_snap, &s);
+        WANT(c, r >= 0, "snap_each: %s", err_name(r));
+        if (r != 0)
+            return false;
+    }
     memcpy(c->there, s.there, sizeof(c->there));
     memcpy(c->durable, s.durable, sizeof(c->durable));
-    for (size_t i = 0; i < c->life.nsnaps; i++) {
-        const struct c_snap *sn = &c->life.snap[i];
+    for (size_t i = 0; i < l->nsnaps; i++) {
+        const struct c_snap *sn = &l->snap[i];
 
-        if (s.there[i] && !snap_whole(c, sn, why))
+        if (s.there[i] && (all || c_rand(c, 3) == 0) && !snap_whole(c, sn, why))
             return false;
         if (!s.there[i] && sn->created <= p && sn->deleted > p && (all || sn->durable <= acked)) {
             snprintf(why, 256, "snapshot %.40s is missing (taken %u, durable %u)", sn->name, sn->created,
                      sn->durable);
+            return false;
+        }
+        if (!group_whole(l, s.there, i, upto)) {
+            snprintf(why, 256, "group snapshot %.40s is there in one volume only", sn->name);
             return false;
         }
     }
@@ -210,29 +263,56 @@ void c_sound(struct c_run *c)
          err_name(r));
 }
 
-uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree **ret_tree)
+static void trees_free(struct o_tree *t[VOLS])
 {
-    struct o_tree *got = c_read_tree(c, (vfs_node){INO_ROOT}, c->v->rec.live_view);
+    for (unsigned i = 0; i < VOLS; i++)
+        o_tree_free(t[i]);
+}
+
+static bool all_names(struct c_run *c, struct o_tree *const got[VOLS], uint32_t p, char why[256])
+{
+    for (unsigned i = 0; i < VOLS; i++)
+        if (!c_same_names(got[i], c->life.state[p][i], why))
+            return false;
+    return true;
+}
+
+static bool all_bytes(struct c_run *c, struct o_tree *const got[VOLS], uint32_t p, uint32_t upto,
+                      char why[256])
+{
+    for (unsigned i = 0; i < VOLS; i++)
+        if (!bytes_promised(&(struct look){c, i}, got[i], p, upto, why))
+            return false;
+    return true;
+}
+
+uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *ret_tree[VOLS])
+{
+    struct o_tree *got[VOLS];
     char why[256] = "no state fits", best[256] = "";
     uint32_t low = 0, best_p = 0;
+    bool named = false; /* a state of which the names fit was met */
 
+    for (unsigned i = 0; i < VOLS; i++)
+        got[i] = c_read_tree(c, i, c->vol[i]->rec.live_view);
     for (uint32_t k = 0; k <= acked; k++)
         if (c->life.flushed[k])
             low = k;
     for (uint32_t p = upto;; p--) {
-        bool names = c_same_names(got, c->life.state[p], why);
+        bool names = all_names(c, got, p, why);
 
-        if (names && bytes_promised(c, got, p, upto, why) && snaps_promised(c, p, acked, false, why)) {
+        if (names && all_bytes(c, got, p, upto, why) && snaps_promised(c, p, acked, upto, false, why)) {
             if (ret_tree)
-                *ret_tree = got;
+                memcpy(ret_tree, got, sizeof(got));
             else
-                o_tree_free(got);
+                trees_free(got);
             return p;
         }
-        if ((names || !best[0]) && p >= low) {
+        if (!named) {
             memcpy(best, why, 256);
             best_p = p;
         }
+        named |= names;
         if (p == low)
             break;
     }
@@ -241,13 +321,18 @@ uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *
 
 void c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto, uint32_t *ret_op)
 {
-    struct o_tree *got = c_read_tree(c, (vfs_node){INO_ROOT}, c->v->rec.live_view);
+    struct o_tree *got[VOLS];
     char why[256] = "";
 
+    for (unsigned i = 0; i < VOLS; i++)
+        got[i] = c_read_tree(c, i, c->vol[i]->rec.live_view);
     for (uint32_t p = upto;; p--) {
-        if (c_same_names(got, c->life.state[p], why) && bytes_between(c, got, acked, upto, why) &&
-            snaps_promised(c, p, acked, true, why)) {
-            o_tree_free(got);
+        bool fits = all_names(c, got, p, why);
+
+        for (unsigned i = 0; i < VOLS && fits; i++)
+            fits = bytes_between(&(struct look){c, i}, got[i], acked, upto, why);
+        if (fits && snaps_promised(c, p, acked, upto, true, why)) {
+            trees_free(got);
             *ret_op = p;
             return;
         }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+static const uint8_t zeros[PG_SIZE];
+
 struct names {
     struct c_run *c;
     struct o_ino *dir;
@@ -16,56 +18,68 @@ static int on_entry(void *arg, const struct vfs_dirent *e)
     return 0;
 }
 
-static void read_xattrs(struct c_run *c, vfs_node n, struct o_ino *in)
+static void read_xattrs(struct c_run *c, struct vol *v, vfs_node n, struct o_ino *in)
 {
     cleanup(buf_free) struct buf list = {0};
-    int r = vfs_listxattr(c->v, n, &list);
+    int r = vfs_listxattr(v, n, &list);
 
     WANT(c, r == 0, "listxattr: %s", err_name(r));
     for (size_t at = 0; at < list.len; at += strlen((char *)list.data + at) + 1) {
         cleanup(buf_free) struct buf val = {0};
 
-        r = vfs_getxattr(c->v, n, (char *)list.data + at, &val);
+        r = vfs_getxattr(v, n, (char *)list.data + at, &val);
         WANT(c, r == 0, "getxattr: %s", err_name(r));
         o_xattr_set(in, (char *)list.data + at, val.data ? val.data : (uint8_t *)"", val.len);
     }
 }
 
-static void read_bytes(struct c_run *c, vfs_node n, struct o_ino *in)
+static void read_bytes(struct c_run *c, struct vol *v, vfs_node n, struct o_ino *in)
 {
     size_t len = 0;
     int r;
 
     WANT(c, in->size <= C_FILE_MAX, "inode %llu has %llu bytes", (unsigned long long)in->ino,
          (unsigned long long)in->size);
-    r = vfs_read(c->v, n, c->bytes, C_FILE_MAX, 0, &len);
+    r = vfs_read(v, n, c->bytes, C_FILE_MAX, 0, &len);
     WANT(c, r == 0 && len == in->size, "read of inode %llu: %zu of %llu: %s", (unsigned long long)in->ino,
          len, (unsigned long long)in->size, err_name(r));
-    pages_write(&in->data, c->bytes, len, 0, 0);
+    for (size_t off = 0; off < len; off += PG_SIZE) {
+        size_t part = MIN_OF((size_t)PG_SIZE, len - off);
+
+        if (memcmp(c->bytes + off, zeros, part) != 0)
+            pages_write(&in->data, c->bytes + off, part, off, 0);
+    }
 }
 
-static void read_ino(struct c_run *c, struct o_tree *t, vfs_node n, uint64_t ino);
+const uint8_t *c_page(const struct pages *p, uint64_t block)
+{
+    const struct pg_slot *s = pages_slot(p, block);
 
-static void read_dir(struct c_run *c, struct o_tree *t, vfs_node n, uint64_t ino)
+    return s && s->page ? s->page->data : zeros;
+}
+
+static void read_ino(struct c_run *c, struct vol *v, struct o_tree *t, vfs_node n, uint64_t ino);
+
+static void read_dir(struct c_run *c, struct vol *v, struct o_tree *t, vfs_node n, uint64_t ino)
 {
     struct names list = {c, o_mut(t, ino)};
-    int r = vfs_readdir(c->v, n, 0, true, on_entry, &list);
+    int r = vfs_readdir(v, n, 0, true, on_entry, &list);
 
     WANT(c, r == 0, "readdir: %s", err_name(r));
     for (size_t i = 0; i < o_get(t, ino)->nent; i++) {
         const struct o_ent *e = &o_get(t, ino)->ent[i];
 
         if (!o_get(t, e->ino))
-            read_ino(c, t, vfs_node_make(vfs_node_view(n), e->ino), e->ino);
+            read_ino(c, v, t, vfs_node_make(vfs_node_view(n), e->ino), e->ino);
         if (o_is_dir(o_get(t, e->ino)))
             o_mut(t, e->ino)->parent = ino;
     }
 }
 
-static void read_ino(struct c_run *c, struct o_tree *t, vfs_node n, uint64_t ino)
+static void read_ino(struct c_run *c, struct vol *v, struct o_tree *t, vfs_node n, uint64_t ino)
 {
     struct vfs_attr a;
-    int r = vfs_getattr(c->v, n, &a);
+    int r = vfs_getattr(v, n, &a);
     struct o_ino *in;
 
     WANT(c, r == 0, "getattr of inode %llu: %s", (unsigned long long)ino, err_name(r));
@@ -73,19 +87,18 @@ static void read_ino(struct c_run *c, struct o_tree *t, vfs_node n, uint64_t ino
     in->mode = a.mode, in->uid = a.uid, in->gid = a.gid, in->nlink = a.nlink, in->rdev = a.rdev,
     in->size = a.size;
     in->is_inline = a.flags & INODE_INLINE;
-    read_xattrs(c, n, in);
+    read_xattrs(c, v, n, in);
     if (S_ISREG(in->mode))
-        read_bytes(c, n, in);
+        read_bytes(c, v, n, in);
     if (o_is_dir(in))
-        read_dir(c, t, n, ino);
+        read_dir(c, v, t, n, ino);
 }
 
-struct o_tree *c_read_tree(struct c_run *c, vfs_node root, uint32_t view)
+struct o_tree *c_read_tree(struct c_run *c, unsigned vol, uint32_t view)
 {
     struct o_tree *t = o_tree_new();
 
-    (void)root;
-    read_ino(c, t, vfs_node_make(view, INO_ROOT), INO_ROOT);
+    read_ino(c, c->vol[vol], t, vfs_node_make(view, INO_ROOT), INO_ROOT);
     o_mut(t, INO_ROOT)->parent = INO_ROOT;
     return t;
 }
@@ -143,27 +156,22 @@ bool c_same_names(const struct o_tree *a, const struct o_tree *b, char why[256])
 
 bool c_same_bytes(const struct o_ino *a, const struct o_ino *b, char why[256])
 {
-    uint8_t x[PG_SIZE], y[PG_SIZE];
-
     if (a->size != b->size) {
         snprintf(why, 256, "inode %llu: %llu bytes, not %llu", (unsigned long long)a->ino,
                  (unsigned long long)a->size, (unsigned long long)b->size);
         return false;
     }
     for (uint64_t off = 0; off < a->size; off += PG_SIZE) {
-        size_t n = MIN_OF((uint64_t)PG_SIZE, a->size - off);
+        const uint8_t *x = c_page(&a->data, off / PG_SIZE), *y = c_page(&b->data, off / PG_SIZE);
+        size_t n = MIN_OF((uint64_t)PG_SIZE, a->size - off), k = 0;
 
-        pages_read(&a->data, x, n, off);
-        pages_read(&b->data, y, n, off);
-        if (memcmp(x, y, n) != 0) {
-            size_t k = 0;
-
-            while (x[k] == y[k])
-                k++;
-            snprintf(why, 256, "inode %llu: byte %llu is %02x, not %02x", (unsigned long long)a->ino,
-                     (unsigned long long)(off + k), x[k], y[k]);
-            return false;
-        }
+        if (x == y || memcmp(x, y, n) == 0)
+            continue;
+        while (x[k] == y[k])
+            k++;
+        snprintf(why, 256, "inode %llu: byte %llu is %02x, not %02x", (unsigned long long)a->ino,
+                 (unsigned long long)(off + k), x[k], y[k]);
+        return false;
     }
     return true;
 }

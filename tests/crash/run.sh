@@ -3,10 +3,10 @@
 set -u
 BUILD=${BUILD:-build}
 prog=$BUILD/tests/crash
-n=300
-[ "${SCALE:-full}" != short ] || n=24
+n=1000
+[ "${SCALE:-full}" != short ] || n=200
 case ${SAN:-} in
-asan) n=$((n / 8 + 1)) ;;
+asan) n=$((n / 20)) ;;
 tsan) n=2 ;;
 esac
 out=$(mktemp)

@@ -1,60 +1,60 @@
 #include "tests/crash/crash.h"
 
-#include <ftw.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "snap/store/journal.h"
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
+static const char *const names[VOLS] = {"main", "other"};
 
-void c_remove(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
+/* Numbers that must be new each time are the seed's here, or a failure could not be replayed. */
+static bool seeded;
+static uint64_t stream;
 
-/* An empty run of a lying disk knows what is there, holes too. */
-void c_copy(struct c_run *c, const char *from, const char *to)
+ssize_t getrandom(void *p, size_t len, unsigned flags)
 {
-    struct lying *d = NULL;
-    int r = lying_new(from, &d);
-
-    if (r == 0)
-        r = lying_crash(d, 1, LYING_ALL, to);
-    lying_free(d);
-    WANT(c, r == 0, "copy of %s: %s", from, err_name(r));
+    if (!seeded)
+        return syscall(SYS_getrandom, p, len, flags);
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)p)[i] = (uint8_t)test_rand(&stream);
+    return (ssize_t)len;
 }
 
 void c_new_boot(struct c_run *c)
 {
-    hash_random(c->boot, sizeof(c->boot));
+    for (size_t i = 0; i < sizeof(c->boot); i++)
+        c->boot[i] = (uint8_t)c_rand(c, 256);
     journal_test_boot_id(c->boot);
 }
 
-int c_open(struct c_run *c, struct io *io, const char *path)
+static void path_of(const struct c_run *c, char path[256])
 {
-    char why[256] = "";
-    int r = store_open(io, path, &c->set, 0, &c->s, why);
+    snprintf(path, 256, "%s/store", lying_root(c->disk));
+}
 
+int c_open(struct c_run *c)
+{
+    char why[256] = "", path[256];
+    int r;
+
+    path_of(c, path);
+    r = store_open(lying_io(c->disk), path, &c->set, 0, &c->s, why);
     if (r == 0)
         r = snap_attach(c->s);
-    if (r == 0)
-        r = volume_find(c->s, "main", &c->v);
+    for (unsigned i = 0; i < VOLS && r == 0; i++)
+        r = volume_find(c->s, names[i], &c->vol[i]);
     if (r < 0 && c->trace)
         printf("      open: %s: %s\n", err_name(r), why);
     return r;
 }
 
-void c_start(struct c_run *c, const char *from)
+void c_start(struct c_run *c, struct lying_shot *shot)
 {
-    snprintf(c->work, sizeof(c->work), "%s/work", c->dir);
-    c_remove(c->work);
-    c_copy(c, from, c->work);
-    WANT(c, lying_new(c->work, &c->disk) == 0, "lying disk for %s", c->work);
+    assert(!c->disk);
+    c->disk = lying_ram(shot);
+    seeded = true;
+    stream = ++c->starts * 1000003 + c->seed;
     c_new_boot(c);
     if (c->trace)
         lying_trace(c->disk, &c->disk_trace);
@@ -64,8 +64,33 @@ void c_stop(struct c_run *c)
 {
     if (c->s)
         store_drop(TAKE(c->s));
-    c->v = NULL;
+    memset(c->vol, 0, sizeof(c->vol));
     lying_free(TAKE(c->disk));
-    if (c->work[0])
-        c_remove(c->work);
+}
+
+struct lying_shot *c_first_store(struct c_run *c)
+{
+    struct lying_shot *shot;
+    char path[256];
+    int r;
+
+    c_start(c, NULL);
+    path_of(c, path);
+    r = store_create(lying_io(c->disk), path, &c->set);
+    if (r == 0)
+        r = store_open(lying_io(c->disk), path, &c->set, 0, &c->s, NULL);
+    if (r == 0)
+        r = snap_attach(c->s);
+    for (unsigned i = 0; i < VOLS && r == 0; i++)
+        r = volume_create(c->s, names[i], &(struct volume_opts){0}, &c->vol[i]);
+    WANT(c, r == 0, "a new store: %s", err_name(r));
+    for (unsigned i = 0; i < VOLS; i++)
+        c->life.state[0][i] = c_read_tree(c, i, c->vol[i]->rec.live_view);
+    c->life.flushed[0] = true;
+    r = store_close(TAKE(c->s));
+    WANT(c, r == 0, "close: %s", err_name(r));
+    lying_settle(c->disk);
+    shot = lying_shot(c->disk, 1, LYING_ALL);
+    c_stop(c);
+    return shot;
 }
