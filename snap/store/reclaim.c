@@ -271,6 +271,8 @@ int store_reclaim_idle(struct store *s)
             r = store_checkpoint(s);
         if (r < 0)
             return r;
+        pthread_mutex_lock(&s->reclaim_lock); /* a round of the background under way is waited for */
+        pthread_mutex_unlock(&s->reclaim_lock);
         uint64_t left = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
         if (left == 0)
             return 0;
