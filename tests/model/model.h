@@ -101,6 +101,8 @@ struct m_snap *m_snap_find(struct m_vol *mv, const char *name);
 #include "tests/model/ops.def"
 #undef OP
 
+/* ops_data.c: r was the quota, and a change that maps this many more blocks would pass the limit: -E_QUOTA; else 0. */
+int m_quota_error(const struct m_vol *mv, int r, uint64_t blocks);
 /* After an operation that may have changed how the bytes of a file are kept. */
 void m_data_follow(struct m_run *m, struct m_vol *mv, uint64_t ino);
 void m_kill_priv(struct o_ino *in);

@@ -73,8 +73,7 @@ static void grow(struct m_run *m, struct o_ino *in, uint64_t size)
     in->size = size;
 }
 
-/* Would a change that maps this many more blocks pass the limit? */
-static int quota_error(const struct m_vol *mv, int r, uint64_t blocks)
+int m_quota_error(const struct m_vol *mv, int r, uint64_t blocks)
 {
     if (r == -E_QUOTA && mv->limit_blocks && o_tree_blocks(mv->live) + blocks > mv->limit_blocks)
         return -E_QUOTA;
@@ -98,7 +97,7 @@ void op_write(struct m_run *m, struct m_vol *mv)
     m_trace(m, "write ino=%llu off=%llu len=%zu size=%llu", (unsigned long long)pick->ino,
             (unsigned long long)off, len, (unsigned long long)pick->size);
     r = vfs_write(mv->v, &m->ctx, m_node(mv, pick->ino), bytes, len, off, kill);
-    if (!m_expect(m, r, quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "write"))
+    if (!m_expect(m, r, m_quota_error(mv, r, len / PG_SIZE + 2 + pick->size / PG_SIZE), "write"))
         return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
     in = o_mut(mv->live, pick->ino);
     leave_inline(m, mv, in);
@@ -153,7 +152,7 @@ void op_truncate(struct m_run *m, struct m_vol *mv)
     m_trace(m, "truncate ino=%llu size=%llu from=%llu", (unsigned long long)pick->ino,
             (unsigned long long)a.size, (unsigned long long)pick->size);
     r = vfs_setattr(mv->v, &m->ctx, m_node(mv, pick->ino), &a, &got);
-    if (!m_expect(m, r, quota_error(mv, r, 2 + pick->size / PG_SIZE), "truncate"))
+    if (!m_expect(m, r, m_quota_error(mv, r, 2 + pick->size / PG_SIZE), "truncate"))
         return;
     in = o_mut(mv->live, pick->ino);
     leave_inline(m, mv, in);
@@ -228,7 +227,7 @@ void op_fallocate(struct m_run *m, struct m_vol *mv)
             (unsigned long long)off, (unsigned long long)len, (unsigned long long)pick->size);
     says = alloc_says(m, mv, pick, mode, off, len);
     r = vfs_fallocate(mv->v, &m->ctx, m_node(mv, pick->ino), mode, off, len);
-    if (!m_expect(m, r, says == 1 ? quota_error(mv, r, (off + len) / PG_SIZE + 1) : says, "fallocate"))
+    if (!m_expect(m, r, says == 1 ? m_quota_error(mv, r, (off + len) / PG_SIZE + 1) : says, "fallocate"))
         return m_verify_ino(m, mv, pick, m_node(mv, pick->ino));
     in = o_mut(mv->live, pick->ino);
     was_inline = in->is_inline;
@@ -343,7 +342,7 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
     copy_describe(m, mv, c);
     more = c->want / PG_SIZE + 2 + m->set.inline_bytes / PG_SIZE;
     r = vfs_copy(mv->v, &m->ctx, c->src_node, c->src_off, m_node(mv, c->dst), c->dst_off, c->len, &got);
-    if (!m_expect(m, r, c->want ? quota_error(mv, r, more) : 0, "copy"))
+    if (!m_expect(m, r, c->want ? m_quota_error(mv, r, more) : 0, "copy"))
         return copy_refused(m, mv, c);
     WANT(m, got <= c->want && (got > 0 || c->want == 0), "copy did %llu of %llu bytes",
          (unsigned long long)got, (unsigned long long)c->want);
@@ -359,7 +358,7 @@ static void copy(struct m_run *m, struct m_vol *mv, struct cp *c)
     if (m->ctx.uid != 0)
         m_kill_priv(in);
     m_data_follow(m, mv, c->dst);
-    WANT(m, got == c->want || quota_error(mv, -E_QUOTA, (c->want - got) / PG_SIZE + 2),
+    WANT(m, got == c->want || m_quota_error(mv, -E_QUOTA, (c->want - got) / PG_SIZE + 2),
          "copy did %llu of %llu bytes, and there is room", (unsigned long long)got,
          (unsigned long long)c->want);
 }

@@ -123,7 +123,7 @@ void op_symlink(struct m_run *m, struct m_vol *mv)
     uint64_t dir = m_pick_dir(m, mv);
     struct vfs_attr a;
     struct o_ino *in;
-    int want;
+    int want, r;
 
     m_pick_name(m, name);
     memset(target, 't', len);
@@ -131,7 +131,8 @@ void op_symlink(struct m_run *m, struct m_vol *mv)
     target[m_rand(m, len)] = '/';
     want = create_error(mv, dir, name);
     m_trace(m, "symlink dir=%llu name=%.20s len=%zu", (unsigned long long)dir, name, len);
-    if (!m_expect(m, vfs_symlink(mv->v, &m->ctx, m_node(mv, dir), name, target, &a), want, "symlink"))
+    r = vfs_symlink(mv->v, &m->ctx, m_node(mv, dir), name, target, &a);
+    if (!m_expect(m, r, want ? want : m_quota_error(mv, r, 1), "symlink")) /* its target counts as a block */
         return;
     in = new_ino(m, mv, dir, S_IFLNK | 0777, &a);
     in->target = strdup(target);
