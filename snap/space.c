@@ -47,7 +47,7 @@ static int lone_inline(struct lone *l)
         if ((r = inline_born(l->t, &l->other[i], &theirs)) < 0)
             return r;
         if (theirs.born == mine.born && theirs.branch == mine.branch && theirs.len == mine.len &&
-            memcmp(theirs.data, mine.data, mine.len) == 0)
+            (mine.len == 0 || memcmp(theirs.data, mine.data, mine.len) == 0))
             return 0;
     }
     l->sum.blocks += l->s.in.blocks;
