@@ -75,14 +75,15 @@ link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*_test.c))
-TEST_DIRS := $(filter-out unit lib,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
+TEST_DIRS := $(filter-out unit lib doors,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
 TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
 TEST_LIB := $(BUILD)/libtests.a
+DOORS := $(patsubst tests/doors/%.c,$(BUILD)/tests/varve-%,$(wildcard tests/doors/*.c))
 
 .PHONY: all programs tests force
 all: programs tests
 programs: $(VARVE) $(ROOM_LIBS)
-tests: $(UNIT) $(TEST_PROGS)
+tests: $(UNIT) $(TEST_PROGS) $(DOORS)
 force:
 
 define room
@@ -124,6 +125,12 @@ $(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(if $(
 endef
 $(foreach d,$(TEST_DIRS),$(eval $(call test_prog,$(d))))
 
+# varve itself with a test door open: what opens it is a constructor in tests/doors/NAME.c
+$(DOORS): $(BUILD)/tests/varve-%: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(link) $(FUSE_LIBS) $(LIBS)
+$(foreach d,$(notdir $(DOORS)),$(eval $(BUILD)/tests/$(d): $(call objs,tests/doors/$(d:varve-%=%).c)))
+
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
 define compile
 $(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(WHOLE))): private FUSE_HERE = $$(FUSE_CFLAGS)
@@ -141,6 +148,6 @@ $(WARNED): force
 endif
 
 -include $(patsubst %.o,%.d,$(call objs,$(wildcard $(addsuffix /*.c,$(ROOMS) fs tests/lib tests/unit) \
-                                                 $(foreach d,$(TEST_DIRS),tests/$(d)/*.c))))
+                                                 $(foreach d,$(TEST_DIRS) doors,tests/$(d)/*.c))))
 
 include $(sort $(wildcard tests/mk/*.mk))

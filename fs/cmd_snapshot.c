@@ -23,7 +23,7 @@ int verb_snap_create(struct verb_env *e, struct vol *v, const struct vfs_ctx *c,
 
     if (e->host && e->host->flush)
         r = e->host->flush(e->host->arg, v);
-    if (r == 0)
+    if (r == 0 && !verb_snap_taken(v, &rec))
         r = snap_create(v, c, name, &rec);
     if (r < 0)
         return r;

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "fs/ctl_text.h"
 #include "snap/event.h"
+#include "snap/store/answer.h"
 
 #define WRITE_MAX 65536
 #define REPEAT_NS 500000000
@@ -310,7 +311,7 @@ static int command(struct writing *w, const char *line, size_t len)
     if (r == 0 && !a.verb)
         return 0;
     if (r == 0)
-        r = verb_run(&ctx, &a, &out, &err);
+        r = verb_begun(&ctx, &a) ? verb_resume(&ctx, &a, &out) : verb_run(&ctx, &a, &out, &err);
     if (r < 0) {
         refuse(w, line, len, r, &err);
         return r;
@@ -320,16 +321,20 @@ static int command(struct writing *w, const char *line, size_t len)
     return 0;
 }
 
+/* A former daemon may have done the first ones of them (F19). */
 static int commands(struct writing *w, const char *p, size_t len)
 {
+    uint32_t first = answer_steps_begin();
     const char *end = p + len;
     int r = 0;
 
-    while (r == 0 && p < end) {
+    for (uint32_t i = 0; r == 0 && p < end; i++) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         size_t n = nl ? (size_t)(nl - p) : (size_t)(end - p);
 
-        r = command(w, p, n);
+        answer_step(i);
+        if (i >= first)
+            r = command(w, p, n);
         p += n + 1;
     }
     return r;

@@ -20,6 +20,7 @@
 #include "fs/verb_target.h"
 #include "snap/job.h"
 #include "snap/snapshot.h"
+#include "snap/store/answer.h"
 
 #define BUSY_TRIES                                                                                           \
     100 /* of 100 ms: a command that works on the store itself, or a daemon that is closing it */
@@ -227,6 +228,7 @@ static void reap_locked(struct daemon *d, struct served *s)
     r = store_sync(d->env.store);
     if (r < 0 && r != -E_ROFS)
         log_err(r, "daemon", "volume=%s after its unmount", v->rec.name);
+    answers_forget(d->env.store, conn);
     tell_keeper(KEEPER_GONE, conn, -1);
     log_note("daemon", "unmounted", "volume=%s conn=%llx", v->rec.name, (unsigned long long)conn);
     count_mount(d, v, -1);
@@ -350,8 +352,27 @@ static void restore_one(struct daemon *d, struct restore *one)
     }
 }
 
+/* Answers for connections that the keeper does not hold any more are nobody's. */
+static void keep_answers(struct daemon *d, const struct restore *list)
+{
+    uint64_t *conns;
+    size_t n = 0;
+
+    for (const struct restore *one = list; one; one = one->next)
+        n++;
+    conns = calloc(n + 1, sizeof(*conns));
+    if (!conns)
+        return;
+    n = 0;
+    for (const struct restore *one = list; one; one = one->next)
+        conns[n++] = one->m.conn;
+    answers_keep(d->env.store, conns, n);
+    free(conns);
+}
+
 static void restore_all(struct daemon *d, struct restore *list)
 {
+    keep_answers(d, list);
     while (list) {
         struct restore *one = list;
 

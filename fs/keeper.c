@@ -46,6 +46,8 @@ struct keeper {
     int ready_fd; /* who started us waits there; -1 once told */
     pid_t daemon;
     bool bye, failed, foreground;
+    bool ready;     /* the daemon has said so */
+    bool was_ended; /* the last one served, and somebody ended it (SIGKILL): not its own fault */
     struct hold *holds;
     struct place *places;
     int64_t deaths[DEATHS_MAX];
@@ -242,7 +244,10 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
             close(k->listen);
         k->listen = fd;
         return;
-    case KEEPER_READY: tell_ready(k, ""); break;
+    case KEEPER_READY:
+        k->ready = true;
+        tell_ready(k, "");
+        break;
     case KEEPER_FAILED:
         k->failed = true;
         log_error("keeper", "failed", "%s", keeper_field(m, 0));
@@ -313,7 +318,7 @@ static int daemon_start(struct keeper *k)
         exec_daemon(k->store, pair[1]);
     close(pair[1]);
     k->sock = pair[0];
-    k->failed = false;
+    k->failed = k->ready = false;
     return k->daemon < 0 ? err_from_errno(errno) : hand_over(k);
 }
 
@@ -355,13 +360,14 @@ static void daemon_reap(struct keeper *k)
     close(k->sock);
     while (k->daemon > 0 && waitpid(k->daemon, &status, 0) < 0 && errno == EINTR)
         continue;
+    k->was_ended = k->ready && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (!k->bye && WIFSIGNALED(status))
         log_error("keeper", "death", "pid=%d signal=%d", (int)k->daemon, WTERMSIG(status));
     else if (!k->bye && !k->failed)
         log_error("keeper", "death", "pid=%d exit=%d", (int)k->daemon, WEXITSTATUS(status));
 }
 
-/* How long to wait before the next one: nothing at first, then longer and longer while they keep dying. */
+/* A death of its own. How long to wait before the next one: nothing at first, then longer and longer while they keep dying. */
 static void note_death(struct keeper *k)
 {
     int64_t now = clock_mono_ns();
@@ -391,7 +397,8 @@ static int keeper_run(struct keeper *k)
         daemon_reap(k);
         if (!k->holds || k->bye)
             break;
-        note_death(k);
+        if (!k->was_ended)
+            note_death(k);
         log_note("keeper", "restart", "store=%s mounts are kept", k->store);
     }
     tell_ready(k, "the daemon ended before it served the store; see log/daemon.log there");

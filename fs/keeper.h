@@ -19,7 +19,7 @@
 #define KEEPER_INIT_MAX 256u
 
 enum keeper_kind {
-    KEEPER_HELLO = 1, /* n: deaths of daemons within the last minute */
+    KEEPER_HELLO = 1, /* n: deaths of daemons by their own fault within the last minute */
     KEEPER_RESTORE,   /* conn, n: volume; fields snap, options; init; with its descriptor */
     KEEPER_LISTEN,
     KEEPER_GO,

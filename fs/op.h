@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "fs/session.h"
+#include "snap/store/answer.h"
 
 #define OP_MAX_WRITE (1u << 20)
 #define OP_BUF_SIZE (OP_MAX_WRITE + 4096u) /* a request with its header; also what is needed for an answer */
@@ -38,6 +39,8 @@ struct session {
     atomic_uint workers, idle;
     atomic_bool ended;
     atomic_ullong requests[OP_CODES];
+    atomic_ullong resent,
+        known;            /* asked again after a death; of these, answered as a former daemon would have */
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
 };
 
@@ -47,6 +50,9 @@ struct session {
 const struct fuse_in_header *op_header(void);
 uint8_t *op_room(void);
 uint32_t op_setxattr_flags(void); /* FUSE_SETXATTR_EXT, cut out before libfuse parses */
+/* The answer that a former daemon journaled and could not give; NULL: the request is to be carried out. */
+const struct answer_rec *op_known(void);
+int op_known_attr(const struct session *ss, uint64_t ino, struct vfs_attr *ret); /* of a live inode */
 
 static inline struct session *op_session(fuse_req_t req)
 {

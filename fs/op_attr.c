@@ -158,10 +158,12 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, str
         r = snapdir_setattr(ss, ino, &set, &out);
         ttl = 0;
     } else {
-        r = vfs_setattr(ss->vol, &c, op_node(ss, ino), &set, &a);
+        r = op_known() ? vfs_getattr(ss->vol, op_node(ss, ino), &a)
+                       : vfs_setattr(ss->vol, &c, op_node(ss, ino), &set, &a);
         if (r == 0)
             op_stat(ss, &a, &out);
     }
+    answer_replying();
     if (r < 0)
         op_reply(req, r);
     else
@@ -198,6 +200,8 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         r = -E_ROFS;
     else if (is_own_xattr(name))
         r = -E_NOTSUP; /* so that `cp -a` of a snapshot's directory leaves them behind without a word */
+    else if (op_known())
+        r = 0;
     else
         r = vfs_setxattr(ss->vol, &c, op_node(ss, ino), name, value, size, flags, kill);
     op_reply(req, r);
@@ -268,8 +272,11 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
-    int r =
-        op_is_own(ino) || is_own_xattr(name) ? -E_ROFS : vfs_removexattr(ss->vol, &c, op_node(ss, ino), name);
+    int r = 0;
 
+    if (op_is_own(ino) || is_own_xattr(name))
+        r = -E_ROFS;
+    else if (!op_known())
+        r = vfs_removexattr(ss->vol, &c, op_node(ss, ino), name);
     op_reply(req, r);
 }

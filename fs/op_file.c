@@ -62,6 +62,7 @@ void op_reply(fuse_req_t req, int r)
     if (r < 0 && err_errno(r) == EIO)
         log_error("fs", "reply", "opcode=%u node=%llx result=%s (%s)", h->opcode,
                   (unsigned long long)h->nodeid, err_name(r), err_text(r));
+    answer_replying();
     fuse_reply_err(req, err_errno(r));
 }
 
@@ -94,10 +95,12 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 }
 
 /* Does the inode have bits that an ordinary user's write takes away? */
-static bool has_priv_bits(struct session *ss, fuse_ino_t ino)
+static bool loses_priv_bits(struct session *ss, fuse_ino_t ino)
 {
     struct vfs_attr a;
 
+    if (op_known()) /* then they are gone already, and the kernel has not been told */
+        return true;
     return vfs_getattr(ss->vol, op_node(ss, ino), &a) == 0 && (a.mode & (S_ISUID | S_ISGID));
 }
 
@@ -116,16 +119,19 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t 
     bool kill = (in->write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
-    bool loses = kill && !op_is_own(ino) && has_priv_bits(ss, ino);
+    bool loses = kill && !op_is_own(ino) && loses_priv_bits(ss, ino);
     int r;
 
     (void)fi;
     if (op_is_own(ino))
         r = snapdir_write(ss, &c, op_header()->pid, ino, p, size, (uint64_t)off);
+    else if (op_known())
+        r = 0;
     else
         r = vfs_write(ss->vol, &c, op_node(ss, ino), p, size, (uint64_t)off, kill);
     if (loses)
         forget_mode(ss, ino);
+    answer_replying();
     if (r < 0)
         op_reply(req, r);
     else
@@ -145,11 +151,12 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
 {
     struct session *ss = op_session(req);
     struct vfs_ctx c = op_ctx(req);
-    bool loses = !op_is_own(ino) && has_priv_bits(ss, ino);
-    int r = op_is_own(ino) ? -E_ROFS
-                           : vfs_fallocate(ss->vol, &c, op_node(ss, ino), mode, (uint64_t)off, (uint64_t)len);
+    bool loses = !op_is_own(ino) && loses_priv_bits(ss, ino);
+    int r = op_is_own(ino) ? -E_ROFS : 0;
 
     (void)fi;
+    if (r == 0 && !op_known())
+        r = vfs_fallocate(ss->vol, &c, op_node(ss, ino), mode, (uint64_t)off, (uint64_t)len);
     if (loses)
         forget_mode(ss, ino);
     op_reply(req, r);
@@ -175,17 +182,20 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t in_off, struct fuse
     struct vfs_ctx c = op_ctx(req);
     uint64_t done = 0;
     int r = op_is_own(in) || op_is_own(out) ? -E_XDEV : 0;
-    bool loses = r == 0 && has_priv_bits(ss, out);
+    bool loses = r == 0 && loses_priv_bits(ss, out);
 
     (void)fi_in;
     (void)fi_out;
     (void)flags;
     /* the answer has 32 bits; what is left over comes again */
-    if (r == 0)
+    if (r == 0 && op_known())
+        done = op_known()->value;
+    else if (r == 0)
         r = vfs_copy(ss->vol, &c, op_node(ss, in), (uint64_t)in_off, op_node(ss, out), (uint64_t)out_off,
                      MIN_OF((uint64_t)len, 1ull << 30), &done);
     if (loses)
         forget_mode(ss, out);
+    answer_replying();
     if (r < 0)
         op_reply(req, r);
     else

@@ -11,6 +11,7 @@ static void reply_entry(fuse_req_t req, int r, const struct vfs_attr *a)
         return;
     }
     op_entry(op_session(req), a, &e);
+    answer_replying();
     fuse_reply_entry(req, &e);
 }
 
@@ -74,6 +75,8 @@ static int make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     struct vfs_ctx c = op_ctx(req);
     int r = may_change(parent, name);
 
+    if (op_known())
+        return op_known_attr(ss, op_known()->value, ret);
     return r < 0 ? r : vfs_mknod(ss->vol, &c, op_node(ss, parent), name, mode, rdev, ret);
 }
 
@@ -98,16 +101,27 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
         reply_entry(req, r, &a);
         return;
     }
-    r = snapdir_mkdir(ss, &c, parent, name, &e);
+    r = op_known() ? snapdir_lookup(ss, parent, name, &e) : snapdir_mkdir(ss, &c, parent, name, &e);
+    answer_replying();
     if (r < 0)
         op_reply(req, r);
     else
         fuse_reply_entry(req, &e);
 }
 
-void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+static void reply_create(fuse_req_t req, const struct vfs_attr *a, struct fuse_file_info *fi)
 {
     struct fuse_entry_param e;
+
+    op_entry(op_session(req), a, &e);
+    fi->fh = 0;
+    fi->keep_cache = 1;
+    answer_replying();
+    fuse_reply_create(req, &e, fi);
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
     struct vfs_attr a;
     int r = make(req, parent, name, S_IFREG | (mode & 07777), 0, &a);
 
@@ -115,10 +129,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         op_reply(req, r);
         return;
     }
-    op_entry(op_session(req), &a, &e);
-    fi->fh = 0;
-    fi->keep_cache = 1;
-    fuse_reply_create(req, &e, fi);
+    reply_create(req, &a, fi);
 }
 
 static int make_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct vfs_attr *ret)
@@ -130,7 +141,8 @@ static int make_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct v
     if (op_is_own(parent))
         return -E_ROFS;
     notify_making(ss);
-    r = vfs_tmpfile(ss->vol, &c, op_node(ss, parent), S_IFREG | (mode & 07777), ret);
+    r = op_known() ? op_known_attr(ss, op_known()->value, ret)
+                   : vfs_tmpfile(ss->vol, &c, op_node(ss, parent), S_IFREG | (mode & 07777), ret);
     made = notify_made(ss, r == 0 ? vfs_node_ino(ret->node) : 0);
     notify_unlinked(ss);
     return r < 0 ? r : made;
@@ -138,7 +150,6 @@ static int make_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct v
 
 void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
-    struct fuse_entry_param e;
     struct vfs_attr a;
     int r = make_unnamed(req, parent, mode, &a);
 
@@ -146,10 +157,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file
         op_reply(req, r);
         return;
     }
-    op_entry(op_session(req), &a, &e);
-    fi->fh = 0;
-    fi->keep_cache = 1;
-    fuse_reply_create(req, &e, fi);
+    reply_create(req, &a, fi);
 }
 
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
@@ -159,7 +167,9 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
     struct vfs_attr a;
     int r = may_change(parent, name);
 
-    if (r == 0)
+    if (op_known())
+        r = op_known_attr(ss, op_known()->value, &a);
+    else if (r == 0)
         r = vfs_symlink(ss->vol, &c, op_node(ss, parent), name, target, &a);
     reply_entry(req, r, &a);
 }
@@ -171,7 +181,9 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
     struct vfs_attr a;
     int r = op_is_own(ino) ? -E_XDEV : may_change(parent, name);
 
-    if (r == 0)
+    if (op_known())
+        r = vfs_getattr(ss->vol, op_node(ss, ino), &a);
+    else if (r == 0)
         r = vfs_link(ss->vol, &c, op_node(ss, ino), op_node(ss, parent), name, &a);
     reply_entry(req, r, &a);
 }
@@ -182,7 +194,7 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct vfs_ctx c = op_ctx(req);
     int r = may_change(parent, name);
 
-    if (r == 0)
+    if (r == 0 && !op_known())
         r = vfs_unlink(ss->vol, &c, op_node(ss, parent), name);
     if (r == 0)
         notify_unlinked(ss);
@@ -196,11 +208,11 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     int r;
 
     if (op_is_own(parent)) {
-        op_reply(req, snapdir_rmdir(ss, &c, parent, name));
+        op_reply(req, op_known() ? 0 : snapdir_rmdir(ss, &c, parent, name));
         return;
     }
     r = may_change(parent, name);
-    if (r == 0)
+    if (r == 0 && !op_known())
         r = vfs_rmdir(ss->vol, &c, op_node(ss, parent), name);
     if (r == 0)
         notify_unlinked(ss);
@@ -215,13 +227,13 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
     int r;
 
     if (op_is_own(parent) || op_is_own(to_parent)) {
-        op_reply(req, snapdir_rename(ss, &c, parent, name, to_parent, to, flags));
+        op_reply(req, op_known() ? 0 : snapdir_rename(ss, &c, parent, name, to_parent, to, flags));
         return;
     }
     r = may_change(parent, name);
     if (r == 0)
         r = may_change(to_parent, to);
-    if (r == 0)
+    if (r == 0 && !op_known())
         r = vfs_rename(ss->vol, &c, op_node(ss, parent), name, op_node(ss, to_parent), to, flags);
     if (r == 0)
         notify_unlinked(ss);

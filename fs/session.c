@@ -24,18 +24,20 @@
 #define WORKERS_MAX 16
 #define WORKER_STACK (1u << 20) /* address space; touched as far as needed */
 #define TOUCHED_BYTES (128u << 10)
-#define PAGE_KEPT 4096u /* of a buffer for requests: see map_buffer() */
-#define QUIET_MS                                                                                             \
-    2000 /* a worker that was given a large request and then none for so long gives its pages back */
+#define BUFFERS_SPARE 4u
+#define QUIET_MS 2000 /* a worker that gave a large answer and then none for so long gives its pages back */
 #define NOTIFY_RESEND_CODE 7
+#define UNIQUE_RESENT (1ull << 63) /* in a request that was sent again */
 #define SETTLE_STEP_NS 500000
 #define SETTLE_STEPS 1000
 
 struct worker {
     struct session *ss;
-    uint8_t *in, *room; /* OP_BUF_SIZE each, mapped, untouched until used */
+    uint8_t *in, *room; /* OP_BUF_SIZE each; room is untouched until used */
     uint32_t setxattr_flags;
-    bool touched; /* more than TOUCHED_BYTES of a buffer are in memory */
+    struct answer_rec answer;
+    bool known;   /* answer is that of a former daemon to this request */
+    bool touched; /* more than TOUCHED_BYTES of room are in memory */
 };
 
 static _Thread_local struct worker *me;
@@ -57,6 +59,16 @@ uint32_t op_setxattr_flags(void)
     return me->setxattr_flags;
 }
 
+const struct answer_rec *op_known(void)
+{
+    return me->known ? &me->answer : NULL;
+}
+
+int op_known_attr(const struct session *ss, uint64_t ino, struct vfs_attr *ret)
+{
+    return vfs_getattr(ss->vol, vfs_node_make(ss->vol->rec.live_view, ino), ret);
+}
+
 struct vfs_ctx op_ctx(fuse_req_t req)
 {
     const struct fuse_ctx *c = fuse_req_ctx(req);
@@ -65,28 +77,53 @@ struct vfs_ctx op_ctx(fuse_req_t req)
                             .gid = c->gid,
                             .umask = c->umask,
                             .conn = op_session(req)->conn,
-                            .unique = op_header()->unique & ~(1ull << 63)};
+                            .unique = op_header()->unique & ~UNIQUE_RESENT};
 }
 
 /* --- the loop ---------------------------------------------------------------------------------------------------------- */
 
-/* The first page is touched: a request that the kernel is copying to a page not in memory when this process is killed is lost
- * to its caller (EIO), where otherwise the next daemon gets it. */
-static uint8_t *map_buffer(void)
+static uint8_t *map_buffer(int flags)
 {
-    void *p =
-        mmap(NULL, OP_BUF_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, OP_BUF_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
-    if (p == MAP_FAILED)
-        return NULL;
-    *(volatile uint8_t *)p = 0;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* For requests: all of it is in memory before one is read. A request that the kernel is copying to a page not in memory when this
+ * process is killed is lost to its caller (EIO), where otherwise the next daemon gets it. As that takes a while, a few are kept. */
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER; /* guards spare */
+static uint8_t *spare[BUFFERS_SPARE];
+
+static uint8_t *request_buffer(void)
+{
+    uint8_t *p = NULL;
+
+    pthread_mutex_lock(&spare_lock);
+    for (size_t i = 0; i < BUFFERS_SPARE && !p; i++)
+        p = TAKE(spare[i]);
+    pthread_mutex_unlock(&spare_lock);
+    if (p)
+        return p;
+    p = map_buffer(MAP_POPULATE);
+    if (p)
+        (void)mlock(p, OP_BUF_SIZE); /* where it is allowed */
     return p;
+}
+
+static void request_buffer_free(uint8_t *p)
+{
+    pthread_mutex_lock(&spare_lock);
+    for (size_t i = 0; i < BUFFERS_SPARE && p; i++)
+        if (!spare[i])
+            spare[i] = TAKE(p);
+    pthread_mutex_unlock(&spare_lock);
+    if (p)
+        munmap(p, OP_BUF_SIZE);
 }
 
 static void worker_release(struct worker *w)
 {
-    if (w->in)
-        munmap(w->in, OP_BUF_SIZE);
+    request_buffer_free(w->in);
     if (w->room)
         munmap(w->room, OP_BUF_SIZE);
 }
@@ -101,7 +138,6 @@ static size_t receive(struct worker *w)
         ssize_t n;
 
         if (w->touched && poll(&p, 1, QUIET_MS) == 0) {
-            madvise(w->in + PAGE_KEPT, OP_BUF_SIZE - PAGE_KEPT, MADV_DONTNEED);
             madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
             w->touched = false;
         }
@@ -153,15 +189,21 @@ static void serve(struct worker *w, size_t len)
 
     if (h->opcode < OP_CODES)
         atomic_fetch_add_explicit(&w->ss->requests[h->opcode], 1, memory_order_relaxed);
-    if (len > TOUCHED_BYTES ||
-        (h->opcode == FUSE_READ && ((const struct fuse_read_in *)(h + 1))->size > TOUCHED_BYTES))
+    if (h->opcode == FUSE_READ && ((const struct fuse_read_in *)(h + 1))->size > TOUCHED_BYTES)
         w->touched = true;
     b.size = shorten_setxattr(w, len);
     if (!op_request_fits(h, b.size)) {
         refuse(w);
         return;
     }
+    w->known = answer_begin(w->ss->env->store, w->ss->conn, h->unique & ~UNIQUE_RESENT,
+                            (h->unique & UNIQUE_RESENT) != 0, &w->answer);
+    if (h->unique & UNIQUE_RESENT)
+        atomic_fetch_add_explicit(&w->ss->resent, 1, memory_order_relaxed);
+    if (w->known)
+        atomic_fetch_add_explicit(&w->ss->known, 1, memory_order_relaxed);
     fuse_session_process_buf(w->ss->fuse, &b);
+    answer_end();
 }
 
 static int worker_spawn(struct session *ss);
@@ -196,8 +238,8 @@ static void *worker_main(void *arg)
 
     prctl(PR_SET_NAME, "varve-worker");
     prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* where it is allowed */
-    w.in = map_buffer();
-    w.room = map_buffer();
+    w.in = request_buffer();
+    w.room = map_buffer(MAP_NORESERVE);
     me = &w;
     if (w.in && w.room)
         worker_loop(&w);
@@ -275,7 +317,7 @@ static int begin(struct session *ss, int fd, const void *req, size_t len, bool a
 static void *first_main(void *arg)
 {
     struct session *ss = arg;
-    struct worker w = {.ss = ss, .in = map_buffer()};
+    struct worker w = {.ss = ss, .in = request_buffer()};
     size_t len = w.in ? receive(&w) : 0;
     int r = len > 0 ? begin(ss, ss->fd, w.in, len, true) : -E_CLOSED;
 
@@ -369,6 +411,15 @@ void session_settle(void)
     }
 }
 
+/* An O_TMPFILE that was made and not answered looks like an orphan to everybody. */
+static void keep_unnamed(void *arg, const struct answer_rec *r)
+{
+    if (r->kind != OP_TMPFILE)
+        return;
+    notify_making(arg);
+    notify_made(arg, r->value);
+}
+
 int session_start(struct session *ss, int fd, const void *init, size_t init_len)
 {
     int r;
@@ -382,6 +433,7 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     r = begin(ss, fd, init, init_len, false);
     if (r < 0)
         return r;
+    answers_each(ss->env->store, ss->conn, keep_unnamed, ss);
     notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
@@ -573,5 +625,8 @@ int session_print_requests(const struct session *ss, struct buf *out)
         if (names[i])
             r = buf_printf(out, "%s %llu\n", names[i],
                            (unsigned long long)atomic_load_explicit(&ss->requests[i], memory_order_relaxed));
+    if (r == 0)
+        r = buf_printf(out, "resent %llu\nknown %llu\n", (unsigned long long)atomic_load(&ss->resent),
+                       (unsigned long long)atomic_load(&ss->known));
     return r;
 }

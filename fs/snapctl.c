@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "fs/ctl.h"
+#include "fs/ctl_text.h"
 
 #define BUCKETS 256u
 #define CONTROL_INO 1u
@@ -28,7 +29,8 @@ struct snapctl {
     pthread_mutex_t lock; /* guards what follows */
     struct node *buckets[BUCKETS];
     struct node *oldest, *newest;
-    uint64_t next_ino, text_bytes;
+    uint64_t made, text_bytes; /* nodes made so far */
+    uint64_t incarnation;      /* of the store: one for each daemon */
     int64_t made_ns;
 };
 
@@ -75,8 +77,36 @@ static void remove_locked(struct snapctl *sc, struct node *n)
     free(n);
 }
 
+/* Numbers of nodes: daemon (16 bits), count (16), file (8: 0 none, else 1 + 2 * index + json). The next daemon gives others, and
+ * knows by the last part what the kernel still has of this one. */
+#define CODE_BITS 8
+#define COUNT_BITS 16
+
+static uint64_t code_of(const char *path)
+{
+    size_t count, len = strlen(path);
+    const struct ctl_file *f = ctl_files(&count);
+    bool json = len > 5 && strcmp(path + len - 5, ".json") == 0;
+
+    len -= json ? 5 : 0;
+    for (size_t i = 0; i < count; i++)
+        if (strlen(f[i].name) == len && memcmp(f[i].name, path, len) == 0)
+            return 1 + 2 * i + json;
+    return 0;
+}
+
+static uint64_t new_ino_locked(struct snapctl *sc, const char *path)
+{
+    uint64_t ino;
+
+    do
+        ino = ((sc->incarnation & 0xffff) << COUNT_BITS | (++sc->made & 0xffff)) << CODE_BITS | code_of(path);
+    while (ino == CONTROL_INO || find_locked(sc, ino));
+    return ino;
+}
+
 /* Takes text. */
-static int add_locked(struct snapctl *sc, const char *path, uint32_t mode, struct buf *text,
+static int add_locked(struct snapctl *sc, const char *path, uint64_t ino, uint32_t mode, struct buf *text,
                       struct node **ret)
 {
     struct node *n = calloc(1, sizeof(*n));
@@ -87,7 +117,7 @@ static int add_locked(struct snapctl *sc, const char *path, uint32_t mode, struc
         free(n);
         return -E_NOMEM;
     }
-    n->ino = sc->next_ino++;
+    n->ino = ino;
     n->mode = mode;
     n->text = *text;
     *text = (struct buf){0};
@@ -103,6 +133,32 @@ static int add_locked(struct snapctl *sc, const char *path, uint32_t mode, struc
         lose_text_locked(sc, o);
     *ret = n;
     return 0;
+}
+
+/* A node that the kernel has from a daemon before this one: with the text as it is now. */
+static void revive(struct snapctl *sc, fuse_ino_t id)
+{
+    uint64_t ino = vfs_node_ino((vfs_node){id}), code = ino & ((1u << CODE_BITS) - 1);
+    cleanup(buf_free) struct buf text = {0};
+    char path[NAME_LEN_MAX];
+    struct ctl_node cn;
+    struct node *n;
+    size_t count;
+    const struct ctl_file *f = ctl_files(&count);
+    bool known;
+
+    pthread_mutex_lock(&sc->lock);
+    known = find_locked(sc, id) || ino >> (CODE_BITS + COUNT_BITS) == (sc->incarnation & 0xffff);
+    pthread_mutex_unlock(&sc->lock);
+    if (known || ino == CONTROL_INO || code == 0 || (code - 1) / 2 >= count)
+        return;
+    snprintf(path, sizeof(path), "%s%s", f[(code - 1) / 2].name, code % 2 ? "" : ".json");
+    if (ctl_lookup(sc->ctl, path, &cn) < 0 || (!S_ISDIR(cn.mode) && ctl_read(sc->ctl, path, &text) < 0))
+        return;
+    pthread_mutex_lock(&sc->lock);
+    if (!find_locked(sc, id))
+        add_locked(sc, path, ino, cn.mode, &text, &n);
+    pthread_mutex_unlock(&sc->lock);
 }
 
 /* --- attributes ------------------------------------------------------------------------------------------------------------- */
@@ -152,6 +208,7 @@ static int path_of(struct snapctl *sc, fuse_ino_t dir, const char *name, char re
     int len;
 
     if (vfs_node_ino((vfs_node){dir}) != CONTROL_INO) {
+        revive(sc, dir);
         pthread_mutex_lock(&sc->lock);
         n = find_locked(sc, dir);
         len = n ? snprintf(ret, PATH_SIZE, "%s%s%s", n->path, *name ? "/" : "", name) : -1;
@@ -189,7 +246,7 @@ int snapctl_lookup(struct snapctl *sc, const struct snapctl_owner *own, fuse_ino
     pthread_mutex_lock(&sc->lock);
     n = find_path_locked(sc, path);
     if (!n || !is_same(n, &text))
-        r = add_locked(sc, path, cn.mode, &text, &n);
+        r = add_locked(sc, path, new_ino_locked(sc, path), cn.mode, &text, &n);
     if (r == 0) {
         n->lookups++;
         *ret = (struct fuse_entry_param){.ino = node_id(n->ino), .generation = 1};
@@ -211,6 +268,7 @@ int snapctl_getattr(struct snapctl *sc, const struct snapctl_owner *own, fuse_in
             *ret = e.attr;
         return r;
     }
+    revive(sc, ino);
     pthread_mutex_lock(&sc->lock);
     n = find_locked(sc, ino);
     if (n)
@@ -227,6 +285,7 @@ int snapctl_truncate(struct snapctl *sc, fuse_ino_t ino, uint64_t size)
     struct node *n;
     int r = 0;
 
+    revive(sc, ino);
     pthread_mutex_lock(&sc->lock);
     n = find_locked(sc, ino);
     if (!n) {
@@ -300,6 +359,7 @@ int snapctl_read(struct snapctl *sc, fuse_ino_t ino, void *p, size_t len, uint64
     struct node *n;
     int r = 0;
 
+    revive(sc, ino);
     pthread_mutex_lock(&sc->lock);
     n = find_locked(sc, ino);
     if (!n || n->lost) {
@@ -367,6 +427,7 @@ static enum verb_role role_of(const struct mount_opts *o)
 int snapctl_new(struct session *ss, struct snapctl **ret)
 {
     struct snapctl *sc = calloc(1, sizeof(*sc));
+    struct store_state st;
     int r;
 
     if (!sc)
@@ -377,7 +438,8 @@ int snapctl_new(struct session *ss, struct snapctl **ret)
         return r;
     }
     pthread_mutex_init(&sc->lock, NULL);
-    sc->next_ino = CONTROL_INO + 1;
+    store_get_state(ss->env->store, &st);
+    sc->incarnation = st.incarnation;
     sc->made_ns = clock_wall_ns();
     *ret = sc;
     return 0;

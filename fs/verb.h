@@ -160,6 +160,12 @@ struct verb_ctx {
 /* verb_run: checks the role, then runs; what it changed is on disk when it returns. */
 int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err);
 
+/* fs/verb_resume.c: a former daemon had journaled the beginning of this command. verb_begun: it is not to be run again, verb_resume
+ * says what it would have said; verb_snap_taken: the snapshot that it had taken. */
+bool verb_begun(const struct verb_ctx *c, const struct verb_args *a);
+int verb_resume(struct verb_ctx *c, const struct verb_args *a, struct buf *out);
+bool verb_snap_taken(struct vol *v, struct layer_rec *ret);
+
 /* The command line: words as of verb_parse_words; the exit code: 0, 1 failure, 2 usage (check: 4). No words: the list. */
 int verb_main(int argc, char *const *argv);
 /* Appends the help of one verb, or with v NULL the list of all. */

@@ -87,6 +87,7 @@ int ns_new_put(struct ns *o, const struct inode *in)
 {
     int r = inode_put_new(&o->t, o->to, in);
 
+    o->t.answer = in->ino;
     if (r == 0)
         txn_charge(&o->t, o->v, (int64_t)in->blocks, 1);
     return r;

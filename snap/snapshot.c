@@ -79,7 +79,7 @@ void snap_sealed(struct vol *v, const struct layer_rec *rec)
 
 int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret)
 {
-    struct layer_rec rec;
+    struct layer_rec rec = {0};
     struct txn t;
     int r;
 
@@ -91,6 +91,7 @@ int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct l
         t.unique = c->unique;
     }
     r = seal(&t, v, name, NULL, &rec);
+    t.answer = rec.layer;
     if (r < 0) {
         txn_abort(&t);
         return r;

@@ -77,6 +77,7 @@ static int set_size(struct vol *v, const struct vfs_ctx *c, vfs_node n, const st
 {
     struct file_req rq = {.conn = c != NULL ? c->conn : 0,
                           .unique = c != NULL ? c->unique : 0,
+                          .part = (a->set & ~(unsigned)(VFS_SIZE | VFS_KILL_PRIV)) != 0,
                           .kill_priv = a->set & VFS_KILL_PRIV};
     struct inode in;
     struct ns o;

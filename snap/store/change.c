@@ -161,6 +161,8 @@ int change_open(struct change *ch, enum op_kind op, bool pending)
         return r;
     ch->t.conn = ch->rq->conn;
     ch->t.unique = ch->rq->unique;
+    ch->t.answer = ch->rq->answer;
+    ch->t.part = ch->rq->part;
     ch->keep = pending ? KEEP_PENDING : KEEP_FIRM;
     r = open_dirty(ch);
     if (r == 0) /* first of all: what is pending counts from the firm records that it changes */

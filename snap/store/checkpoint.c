@@ -95,7 +95,9 @@ int store_make_room(struct store *s, bool reserve)
 static int seal(struct store *s, uint64_t *ret_lsn, uint64_t *ret_reclaim)
 {
     pthread_rwlock_wrlock(&s->lock);
-    int r = kv_checkpoint_seal(s->kv);
+    int r = answers_store_locked(s);
+    if (r == 0)
+        r = kv_checkpoint_seal(s->kv);
     if (r == 0) {
         __atomic_store_n(&s->sealed_lsn, journal_appended(s->journal), __ATOMIC_RELAXED);
         s->sealed_reclaim = s->next.reclaim;

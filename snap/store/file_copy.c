@@ -15,6 +15,15 @@ struct copy {
     struct buf synced; /* tail of a record: the source's objects that are on disk */
 };
 
+/* A record that brings the copy to this offset of the destination: its answer is how far that is. */
+static struct file_req request_upto(const struct copy *c, uint64_t end)
+{
+    struct file_req rq = c->rq ? *c->rq : (struct file_req){0};
+
+    rq.answer = end - c->dst_off;
+    return rq;
+}
+
 /* What is not done up to a point, byte by byte. */
 static int copy_bytes(struct copy *c, uint64_t to)
 {
@@ -28,8 +37,10 @@ static int copy_bytes(struct copy *c, uint64_t to)
         r = file_read_locked(c->v, c->src_at, c->src, p, n, c->src_off + c->done, &got);
         if (r == 0 && got == 0)
             break;
-        if (r == 0)
-            r = write_locked(c->v, c->rq, c->dst, p, got, c->dst_off + c->done, NULL);
+        if (r == 0) {
+            struct file_req rq = request_upto(c, c->dst_off + c->done + got);
+            r = write_locked(c->v, &rq, c->dst, p, got, c->dst_off + c->done, NULL);
+        }
         if (r == 0)
             c->done += got;
     }
@@ -182,9 +193,10 @@ static int share_map(struct change *ch, const struct copy *c, uint64_t first, ui
 
 static int share_part(struct copy *c, uint64_t first, uint64_t count, int64_t shift, uint64_t size)
 {
+    struct file_req rq = request_upto(c, size);
     struct change ch;
     struct cut tail = {0};
-    int r = change_begin(&ch, c->v, c->rq, c->dst);
+    int r = change_begin(&ch, c->v, &rq, c->dst);
 
     if (r == 0 && ch.in.size / BLOCK_SIZE < first)
         r = change_find_tail(&ch, &tail);

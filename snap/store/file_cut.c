@@ -189,19 +189,21 @@ static int truncate_step(struct vol *v, uint64_t ino, uint64_t size, uint64_t *r
 
 int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret)
 {
+    struct file_req part = rq ? *rq : (struct file_req){0};
     struct change ch;
     uint64_t step = size;
     int r = change_begin(&ch, v, rq, ino);
     bool promote = r == 0 && (ch.in.flags & INODE_INLINE) && size > v->store->set.inline_bytes;
 
     change_end(&ch);
+    part.part = true;
     if (promote)
         r = promote_locked(v, ino);
     while (r == 0) {
         r = truncate_step(v, ino, size, &step);
         if (r < 0 || step == size)
             break;
-        r = truncate_once(v, rq, ino, step, NULL);
+        r = truncate_once(v, &part, ino, step, NULL);
     }
     return r < 0 ? r : truncate_once(v, rq, ino, size, ret);
 }
@@ -417,6 +419,7 @@ static int reserve_part(struct vol *v, const struct file_req *rq, uint64_t ino, 
 static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t off, uint64_t end,
                           bool keep)
 {
+    struct file_req one = *rq;
     struct change ch;
     int r = change_begin(&ch, v, rq, ino);
     uint64_t size = ch.in.size, first = off / BLOCK_SIZE, last = blocks_of(end);
@@ -431,7 +434,8 @@ static int reserve_locked(struct vol *v, const struct file_req *rq, uint64_t ino
         r = promote_locked(v, ino);
     while (r == 0 && first < last) {
         uint64_t part = MIN_OF(last, (first / SPAN_BLOCKS + RESERVE_SPANS) * SPAN_BLOCKS);
-        r = reserve_part(v, rq, ino, first, part, last, keep || part < last ? 0 : end);
+        one.part = part < last;
+        r = reserve_part(v, &one, ino, first, part, last, keep || part < last ? 0 : end);
         first = part;
     }
     return r;
@@ -508,8 +512,10 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
         r = hold_room(v, rq, ino, what, off, end, &blocks);
         held.has_room = true;
     }
+    held.part = true; /* cutting takes several records; doing all of it over changes nothing */
     if (r == 0 && (what == FILE_PUNCH || what == FILE_ZERO || what == FILE_ZERO_KEEP))
         r = punch_locked(v, &held, ino, off, end);
+    held.part = false;
     if (r == 0 && what != FILE_PUNCH)
         r = reserve_locked(v, &held, ino, off, end, what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP);
     __atomic_fetch_sub(&v->reserved_blocks, blocks, __ATOMIC_SEQ_CST);

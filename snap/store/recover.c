@@ -40,7 +40,7 @@ static int synced_note(struct replay *rp, uint64_t object, uint64_t lsn)
     return 0;
 }
 
-static int replay_tail(struct replay *rp, const struct jrec_view *rec)
+static int replay_tail(struct replay *rp, const struct jrec_view *rec, bool same_boot)
 {
     struct dec d = dec_of(rec->tail, rec->hdr.tail_len);
 
@@ -49,6 +49,10 @@ static int replay_tail(struct replay *rp, const struct jrec_view *rec)
         const uint8_t *p = dec_bytes(&d, len);
         if (p && type == TAIL_SYNCED && len == 8) {
             int r = synced_note(rp, get_le64(p), rec->hdr.lsn);
+            if (r < 0)
+                return r;
+        } else if (p && same_boot) {
+            int r = answers_replay(rp->s, rec, type, p, len);
             if (r < 0)
                 return r;
         }
@@ -76,7 +80,7 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
             kv_put(kv, p.key, p.klen, p.op ? NULL : p.val, p.vlen);
     }
     if (r == 0)
-        r = replay_tail(rp, rec);
+        r = replay_tail(rp, rec, same_boot);
     rp->records++;
     rp->foreign |= !same_boot;
     return r;
@@ -258,6 +262,13 @@ int store_replay(struct store *s, char why[256])
         return r;
     }
     s->sealed_lsn = applied;
+    r = answers_load(s);
+    if (r < 0) {
+        snprintf(why, 256, "the tables in %s/meta are damaged (%s)", s->path, err_text(r));
+        return r;
+    }
+    if (!journal_same_boot(s->journal))
+        answers_clear(s);
     r = journal_replay(s->journal, applied, replay_record, &rp, why);
     int damaged = r == -E_JOURNAL ? r : 0;
     if (r == 0 || damaged)

@@ -100,6 +100,39 @@ static int say(char *why, int r, const char *fmt, ...)
     return r;
 }
 
+static void store_free(struct store *s)
+{
+    dirty_free_all(s);
+    vols_free(s);
+    objfd_close_all(s);
+    answers_free(s->answers);
+    if (s->journal)
+        journal_close(s->journal);
+    if (s->kv)
+        kv_close(s->kv);
+    if (s->dir_fd >= 0)
+        io_close(s->io, s->dir_fd);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    while (s->settles) {
+        struct settle *se = s->settles;
+        s->settles = se->next;
+        free(se);
+    }
+    pthread_rwlock_destroy(&s->lock);
+    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
+        pthread_rwlock_destroy(&s->ilocks[i]);
+    pthread_mutex_destroy(&s->fd_lock);
+    pthread_mutex_destroy(&s->ckpt_lock);
+    pthread_mutex_destroy(&s->reclaim_lock);
+    pthread_mutex_destroy(&s->bg_lock);
+    pthread_mutex_destroy(&s->state_lock);
+    pthread_cond_destroy(&s->bg_wake);
+    pthread_cond_destroy(&s->bg_done);
+    free(s->path);
+    free(s);
+}
+
 static struct store *store_alloc(struct io *io, const char *path, const struct store_settings *set,
                                  unsigned flags)
 {
@@ -132,39 +165,10 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
     pthread_cond_init(&s->bg_done, NULL);
     s->dirty_list.prev = s->dirty_list.next = &s->dirty_list;
     s->fd_list.prev = s->fd_list.next = &s->fd_list;
-    return s;
-}
-
-static void store_free(struct store *s)
-{
-    dirty_free_all(s);
-    vols_free(s);
-    objfd_close_all(s);
-    if (s->journal)
-        journal_close(s->journal);
-    if (s->kv)
-        kv_close(s->kv);
-    if (s->dir_fd >= 0)
-        io_close(s->io, s->dir_fd);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd);
-    while (s->settles) {
-        struct settle *se = s->settles;
-        s->settles = se->next;
-        free(se);
-    }
-    pthread_rwlock_destroy(&s->lock);
-    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
-        pthread_rwlock_destroy(&s->ilocks[i]);
-    pthread_mutex_destroy(&s->fd_lock);
-    pthread_mutex_destroy(&s->ckpt_lock);
-    pthread_mutex_destroy(&s->reclaim_lock);
-    pthread_mutex_destroy(&s->bg_lock);
-    pthread_mutex_destroy(&s->state_lock);
-    pthread_cond_destroy(&s->bg_wake);
-    pthread_cond_destroy(&s->bg_done);
-    free(s->path);
-    free(s);
+    if (answers_new(&s->answers) == 0)
+        return s;
+    store_free(s);
+    return NULL;
 }
 
 static int read_version(const char *path, struct store_version *v, unsigned *flags, char *why)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "snap/store/answer.h"
 #include "snap/store/file.h"
 #include "snap/store/ilock.h"
 #include "snap/store/journal.h"
@@ -18,7 +19,11 @@
 #define FSYNC_RANGES_MAX 16
 
 /* TLV types in the tail of a record */
-enum tail_type { TAIL_SYNCED = 1 /* object u64: all its earlier bytes are on disk */ };
+enum tail_type {
+    TAIL_SYNCED = 1, /* object u64: all its earlier bytes are on disk */
+    TAIL_ANSWER = 2, /* value u64, step u32: the record completes its request (snap/store/answer.h) */
+    TAIL_ACKED = 3,  /* lsn u64 ...: the replies to these records have been written */
+};
 int tail_add_synced(struct buf *tail, uint64_t object);
 
 /* Unsynced bytes of one object, as part of one dirty inode. */
@@ -83,6 +88,7 @@ struct store {
     int lock_fd, dir_fd;
     struct kv *kv;
     struct journal *journal;
+    struct answers *answers;
 
     pthread_rwlock_t lock; /* the store's lock: tables, numbers, volumes, branches, dirty table */
     struct next_rec next;

@@ -556,10 +556,13 @@ static int commit_puts(struct txn *t)
     r = kv_reserve(t->store->kv, t->nputs, bytes);
     if (r == 0)
         r = build_record(t, &rec);
+    if (r == 0)
+        r = answer_prepare(t, &rec);
     if (r < 0)
         return r;
     if (!BROKEN(VARVE_BREAK_no_journal)) {
         r = journal_append(t->store->journal, &rec, &t->lsn);
+        answer_appended(t);
         if (r < 0) {
             if (r == -E_FAILED || r == -E_IO)
                 store_fail(t->store, "the journal could not be written");

@@ -75,6 +75,8 @@ struct txn {
     enum op_kind op;
     uint32_t vol;          /* 0: the store as a whole */
     uint64_t conn, unique; /* request that this answers; 0 none */
+    uint64_t answer;       /* goes into the answer: an inode, a length (snap/store/answer.h) */
+    bool part;             /* more records of the same request follow: it is no answer yet */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;
     size_t bytes; /* of the puts, after commit */

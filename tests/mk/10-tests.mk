@@ -7,7 +7,7 @@ export BUILD
 unit: $(UNIT) $(VARVE)
 	@tests/tools/sum.sh $(BUILD)/log/unit $(sort $(UNIT))
 
-$(SUITES): $(VARVE) $(TEST_PROGS)
+$(SUITES): $(VARVE) $(TEST_PROGS) $(DOORS)
 	@tests/$@/run.sh $(ARGS)
 
 demo: $(VARVE)

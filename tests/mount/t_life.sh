@@ -339,32 +339,24 @@ after"
     expect "$(cat "$point/new")" new
 }
 
-# What a daemon had done and not answered when it died is asked again of the next one, which finds it done: EEXIST for a name
-# made, ENOENT for one moved. At most one of a writer's requests is under way at each death; all others must not notice.
+# What a daemon had done and not answered when it died is asked again of the next one, which gives the first answer.
 test_life_daemon_killed_under_load() {
     own_store load
     py "
 import threading, subprocess, traceback, signal
-os.chdir(sys.argv[1]); stop = False; done = [0] * 4; twice = [0] * 4; bad = []
-def make(k, name, data):
-    try: f = open(name, 'wb')
-    except FileExistsError: twice[k] += 1; f = open(name, 'wb')
-    with f: f.write(data)
-def move(k, a, b):
-    try: os.rename(a, b)
-    except FileNotFoundError: twice[k] += 1; assert os.path.exists(b)
+os.chdir(sys.argv[1]); stop = False; done = [0] * 4; bad = []
 def work(k):
     try:
         while not stop:
             i = done[k]
-            make(k, 'w%d-%06d' % (k, i), b'%d %d' % (k, i) * 100)
-            if i >= 10: move(k, 'w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
+            with open('w%d-%06d' % (k, i), 'xb') as f: f.write(b'%d %d' % (k, i) * 100)
+            if i >= 10: os.rename('w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
             done[k] = i + 1
     except Exception: bad.append((k, done[k], traceback.format_exc()))
 ts = [threading.Thread(target=work, args=(k,)) for k in range(4)]
 [t.start() for t in ts]
-for n in range(2):
-    time.sleep(0.7)
+for n in range(5):
+    time.sleep(0.5)
     pid = int(subprocess.check_output(['pgrep', '-f', 'varve daemon ' + sys.argv[2] + '\$']).split()[0])
     os.kill(pid, signal.SIGKILL)
 time.sleep(1.0)
@@ -373,7 +365,6 @@ stop = True
 assert not any(t.is_alive() for t in ts), 'a writer hangs'
 for b in bad: print(*b)
 assert not bad
-assert max(twice) <= 2, twice
 assert min(done) > 10, done
 for k in range(4):
     for i in range(done[k]):

@@ -1,0 +1,66 @@
+/* A command of a control file that a former daemon had begun when it died: its first record is in the journal (F19). What cannot be
+ * done twice is taken as done; everything else is done over, which changes nothing. */
+#include "fs/verb.h"
+#include "snap/snapshot.h"
+#include "snap/store/answer.h"
+#include "snap/volume.h"
+
+static bool is(const struct verb *v, const char *noun, const char *name)
+{
+    return strcmp(v->name, name) == 0 && (v->noun && noun ? strcmp(v->noun, noun) == 0 : v->noun == noun);
+}
+
+/* A clone without a snapshot takes one first: that record does not make it. */
+static bool is_cloned(struct store *s, const struct verb_args *a)
+{
+    struct vol *v;
+
+    return volume_find(s, verb_text(a, "to"), &v) == 0;
+}
+
+bool verb_begun(const struct verb_ctx *c, const struct verb_args *a)
+{
+    uint64_t value;
+
+    if (!a->verb || !answer_begun(&value))
+        return false;
+    if (is(a->verb, NULL, "clone"))
+        return is_cloned(c->env->store, a);
+    return is(a->verb, NULL, "rollback") || is(a->verb, "snapshot", "delete") ||
+           is(a->verb, "snapshot", "rename") || is(a->verb, "snapshot", "release");
+}
+
+int verb_resume(struct verb_ctx *c, const struct verb_args *a, struct buf *out)
+{
+    const struct verb_host *h = c->env->host;
+
+    if (is(a->verb, NULL, "rollback") && h && h->rolled_back)
+        h->rolled_back(h->arg, c->vol);
+    if (h && h->snapshots_changed)
+        h->snapshots_changed(h->arg, c->vol);
+    return buf_puts(out, "done\n");
+}
+
+struct by_layer {
+    uint64_t layer;
+    struct layer_rec *ret;
+};
+
+static int match_layer(void *arg, const struct layer_rec *rec, const char *text, size_t text_len)
+{
+    struct by_layer *b = arg;
+
+    (void)text;
+    (void)text_len;
+    if (rec->layer != b->layer)
+        return 0;
+    *b->ret = *rec;
+    return 1;
+}
+
+bool verb_snap_taken(struct vol *v, struct layer_rec *ret)
+{
+    struct by_layer b = {.ret = ret};
+
+    return answer_begun(&b.layer) && snap_each(v, match_layer, &b) == 1;
+}
