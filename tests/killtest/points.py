@@ -233,7 +233,7 @@ def main():
     threads = [threading.Thread(target=load, args=(k,)) for k in range(2)]
     plan = [(case, point, nth) for case in CASES for nth in NTH.get(case[0], (1,)) for point in range(3)
             if point < 2 or nth == 1]  # a request has one reply
-    only = os.environ.get('ONLY')
+    only = os.environ.get('KIND')
     rolls = [p for p in plan if p[0][1] == ROLLBACK]
     plan = [p for p in plan if p[0][1] != ROLLBACK]
     n = 0
