@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+_Thread_local uint64_t *io_moved;
+
 /* sys(call): the call's result, EINTR retried. */
 #define SYS(call)                                                                                            \
     ({                                                                                                       \
@@ -14,6 +16,7 @@
         do                                                                                                   \
             sys_r_ = (call);                                                                                 \
         while (sys_r_ < 0 && errno == EINTR);                                                                \
+        io_move();                                                                                           \
         sys_r_;                                                                                              \
     })
 

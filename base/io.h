@@ -42,6 +42,15 @@ struct io {
     const struct io_ops *ops;
 };
 
+/* Where this thread counts that it moves, for whoever watches over it; NULL: nobody does. Each call of the real door and each look
+ * into the tables is a move: work may be long, but it moves. */
+extern _Thread_local uint64_t *io_moved;
+static inline void io_move(void)
+{
+    if (io_moved)
+        __atomic_store_n(io_moved, *io_moved + 1, __ATOMIC_RELAXED);
+}
+
 /* io_real(): the door to the real disk. One for the process, never freed. */
 struct io *io_real(void);
 

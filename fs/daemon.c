@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -23,62 +24,12 @@
 #include "snap/store/answer.h"
 
 #define BUSY_TRIES                                                                                           \
-    100 /* of 100 ms: a command that works on the store itself, or a daemon that is closing it */
+    1000 /* of 10 ms: a command that works on the store itself, or a daemon that is closing it */
 #define CLIENTS_MAX 256u
 #define FIRST_WAIT_MS 5000
 #define JOBS_WAIT_MS 100
 #define TICK_S 30
 #define DEATHS_UNSAFE 3 /* within a minute: what can be read is served, nothing is written */
-
-/* --- the keeper ---------------------------------------------------------------------------------------------------------------- */
-
-int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd)
-{
-    struct keeper_msg *a = malloc(sizeof(*a));
-    int fd = -1;
-    int r;
-
-    if (!a)
-        return -E_NOMEM;
-    pthread_mutex_lock(&d->keeper_lock);
-    r = keeper_send(KEEPER_FD, m, -1);
-    if (r == 0)
-        r = keeper_recv(KEEPER_FD, a, &fd);
-    pthread_mutex_unlock(&d->keeper_lock);
-    if (r == -E_CLOSED)
-        snprintf(why, 256, "the keeper of this store is gone: unmount what it has mounted, then mount again");
-    if (r == 0) {
-        r = a->err;
-        snprintf(why, 256, "%.255s", keeper_field(a, 0));
-    }
-    free(a);
-    *ret_fd = fd;
-    return r;
-}
-
-static void tell_keeper(uint32_t kind, uint64_t conn, int fd)
-{
-    struct keeper_msg *m = calloc(1, sizeof(*m));
-
-    if (!m)
-        return;
-    m->kind = kind;
-    m->conn = conn;
-    keeper_send(KEEPER_FD, m, fd);
-    free(m);
-}
-
-static void tell_failed(const char *why)
-{
-    struct keeper_msg *m = calloc(1, sizeof(*m));
-
-    if (!m)
-        return;
-    m->kind = KEEPER_FAILED;
-    keeper_put(m, why);
-    keeper_send(KEEPER_FD, m, -1);
-    free(m);
-}
 
 /* --- connections ------------------------------------------------------------------------------------------------------------------ */
 
@@ -117,21 +68,8 @@ struct vol *daemon_volume(struct daemon *d, uint32_t id)
 
 static void on_init(void *arg, struct session *ss, const void *req, size_t len)
 {
-    struct daemon *d = arg;
-    struct keeper_msg *m = calloc(1, sizeof(*m));
-
-    if (!m || len > KEEPER_INIT_MAX) {
-        free(m);
-        return;
-    }
-    m->kind = KEEPER_INIT;
-    m->conn = session_conn(ss);
-    m->init_len = (uint32_t)len;
-    memcpy(m->init, req, len);
-    pthread_mutex_lock(&d->keeper_lock);
-    keeper_send(KEEPER_FD, m, -1);
-    pthread_mutex_unlock(&d->keeper_lock);
-    free(m);
+    (void)arg;
+    daemon_tell_init(ss, req, len);
 }
 
 static void on_end(void *arg, struct session *ss)
@@ -229,7 +167,7 @@ static void reap_locked(struct daemon *d, struct served *s)
     if (r < 0 && r != -E_ROFS)
         log_err(r, "daemon", "volume=%s after its unmount", v->rec.name);
     answers_forget(d->env.store, conn);
-    tell_keeper(KEEPER_GONE, conn, -1);
+    daemon_tell(KEEPER_GONE, conn, 0, -1);
     log_note("daemon", "unmounted", "volume=%s conn=%llx", v->rec.name, (unsigned long long)conn);
     count_mount(d, v, -1);
     pthread_mutex_lock(&d->lock);
@@ -346,7 +284,7 @@ static void restore_one(struct daemon *d, struct restore *one)
         close(one->fd);
     if (r < 0) {
         log_err(r, "daemon", "conn=%llx cannot be taken over %s", (unsigned long long)one->m.conn, why);
-        tell_keeper(KEEPER_GONE, one->m.conn, -1); /* who waits there gets ENOTCONN */
+        daemon_tell(KEEPER_GONE, one->m.conn, 0, -1); /* who waits there gets ENOTCONN */
     } else {
         log_note("daemon", "takeover", "volume=%s conn=%llx", v->rec.name, (unsigned long long)one->m.conn);
     }
@@ -397,13 +335,13 @@ static bool is_served(const char *store)
 
 static int open_store(struct daemon *d, unsigned flags, struct buf *err)
 {
-    struct timespec wait = {.tv_nsec = 100000000};
+    struct timespec wait = {.tv_nsec = 10000000};
     int r = -E_STORE_BUSY;
 
     for (int i = 0; i < BUSY_TRIES && r == -E_STORE_BUSY; i++) {
         if (i > 0)
             nanosleep(&wait, NULL);
-        if (i > 0 && is_served(d->store))
+        if (i > 0 && d->listen < 0 && is_served(d->store)) /* with a socket of its own it is the one that is wanted */
             break;
         buf_reset(err);
         r = verb_open(io_real(), d->store, flags, &d->env, err);
@@ -419,7 +357,7 @@ static int start_listening(struct daemon *d)
         return 0;
     r = sock_listen(d->store, &d->listen);
     if (r == 0)
-        tell_keeper(KEEPER_LISTEN, 0, d->listen);
+        daemon_tell(KEEPER_LISTEN, 0, 0, d->listen);
     return r;
 }
 
@@ -504,18 +442,21 @@ static void last_words(struct daemon *d, int r)
 static int daemon_run(struct daemon *d, struct restore *list)
 {
     char path[PATH_MAX];
-    pthread_t signals, tick, accepting;
+    pthread_t signals, tick, accepting, hearing, alive;
     int r;
 
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
+        pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 ||
         pthread_create(&accepting, NULL, daemon_serve_main, d) != 0) {
-        tell_failed("the socket of the store cannot be made: are there descriptors and room for it?");
+        daemon_tell_failed("the socket of the store cannot be made: are there descriptors and room for it?");
         return CMD_FAILED;
     }
     d->was_asked = list != NULL;
     restore_all(d, list);
-    tell_keeper(KEEPER_READY, 0, -1);
+    daemon_tell(KEEPER_READY, 0, 0, -1);
+    if (pthread_create(&alive, NULL, daemon_alive_main, d) != 0)
+        log_warn("daemon", "alive", "no thread: the keeper will take this for a daemon that stands still");
     wait_idle(d);
     shutdown(d->listen, SHUT_RDWR);
     pthread_join(accepting, NULL);
@@ -525,7 +466,7 @@ static int daemon_run(struct daemon *d, struct restore *list)
     r = verb_close(&d->env);
     if (r < 0)
         log_err(r, "daemon", "the store was closed");
-    tell_keeper(KEEPER_BYE, 0, -1);
+    daemon_tell(KEEPER_BYE, 0, 0, -1);
     last_words(d, r);
     return r < 0 ? CMD_FAILED : CMD_OK;
 }
@@ -549,6 +490,7 @@ static void daemon_init(struct daemon *d, const char *store)
     sigset_t set;
 
     *d = (struct daemon){.store = store, .listen = -1, .clients_max = CLIENTS_MAX};
+    d->wake = eventfd(0, EFD_CLOEXEC);
     descriptors_init(d);
     d->host = (struct verb_host){.arg = d, .mounts = host_mounts, .rolled_back = host_rolled_back};
     d->env.host = &d->host;
@@ -587,7 +529,7 @@ static int run(int argc, char **argv)
         log_warn("daemon", "safe", "deaths=%u within a minute: read-only from now on", deaths);
     r = open_store(&d, deaths >= DEATHS_UNSAFE ? STORE_SAFE : 0, &err);
     if (r < 0) {
-        tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+        daemon_tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
         return CMD_FAILED;
     }
     return daemon_run(&d, list);

@@ -2,7 +2,8 @@
  * former daemon had mounted; it mounts and unmounts nothing itself. It ends when nothing is mounted any more: the store is
  * then closed, and everything in it durable.
  *
- * fs/daemon.c: life, connections. fs/daemon_serve.c: requests over STORE/sock. This header is between the two. */
+ * fs/daemon.c: life, connections. fs/daemon_serve.c: requests over STORE/sock. fs/daemon_keeper.c: words with the keeper. This
+ * header is between them. */
 #ifndef VARVE_FS_DAEMON_H
 #define VARVE_FS_DAEMON_H
 
@@ -32,11 +33,27 @@ struct daemon {
     bool closing;   /* no more requests; waiters stay connected until the end */
     int *waiters;   /* sockets that get the last word */
     size_t nwaiters;
+    bool told_to_leave, leaving; /* makes room for another program; no more clients are let in */
+    struct keeper_msg *reply;    /* of the keeper to the question that is being asked */
+    int reply_fd;
+    bool reply_lost;         /* it died */
+    int64_t keeper_since_ns; /* the hearing thread's */
+    int wake;                /* ends the wait for clients */
     uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
 };
 
 /* daemon_ask: one question to the keeper and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller. */
 int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd);
+
+void daemon_tell(uint32_t kind, uint64_t conn, uint32_t n, int fd);
+void daemon_tell_failed(const char *why);
+void daemon_tell_init(struct session *ss, const void *req, size_t len);
+
+/* daemon_leave: finishes what it is at and ends, the mounts stay with the keeper. daemon_hear_main: the keeper's words, and another
+ * keeper when it dies. daemon_alive_main: says that requests move. */
+void daemon_leave(struct daemon *d);
+void *daemon_hear_main(void *arg);
+void *daemon_alive_main(void *arg);
 
 /* daemon_find_locked: the connection that shows (volume, snap), or NULL. snap NULL or "": the live tree. It may have ended
  * (session_ended): then wait for a change and ask again. */

@@ -1,5 +1,6 @@
 /* Requests over STORE/sock: verbs, mounting, waiting for the end of a mount. One thread a connection. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,9 +175,7 @@ static int mount_new(struct client *c, struct wanted *w)
         int none = -1;
 
         *m = (struct keeper_msg){.kind = KEEPER_GONE, .conn = conn};
-        pthread_mutex_lock(&c->d->keeper_lock);
         keeper_send(KEEPER_FD, m, none);
-        pthread_mutex_unlock(&c->d->keeper_lock);
     }
     free(m);
     if (r == 0)
@@ -347,6 +346,48 @@ static int serve_requests(struct client *c, char **words, size_t n)
     return finish(c, r, NULL);
 }
 
+/* upgrade PROGRAM: the keeper becomes that program when this daemon has left. */
+static int serve_upgrade(struct client *c, char **words, size_t n)
+{
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+    char why[256] = "";
+    int fd = -1;
+    int r = m ? 0 : -E_NOMEM;
+
+    if (r == 0 && n != 2)
+        r = -E_PROTO;
+    if (r == 0) {
+        m->kind = KEEPER_UPGRADE;
+        r = keeper_put(m, words[1]);
+    }
+    if (r == 0)
+        r = daemon_ask(c->d, m, why, &fd);
+    free(m);
+    if (fd >= 0)
+        close(fd);
+    if (r < 0)
+        return finish(c, r, why);
+    r = finish(c, 0, NULL);
+    daemon_leave(c->d);
+    return r;
+}
+
+/* who: which process, which program. */
+static int serve_who(struct client *c, char **words, size_t n)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+    (void)words;
+    (void)n;
+    path[len > 0 ? len : 0] = 0;
+    if (buf_printf(&b, "%d %s %s\n", (int)getpid(), VARVE_VERSION, path) < 0)
+        return finish(c, -E_NOMEM, NULL);
+    sock_send(c->sock, SOCK_OUT, b.data, b.len, -1);
+    return finish(c, 0, NULL);
+}
+
 static int serve_ping(struct client *c, char **words, size_t n)
 {
     (void)words;
@@ -361,6 +402,8 @@ static const struct {
                 {"mount", serve_mount},
                 {"gone", serve_gone},
                 {"requests", serve_requests},
+                {"upgrade", serve_upgrade},
+                {"who", serve_who},
                 {"ping", serve_ping}};
 
 static int serve_one(struct client *c, const struct sock_msg *m)
@@ -470,12 +513,17 @@ void *daemon_serve_main(void *arg)
 
     prctl(PR_SET_NAME, "varve-accept");
     for (;;) {
-        int sock = accept4(d->listen, NULL, NULL, SOCK_CLOEXEC);
+        struct pollfd p[2] = {{.fd = d->listen, .events = POLLIN}, {.fd = d->wake, .events = POLLIN}};
         bool end;
+        int sock;
 
+        poll(p, 2, -1);
         pthread_mutex_lock(&d->lock);
-        end = d->closing;
+        end = d->closing || d->leaving; /* who comes now waits for the next daemon */
         pthread_mutex_unlock(&d->lock);
+        if (end && !d->closing)
+            return NULL;
+        sock = accept4(d->listen, NULL, NULL, SOCK_CLOEXEC);
         if (end && sock >= 0)
             close(sock);
         if (end)

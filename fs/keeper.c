@@ -1,129 +1,24 @@
-#include "fs/keeper.h"
+#include "fs/keeper_i.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "fs/cmd.h"
 #include "fs/mount.h"
 
-#define SELF "/proc/self/exe"
-#define DEATHS_MAX 16u
 #define MINUTE_NS 60000000000ll
 
-struct hold {
-    struct hold *next;
-    uint64_t conn;
-    uint32_t vol;
-    int fd;
-    char *snap, *opts;
-    uint8_t init[KEEPER_INIT_MAX];
-    uint32_t init_len;
-};
-
-/* Where this keeper mounted, to be undone when a keeper in the foreground is told to end. */
-struct place {
-    struct place *next;
-    char *dir;
-};
-
-struct keeper {
-    const char *store;
-    int sock;     /* to the daemon */
-    int listen;   /* of STORE/sock; -1 none yet */
-    int ready_fd; /* who started us waits there; -1 once told */
-    pid_t daemon;
-    bool bye, failed, foreground;
-    bool ready;     /* the daemon has said so */
-    bool was_ended; /* the last one served, and somebody ended it (SIGKILL): not its own fault */
-    struct hold *holds;
-    struct place *places;
-    int64_t deaths[DEATHS_MAX];
-    uint32_t ndeaths;
-};
-
 /* --- what it holds --------------------------------------------------------------------------------------------------------- */
-
-static struct hold *hold_find(struct keeper *k, uint64_t conn)
-{
-    struct hold *h = k->holds;
-
-    while (h && h->conn != conn)
-        h = h->next;
-    return h;
-}
-
-static void hold_free(struct hold *h)
-{
-    close(h->fd);
-    free(h->snap);
-    free(h->opts);
-    free(h);
-}
-
-/* Takes fd. */
-static int hold_add(struct keeper *k, const struct keeper_msg *m, int fd)
-{
-    struct hold *h = calloc(1, sizeof(*h));
-
-    if (h) {
-        *h = (struct hold){.conn = m->conn, .vol = m->n, .fd = fd};
-        h->snap = strdup(keeper_field(m, 0));
-        h->opts = strdup(keeper_field(m, 1));
-    }
-    if (!h || !h->snap || !h->opts) {
-        if (h)
-            hold_free(h);
-        else
-            close(fd);
-        return -E_NOMEM;
-    }
-    h->next = k->holds;
-    k->holds = h;
-    return 0;
-}
-
-static void hold_drop(struct keeper *k, uint64_t conn)
-{
-    for (struct hold **at = &k->holds; *at; at = &(*at)->next)
-        if ((*at)->conn == conn) {
-            struct hold *h = *at;
-
-            *at = h->next;
-            hold_free(h);
-            return;
-        }
-}
-
-static void place_add(struct keeper *k, const char *dir)
-{
-    struct place *p;
-
-    for (p = k->places; p; p = p->next)
-        if (strcmp(p->dir, dir) == 0)
-            return;
-    p = calloc(1, sizeof(*p));
-    if (p)
-        p->dir = strdup(dir);
-    if (!p || !p->dir) {
-        free(p);
-        return;
-    }
-    p->next = k->places;
-    k->places = p;
-}
 
 static void place_drop(struct keeper *k)
 {
@@ -172,11 +67,11 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
             close(fd);
         return r;
     }
-    r = hold_add(k, m, fd);
+    r = keeper_hold_add(k, m, fd);
     if (r == 0)
         *ret_fd = fd;
     if (r == 0 && call) {
-        place_add(k, dir);
+        keeper_place_add(k, dir);
         mount_tune(dir);
     }
     return r;
@@ -184,7 +79,7 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
 
 static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256])
 {
-    const struct hold *h = hold_find(k, m->conn);
+    const struct hold *h = keeper_hold(k, m->conn);
     struct mount_opts o = {0};
     int r = mount_opts_parse(&o, keeper_field(m, 1), why);
 
@@ -197,7 +92,7 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
     o.allow_other = true;
     r = mount_attach(h->fd, keeper_field(m, 2), keeper_field(m, 3), &o);
     if (r == 0)
-        place_add(k, keeper_field(m, 3));
+        keeper_place_add(k, keeper_field(m, 3));
     return r;
 }
 
@@ -224,12 +119,47 @@ static void tell_ready(struct keeper *k, const char *text)
 
 static void keep_init(struct keeper *k, const struct keeper_msg *m)
 {
-    struct hold *h = hold_find(k, m->conn);
+    struct hold *h = keeper_hold(k, m->conn);
 
     if (!h)
         return;
     memcpy(h->init, m->init, m->init_len);
     h->init_len = m->init_len;
+}
+
+static void on_ready(struct keeper *k)
+{
+    k->ready = true;
+    k->alive_ns = clock_mono_ns();
+    if (k->before_fd >= 0) {
+        close(k->before_fd);
+        k->before_fd = -1;
+        log_note("keeper", "upgraded", "store=%s varve=%s", k->store, VARVE_VERSION);
+    }
+    tell_ready(k, "");
+}
+
+/* Ends a daemon that stands still; the next one takes over as after any death. */
+static void end_hung(struct keeper *k, const char *what)
+{
+    log_error("keeper", "hung", "pid=%d %s: it is replaced", (int)k->daemon, what);
+    k->hung = true;
+    kill(k->daemon, SIGKILL);
+}
+
+static void on_alive(struct keeper *k, uint32_t still_ms)
+{
+    k->alive_ns = clock_mono_ns();
+    if (still_ms >= keeper_hung_ms() && !k->hung)
+        end_hung(k, "a request stands still");
+}
+
+static int program_check(const char *path, char why[256])
+{
+    if (path[0] == '/' && strlen(path) < PATH_MAX && access(path, X_OK) == 0)
+        return 0;
+    snprintf(why, 256, "%.200s is no program that can be started", path);
+    return -E_INVAL;
 }
 
 static void handle(struct keeper *k, struct keeper_msg *m, int fd)
@@ -244,9 +174,14 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
             close(k->listen);
         k->listen = fd;
         return;
-    case KEEPER_READY:
-        k->ready = true;
-        tell_ready(k, "");
+    case KEEPER_READY: on_ready(k); break;
+    case KEEPER_ALIVE: on_alive(k, m->n); break;
+    case KEEPER_LEFT: k->left = true; break;
+    case KEEPER_UPGRADE:
+        r = program_check(keeper_field(m, 0), why);
+        if (r == 0)
+            snprintf(k->next, sizeof(k->next), "%s", keeper_field(m, 0));
+        reply(k, r, why, -1);
         break;
     case KEEPER_FAILED:
         k->failed = true;
@@ -263,7 +198,7 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         reply(k, r, why, -1);
         break;
     case KEEPER_INIT: keep_init(k, m); break;
-    case KEEPER_GONE: hold_drop(k, m->conn); break;
+    case KEEPER_GONE: keeper_hold_drop(k, m->conn); break;
     case KEEPER_BYE: k->bye = true; break;
     default: log_error("keeper", "message", "kind=%u is not known", m->kind);
     }
@@ -281,30 +216,8 @@ static void exec_daemon(const char *store, int sock)
     prctl(PR_SET_PDEATHSIG, 0);
     if (sock == KEEPER_FD ? fcntl(sock, F_SETFD, 0) < 0 : dup2(sock, KEEPER_FD) < 0)
         _exit(127);
-    execv(SELF, argv);
+    execv(KEEPER_SELF, argv);
     _exit(127);
-}
-
-static int hand_over(struct keeper *k)
-{
-    struct keeper_msg m = {.kind = KEEPER_HELLO, .n = k->ndeaths};
-    int r = keeper_send(k->sock, &m, -1);
-
-    for (struct hold *h = k->holds; h && r == 0; h = h->next) {
-        m = (struct keeper_msg){
-            .kind = KEEPER_RESTORE, .conn = h->conn, .n = h->vol, .init_len = h->init_len};
-        memcpy(m.init, h->init, h->init_len);
-        r = keeper_put(&m, h->snap);
-        if (r == 0)
-            r = keeper_put(&m, h->opts);
-        if (r == 0)
-            r = keeper_send(k->sock, &m, h->fd);
-    }
-    m = (struct keeper_msg){.kind = KEEPER_LISTEN};
-    if (r == 0 && k->listen >= 0)
-        r = keeper_send(k->sock, &m, k->listen);
-    m = (struct keeper_msg){.kind = KEEPER_GO};
-    return r < 0 ? r : keeper_send(k->sock, &m, -1);
 }
 
 static int daemon_start(struct keeper *k)
@@ -318,16 +231,58 @@ static int daemon_start(struct keeper *k)
         exec_daemon(k->store, pair[1]);
     close(pair[1]);
     k->sock = pair[0];
-    k->failed = k->ready = false;
-    return k->daemon < 0 ? err_from_errno(errno) : hand_over(k);
+    k->failed = k->ready = k->left = k->hung = k->adopted = false;
+    return k->daemon < 0 ? err_from_errno(errno) : keeper_hand_over(k, k->sock, k->ndeaths);
 }
 
-static volatile sig_atomic_t told_to_end;
+static volatile sig_atomic_t told_to_end, told_to_upgrade;
 
 static void on_signal(int sig)
 {
-    (void)sig;
-    told_to_end = 1;
+    if (sig == SIGHUP)
+        told_to_upgrade = 1;
+    else
+        told_to_end = 1;
+}
+
+/* In the foreground it is told to end by signals; SIGHUP is always the word to go on as what lies where this program lay. */
+void keeper_signals(const struct keeper *k)
+{
+    struct sigaction act = {.sa_handler = SIG_IGN};
+    sigset_t set;
+
+    sigaction(SIGPIPE, &act, NULL);
+    if (k->foreground)
+        act.sa_handler = on_signal;
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    act.sa_handler = on_signal;
+    sigaction(SIGHUP, &act, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    if (k->foreground) {
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+    }
+    sigprocmask(SIG_SETMASK, &set, NULL); /* see serve() */
+}
+
+static void upgrade_itself(struct keeper *k)
+{
+    struct keeper_msg m = {.kind = KEEPER_LEAVE};
+    char path[PATH_MAX], why[256];
+    ssize_t n = readlink(KEEPER_SELF, path, sizeof(path) - 1);
+    static const char gone[] = " (deleted)";
+
+    path[n > 0 ? n : 0] = 0;
+    if (n > (ssize_t)sizeof(gone) && strcmp(path + n - (sizeof(gone) - 1), gone) == 0)
+        path[n - (ssize_t)(sizeof(gone) - 1)] = 0;
+    if (program_check(path, why) < 0) {
+        log_error("keeper", "upgrade", "%s", why);
+        return;
+    }
+    memcpy(k->next, path, sizeof(path));
+    keeper_send(k->sock, &m, -1);
 }
 
 /* Until the daemon has gone. Signals come while it waits and at no other time, so that none is slept over. */
@@ -335,17 +290,28 @@ static void serve(struct keeper *k)
 {
     static struct keeper_msg m; /* one thread; large */
     struct pollfd p = {.fd = k->sock, .events = POLLIN};
+    const unsigned hung_ms = keeper_hung_ms();
     sigset_t none;
 
     sigemptyset(&none);
+    k->alive_ns = clock_mono_ns();
     for (;;) {
-        int fd = -1;
+        struct timespec wait = {.tv_sec = hung_ms / 1000, .tv_nsec = hung_ms % 1000 * 1000000};
+        int fd = -1, n;
+
+        if (told_to_upgrade) {
+            told_to_upgrade = 0;
+            upgrade_itself(k);
+        }
 
         if (told_to_end) {
             told_to_end = 0;
             places_detach(k);
         }
-        if (ppoll(&p, 1, NULL, &none) < 0)
+        n = ppoll(&p, 1, k->ready ? &wait : NULL, &none);
+        if (n == 0 && !k->hung && clock_mono_ns() - k->alive_ns > hung_ms * 1000000ll)
+            end_hung(k, "it says nothing");
+        if (n <= 0)
             continue;
         if (keeper_recv(k->sock, &m, &fd) < 0)
             return;
@@ -353,14 +319,32 @@ static void serve(struct keeper *k)
     }
 }
 
+/* Of one that is not our child only the end is known. */
+static void await_end(pid_t pid)
+{
+    struct timespec wait = {.tv_nsec = 2000000};
+
+    for (int i = 0; i < 2500 && kill(pid, 0) == 0; i++)
+        nanosleep(&wait, NULL);
+}
+
 static void daemon_reap(struct keeper *k)
 {
     int status = 0;
 
     close(k->sock);
+    if (k->adopted) {
+        await_end(k->daemon);
+        k->was_ended = !k->hung;
+        if (!k->bye && !k->left)
+            log_error("keeper", "death", "pid=%d", (int)k->daemon);
+        return;
+    }
     while (k->daemon > 0 && waitpid(k->daemon, &status, 0) < 0 && errno == EINTR)
         continue;
-    k->was_ended = k->ready && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    k->was_ended = k->ready && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !k->hung;
+    if (k->left)
+        return;
     if (!k->bye && WIFSIGNALED(status))
         log_error("keeper", "death", "pid=%d signal=%d", (int)k->daemon, WTERMSIG(status));
     else if (!k->bye && !k->failed)
@@ -385,10 +369,28 @@ static void note_death(struct keeper *k)
     nanosleep(&wait, NULL);
 }
 
-static int keeper_run(struct keeper *k)
+/* The daemon has left for another program, or another program has failed on trial: becomes the one that is to go on. */
+static void change_program(struct keeper *k)
+{
+    char path[32];
+    int r = 0;
+
+    if (k->left && k->next[0]) {
+        r = keeper_become(k, k->next);
+        log_err(r, "keeper", "upgrade to %s", k->next);
+    } else if (k->before_fd >= 0 && !k->ready) {
+        log_error("keeper", "upgrade", "the new program does not serve the store: back to the one before");
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", k->before_fd);
+        r = keeper_become(k, path);
+        log_err(r, "keeper", "back to the program before");
+    }
+    k->next[0] = 0;
+}
+
+int keeper_run(struct keeper *k)
 {
     for (;;) {
-        int r = daemon_start(k);
+        int r = k->adopted ? 0 : daemon_start(k);
 
         if (r == 0)
             serve(k);
@@ -397,9 +399,11 @@ static int keeper_run(struct keeper *k)
         daemon_reap(k);
         if (!k->holds || k->bye)
             break;
-        if (!k->was_ended)
+        change_program(k);
+        if (!k->was_ended && !k->left)
             note_death(k);
         log_note("keeper", "restart", "store=%s mounts are kept", k->store);
+        k->adopted = false;
     }
     tell_ready(k, "the daemon ended before it served the store; see log/daemon.log there");
     while (k->places)
@@ -407,140 +411,3 @@ static int keeper_run(struct keeper *k)
     return k->bye || !k->failed ? 0 : 1;
 }
 
-/* --- the process ------------------------------------------------------------------------------------------------------------------ */
-
-/* Standard input from nowhere, output and errors to STORE/log/daemon.log. */
-static void detach_streams(const char *store)
-{
-    char path[PATH_MAX];
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int log = -1;
-
-    if (snprintf(path, sizeof(path), "%s/log", store) < (int)sizeof(path)) {
-        mkdir(path, 0750);
-        if (snprintf(path, sizeof(path), "%s/log/daemon.log", store) < (int)sizeof(path))
-            log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    }
-    dup2(null, STDIN_FILENO);
-    dup2(log >= 0 ? log : null, STDOUT_FILENO);
-    dup2(log >= 0 ? log : null, STDERR_FILENO);
-    if (null > STDERR_FILENO)
-        close(null);
-    if (log > STDERR_FILENO)
-        close(log);
-}
-
-static void spare_from_oom(void)
-{
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return;
-    if (write(fd, "-999", 4) < 0)
-        log_debug("keeper", "oom", "the score stays as it is");
-    close(fd);
-}
-
-/* See serve(). */
-static void signals_wait(const struct keeper *k)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    if (k->foreground) {
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGHUP);
-    }
-    sigprocmask(SIG_SETMASK, &set, NULL);
-}
-
-/* varve keeper STORE foreground|background READY_FD */
-static int run(int argc, char **argv)
-{
-    struct keeper k = {.sock = -1, .listen = -1, .ready_fd = -1};
-    struct sigaction act = {.sa_handler = SIG_IGN};
-
-    if (argc != 4)
-        return CMD_USAGE;
-    k.store = argv[1];
-    k.foreground = strcmp(argv[2], "foreground") == 0;
-    k.ready_fd = (int)strtol(argv[3], NULL, 10);
-    fcntl(k.ready_fd, F_SETFD, FD_CLOEXEC);
-    if (!k.foreground)
-        detach_streams(k.store);
-    sigaction(SIGPIPE, &act, NULL);
-    if (k.foreground)
-        act.sa_handler = on_signal;
-    sigaction(SIGTERM, &act, NULL);
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGHUP, &act, NULL);
-    if (chdir("/") < 0)
-        return CMD_FAILED;
-    signals_wait(&k);
-    spare_from_oom();
-    return keeper_run(&k);
-}
-
-const struct cmd cmd_keeper = {.name = "keeper",
-                               .synopsis = "keeper STORE foreground|background FD",
-                               .help = "",
-                               .run = run,
-                               .hidden = true};
-
-/* --- starting one ------------------------------------------------------------------------------------------------------------------ */
-
-static void exec_keeper(const char *store, bool foreground, int ready)
-{
-    char name[] = "varve", sub[] = "keeper", fg[] = "foreground", bg[] = "background", number[16];
-    char *argv[] = {name, sub, (char *)(uintptr_t)store, foreground ? fg : bg, number, NULL};
-
-    snprintf(number, sizeof(number), "%d", ready);
-    fcntl(ready, F_SETFD, 0);
-    unsetenv("FUSE_URING_ENABLE");
-    execv(SELF, argv);
-    _exit(127);
-}
-
-/* In the background the keeper is a grandchild in a session of its own, and nobody's to wait for. */
-static pid_t fork_keeper(const char *store, bool foreground, int ready)
-{
-    pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    if (!foreground) {
-        setsid();
-        if (fork() != 0)
-            _exit(0);
-    }
-    exec_keeper(store, foreground, ready);
-    _exit(127);
-}
-
-int keeper_start(const char *store, bool foreground, int *ret_pid, char *why)
-{
-    int ends[2];
-    size_t at = 0;
-    ssize_t n;
-    pid_t pid;
-
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return err_from_errno(errno);
-    pid = fork_keeper(store, foreground, ends[1]);
-    close(ends[1]);
-    if (pid > 0 && !foreground)
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-            continue;
-    while (at < 511 && ((n = read(ends[0], why + at, 511 - at)) > 0 || (n < 0 && errno == EINTR)))
-        at += n > 0 ? (size_t)n : 0;
-    close(ends[0]);
-    why[at] = 0;
-    why[strcspn(why, "\n")] = 0;
-    if (pid < 0 || at == 0)
-        return -E_IO; /* it died without a word */
-    if (*why)
-        return -E_FAILED;
-    *ret_pid = pid;
-    return 0;
-}

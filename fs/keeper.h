@@ -4,9 +4,12 @@
  * Keeper and daemon are the same program and speak over a pair of packet sockets, in `struct keeper_msg` as it lies in memory.
  * The daemon's descriptor of it is KEEPER_FD.
  *
- *   keeper -> daemon   HELLO, RESTORE* (each with its descriptor), LISTEN (when there was a socket), GO; then REPLY only
+ *   keeper -> daemon   HELLO, RESTORE* (each with its descriptor), PLACE*, LISTEN (when there was a socket), GO; then REPLY, LEAVE
  *   daemon -> keeper   LISTEN (holds the socket of STORE/sock), READY or FAILED (text); then
- *                      MOUNT, ATTACH, OPEN (answered by REPLY), INIT, GONE, BYE
+ *                      MOUNT, ATTACH, OPEN, UPGRADE (answered by REPLY), INIT, GONE, ALIVE, LEFT, BYE
+ *
+ * The same words from HELLO to GO bring what is held to a new keeper: from the keeper that becomes another program, and from the
+ * daemon when its keeper has died. Either of the two may die; the other one restores it.
  *
  * Nothing here touches a mount: no stat, no path inside one, no sync. */
 #ifndef VARVE_FS_KEEPER_H
@@ -31,8 +34,17 @@ enum keeper_kind {
     KEEPER_INIT,   /* conn; data: the kernel's first message */
     KEEPER_GONE,   /* conn: let it go */
     KEEPER_BYE,    /* the store is closed, nothing is mounted */
-    KEEPER_REPLY,  /* err: 0 or a negative code; data: a sentence, or empty */
+    KEEPER_REPLY,   /* err: 0 or a negative code; data: a sentence, or empty */
+    KEEPER_PLACE,   /* data: a directory that was mounted on */
+    KEEPER_UPGRADE, /* data: the program to become when the daemon has left. REPLY */
+    KEEPER_LEAVE,   /* the daemon is to make room for the next one: finish, and go */
+    KEEPER_LEFT,    /* it goes now; the mounts stay */
+    KEEPER_ALIVE,   /* n: milliseconds that some request has stood still */
 };
+
+/* A daemon that says nothing for so long, or whose requests stand still, is replaced. VARVE_HUNG_MS in the environment changes it. */
+#define KEEPER_HUNG_MS 30000u
+unsigned keeper_hung_ms(void);
 
 struct keeper_msg {
     uint32_t kind;

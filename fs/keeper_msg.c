@@ -1,8 +1,17 @@
 /* Messages between keeper and daemon. */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "fs/keeper.h"
+
+unsigned keeper_hung_ms(void)
+{
+    const char *s = getenv("VARVE_HUNG_MS");
+    long ms = s ? strtol(s, NULL, 10) : 0;
+
+    return ms > 0 && ms < 3600000 ? (unsigned)ms : KEEPER_HUNG_MS;
+}
 
 int keeper_put(struct keeper_msg *m, const char *field)
 {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "fs/op.h"
 #include "fs/snapdir.h"
@@ -37,10 +39,19 @@ struct worker {
     uint32_t setxattr_flags;
     struct answer_rec answer;
     bool known;   /* answer is that of a former daemon to this request */
+    pthread_t thread;
+    struct worker *next;     /* all of this process; guarded by workers_lock */
+    uint64_t moved;          /* atomic: see io_moved */
+    int64_t since_ns;        /* atomic: when its request came; 0: it has none */
+    uint64_t seen_moved;     /* of session_still_ms() */
+    int64_t seen_ns;
     bool touched; /* more than TOUCHED_BYTES of room are in memory */
 };
 
 static _Thread_local struct worker *me;
+static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER; /* guards workers */
+static struct worker *workers;
+static atomic_bool leaving; /* no more requests are read */
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
 static struct session *sessions;
 
@@ -137,6 +148,8 @@ static size_t receive(struct worker *w)
         struct pollfd p = {.fd = ss->fd, .events = POLLIN};
         ssize_t n;
 
+        if (atomic_load(&leaving))
+            return 0;
         if (w->touched && poll(&p, 1, QUIET_MS) == 0) {
             madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
             w->touched = false;
@@ -224,11 +237,35 @@ static void worker_loop(struct worker *w)
         if (atomic_fetch_sub(&ss->idle, 1) == 1 && len > 0)
             worker_spawn(ss);
         if (len == 0) {
-            atomic_store(&ss->ended, true);
+            atomic_store(&ss->ended, !atomic_load(&leaving));
             return;
         }
+        __atomic_store_n(&w->since_ns, clock_mono_ns(), __ATOMIC_RELAXED);
         serve(w, len);
+        __atomic_store_n(&w->since_ns, 0, __ATOMIC_RELAXED);
     }
+}
+
+static void worker_enter(struct worker *w)
+{
+    w->thread = pthread_self();
+    io_moved = &w->moved;
+    pthread_mutex_lock(&workers_lock);
+    w->next = workers;
+    workers = w;
+    pthread_mutex_unlock(&workers_lock);
+}
+
+static void worker_leave(struct worker *w)
+{
+    pthread_mutex_lock(&workers_lock);
+    for (struct worker **at = &workers; *at; at = &(*at)->next)
+        if (*at == w) {
+            *at = w->next;
+            break;
+        }
+    pthread_mutex_unlock(&workers_lock);
+    io_moved = NULL;
 }
 
 static void *worker_main(void *arg)
@@ -241,13 +278,15 @@ static void *worker_main(void *arg)
     w.in = request_buffer();
     w.room = map_buffer(MAP_NORESERVE);
     me = &w;
+    worker_enter(&w);
     if (w.in && w.room)
         worker_loop(&w);
     else
         log_error("fs", "worker", "no memory for its buffers");
+    worker_leave(&w);
     me = NULL;
     worker_release(&w);
-    if (atomic_fetch_sub(&ss->workers, 1) == 1)
+    if (atomic_fetch_sub(&ss->workers, 1) == 1 && !atomic_load(&leaving))
         notify_end(ss);
     return NULL;
 }
@@ -313,6 +352,12 @@ static int begin(struct session *ss, int fd, const void *req, size_t len, bool a
     return r;
 }
 
+static void keep_init(struct session *ss, const void *req, size_t len)
+{
+    ss->init_len = MIN_OF(len, sizeof(ss->init));
+    memcpy(ss->init, req, ss->init_len);
+}
+
 /* The first thread of a fresh connection: waits for INIT, then becomes a worker. */
 static void *first_main(void *arg)
 {
@@ -321,6 +366,8 @@ static void *first_main(void *arg)
     size_t len = w.in ? receive(&w) : 0;
     int r = len > 0 ? begin(ss, ss->fd, w.in, len, true) : -E_CLOSED;
 
+    if (r == 0)
+        keep_init(ss, w.in, len);
     if (r == 0 && ss->hooks.on_init)
         ss->hooks.on_init(ss->hooks.arg, ss, w.in, len);
     worker_release(&w);
@@ -329,8 +376,8 @@ static void *first_main(void *arg)
     if (r != -E_CLOSED)
         log_err(r, "fs", "conn=%llx the kernel's first message was not understood",
                 (unsigned long long)ss->conn);
-    atomic_store(&ss->ended, true);
-    if (atomic_fetch_sub(&ss->workers, 1) == 1)
+    atomic_store(&ss->ended, !atomic_load(&leaving));
+    if (atomic_fetch_sub(&ss->workers, 1) == 1 && !atomic_load(&leaving))
         notify_end(ss);
     return NULL;
 }
@@ -433,11 +480,89 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     r = begin(ss, fd, init, init_len, false);
     if (r < 0)
         return r;
+    keep_init(ss, init, init_len);
     answers_each(ss->env->store, ss->conn, keep_unnamed, ss);
     notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
     return worker_spawn(ss);
+}
+
+/* --- leaving, and being watched over ----------------------------------------------------------------------------------------- */
+
+/* Ends a read(2) that waits for a request. */
+static void on_wake(int sig)
+{
+    (void)sig;
+}
+
+static bool wake_workers(void)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&workers_lock);
+    for (struct worker *w = workers; w; w = w->next) {
+        any = true;
+        pthread_kill(w->thread, SIGUSR1);
+    }
+    pthread_mutex_unlock(&workers_lock);
+    return any;
+}
+
+bool session_leave_all(unsigned timeout_ms)
+{
+    struct sigaction act = {.sa_handler = on_wake};
+    int64_t until = clock_mono_ns() + timeout_ms * 1000000ll;
+    struct timespec wait = {.tv_nsec = SETTLE_STEP_NS};
+
+    sigaction(SIGUSR1, &act, NULL);
+    atomic_store(&leaving, true);
+    while (wake_workers()) { /* again and again: the signal may come just before the read */
+        if (clock_mono_ns() > until)
+            return false;
+        nanosleep(&wait, NULL);
+    }
+    return true;
+}
+
+size_t session_init_bytes(const struct session *ss, void *p, size_t size)
+{
+    size_t n = MIN_OF(ss->init_len, size);
+
+    memcpy(p, ss->init, n);
+    return n;
+}
+
+/* Nanoseconds that a worker's request has stood still, and how long it is being carried out. */
+static int64_t still_ns(struct worker *w, int64_t now, int64_t *ret_age)
+{
+    int64_t since = __atomic_load_n(&w->since_ns, __ATOMIC_RELAXED);
+    uint64_t moved = __atomic_load_n(&w->moved, __ATOMIC_RELAXED);
+
+    *ret_age = since ? now - since : 0;
+    if (!since || moved != w->seen_moved) {
+        w->seen_moved = moved;
+        w->seen_ns = now;
+        return 0;
+    }
+    return now - MAX_OF(since, w->seen_ns);
+}
+
+unsigned session_still_ms(void)
+{
+    int64_t now = clock_mono_ns(), worst = 0, oldest_moving = 0;
+
+    pthread_mutex_lock(&workers_lock);
+    for (struct worker *w = workers; w; w = w->next) {
+        int64_t age, still = still_ns(w, now, &age);
+
+        worst = MAX_OF(worst, still);
+        if (still < age / 2)
+            oldest_moving = MAX_OF(oldest_moving, age);
+    }
+    pthread_mutex_unlock(&workers_lock);
+    /* short requests that come and go say nothing of one that waits; a long one that moves may be what it waits for */
+    return oldest_moving * 2 > worst ? 0 : (unsigned)(worst / 1000000);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------------------- */

@@ -55,6 +55,17 @@ void session_rolled_back(struct vol *v);
  * their answers (Linux 6.16 and newer): whoever takes a snapshot for it does. Any thread that serves no request. */
 void session_settle(void);
 
+/* session_leave_all: no more requests are read; those under way are answered, which is waited for. True: all of them were. The
+ * connections stay as they are, for the next daemon. */
+bool session_leave_all(unsigned timeout_ms);
+
+/* session_init_bytes: the kernel's first message, at most size bytes; 0: there was none yet. */
+size_t session_init_bytes(const struct session *ss, void *p, size_t size);
+
+/* session_still_ms: how long the request that has stood still longest has done so. One that waits while another long one moves counts
+ * as moving. From one thread only. */
+unsigned session_still_ms(void);
+
 /* session_print_requests: how often each kind of request came, "LOOKUP 12\n" by line; for tests and support. */
 int session_print_requests(const struct session *ss, struct buf *out);
 

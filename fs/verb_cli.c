@@ -11,6 +11,7 @@
 #include "fs/verb_doctor.h"
 #include "fs/verb_follow.h"
 #include "fs/verb_holders.h"
+#include "fs/verb_upgrade.h"
 
 static bool is_verb(const struct verb_args *a, const char *noun, const char *name)
 {
@@ -261,6 +262,7 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
                {"job", "wait", job_wait_all},
                {NULL, "check", check},
                {NULL, "dump", dump},
+               {NULL, "upgrade", verb_upgrade},
                {NULL, "events", events}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)

@@ -94,6 +94,11 @@ static const struct verb table[] = {
       {"since", ARG_ID, 0, "ID", "only those after this one"}},
      "what happened: the last 1,000 lines", NULL, run_events},
 
+    {NULL, "upgrade", NULL, NEED_ANY, ROLE_ADMIN, "[TARGET]",
+     {{"program", ARG_PATH, ARG_CLI_ONLY, "PATH", "the program to go on as; default: this one"}},
+     "let the daemon of a mounted store go on as another program",
+     "Mounts stay, open files stay open: requests wait for a moment. If the new program does not\n"
+     "serve the store, the old one goes on.\n", NULL},
     {NULL, "doctor", NULL, NEED_NOTHING, ROLE_READ, NULL,
      {{"store", ARG_PATH, ARG_WORD, "STORE", "look at this store's filesystem, too"}},
      "what this machine has and lacks for varve, and what that means", NULL, NULL},

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mark.h"
+#include "base/io.h"
 #include "snap/store/kv_i.h"
 #include "snap/store/kv_trap.h"
 
@@ -221,6 +222,7 @@ int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, si
     const struct delta_node *n;
     int e, layer;
 
+    io_move();
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
     e = read_fresh(kv, r);
@@ -385,6 +387,7 @@ int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *k
     struct kv_item it;
     int e;
 
+    io_move();
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
     assert(plen <= klen);

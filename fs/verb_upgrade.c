@@ -1,0 +1,120 @@
+#include "fs/verb_upgrade.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "fs/sock.h"
+
+#define WAIT_NS 60000000000ll /* a daemon waits for jobs before it leaves */
+#define STEP_NS 20000000
+
+struct who {
+    int pid;
+    char version[32], program[PATH_MAX];
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* One request; what it has for standard output and error goes to out. */
+static int call(const char *store, const char *const *words, size_t n, struct buf *out)
+{
+    cleanup(buf_free) struct buf req = {0};
+    cleanup(close_fd) int s = -1;
+    int r = sock_connect(store, &s);
+
+    if (r == 0)
+        r = sock_words(&req, words, n);
+    if (r == 0)
+        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(s, &m);
+        if (r == 0 && m.kind == SOCK_DONE)
+            return m.data.len >= 4 && get_le32(m.data.data) == 0 ? 0 : -E_FAILED;
+        if (r == 0)
+            r = buf_add(out, m.data.data, m.data.len);
+    }
+    return r;
+}
+
+static int who(const char *store, struct who *ret)
+{
+    static const char *const words[] = {"who"};
+    cleanup(buf_free) struct buf out = {0};
+    int r = call(store, words, 1, &out);
+
+    if (r < 0)
+        return r;
+    *ret = (struct who){.pid = 0};
+    if (!buf_cstr(&out) || sscanf((const char *)out.data, "%d %31s %4095[^\n]", &ret->pid, ret->version, ret->program) != 3)
+        return -E_PROTO;
+    return 0;
+}
+
+/* Until another process answers. */
+static int await(const char *store, int old, struct who *ret)
+{
+    struct timespec step = {.tv_nsec = STEP_NS};
+    int64_t until = clock_mono_ns() + WAIT_NS;
+    int r;
+
+    do {
+        nanosleep(&step, NULL);
+        r = who(store, ret);
+        if (r == 0 && ret->pid != old)
+            return 0;
+    } while (clock_mono_ns() < until);
+    return r < 0 ? r : -E_AGAIN;
+}
+
+static int program_of(const struct verb_args *a, char path[PATH_MAX], struct buf *err)
+{
+    const char *given = verb_text(a, "program");
+
+    if (realpath(given ? given : "/proc/self/exe", path) && access(path, X_OK) == 0)
+        return 0;
+    buf_printf(err, "%s: no program that can be started", given ? given : "/proc/self/exe");
+    return -E_INVAL;
+}
+
+int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    cleanup(buf_free) struct buf out = {0};
+    char path[PATH_MAX];
+    const char *words[] = {"upgrade", path};
+    struct who before, after;
+    int r = program_of(a, path, &ans->err);
+
+    if (r < 0)
+        return r;
+    r = who(t->store, &before);
+    if (r == -E_NOTMOUNTED)
+        return buf_printf(&ans->out, "%s: nothing is mounted; the next mount is by the new program\n", t->store);
+    if (r == 0)
+        r = call(t->store, words, ARRAY_LEN(words), &out);
+    if (r < 0) {
+        buf_add(&ans->err, out.data, out.len);
+        return r;
+    }
+    r = await(t->store, before.pid, &after);
+    if (r < 0) {
+        buf_printf(&ans->err, "%s: the daemon is still process %d; log/daemon.log there says why", t->store, before.pid);
+        return r;
+    }
+    if (strcmp(after.program, path) != 0) {
+        buf_printf(&ans->err, "%s: %s does not serve this store, so %s goes on; log/daemon.log there says why", t->store,
+                   path, after.program);
+        return -E_FAILED;
+    }
+    return buf_printf(&ans->out, "%s: process %d goes on as %d: varve %s, %s\n", t->store, before.pid, after.pid,
+                      after.version, after.program);
+}
