@@ -231,7 +231,8 @@ static volatile sig_atomic_t told_pid;
 
 static void tell_keeper(int sig)
 {
-    kill((pid_t)told_pid, sig == SIGHUP ? SIGTERM : sig); /* the terminal is gone; to the keeper it would mean: upgrade */
+    kill((pid_t)told_pid,
+         sig == SIGHUP ? SIGTERM : sig); /* the terminal is gone; to the keeper it would mean: upgrade */
 }
 
 /* What this process is told goes on to the keeper, who unmounts. */

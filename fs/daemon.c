@@ -341,7 +341,8 @@ static int open_store(struct daemon *d, unsigned flags, struct buf *err)
     for (int i = 0; i < BUSY_TRIES && r == -E_STORE_BUSY; i++) {
         if (i > 0)
             nanosleep(&wait, NULL);
-        if (i > 0 && d->listen < 0 && is_served(d->store)) /* with a socket of its own it is the one that is wanted */
+        if (i > 0 && d->listen < 0 &&
+            is_served(d->store)) /* with a socket of its own it is the one that is wanted */
             break;
         buf_reset(err);
         r = verb_open(io_real(), d->store, flags, &d->env, err);
@@ -455,6 +456,9 @@ static int daemon_run(struct daemon *d, struct restore *list)
     d->was_asked = list != NULL;
     restore_all(d, list);
     daemon_tell(KEEPER_READY, 0, 0, -1);
+    log_note("daemon", "serving", "store=%s opened_ms=%lld ms=%lld", d->store,
+             (long long)(d->opened_ns - d->began_ns) / 1000000,
+             (long long)(clock_mono_ns() - d->began_ns) / 1000000);
     if (pthread_create(&alive, NULL, daemon_alive_main, d) != 0)
         log_warn("daemon", "alive", "no thread: the keeper will take this for a daemon that stands still");
     wait_idle(d);
@@ -523,6 +527,7 @@ static int run(int argc, char **argv)
     if (argc != 2)
         return CMD_USAGE;
     daemon_init(&d, argv[1]);
+    d.began_ns = clock_mono_ns();
     if (chdir("/") < 0 || fcntl(KEEPER_FD, F_SETFD, FD_CLOEXEC) < 0 || hear(&d, &deaths, &list) < 0)
         return CMD_FAILED;
     if (deaths >= DEATHS_UNSAFE)
@@ -532,6 +537,7 @@ static int run(int argc, char **argv)
         daemon_tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
         return CMD_FAILED;
     }
+    d.opened_ns = clock_mono_ns();
     return daemon_run(&d, list);
 }
 

@@ -22,6 +22,7 @@ struct daemon {
     struct verb_env env;
     struct verb_host host;
     const char *store;
+    int64_t began_ns, opened_ns; /* monotonic: this process; it had the store */
     int listen;
     pthread_mutex_t keeper_lock; /* one question to the keeper at a time */
     pthread_mutex_t mount_lock;  /* one mount at a time */
@@ -36,9 +37,9 @@ struct daemon {
     bool told_to_leave, leaving; /* makes room for another program; no more clients are let in */
     struct keeper_msg *reply;    /* of the keeper to the question that is being asked */
     int reply_fd;
-    bool reply_lost;         /* it died */
-    int64_t keeper_since_ns; /* the hearing thread's */
-    int wake;                /* ends the wait for clients */
+    bool reply_lost;               /* it died */
+    int64_t keeper_since_ns;       /* the hearing thread's */
+    int wake;                      /* ends the wait for clients */
     uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
 };
 

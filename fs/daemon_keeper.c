@@ -48,7 +48,8 @@ int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret
     pthread_mutex_unlock(&d->lock);
     pthread_mutex_unlock(&d->keeper_lock);
     if (r == -E_CLOSED)
-        snprintf(why, 256, "the keeper of this store has just died, and another one is being started: try again");
+        snprintf(why, 256,
+                 "the keeper of this store has just died, and another one is being started: try again");
     return r;
 }
 
@@ -97,7 +98,8 @@ void daemon_tell_init(struct session *ss, const void *req, size_t len)
 
 static void exec_keeper(const char *store, int state, pid_t self)
 {
-    char name[] = "varve", sub[] = "keeper", mode[] = "background", none[] = "-1", word[] = "adopt", fd[16], pid[16];
+    char name[] = "varve", sub[] = "keeper", mode[] = "background", none[] = "-1", word[] = "adopt", fd[16],
+         pid[16];
     char *argv[] = {name, sub, (char *)(uintptr_t)store, mode, none, word, fd, pid, NULL};
     sigset_t set;
 

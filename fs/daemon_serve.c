@@ -398,12 +398,8 @@ static int serve_ping(struct client *c, char **words, size_t n)
 static const struct {
     const char *word;
     int (*serve)(struct client *c, char **words, size_t n);
-} services[] = {{"verb", serve_verb},
-                {"mount", serve_mount},
-                {"gone", serve_gone},
-                {"requests", serve_requests},
-                {"upgrade", serve_upgrade},
-                {"who", serve_who},
+} services[] = {{"verb", serve_verb},         {"mount", serve_mount},     {"gone", serve_gone},
+                {"requests", serve_requests}, {"upgrade", serve_upgrade}, {"who", serve_who},
                 {"ping", serve_ping}};
 
 static int serve_one(struct client *c, const struct sock_msg *m)

@@ -1,4 +1,4 @@
-#include "fs/keeper_i.h"
+#include "fs/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/keeper_i.h"
 #include "fs/mount.h"
 
 #define MINUTE_NS 60000000000ll
@@ -410,4 +411,3 @@ int keeper_run(struct keeper *k)
         place_drop(k);
     return k->bye || !k->failed ? 0 : 1;
 }
-

@@ -29,11 +29,11 @@ enum keeper_kind {
     KEEPER_READY,
     KEEPER_FAILED, /* data: why */
     KEEPER_MOUNT, /* conn, n: volume; fields snap, options, source, dir: opens, mounts, holds. REPLY carries it */
-    KEEPER_ATTACH, /* conn; fields "", options, source, dir: mounts once more what it holds */
-    KEEPER_OPEN,   /* as MOUNT, but the caller mounts: opens and holds */
-    KEEPER_INIT,   /* conn; data: the kernel's first message */
-    KEEPER_GONE,   /* conn: let it go */
-    KEEPER_BYE,    /* the store is closed, nothing is mounted */
+    KEEPER_ATTACH,  /* conn; fields "", options, source, dir: mounts once more what it holds */
+    KEEPER_OPEN,    /* as MOUNT, but the caller mounts: opens and holds */
+    KEEPER_INIT,    /* conn; data: the kernel's first message */
+    KEEPER_GONE,    /* conn: let it go */
+    KEEPER_BYE,     /* the store is closed, nothing is mounted */
     KEEPER_REPLY,   /* err: 0 or a negative code; data: a sentence, or empty */
     KEEPER_PLACE,   /* data: a directory that was mounted on */
     KEEPER_UPGRADE, /* data: the program to become when the daemon has left. REPLY */

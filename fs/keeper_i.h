@@ -34,12 +34,12 @@ struct keeper {
     int ready_fd; /* who started us waits there; -1 once told */
     pid_t daemon;
     bool bye, failed, foreground;
-    bool ready;     /* the daemon has said so */
-    bool left;      /* it goes on purpose, to make room for the next */
-    bool hung;      /* it stood still, and we ended it */
+    bool ready;       /* the daemon has said so */
+    bool left;        /* it goes on purpose, to make room for the next */
+    bool hung;        /* it stood still, and we ended it */
     int64_t alive_ns; /* when it last said that it lives */
-    bool was_ended; /* the last one served, and somebody ended it (SIGKILL): not its own fault */
-    bool adopted;   /* it is not our child */
+    bool was_ended;   /* the last one served, and somebody ended it (SIGKILL): not its own fault */
+    bool adopted;     /* it is not our child */
     struct hold *holds;
     struct place *places;
     int64_t deaths[DEATHS_MAX];

@@ -123,7 +123,8 @@ int keeper_become(struct keeper *k, const char *path)
 {
     char name[] = "varve", sub[] = "keeper", fg[] = "foreground", bg[] = "background", word[] = "resume";
     char state[16], before[16], none[] = "-1";
-    char *argv[] = {name, sub, (char *)(uintptr_t)k->store, k->foreground ? fg : bg, none, word, state, before, NULL};
+    char *argv[] = {name,   sub, (char *)(uintptr_t)k->store, k->foreground ? fg : bg, none, word, state,
+                    before, NULL};
     int pair[2], self = open(KEEPER_SELF, O_PATH | O_CLOEXEC);
     pid_t teller;
 

@@ -40,7 +40,7 @@ struct session {
     atomic_bool ended;
     atomic_ullong requests[OP_CODES];
     atomic_ullong resent,
-        known;            /* asked again after a death; of these, answered as a former daemon would have */
+        known;       /* asked again after a death; of these, answered as a former daemon would have */
     size_t init_len; /* the kernel's first message, for a keeper to come */
     uint8_t init[256];
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */

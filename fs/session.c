@@ -38,12 +38,12 @@ struct worker {
     uint8_t *in, *room; /* OP_BUF_SIZE each; room is untouched until used */
     uint32_t setxattr_flags;
     struct answer_rec answer;
-    bool known;   /* answer is that of a former daemon to this request */
+    bool known; /* answer is that of a former daemon to this request */
     pthread_t thread;
-    struct worker *next;     /* all of this process; guarded by workers_lock */
-    uint64_t moved;          /* atomic: see io_moved */
-    int64_t since_ns;        /* atomic: when its request came; 0: it has none */
-    uint64_t seen_moved;     /* of session_still_ms() */
+    struct worker *next; /* all of this process; guarded by workers_lock */
+    uint64_t moved;      /* atomic: see io_moved */
+    int64_t since_ns;    /* atomic: when its request came; 0: it has none */
+    uint64_t seen_moved; /* of session_still_ms() */
     int64_t seen_ns;
     bool touched; /* more than TOUCHED_BYTES of room are in memory */
 };
@@ -51,7 +51,7 @@ struct worker {
 static _Thread_local struct worker *me;
 static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER; /* guards workers */
 static struct worker *workers;
-static atomic_bool leaving; /* no more requests are read */
+static atomic_bool leaving;                                       /* no more requests are read */
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
 static struct session *sessions;
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/jw.h"
 #include "fs/sock.h"
 
 #define WAIT_NS 60000000000ll /* a daemon waits for jobs before it leaves */
@@ -55,7 +56,8 @@ static int who(const char *store, struct who *ret)
     if (r < 0)
         return r;
     *ret = (struct who){.pid = 0};
-    if (!buf_cstr(&out) || sscanf((const char *)out.data, "%d %31s %4095[^\n]", &ret->pid, ret->version, ret->program) != 3)
+    if (!buf_cstr(&out) ||
+        sscanf((const char *)out.data, "%d %31s %4095[^\n]", &ret->pid, ret->version, ret->program) != 3)
         return -E_PROTO;
     return 0;
 }
@@ -86,6 +88,25 @@ static int program_of(const struct verb_args *a, char path[PATH_MAX], struct buf
     return -E_INVAL;
 }
 
+static int report(const struct verb_args *a, const struct verb_target *t, const struct who *before,
+                  const struct who *after, struct buf *out)
+{
+    struct jw j;
+
+    if (!a->json)
+        return buf_printf(out, "%s: process %d goes on as %d: varve %s, %s\n", t->store, before->pid,
+                          after->pid, after->version, after->program);
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "store", t->store, strlen(t->store));
+    jw_u64(&j, "daemon_pid", (uint64_t)after->pid);
+    jw_str(&j, "version", after->version);
+    jw_name(&j, "program", after->program, strlen(after->program));
+    jw_close(&j);
+    return jw_end(&j);
+}
+
 int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     cleanup(buf_free) struct buf out = {0};
@@ -97,8 +118,13 @@ int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_a
     if (r < 0)
         return r;
     r = who(t->store, &before);
-    if (r == -E_NOTMOUNTED)
-        return buf_printf(&ans->out, "%s: nothing is mounted; the next mount is by the new program\n", t->store);
+    if (r == -E_NOTMOUNTED) {
+        buf_printf(
+            &ans->err,
+            "%s: nothing is mounted, so there is nothing to do: the next mount is by the new program\n",
+            t->store);
+        return 0;
+    }
     if (r == 0)
         r = call(t->store, words, ARRAY_LEN(words), &out);
     if (r < 0) {
@@ -107,14 +133,15 @@ int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_a
     }
     r = await(t->store, before.pid, &after);
     if (r < 0) {
-        buf_printf(&ans->err, "%s: the daemon is still process %d; log/daemon.log there says why", t->store, before.pid);
+        buf_printf(&ans->err, "%s: the daemon is still process %d; log/daemon.log there says why", t->store,
+                   before.pid);
         return r;
     }
     if (strcmp(after.program, path) != 0) {
-        buf_printf(&ans->err, "%s: %s does not serve this store, so %s goes on; log/daemon.log there says why", t->store,
+        buf_printf(&ans->err,
+                   "%s: %s does not serve this store, so %s goes on; log/daemon.log there says why", t->store,
                    path, after.program);
         return -E_FAILED;
     }
-    return buf_printf(&ans->out, "%s: process %d goes on as %d: varve %s, %s\n", t->store, before.pid, after.pid,
-                      after.version, after.program);
+    return report(a, t, &before, &after, &ans->out);
 }

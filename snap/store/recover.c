@@ -7,6 +7,7 @@
 
 #include "base/enc.h"
 #include "base/log.h"
+#include "snap/store/feature.h"
 #include "snap/store/store_int.h"
 
 struct synced {
@@ -15,6 +16,7 @@ struct synced {
 
 struct replay {
     struct store *s;
+    char *why;
     struct synced *synced;
     size_t nsynced, cap;
     uint64_t records, payloads;
@@ -65,6 +67,14 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
     struct replay *rp = arg;
     struct kv *kv = rp->s->kv;
     struct jput p;
+
+    if ((rec->hdr.flags & JREC_MUST) && !feature_kind_known(rec->hdr.kind)) {
+        snprintf(
+            rp->why, 256,
+            "record %llu of the journal is of kind %u, which this program does not know; use a newer varve",
+            (unsigned long long)rec->hdr.lsn, rec->hdr.kind);
+        return -E_STORE_FEATURE;
+    }
     int r = kv_reserve(kv, rec->hdr.nputs, rec->hdr.len);
 
     while (r == 0 && (r = jrec_next_put(rec, &p)) == 1) {
@@ -252,7 +262,7 @@ static int note_cut(struct store *s)
 
 int store_replay(struct store *s, char why[256])
 {
-    struct replay rp = {.s = s};
+    struct replay rp = {.s = s, .why = why};
     struct next_rec ckpt;
     uint64_t applied = 0;
     int r = read_numbers(s, &applied, &ckpt);

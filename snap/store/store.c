@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "snap/store/store_int.h"
 #include "snap/store/tabpages.h"
+#include "snap/store/feature.h"
 #include "snap/store/version.h"
 
 _Thread_local int store_no_wait;
@@ -195,7 +196,7 @@ static int read_version(const char *path, struct store_version *v, unsigned *fla
                    path, v->format, STORE_FORMAT);
     if (r == -E_STORE_FEATURE)
         return say(why, r, "%s uses features %llx that this program does not know; use a newer varve", path,
-                   (unsigned long long)(v->incompat & ~STORE_INCOMPAT));
+                   (unsigned long long)(v->incompat & ~(STORE_INCOMPAT | feature_door.incompat)));
     if (r < 0)
         return say(why, r, "%s is damaged; `varve check %s` says more", file, path);
     if (v->rocompat & ~STORE_ROCOMPAT)
@@ -308,6 +309,8 @@ int store_open(struct io *io, const char *path, const struct store_settings *set
         store_free(s);
         return r;
     }
+    if (s->mode == STORE_RW && feature_door.opened)
+        feature_door.opened(s);
     *ret = s;
     return 0;
 }

@@ -517,7 +517,8 @@ static int build_record(struct txn *t, struct jrec *rec)
                                  .unique = t->unique & ~(1ull << 63),
                                  .nputs = n,
                                  .npayloads = np,
-                                 .flags = (firm ? JREC_FIRM : 0u) | (pending ? JREC_PENDING : 0u)};
+                                 .flags = (firm ? JREC_FIRM : 0u) | (pending ? JREC_PENDING : 0u) |
+                                          (t->must ? JREC_MUST : 0u)};
     if (t->tail) {
         rec->tail = t->tail->data;
         rec->hdr.tail_len = (uint32_t)t->tail->len;

@@ -76,6 +76,7 @@ struct txn {
     uint32_t vol;          /* 0: the store as a whole */
     uint64_t conn, unique; /* request that this answers; 0 none */
     uint64_t answer;       /* goes into the answer: an inode, a length (snap/store/answer.h) */
+    bool must;             /* a reader that does not know the kind of this record must stop */
     bool part;             /* more records of the same request follow: it is no answer yet */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;

@@ -2,6 +2,7 @@
 
 #include "base/enc.h"
 #include "base/hash.h"
+#include "snap/store/feature.h"
 
 void store_version_encode(const struct store_version *v, uint8_t out[STORE_VERSION_SIZE])
 {
@@ -58,7 +59,7 @@ int store_version_decode(const void *p, size_t len, struct store_version *ret)
     *ret = v;
     if (v.format > STORE_FORMAT)
         return -E_STORE_NEWER;
-    if (v.incompat & ~STORE_INCOMPAT)
+    if (v.incompat & ~(STORE_INCOMPAT | feature_door.incompat))
         return -E_STORE_FEATURE;
     if (v.format != STORE_FORMAT || v.block_size != BLOCK_SIZE || v.span_shift != SPAN_SHIFT)
         return -E_CORRUPT;

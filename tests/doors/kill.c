@@ -1,26 +1,59 @@
 /* The daemon ends itself, as kill -9 would, at a point of an operation. VARVE_KILL names a file that says where: "KIND POINT N", numbers
- * of enum op_kind and enum answer_point, the N-th time. The file is taken away before the end, so that the next daemon lives. */
+ * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "hang" (that thread stands still for ever),
+ * "slow" (for 5 s it does nothing but read a file). The file is taken away before, so that the next daemon lives. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "snap/store/answer.h"
 
 static const char *order;
+
+static void move_slowly(void)
+{
+    struct timespec wait = {.tv_nsec = 100000000};
+    int fd = io_open(io_real(), "/proc/self/exe", O_RDONLY, 0);
+    uint8_t byte;
+    size_t n;
+
+    for (int i = 0; i < 50; i++) {
+        (void)io_pread(io_real(), fd, &byte, 1, 0, &n);
+        nanosleep(&wait, NULL);
+    }
+    io_close(io_real(), fd);
+}
+
+static void carry_out(const char *how)
+{
+    if (strcmp(how, "slow") == 0)
+        move_slowly();
+    else if (strcmp(how, "hang") == 0)
+        for (;;)
+            pause();
+    else
+        kill(getpid(), SIGKILL);
+}
 
 static void kill_point(enum answer_point at, unsigned kind)
 {
     static _Atomic unsigned seen;
     unsigned want_kind, want_at, n;
+    char how[8] = "";
     FILE *f = fopen(order, "re");
+    bool now;
 
     if (!f)
         return;
-    if (fscanf(f, "%u %u %u", &want_kind, &want_at, &n) == 3 && kind == want_kind && at == want_at &&
-        ++seen >= n && unlink(order) == 0)
-        kill(getpid(), SIGKILL);
+    now = fscanf(f, "%u %u %u %7s", &want_kind, &want_at, &n, how) >= 3 && kind == want_kind &&
+          at == want_at && ++seen >= n && unlink(order) == 0;
     fclose(f);
+    if (now)
+        carry_out(how);
 }
 
 __attribute__((constructor)) static void open_door(void)

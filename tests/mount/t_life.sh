@@ -246,17 +246,57 @@ os.kill(pid, 9)" "$point" "$point.b"
     expect "$(stat -c %u:%g "$point/g")" 1000:1000
 }
 
+# The daemon starts another keeper, which holds all mounts as the first did; then the daemon dies, and the keeper restores that.
 test_life_keeper_killed() {
     own_store orphaned
     echo x >"$point/f"
-    kill -9 "$(keeper_pid "$store")"
-    echo y >>"$point/f"
+    for i in 1 2; do
+        was=$(keeper_pid "$store")
+        kill -9 "$was"
+        echo y$i >>"$point/f"
+        another() { p=$(keeper_pid "$store") && [ "$p" != "$was" ]; }
+        wait_for 5 another
+    done
     mkdir -p "$point.b"
-    fails "keeper of this store is gone" "$VARVE" mount "$store/main" "$point.b"
+    "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+    echo z >"$point.b/f"
+    was=$(daemon_pid "$store")
+    kill -9 "$was"
+    echo y3 >>"$point/f"
+    [ "$(daemon_pid "$store")" != "$was" ]
+    expect "$(cat "$point.b/f")" z
+    grep -q 'keeper death' "$store/log/daemon.log"
     "$VARVE" umount "$point"
+    "$VARVE" umount "$point.b"
     wait_for 10 daemon_gone "$store"
     "$VARVE" mount "$store" "$point" >/dev/null
-    expect "$(tail -n 1 "$point/f")" y
+    expect "$(tail -n 1 "$point/f")" y3
+}
+
+# A daemon that stands still, and one of which a request does; a long one that moves is left alone.
+test_life_hung_daemon() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_HUNG_MS=1500 VARVE_KILL=$scratch/hung-order
+    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store hung
+    unset VARVE_HUNG_MS VARVE_KILL
+    echo x >"$point/f"
+    was=$(daemon_pid "$store")
+    kill -STOP "$was"
+    echo y >>"$point/f"
+    [ "$(daemon_pid "$store")" != "$was" ]
+    was=$(daemon_pid "$store")
+    echo "17 0 1 hang" >"$scratch/hung-order" # before a mkdir is journaled, with the store's lock held
+    mkdir "$point/d"
+    [ "$(daemon_pid "$store")" != "$was" ]
+    expect "$(grep -c 'keeper hung' "$store/log/daemon.log")" 2
+    was=$(daemon_pid "$store")
+    echo "17 0 1 slow" >"$scratch/hung-order"
+    mkdir "$point/e"
+    expect "$(daemon_pid "$store")" "$was"
+    expect "$(cat "$point/f")" "x
+y"
+    "$VARVE" umount "$point"
+    "$VARVE" check "$store"
 }
 
 # --- what the kernel keeps -------------------------------------------------------------------------------------------
