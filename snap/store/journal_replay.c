@@ -13,7 +13,8 @@ struct replay {
     int (*cb)(void *arg, struct jrec_view *rec, bool same_boot);
     void *arg;
     char *why;
-    uint8_t *bytes; /* of the segment looked at */
+    uint8_t *bytes;            /* of the segment looked at */
+    const struct jseg *loaded; /* which that is */
     size_t len;
     bool *visited; /* by segment */
     struct jseg *last;
@@ -33,7 +34,13 @@ static bool holds(const struct jseg *s)
 
 static int segment_read(struct replay *y, const struct jseg *s)
 {
-    return io_pread(y->j->io, s->fd, y->bytes, y->j->segment_bytes, 0, &y->len);
+    int r;
+
+    if (y->loaded == s)
+        return 0;
+    r = io_pread(y->j->io, s->fd, y->bytes, y->j->segment_bytes, 0, &y->len);
+    y->loaded = r == 0 ? s : NULL;
+    return r;
 }
 
 /* The latest segment that begins at or before the first record that is wanted; else the oldest one. */

@@ -1,7 +1,8 @@
 #!/bin/bash
 # varve upgrade under load: writers, readers, renames, fsyncs on one volume while its daemon goes on as another program, N= times
 # (40; SCALE=short: 10), every second time as one of a later version that writes a kind of record which the other does not know.
-# No writer may notice; pauses are shown: p50, p99 and the longest, which must be at most LIMIT_MS (300).
+# No writer may notice; pauses are shown: p50, p99 and the longest, which must be at most LIMIT_MS (300) more than the longest wait
+# without an upgrade, on a machine that does other work, too.
 # Then: what does not work out leaves the old program in service; SIGHUP; a store of the later version is refused by this one.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
