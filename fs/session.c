@@ -116,8 +116,10 @@ static uint8_t *request_buffer(void)
     if (p)
         return p;
     p = map_buffer(MAP_POPULATE);
-    if (p)
+    if (p) {
         (void)mlock(p, OP_BUF_SIZE); /* where it is allowed */
+        madvise(p, OP_BUF_SIZE, MADV_DONTFORK); /* shared with a child its pages would have to be copied first */
+    }
     return p;
 }
 
