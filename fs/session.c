@@ -118,7 +118,8 @@ static uint8_t *request_buffer(void)
     p = map_buffer(MAP_POPULATE);
     if (p) {
         (void)mlock(p, OP_BUF_SIZE); /* where it is allowed */
-        madvise(p, OP_BUF_SIZE, MADV_DONTFORK); /* shared with a child its pages would have to be copied first */
+        madvise(p, OP_BUF_SIZE,
+                MADV_DONTFORK); /* shared with a child its pages would have to be copied first */
     }
     return p;
 }
@@ -586,7 +587,7 @@ int session_feed_begin(struct session *ss, int fd, const void *init, size_t len)
 
 void session_feed(struct session *ss, const void *req, size_t len)
 {
-    struct worker w = {.ss = ss, .in = map_buffer(), .room = map_buffer()};
+    struct worker w = {.ss = ss, .in = request_buffer(), .room = map_buffer(MAP_NORESERVE)};
 
     if (w.in && w.room && len >= sizeof(struct fuse_in_header) && len <= OP_BUF_SIZE) {
         memcpy(w.in, req, len);
