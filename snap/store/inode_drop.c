@@ -59,13 +59,15 @@ static void forget_dirty(struct store *s, void *arg)
     dirty_remove(s, d);
 }
 
-/* An object whose record is pending still has a file, which nobody would know when the images are dropped. */
+/* An object whose record is pending still has a file, which nobody would know when the images are dropped. And one that these
+ * images name beside others may have lost its last name with them. */
 static int queue_object(void *arg, const struct kv_item *it)
 {
     const uint8_t *key = it->key;
-    const struct reclaim_rec rec = {.kind = RECLAIM_UNLINK, .object = it->klen == 9 ? get_be64(key + 1) : 0};
+    bool own = key[0] == TAB_OBJECT && it->klen == 9, shares = key[0] == TAB_OBJREF && it->klen > 9;
+    const struct reclaim_rec rec = {.kind = RECLAIM_UNLINK, .object = own || shares ? get_be64(key + 1) : 0};
 
-    if (key[0] != TAB_OBJECT || !it->val || !rec.object)
+    if (!it->val || !rec.object)
         return 0;
     return reclaim_put(arg, KEEP_FIRM, (struct txn_owner){0}, &rec);
 }

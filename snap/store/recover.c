@@ -62,6 +62,28 @@ static int replay_tail(struct replay *rp, const struct jrec_view *rec, bool same
     return 0;
 }
 
+/* A pending record that is left out may have named an object whose firm names were taken away on the strength of it. */
+static int note_lost(struct store *s, const struct jput *p)
+{
+    uint64_t object;
+
+    if (p->klen <= 9 || p->key[0] != TAB_OBJREF)
+        return 0;
+    object = get_be64(p->key + 1);
+    if (s->nlost && s->lost[s->nlost - 1] == object)
+        return 0;
+    if (s->nlost == s->lost_cap) {
+        size_t cap = s->lost_cap * 2 + 64;
+        uint64_t *more = realloc(s->lost, cap * sizeof(*more));
+        if (!more)
+            return -E_NOMEM;
+        s->lost = more;
+        s->lost_cap = cap;
+    }
+    s->lost[s->nlost++] = object;
+    return 0;
+}
+
 static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
 {
     struct replay *rp = arg;
@@ -80,8 +102,10 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
     while (r == 0 && (r = jrec_next_put(rec, &p)) == 1) {
         struct kv_owner o = {p.owner_branch, p.owner_ino};
         r = 0;
-        if (p.level == KEEP_PENDING && !same_boot && !BROKEN(VARVE_BREAK_pending_firm))
+        if (p.level == KEEP_PENDING && !same_boot && !BROKEN(VARVE_BREAK_pending_firm)) {
+            r = note_lost(rp->s, &p);
             continue;
+        }
         if (p.op == 2)
             kv_pending_drop(kv, o);
         else if (p.level == KEEP_PENDING)
@@ -366,12 +390,23 @@ static int revive(struct store *s, struct kv_owner o)
     return 0;
 }
 
+/* Queued for removal if nothing names it. */
+static int queue_unnamed(struct txn *t, uint64_t object)
+{
+    uint64_t refs;
+    int r = object_ref_count(t, KEEP_PENDING, object, &refs);
+
+    if (r < 0 || refs)
+        return r;
+    return txn_reclaim(t, &(struct reclaim_rec){.kind = RECLAIM_UNLINK, .object = object});
+}
+
 /* A record of an object can be firm before anything that names it is (object_mark_shared): after a power cut it may stand
  * alone. */
-static int unlink_unnamed(struct store *s)
+static int unlink_new(struct store *s)
 {
     uint8_t k[KEY_SIZE_MAX];
-    uint64_t object = s->new_objects, refs;
+    uint64_t object = s->new_objects;
     int r = 0;
 
     for (;;) {
@@ -384,10 +419,8 @@ static int unlink_unnamed(struct store *s)
         r = txn_ge(&t, KEEP_PENDING, k, key_u64(k, TAB_OBJECT, object), 1, &found, &flen, &v);
         if (r == 0) {
             object = get_be64(found + 1);
-            r = object_ref_count(&t, KEEP_PENDING, object, &refs);
+            r = queue_unnamed(&t, object);
         }
-        if (r == 0 && refs == 0)
-            r = txn_reclaim(&t, &(struct reclaim_rec){.kind = RECLAIM_UNLINK, .object = object});
         if (r < 0) {
             txn_abort(&t);
             return r == -E_NOENT ? 0 : r;
@@ -396,6 +429,56 @@ static int unlink_unnamed(struct store *s)
             return r;
         object++;
     }
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/* Older ones, whose last name went with what was pending. */
+static int unlink_lost(struct store *s)
+{
+    int r = 0;
+
+    if (s->nlost)
+        qsort(s->lost, s->nlost, sizeof(*s->lost), by_number);
+    for (size_t i = 0; i < s->nlost && s->lost[i] < s->new_objects && r == 0; i++) {
+        struct object_rec rec;
+        struct txn t;
+        if (i && s->lost[i] == s->lost[i - 1])
+            continue;
+        if ((r = txn_begin_freeing(s, OP_RECLAIM, NULL, &t)) < 0)
+            return r;
+        r = object_get(&t, s->lost[i], &rec);
+        if (r == 0)
+            r = queue_unnamed(&t, s->lost[i]);
+        if (r == 0) {
+            r = txn_commit(&t);
+        } else {
+            txn_abort(&t);
+            r = r == -E_NOENT ? 0 : r;
+        }
+    }
+    return r;
+}
+
+/* Before any checkpoint: with the first one the records are gone that tell which objects to look at. */
+static int unlink_unnamed(struct store *s)
+{
+    int r;
+
+    store_no_wait++;
+    r = unlink_new(s);
+    if (r == 0 && !BROKEN(VARVE_BREAK_lost_names))
+        r = unlink_lost(s);
+    store_no_wait--;
+    free(s->lost);
+    s->lost = NULL;
+    s->nlost = s->lost_cap = 0;
+    return r;
 }
 
 int store_recover(struct store *s)

@@ -715,6 +715,61 @@ TEST(f13_a_deleted_snapshot_is_whole_or_gone)
     world_end(&w);
 }
 
+/* a's object is shared with b, which has written over its part but is not synced, and with d, which is not synced at all; a is
+ * gone. */
+static uint64_t share_three(struct world *w, uint64_t *ret_d)
+{
+    uint64_t a, b, d, len = 0;
+
+    world_new(w, 512);
+    a = file_new(w, "a");
+    b = file_new(w, "b");
+    d = file_new(w, "d");
+    put(w, a, 0, 4 * PAGE, 'a');
+    CHECK_OK(vfs_copy(w->v, &nobody, node_of(w, a), 0, node_of(w, b), 16 * PAGE, 4 * PAGE, &len));
+    CHECK_OK(store_sync(w->s));
+    CHECK_OK(store_checkpoint(w->s));
+    put(w, d, 0, PAGE, 'd');
+    put(w, b, 16 * PAGE, 4 * PAGE, 'b');
+    CHECK_OK(vfs_copy(w->v, &nobody, node_of(w, a), 0, node_of(w, d), 16 * PAGE, 4 * PAGE, &len));
+    CHECK_OK(vfs_unlink(w->v, &nobody, node_of(w, INO_ROOT), "a"));
+    CHECK_OK(vfs_orphan_drop(w->v, a));
+    *ret_d = d;
+    return b;
+}
+
+static void look_nothing(struct world *w, void *arg) /* the images are checked anyway */
+{
+    (void)w, (void)arg;
+}
+
+TEST(f13_what_the_last_pending_name_took_with_it_is_queued)
+{
+    struct world w;
+    uint64_t b, d;
+
+    b = share_three(&w, &d);
+    CHECK_OK(vfs_unlink(w.v, &nobody, node_of(&w, INO_ROOT), "d"));
+    CHECK_OK(vfs_orphan_drop(w.v, d));
+    sync_file(&w, b);
+    cut_everywhere(&w, look_nothing, NULL);
+    CHECK_OK(store_reclaim_idle(w.s));
+    cut_everywhere(&w, look_nothing, NULL);
+    world_end(&w);
+}
+
+TEST(f13_what_a_lost_pending_name_would_have_queued_is_queued)
+{
+    struct world w;
+    uint64_t b, d;
+
+    b = share_three(&w, &d);
+    put(&w, d, 16 * PAGE, 4 * PAGE, 'd'); /* the last name in the present goes, and d says so: not firm */
+    sync_file(&w, b);
+    cut_everywhere(&w, look_nothing, NULL);
+    world_end(&w);
+}
+
 /* --- F20: unsynced bytes are bounded -------------------------------------------------------------------------------- */
 
 TEST(f20_unsynced_bytes_are_bounded)
