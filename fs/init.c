@@ -74,6 +74,8 @@ int init_answer(struct session *ss, const void *req, size_t len, const int catch
         return -E_NOSYS;
     fuse_session_process_buf(ss->fuse, &b);
     n = recv(catcher[1], &a, sizeof(a), MSG_DONTWAIT);
+    if (n >= (ssize_t)sizeof(a.h) && a.h.error == -ENOMEM)
+        return -E_NOMEM;
     if (n < (ssize_t)sizeof(a) || a.h.error != 0)
         return -E_PROTO;
     put_flags(&a, ss, in);

@@ -168,5 +168,7 @@ int check_path(struct io *io, const char *path, const struct check_opts *o, stru
         (void)snap_attach(s);
     r = check_store(s, o, ret);
     rc = store_close(s);
+    if (r == 0 && rc == 0 && ret->problems == ret->repaired)
+        rc = store_failed_forget(io, path);
     return r < 0 ? r : rc;
 }

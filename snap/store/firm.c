@@ -135,19 +135,25 @@ static bool firm_later(int r)
 
 static void sync_failed(struct store *s, struct dirty *d, int r)
 {
+    uint32_t vol = d->vol;
+    uint64_t ino = d->ino;
+    bool first = false;
+    char why[100];
     struct vol *v;
 
+    snprintf(why, sizeof(why), "write-back of inode %llu failed: %s", (unsigned long long)ino, err_text(r));
     pthread_rwlock_wrlock(&s->lock);
     d->failed = true;
-    v = vol_by_id(s, d->vol);
-    if (v && !v->readonly) {
-        v->readonly = true;
-        snprintf(v->why_readonly, sizeof(v->why_readonly), "write-back of inode %llu failed: %s",
-                 (unsigned long long)d->ino, err_text(r));
+    v = vol_by_id(s, vol);
+    if (v && !v->readonly && !BROKEN(VARVE_BREAK_writeback_quiet)) {
+        first = v->readonly = true;
+        snprintf(v->why_readonly, sizeof(v->why_readonly), "%s", why);
     }
     pthread_rwlock_unlock(&s->lock);
-    log_error("store", "writeback_failed", "vol=%u ino=%llu error=%s", d->vol, (unsigned long long)d->ino,
+    log_error("store", "writeback_failed", "vol=%u ino=%llu error=%s", vol, (unsigned long long)ino,
               err_name(r));
+    if (first)
+        failed_note(s, vol, why);
 }
 
 int tail_add_synced(struct buf *tail, uint64_t object)

@@ -316,7 +316,8 @@ int store_replay(struct store *s, char why[256])
         r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
     if (writes &&
         r == 0) /* also without records: those of new objects may be lost, while their names are not */
-        r = sweep_objects(s, ckpt.object);
+        /* what a failed write-back left is older */
+        r = sweep_objects(s, failed_any(s) ? 0 : ckpt.object);
     store_freeze_objects(s); /* the last daemon may have died between the bytes of a write and its record */
     if (r == 0)
         r = reclaim_count(s);

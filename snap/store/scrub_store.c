@@ -60,6 +60,8 @@ int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t
         return 0; /* nobody will read it again */
     snprintf(dir, sizeof(dir), "%s/journal", s->path);
     r = journal_look(s->io, dir, index, &h, &end, seen_record, &n);
+    if (r == -E_NOMEM || r == -E_FILES)
+        return r;
     *ret_bytes = before.bytes;
     *records += n.records;
     /* only what was there all the time counts: a segment may have been given away, and begun anew */

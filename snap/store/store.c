@@ -273,6 +273,8 @@ static int store_begin(struct store *s, char *why)
         s->mode = STORE_RO_ASKED;
     if (r == 0)
         r = vols_load(s);
+    if (r == 0)
+        r = failed_load(s);
     if (r == 0 && s->mode == STORE_RW)
         r = store_recover(s);
     if (r < 0 && why && !why[0])

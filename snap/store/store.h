@@ -43,6 +43,10 @@ int store_open(struct io *io, const char *path, const struct store_settings *set
 int store_close(struct store *s);
 void store_drop(struct store *s);
 
+/* store_failed_forget: a check found nothing wrong: volumes that are read-only since a write-back failed (STORE/failed) are written
+ * again from the next open on. Nobody has the store open. */
+int store_failed_forget(struct io *io, const char *path);
+
 /* store_path_is(path): 1 if the directory holds a store (STORE/version with our magic), 0 if not. */
 int store_path_is(const char *path);
 

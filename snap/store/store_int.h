@@ -95,6 +95,7 @@ struct store {
     uint64_t
         open_floor; /* atomic: objects below it are frozen: writes that left no record may have put bytes in them */
     struct vol *vols;
+    struct vol *unborn;          /* made by a transaction that is not committed: see vol_new() */
     struct branch_mem *branches; /* by id */
     uint32_t nbranches;
     struct dirty **dirty_hash;
@@ -148,6 +149,11 @@ void store_settings_defaults(struct store_settings *set, const struct store_sett
 /* errors that end all writing */
 void store_fail(struct store *s, const char *why);
 bool store_writable(const struct store *s);
+
+/* STORE/failed (failed.c): noted, read at the open (after the volumes), looked for */
+void failed_note(struct store *s, uint32_t vol, const char *why);
+int failed_load(struct store *s);
+bool failed_any(struct store *s);
 
 /* back-pressure, before a write transaction takes the lock; reserve: may use the last quarter of the journal */
 int store_make_room(struct store *s, bool reserve);

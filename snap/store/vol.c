@@ -51,6 +51,8 @@ static void change_rec(struct store *s, void *arg)
     if (vol_by_id(s, c->rec.id) != c->v) {
         c->v->next = s->vols;
         s->vols = c->v;
+        if (s->unborn == c->v)
+            s->unborn = NULL;
     }
 }
 
@@ -100,13 +102,15 @@ static struct vol *vol_alloc(struct store *s)
     return v;
 }
 
-/* A volume whose transaction aborts is forgotten: it has no name and no id in any list. */
+/* A volume whose transaction aborts is forgotten: it has no name and no id in any list. One in a transaction. */
 int vol_new(struct txn *t, struct vol **ret)
 {
     struct vol *v = vol_alloc(t->store);
 
     if (!v)
         return -E_NOMEM;
+    free(t->store->unborn); /* of one that was aborted */
+    t->store->unborn = BROKEN(VARVE_BREAK_unborn) ? NULL : v;
     v->rec.id = txn_next_volume(t);
     *ret = v;
     return 0;
@@ -440,6 +444,7 @@ int vols_load(struct store *s)
 
 void vols_free(struct store *s)
 {
+    free(TAKE(s->unborn));
     while (s->vols) {
         struct vol *v = s->vols;
         s->vols = v->next;
