@@ -94,6 +94,7 @@ static const struct both {
     {"doctor", "doctor", "doctor"},
     {"doctor /x", "doctor /x", "doctor store=/x"},
     {"check T", "check", "check"},
+    {"upgrade T", "upgrade", "upgrade"},
     {"scrub T", "scrub", "scrub"},
     {"scrub T --rate 20M", "scrub rate=20M", "scrub rate=20971520"},
     {"dump T version", "dump version", "dump what=version"},
