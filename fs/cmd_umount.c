@@ -147,12 +147,13 @@ static int wait_durable(int sock)
 static int unmount(struct found *f, bool lazy)
 {
     int sock = lazy ? -1 : announce(f);
-    int r = mount_detach(f->dir, lazy);
+    char why[256];
+    int r = mount_detach(f->dir, lazy, why);
 
     if (r == -E_BUSY)
         r = cmd_fail("%s is in use (`fuser -vm %s` lists by whom); end that, or use --lazy", f->dir, f->dir);
     else if (r < 0)
-        r = cmd_fail("%s: %s", f->dir, err_text(r));
+        r = cmd_fail("%s: %s", f->dir, *why ? why : err_text(r));
     if (r == 0)
         verb_mounts_each(count_same, f);
     if (r == 0 && f->others == 0 && sock >= 0)

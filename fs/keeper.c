@@ -35,10 +35,11 @@ static void places_detach(struct keeper *k)
 {
     while (k->places) {
         struct place *p = k->places;
-        int r = mount_is_point(p->dir) ? mount_detach(p->dir, false) : 0;
+        char why[256];
+        int r = mount_is_point(p->dir) ? mount_detach(p->dir, false, why) : 0;
 
         if (r < 0)
-            r = mount_detach(p->dir, true);
+            r = mount_detach(p->dir, true, why);
         log_note("keeper", "unmount", "dir=%s result=%s", p->dir, err_name(r));
         place_drop(k);
     }

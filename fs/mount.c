@@ -407,21 +407,22 @@ int mount_by_helper(const char *source, const char *dir, const struct mount_opts
     return r;
 }
 
-int mount_detach(const char *dir, bool lazy)
+int mount_detach(const char *dir, bool lazy, char *why)
 {
-    char name[] = "fusermount3", dash_u[] = "-u", dash_z[] = "-z", dash_q[] = "-q", dashes[] = "--", why[256];
-    char *argv[] = {name, dash_u, dash_q, dashes, (char *)(uintptr_t)dir, NULL, NULL};
+    char name[] = "fusermount3", dash_u[] = "-u", dash_z[] = "-z", dashes[] = "--";
+    char *argv[] = {name, dash_u, dashes, (char *)(uintptr_t)dir, NULL, NULL};
     int r;
 
+    *why = 0;
     if (umount2(dir, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
         return 0;
     if (errno != EPERM)
         return errno == EINVAL ? -E_NOTMOUNTED : err_from_errno(errno);
     if (lazy) {
-        argv[3] = dash_z;
-        argv[4] = dashes;
-        argv[5] = (char *)(uintptr_t)dir;
+        argv[2] = dash_z;
+        argv[3] = dashes;
+        argv[4] = (char *)(uintptr_t)dir;
     }
     r = run_helper(argv, -1, why);
-    return r == -E_PERM && mount_is_point(dir) ? -E_BUSY : r;
+    return r == -E_PERM && strstr(why, strerror(EBUSY)) ? -E_BUSY : r;
 }

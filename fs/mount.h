@@ -50,7 +50,8 @@ int mount_point_check(const char *dir);
  * touches what is mounted: it reads /proc/self/mountinfo. */
 bool mount_is_point(const char *dir);
 
-/* mount_detach(dir, lazy): umount(2), or fusermount3 -u for an ordinary user. -E_BUSY, -E_PERM. */
-int mount_detach(const char *dir, bool lazy);
+/* mount_detach(dir, lazy, why): umount(2), or fusermount3 -u for an ordinary user. -E_BUSY, -E_PERM; why (256 bytes): what
+ * fusermount3 said, "" if it was not asked. */
+int mount_detach(const char *dir, bool lazy, char *why);
 
 #endif

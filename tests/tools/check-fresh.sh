@@ -48,6 +48,7 @@ bootstrap() { # SUITE: a new tree in $root; the bootstrapped Debian itself is ke
     fi
     cp /etc/resolv.conf "$root/etc/resolv.conf"
     cp /etc/hosts "$root/etc/hosts"
+    ln -sf ../proc/self/mounts "$root/etc/mtab" # every installed system has it; fusermount3 reads it
     # how this machine's apt goes out
     apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' >"$root/etc/apt/apt.conf.d/00machine" || true
     # the certificates that this machine trusts, and no services started by packages
