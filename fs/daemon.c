@@ -298,12 +298,13 @@ static void keep_answers(struct daemon *d, const struct restore *list)
 
     for (const struct restore *one = list; one; one = one->next)
         n++;
-    conns = calloc(n + 1, sizeof(*conns));
+    conns = calloc(n + 2, sizeof(*conns));
     if (!conns)
         return;
     n = 0;
     for (const struct restore *one = list; one; one = one->next)
         conns[n++] = one->m.conn;
+    conns[n++] = ANSWER_SOCKET;
     answers_keep(d->env.store, conns, n);
     free(conns);
 }

@@ -17,6 +17,7 @@
 #include "fs/daemon.h"
 #include "fs/sock.h"
 #include "snap/snapshot.h"
+#include "snap/store/answer.h"
 
 struct client {
     struct daemon *d;
@@ -316,16 +317,29 @@ static bool follows_sync(char **words, size_t n)
 static int serve_verb(struct client *c, char **words, size_t n)
 {
     cleanup(buf_free) struct buf out = {0}, err = {0};
+    struct answer_rec before;
     int exit_code = CMD_FAILED;
+    uint64_t id = 0;
     int r;
 
+    if (n > 1 && words[1][0] == '#') {
+        id = strtoull(words[1] + 1, NULL, 16);
+        words++;
+        n--;
+    }
     if (follows_sync(words, n))
         session_settle();
+    if (id)
+        answer_begin(c->d->env.store, ANSWER_SOCKET, id, true, &before);
+    answer_steps_begin();
+    answer_step(0);
     r = verb_serve(&c->d->env, n - 1, words + 1, c->peer.uid, c->peer.gid, &out, &err, &exit_code);
-
     if (send_text(c->sock, SOCK_OUT, &out) < 0 || send_text(c->sock, SOCK_ERR, &err) < 0)
-        return -E_CLOSED;
-    return sock_done(c->sock, exit_code, r);
+        r = -E_CLOSED;
+    else
+        r = sock_done(c->sock, exit_code, r);
+    answer_end();
+    return r;
 }
 
 static int serve_requests(struct client *c, char **words, size_t n)

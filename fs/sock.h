@@ -2,7 +2,8 @@
  *
  *   frame   len u32 le | kind u8 | payload (len bytes, at most SOCK_MAX)
  *   words   a payload of kind REQUEST: words, each with its NUL; the first says which service:
- *             verb WORD...   a command's words without `varve`: run by the table of verbs, `verb snapshot create main x`
+ *             verb [#ID] WORD...  a command's words without `varve`: run by the table of verbs, `verb snapshot create main x`.
+ *                            ID: hexadecimal, the client's own: the same again is the same request (F19)
  *             mount ...      fs/cmd_mount.c
  *             ping           answers DONE
  *   answer  any number of OUT (for standard output) and ERR (for standard error), then one DONE: exit code i32 le, then the

@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "fs/sock.h"
 #include "snap/store/store.h"
 
 #define BUSY_WAIT_NS 5000000000
-#define ENDING_TRIES 200 /* of 10 ms */
+#define ENDING_TRIES 500 /* of 20 ms */
 #define DAEMON_SAYS "the daemon of this store: "
 
 void verb_answer_free(struct verb_answer *a)
@@ -27,10 +28,12 @@ static int word(struct buf *b, const char *s)
     return buf_add(b, s, strlen(s) + 1);
 }
 
-static int request(struct buf *b, const struct verb_target *t, const struct verb_args *a)
+static int request(struct buf *b, const char *id, const struct verb_target *t, const struct verb_args *a)
 {
     int r = word(b, "verb");
 
+    if (r == 0) /* known again when it comes a second time: the daemon may die before it answers */
+        r = word(b, id);
     if (r == 0 && a->verb->noun)
         r = word(b, a->verb->noun);
     if (r == 0)
@@ -75,30 +78,14 @@ static void pause_ms(long ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-/* A daemon that ends in good order takes no more requests and then removes its socket; one that died leaves it. */
-static bool is_ending(const char *store)
+static int ask_once(const char *store, const struct buf *req, struct verb_answer *ret)
 {
-    char path[PATH_MAX];
-
-    if (snprintf(path, sizeof(path), "%s/sock", store) >= (int)sizeof(path))
-        return false;
-    for (int i = 0; i < ENDING_TRIES; i++) {
-        if (access(path, F_OK) < 0)
-            return true;
-        pause_ms(10);
-    }
-    return false;
-}
-
-int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
-{
-    cleanup(buf_free) struct buf req = {0};
     cleanup(close_fd) int s = -1;
-    int r = sock_connect(t->store, &s);
+    int r = sock_connect(store, &s);
 
-    if (r < 0 || (r = request(&req, t, a)) < 0)
+    if (r < 0)
         return r;
-    r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
+    r = sock_send(s, SOCK_REQUEST, req->data, req->len, -1);
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -106,9 +93,29 @@ int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb
         if (r == 0)
             r = take(&m, ret);
     }
-    if (r == -E_CLOSED && ret->out.len == 0 && ret->err.len == 0 && is_ending(t->store))
-        return -E_NOTMOUNTED;
     return r < 0 ? r : 0;
+}
+
+/* A daemon that ends in good order takes no more requests and removes its socket; one that died or made room for another is replaced,
+ * and the next one is asked the same again. */
+int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
+{
+    cleanup(buf_free) struct buf req = {0};
+    uint64_t number = 0;
+    char id[32];
+    int r;
+
+    hash_random(&number, sizeof(number));
+    snprintf(id, sizeof(id), "#%llx", (unsigned long long)number | 1);
+    r = request(&req, id, t, a);
+    for (int i = 0; r == 0 && i < ENDING_TRIES; i++) {
+        r = ask_once(t->store, &req, ret);
+        if (r != -E_CLOSED || ret->out.len > 0 || ret->err.len > 0)
+            return r;
+        r = 0;
+        pause_ms(20);
+    }
+    return r < 0 ? r : -E_CLOSED;
 }
 
 /* --- here --------------------------------------------------------------------------------------------------------- */

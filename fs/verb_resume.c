@@ -1,5 +1,6 @@
-/* A command of a control file that a former daemon had begun when it died: its first record is in the journal (F19). What cannot be
+/* A command of a control file, or of the command line, that a former daemon had begun when it died: its first record is in the journal (F19). What cannot be
  * done twice is taken as done; everything else is done over, which changes nothing. */
+#include "base/jw.h"
 #include "fs/verb.h"
 #include "snap/snapshot.h"
 #include "snap/store/answer.h"
@@ -26,19 +27,29 @@ bool verb_begun(const struct verb_ctx *c, const struct verb_args *a)
         return false;
     if (is(a->verb, NULL, "clone"))
         return is_cloned(c->env->store, a);
-    return is(a->verb, NULL, "rollback") || is(a->verb, "snapshot", "delete") ||
-           is(a->verb, "snapshot", "rename") || is(a->verb, "snapshot", "release");
+    return is(a->verb, NULL, "rollback") || is(a->verb, NULL, "create") || is(a->verb, NULL, "rename") ||
+           is(a->verb, NULL, "delete") || is(a->verb, NULL, "undelete") ||
+           is(a->verb, "snapshot", "delete") || is(a->verb, "snapshot", "rename") ||
+           is(a->verb, "snapshot", "release");
 }
 
 int verb_resume(struct verb_ctx *c, const struct verb_args *a, struct buf *out)
 {
     const struct verb_host *h = c->env->host;
+    struct jw j;
 
-    if (is(a->verb, NULL, "rollback") && h && h->rolled_back)
+    if (is(a->verb, NULL, "rollback") && h && h->rolled_back && c->vol)
         h->rolled_back(h->arg, c->vol);
-    if (h && h->snapshots_changed)
+    if (h && h->snapshots_changed && c->vol)
         h->snapshots_changed(h->arg, c->vol);
-    return buf_puts(out, "done\n");
+    if (!c->json)
+        return buf_puts(out, "done\n");
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_bool(&j, "done", true);
+    jw_close(&j);
+    return jw_end(&j);
 }
 
 struct by_layer {

@@ -33,6 +33,7 @@ static int volume_of(struct verb_ctx *c, const struct verb_args *a, struct buf *
 
 static int serve(struct verb_ctx *c, struct verb_args *a, struct buf *out, struct buf *err)
 {
+    cleanup(buf_free) struct buf ignored = {0};
     int r;
 
     if (a->help)
@@ -42,6 +43,11 @@ static int serve(struct verb_ctx *c, struct verb_args *a, struct buf *out, struc
         return -E_USAGE;
     }
     r = target_split(a, err);
+    if (r == 0 && verb_begun(c, a)) {
+        volume_of(c, a, &ignored); /* it may be what the command took away */
+        c->json = a->json;
+        return verb_resume(c, a, out);
+    }
     if (r == 0)
         r = volume_of(c, a, err);
     if (r == 0 && a->verb->need == NEED_VOLUME && !c->vol) {

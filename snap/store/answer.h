@@ -21,6 +21,7 @@
 #include "snap/store/txn.h"
 
 #define ANSWERS_MAX 8192u
+#define ANSWER_SOCKET 1u /* in place of a connection: requests of the command line */
 #define ANSWER_KEPT_NS 60000000000ll
 
 struct answers;

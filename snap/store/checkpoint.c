@@ -313,6 +313,7 @@ int store_start_background(struct store *s)
 
 void store_stop_background(struct store *s)
 {
+    catchup_end(s);
     if (!s->bg_running)
         return;
     pthread_mutex_lock(&s->bg_lock);

@@ -101,7 +101,7 @@ static int sync_source(struct copy *c, const struct inode *in, uint64_t first, u
     struct store *s = c->v->store;
     struct txn t;
     struct span sp;
-    int r = 0;
+    int r = catchup_await(s); /* bytes of a dead daemon */
 
     for (uint64_t span = first / SPAN_BLOCKS; r == 0 && span * SPAN_BLOCKS < first + count; span++) {
         int n = 0;

@@ -217,6 +217,8 @@ int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload)
         return 0;
     if (d->failed)
         return -E_IO;
+    if ((r = catchup_await(s)) < 0)
+        return r;
     uint64_t bytes = few_bytes(d);
     if (payload && !d->pending)
         return 0; /* its bytes are in records already */
@@ -255,8 +257,10 @@ static bool pick_next(struct store *s, bool (*want)(const struct dirty *d, const
 static int firm_all(struct store *s, bool (*want)(const struct dirty *d, const void *arg), const void *arg)
 {
     struct pick p;
-    int first = 0;
+    int first = catchup_await(s);
 
+    if (first < 0)
+        return first;
     if (__atomic_load_n(&s->ndirty, __ATOMIC_RELAXED) > 32 && pick_next(s, want, arg, &p)) {
         int r =
             BROKEN(VARVE_BREAK_data_sync) ? 0 : io_syncfs(s->io, s->dir_fd); /* one wait for all of them */
@@ -355,6 +359,8 @@ int file_sync(struct vol *v, uint64_t ino)
 
     if (v->readonly && ino)
         return -E_IO;
+    if ((r = catchup_await(s)) < 0)
+        return r;
     if (ino) {
         ilock_take(s, &l, v->rec.id, &ino, 1, true);
         r = firm_locked(s, v->rec.head, ino, true);

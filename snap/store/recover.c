@@ -489,8 +489,8 @@ int store_recover(struct store *s)
 
     if (r < 0)
         return r;
-    if (s->unclean && !BROKEN(VARVE_BREAK_first_fsync))
-        r = io_syncfs(s->io, s->dir_fd);
+    if (s->unclean)
+        r = catchup_begin(s);
     if (r == 0 && s->powercut)
         r = note_cut(s);
     if (r == 0)
@@ -501,7 +501,7 @@ int store_recover(struct store *s)
     ballast_take(s);
     if (r == 0 && s->powercut)
         r = unlink_unnamed(s);
-    if (r == 0 && s->unclean)
+    if (r == 0 && s->unclean && !s->catchup_running) /* else when it has caught up */
         r = store_checkpoint(s);
     return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */
 }

@@ -120,6 +120,8 @@ struct store {
     pthread_mutex_t bg_lock; /* the fields below */
     pthread_cond_t bg_wake, bg_done;
     pthread_t bg_thread;
+    pthread_t catchup_thread;
+    bool catchup_running, catching_up; /* catching_up: atomic; see catchup.c */
     bool bg_running, bg_stop, bg_want_ckpt, settle_later;
     uint64_t bg_rounds;
     struct settle {
@@ -220,6 +222,12 @@ int branch_mem_make(struct store *s, uint32_t id, struct branch_mem **ret);
 void branch_note_own(struct store *s, const uint8_t *key);
 void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained); /* memory was reserved */
 int layer_note_reserve(struct store *s, uint32_t branch);
+
+/* what a dead daemon of this boot had acknowledged is being put on disk (F11): begun at the open, awaited by whoever says of anything that
+ * it is on disk, or makes a record that needs it to be */
+int catchup_begin(struct store *s);
+int catchup_await(struct store *s); /* -E_FAILED */
+void catchup_end(struct store *s);
 
 /* recovery */
 int store_replay(struct store *s, char why[256]);
