@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/cmd.h"
@@ -17,6 +18,8 @@ struct found {
     bool hit;
     unsigned others; /* places where the same superblock is mounted */
 };
+
+#define WAIT_TRIES 50 /* of 20 ms, without a daemon */
 
 static int match_dir(void *arg, const struct verb_mount *m)
 {
@@ -125,11 +128,11 @@ static int announce(const struct found *f)
     return -1;
 }
 
-/* Until the last word, or until the daemon has ended. */
-static int wait_durable(int sock)
+/* Until the last word. -E_CLOSED: the daemon has ended without it. */
+static int wait_once(int sock)
 {
     const char *words[] = {"unmounted"};
-    int r = send_words(sock, words, ARRAY_LEN(words));
+    int r = sock < 0 ? -E_CLOSED : send_words(sock, words, ARRAY_LEN(words));
 
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
@@ -140,6 +143,24 @@ static int wait_durable(int sock)
         if (r == 0 && m.kind == SOCK_DONE && m.data.len >= 4)
             return (int)get_le32(m.data.data);
     }
+    return r;
+}
+
+/* A daemon that dies meanwhile is followed by another one, which does what that one had begun. */
+static int wait_durable(const struct found *f, int *sock)
+{
+    struct timespec pause = {.tv_nsec = 20000000};
+    int r = wait_once(*sock);
+
+    for (int i = 0; i < WAIT_TRIES && r < 0; i++) {
+        nanosleep(&pause, NULL);
+        if (*sock >= 0)
+            close(*sock);
+        *sock = announce(f);
+        r = wait_once(*sock);
+    }
+    if (r >= 0)
+        return r;
     return cmd_fail(
         "the daemon ended before it said that everything is on disk; the next mount replays its journal");
 }
@@ -157,7 +178,7 @@ static int unmount(struct found *f, bool lazy)
     if (r == 0)
         verb_mounts_each(count_same, f);
     if (r == 0 && f->others == 0 && sock >= 0)
-        r = wait_durable(sock);
+        r = wait_durable(f, &sock);
     if (sock >= 0)
         close(sock);
     return r;

@@ -399,7 +399,8 @@ int keeper_run(struct keeper *k)
         else
             log_err(r, "keeper", "the daemon cannot be started");
         daemon_reap(k);
-        if (!k->holds || k->bye)
+        if (k->bye || (!k->holds &&
+                       !(k->ready && k->was_ended))) /* ended while it closed the store: the next one does */
             break;
         change_program(k);
         if (!k->was_ended && !k->left)

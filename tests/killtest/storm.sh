@@ -39,7 +39,7 @@ END
 storm_fsx() { # one that mounts a store of its own
     local ops=0 seed=1
     while [ ! -e "$scratch/stop" ]; do
-        TMPDIR=$scratch/fsx "$BUILD/tests/fsx" --ops 12000 --seed $seed >"$log/fsx" 2>&1 || { tail -n 5 "$log/fsx"; return 1; }
+        TMPDIR=$scratch/fsx "$BUILD/tests/fsx" --ops 12000 --seed $seed >"$log/fsx" 2>&1 || { grep -avE "^ +[0-9]+ " "$log/fsx" | head -n 12; return 1; }
         ops=$((ops + 12000)) seed=$((seed + 1))
     done
     echo "$ops operations"
