@@ -130,6 +130,7 @@ static void store_free(struct store *s)
     pthread_mutex_destroy(&s->state_lock);
     pthread_cond_destroy(&s->bg_wake);
     pthread_cond_destroy(&s->bg_done);
+    free(s->lost);
     free(s->path);
     free(s);
 }
