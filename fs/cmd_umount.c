@@ -19,7 +19,7 @@ struct found {
     unsigned others; /* places where the same superblock is mounted */
 };
 
-#define WAIT_TRIES 50 /* of 20 ms, without a daemon */
+#define WAIT_TRIES 150 /* of 20 ms, without a daemon */
 
 static int match_dir(void *arg, const struct verb_mount *m)
 {

@@ -353,10 +353,14 @@ static int open_store(struct daemon *d, unsigned flags, struct buf *err)
 
 static int start_listening(struct daemon *d)
 {
+    char path[PATH_MAX];
     int r;
 
-    if (d->listen >= 0)
+    if (d->listen >= 0 && snprintf(path, sizeof(path), "%s/sock", d->store) < (int)sizeof(path) &&
+        access(path, F_OK) == 0)
         return 0;
+    if (d->listen >= 0) /* the daemon before was about to end, and had taken its name away */
+        close(d->listen);
     r = sock_listen(d->store, &d->listen);
     if (r == 0)
         daemon_tell(KEEPER_LISTEN, 0, 0, d->listen);

@@ -18,6 +18,7 @@
 #include "fs/mount.h"
 
 #define MINUTE_NS 60000000000ll
+#define TRIES 5u
 
 /* --- what it holds --------------------------------------------------------------------------------------------------------- */
 
@@ -337,14 +338,15 @@ static void daemon_reap(struct keeper *k)
     close(k->sock);
     if (k->adopted) {
         await_end(k->daemon);
-        k->was_ended = !k->hung;
+        k->was_ended = k->killed = !k->hung;
         if (!k->bye && !k->left)
             log_error("keeper", "death", "pid=%d", (int)k->daemon);
         return;
     }
     while (k->daemon > 0 && waitpid(k->daemon, &status, 0) < 0 && errno == EINTR)
         continue;
-    k->was_ended = k->ready && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !k->hung;
+    k->killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !k->hung;
+    k->was_ended = k->ready && k->killed;
     if (k->left)
         return;
     if (!k->bye && WIFSIGNALED(status))
@@ -389,6 +391,18 @@ static void change_program(struct keeper *k)
     k->next[0] = 0;
 }
 
+/* Nothing is held before the first mount and after the last one: then only a daemon that somebody killed is worth another. */
+static bool goes_on(struct keeper *k)
+{
+    if (k->bye || k->failed)
+        return !k->bye && k->holds;
+    if (k->holds) {
+        k->tries = 0;
+        return true;
+    }
+    return k->killed && k->tries++ < TRIES;
+}
+
 int keeper_run(struct keeper *k)
 {
     for (;;) {
@@ -399,8 +413,7 @@ int keeper_run(struct keeper *k)
         else
             log_err(r, "keeper", "the daemon cannot be started");
         daemon_reap(k);
-        if (k->bye || (!k->holds &&
-                       !(k->ready && k->was_ended))) /* ended while it closed the store: the next one does */
+        if (!goes_on(k))
             break;
         change_program(k);
         if (!k->was_ended && !k->left)

@@ -38,6 +38,8 @@ struct keeper {
     bool left;        /* it goes on purpose, to make room for the next */
     bool hung;        /* it stood still, and we ended it */
     int64_t alive_ns; /* when it last said that it lives */
+    bool killed;      /* the last one was, by somebody else (SIGKILL) */
+    unsigned tries;   /* in a row without anything to hold */
     bool was_ended;   /* the last one served, and somebody ended it (SIGKILL): not its own fault */
     bool adopted;     /* it is not our child */
     struct hold *holds;
