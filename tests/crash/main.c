@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <time.h>
@@ -92,10 +93,19 @@ static void print_figures(const struct c_figures *f, double took)
            N(f->snaps), took, took / (double)MAX_OF(args.seeds, (uint64_t)1));
 }
 
+/* The seed under way is the last one. */
+static volatile sig_atomic_t stopped;
+
+static void on_stop(int sig)
+{
+    (void)sig;
+    stopped = 1;
+}
+
 static int run_seeds(void)
 {
     static struct c_run c;
-    uint64_t failed = 0;
+    uint64_t failed = 0, done = 0;
     double began = core_seconds();
 
     c.trace = args.trace;
@@ -103,8 +113,11 @@ static int run_seeds(void)
     c.bytes2 = malloc(C_FILE_MAX + 8);
     assert(c.bytes);
     assert(c.bytes2);
-    for (uint64_t i = 0; i < args.seeds; i++)
+    signal(SIGTERM, on_stop);
+    signal(SIGINT, on_stop);
+    for (uint64_t i = 0; i < args.seeds && !stopped; i++, done++)
         failed += (uint64_t)c_seed(&c, args.seed + i, (uint32_t)args.ops);
+    args.seeds = done;
     print_figures(&c.fig, core_seconds() - began);
     printf("%llu passed, %llu failed, 0 skipped\n", N(args.seeds - failed), N(failed));
     free(c.bytes);
