@@ -230,9 +230,11 @@ static int sweep_dir(void *arg, const char *name)
         return 0;
     snprintf(dir, sizeof(dir), "%s/data/%s", sw->s->path, name);
     sw->dir = dir;
+    uint64_t before = sw->swept;
     int r = io_list(dir, sweep_file, sw);
     sw->dir = NULL;
-    return r;
+    /* the next checkpoint moves on the number from which files are looked for: none may come back after it */
+    return r == 0 && sw->swept > before ? io_sync_dir(sw->s->io, dir) : r;
 }
 
 static int sweep_objects(struct store *s, uint64_t from)

@@ -770,6 +770,35 @@ TEST(f13_what_a_lost_pending_name_would_have_queued_is_queued)
     world_end(&w);
 }
 
+/* The record that named the object never came to the disk, its file did. */
+TEST(f13_a_swept_file_does_not_come_back)
+{
+    struct world w, next = {0};
+    char image[250];
+
+    world_new(&w, 512);
+    CHECK_OK(store_checkpoint(w.s));
+    put(&w, file_new(&w, "a"), 0, 4 * PAGE, 'a');
+    snprintf(image, sizeof(image), "%s/next", test_dir());
+    for (uint64_t seed = 0; seed < 40; seed++) { /* one in which names land, and no record */
+        CHECK_OK(lying_crash(w.disk, seed, LYING_PAGES, image));
+        next.set = w.set;
+        snprintf(next.path, sizeof(next.path), "%s", image);
+        snprintf(next.image, sizeof(next.image), "%s", w.image);
+        world_new_boot();
+        CHECK_OK(lying_new(image, &next.disk));
+        CHECK_OK(store_open(lying_io(next.disk), image, &next.set, 0, &next.s, NULL));
+        CHECK_OK(snap_attach(next.s));
+        CHECK_OK(volume_find(next.s, "main", &next.v));
+        CHECK_OK(snap_create(next.v, &nobody, "s", NULL));
+        CHECK_OK(snap_delete(next.v, &nobody, "s")); /* takes a number: all numbers are written down */
+        CHECK_OK(store_checkpoint(next.s));
+        cut_everywhere(&next, look_nothing, NULL);
+        world_end(&next);
+    }
+    world_end(&w);
+}
+
 /* --- F20: unsynced bytes are bounded -------------------------------------------------------------------------------- */
 
 TEST(f20_unsynced_bytes_are_bounded)

@@ -2,7 +2,8 @@
 """work.py run DIR SECONDS SEED MARKS   writes below DIR; what it was promised becomes a mark on the device MARKS
    work.py verify DIR FILE              DIR holds what the marks promise, or something newer
 
-file I SIZE      f/I has its SIZE bytes            gone I        f/I is gone
+ready            all of it is there from now on
+file I           f/I has its bytes                 gone I        f/I is gone
 line N           the lines 0..N are in lines       page K V      page K of pages has version V or a newer one
 current V        current is version V or newer     snap NAME V   snapshot NAME shows current as of version V
 A file replaced by rename is one version, whole, also without fsync (loose)."""
@@ -69,6 +70,7 @@ class Work:
         self.replace("current", 0, True)
         self.replace("loose", 0, True)
         sync_dir(root)
+        promised("ready")
 
     def replace(self, name, version, sync):
         write(f"{self.root}/{name}.new", bytes_of(name, version, size_of(name, version)), sync)
@@ -136,8 +138,11 @@ class Marks:
     def __init__(self, path):
         self.files, self.going, self.gone, self.pages, self.snaps = set(), set(), set(), {}, []
         self.line = self.current = 0
+        self.ready = False
         for words in (line.split() for line in open(path)):
-            if words[0] == "file":
+            if words[0] == "ready":
+                self.ready = True
+            elif words[0] == "file":
                 self.files.add(int(words[1]))
             elif words[0] == "going":
                 self.going.add(int(words[1]))
@@ -214,6 +219,8 @@ class Verify:
                     break
 
     def run(self):
+        if not self.marks.ready:
+            return 0
         self.files()
         self.lines()
         self.pages()
