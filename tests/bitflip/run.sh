@@ -3,6 +3,6 @@
 set -u
 BUILD=${BUILD:-build}
 n=2000 under=1000
-[ "${SCALE:-full}" != short ] || { n=150 under=80; }
+[ "${SCALE:-full}" != short ] || { n=100 under=60; }
 [ -z "${SAN:-}" ] || { n=$((n / 5)) under=$((under / 5)); }
 exec "$BUILD/tests/bitflip" --flips "${N:-$n}" --under "${UNDER:-$under}" --seed "${SEED:-1}"

@@ -245,6 +245,29 @@ TEST(test_tabpages__a_store_of_damaged_tables_is_not_opened)
     CHECK_OK(store_close(s));
 }
 
+/* As a bad sector does: the map has a page there, and the file has not. */
+TEST(test_tabpages__a_file_that_ends_under_its_readers)
+{
+    struct vfs_attr a;
+    char name[64];
+    unsigned failed = 0;
+    int fd;
+
+    begin();
+    fd = data_open();
+    CHECK(ftruncate(fd, 2 * 4096) == 0);
+    close(fd);
+    for (unsigned i = 0; i < 400; i++) {
+        snprintf(name, sizeof(name), "a-name-that-fills-pages-%u", i);
+        int r = vfs_lookup(b.v, box_root(b.v), name, &a);
+        CHECK(r == 0 || r == -E_CORRUPT);
+        failed += r < 0;
+    }
+    CHECK(failed > 300);
+    expect_mark("kv: a damaged page would have killed its reader");
+    end();
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
