@@ -116,11 +116,31 @@ static int setting_take(const config_setting_t *s, const char *path, struct conf
     return 0;
 }
 
+/* libconfig would read another file in its place, and ends the process when that is a directory. */
+static bool includes(const char *text, unsigned *ret_line)
+{
+    for (unsigned line = 1; text; line++) {
+        text += strspn(text, " \t");
+        if (strncmp(text, "@include", 8) == 0) {
+            *ret_line = line;
+            return true;
+        }
+        text = strchr(text, '\n');
+        text = text ? text + 1 : NULL;
+    }
+    return false;
+}
+
 static int parse(config_t *cfg, const char *text, const char *path, struct conf_store *c, struct buf *err)
 {
     const config_setting_t *root;
+    unsigned line;
     int r = 0;
 
+    if (includes(text, &line)) {
+        buf_printf(err, "%s: line %u: @include is not understood; write all settings here", path, line);
+        return -E_INVAL;
+    }
     if (config_read_string(cfg, text) != CONFIG_TRUE) {
         buf_printf(err, "%s: line %d: %s; settings are written key = value;", path, config_error_line(cfg),
                    config_error_text(cfg));

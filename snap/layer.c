@@ -4,6 +4,14 @@
 #include "snap/state.h"
 #include "snap/store/record.h"
 
+/* What a record says it is, it must be by its key, too: steps go on from there. */
+static int layer_decode(const struct txn_val *val, uint32_t vol, uint32_t layer, struct layer *ret)
+{
+    int r = layer_rec_decode(val->data, val->len, &ret->rec, &ret->text, &ret->text_len);
+
+    return r == 0 && (ret->rec.vol != vol || ret->rec.layer != layer) ? -E_CORRUPT : r;
+}
+
 int layer_get(struct txn *t, uint32_t vol, uint32_t layer, struct layer *ret)
 {
     uint8_t key[KEY_SIZE_MAX];
@@ -13,7 +21,7 @@ int layer_get(struct txn *t, uint32_t vol, uint32_t layer, struct layer *ret)
 
     r = txn_get(t, KEEP_FIRM, key, key_u32_u32(key, TAB_LAYER, vol, layer), &val);
     if (r == 0)
-        r = layer_rec_decode(val.data, val.len, &l.rec, &l.text, &l.text_len);
+        r = layer_decode(&val, vol, layer, &l);
     if (r == 0)
         *ret = l;
     return r;
@@ -58,12 +66,14 @@ int layer_each_from(struct txn *t, uint32_t vol, uint32_t from, int (*cb)(void *
         r = txn_ge(t, KEEP_FIRM, key, n, 5, &found, &flen, &val);
         if (r < 0)
             return r == -E_NOENT ? 0 : r;
-        r = layer_rec_decode(val.data, val.len, &l.rec, &l.text, &l.text_len);
+        r = flen == 9 ? layer_decode(&val, vol, get_be32(found + 5), &l) : -E_CORRUPT;
         if (r < 0)
             return r;
         if ((r = cb(arg, &l)) != 0)
             return r;
         from = l.rec.layer + 1;
+        if (from == 0)
+            return 0;
     }
 }
 

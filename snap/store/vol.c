@@ -346,10 +346,11 @@ static int load_vol(struct store *s, const uint8_t *key, const struct txn_val *v
 {
     struct vol *v = vol_alloc(s);
 
-    (void)key;
     if (!v)
         return -E_NOMEM;
     int r = volume_rec_decode(val->data, val->len, &v->rec);
+    if (r == 0 && v->rec.id != get_be32(key + 1))
+        r = -E_CORRUPT;
     if (r < 0) {
         free(v);
         return r;
@@ -369,13 +370,15 @@ static int load_stat(struct store *s, const uint8_t *key, const struct txn_val *
 static int load_branch(struct store *s, const uint8_t *key, const struct txn_val *val)
 {
     struct branch_mem *b;
-    int r = branch_mem_make(s, get_be32(key + 1), &b);
+    uint32_t id = get_be32(key + 1);
+    int r = id < s->next.branch ? branch_mem_make(s, id, &b) : -E_CORRUPT;
 
     if (r < 0)
         return r;
     b->present = true;
     b->own[0] = b->own[1] = UINT32_MAX;
-    return branch_rec_decode(val->data, val->len, &b->rec);
+    r = branch_rec_decode(val->data, val->len, &b->rec);
+    return r == 0 && b->rec.id != id ? -E_CORRUPT : r;
 }
 
 static int load_layer(struct store *s, const uint8_t *key, const struct txn_val *val)
@@ -383,7 +386,9 @@ static int load_layer(struct store *s, const uint8_t *key, const struct txn_val 
     struct layer_rec rec;
     int r = layer_rec_decode(val->data, val->len, &rec, NULL, NULL);
 
-    (void)key;
+    if (r == 0 &&
+        (rec.vol != get_be32(key + 1) || rec.layer != get_be32(key + 5) || rec.branch >= s->next.branch))
+        r = -E_CORRUPT;
     if (r == 0)
         r = layer_note_reserve(s, rec.branch);
     if (r == 0 && rec.state != LAYER_DELETING)

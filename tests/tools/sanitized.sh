@@ -34,7 +34,7 @@ make_suite unit
 export SCALE=${SCALE:-short}
 make_suite demo
 make_suite pjdfstest
-for dir in model crash fsx mount; do
+for dir in model crash fuzz bitflip sweep fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
 if [ -n "$(ls "$reports")" ]; then

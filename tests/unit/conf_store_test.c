@@ -58,6 +58,7 @@ TEST(test_conf_store__mistakes_name_the_line_and_the_right_word)
     refused("unsynced_limit = [ 1, 2 ];", "is not understood");
     refused("open_objects = { a = 1; };", "write a number");
     refused("open_objects = 5; open_objects = 6;", "line 1: ");
+    refused("# x\n \t@include \"/\"\n", "line 2: @include");
 }
 
 TEST(test_conf_store__an_absent_file_is_all_defaults)
