@@ -13,7 +13,7 @@ targets=${TARGETS:-$("$prog" --list | cut -d' ' -f1)}
 passed=0 failed=0 skipped=0
 
 replay() { # TARGET, inputs to make
-    out=$(cd "$FUZZ_DIR" && timeout -k 5 300 "$top/$prog" --mutate "$2" --seed "${SEED:-1}" "$1" "$top/$here/corpus/$1" 2>&1)
+    out=$(cd "$FUZZ_DIR" && LSAN_OPTIONS=print_suppressions=0:suppressions=$top/$here/lsan.supp timeout -k 5 300 "$top/$prog" --mutate "$2" --seed "${SEED:-1}" "$1" "$top/$here/corpus/$1" 2>&1)
     rc=$?
     last=$(printf '%s\n' "$out" | tail -n 1)
     case $last in
