@@ -179,22 +179,25 @@ static int inode_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t 
     return r == -E_NOENT ? 0 : r;
 }
 
-static int touch_first(struct flat *f, uint8_t tab, const uint8_t *key)
+static int touch_at(struct flat *f, uint32_t layer, uint8_t tab, const uint8_t *key)
 {
     uint8_t k[KEY_SIZE_MAX];
 
-    return txn_put_plain(f->t, k, key_touched(k, f->b.id, f->b.first_layer, tab, key, tab_key_len(tab)), NULL,
-                         0);
+    return txn_put_plain(f->t, k, key_touched(k, f->b.id, layer, tab, key, tab_key_len(tab)), NULL, 0);
+}
+
+static int touch_first(struct flat *f, uint8_t tab, const uint8_t *key)
+{
+    return touch_at(f, f->b.first_layer, tab, key);
 }
 
 static int put_gone(struct flat *f, uint8_t tab, const uint8_t *key, uint32_t died, const uint8_t *p,
                     size_t len)
 {
-    uint8_t k[KEY_SIZE_MAX];
     int r = vt_put_history(f->t, f->b.id, tab, key, f->b.first_layer, died, p, len);
 
     if (r == 0)
-        r = txn_put_plain(f->t, k, key_touched(k, f->b.id, died, tab, key, tab_key_len(tab)), NULL, 0);
+        r = touch_at(f, died, tab, key);
     return r < 0 ? r : touch_first(f, tab, key);
 }
 
@@ -230,8 +233,11 @@ static int copy_key(struct flat *f, uint8_t tab, const uint8_t *key)
         return copy_tomb(f, tab, key, false, 0);
     if (gone && (gone <= first || !layer_retained(f->s, f->b.id, first, gone)))
         return 0;
-    if (val.flags & VAL_TOMB)
-        return copy_tomb(f, tab, key, any || gone, gone ? gone : own);
+    if (val.flags & VAL_TOMB) {
+        r = copy_tomb(f, tab, key, any || gone, gone ? gone : own);
+        return r < 0 || !gone ? r
+                              : touch_at(f, gone, tab, key); /* the branch wrote nothing under it that did */
+    }
     if ((r = adopt(f, tab, &val, &p, &len)) < 0)
         return r;
     if (gone)
