@@ -27,7 +27,7 @@ static int collect(void *arg, const struct job_info *i)
     struct jobs_list *l = arg;
     struct job_info *more;
 
-    if (l->v && i->vol != l->v->rec.id)
+    if (l->v && i->vol && i->vol != l->v->rec.id) /* those of the store as a whole are everybody's */
         return 0;
     more = realloc(l->i, (l->n + 1) * sizeof(*more));
     if (!more)

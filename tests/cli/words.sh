@@ -4,7 +4,7 @@ test_every_command_has_help_and_a_page() {
     local verb page
     for verb in create mount umount list status 'snapshot create' 'snapshot delete' 'snapshot rename' 'snapshot list' \
         'snapshot show' 'snapshot hold' 'snapshot release' 'snapshot label' 'snapshot expire' diff rollback clone resize rename \
-        delete undelete 'job list' 'job wait' 'job cancel' events upgrade doctor check dump; do
+        delete undelete 'job list' 'job wait' 'job cancel' events upgrade doctor check scrub dump; do
         # shellcheck disable=SC2086
         ok varve $verb --help
         has "usage: varve $verb"
@@ -65,6 +65,30 @@ test_check_is_clean_then_finds_then_repairs() {
     run varve check "$s"
     same $rc 4
     has 'damaged'
+}
+
+test_scrub_of_a_store_in_use_and_of_one_at_rest() {
+    local s=$case_dir/s m=$case_dir/m
+    ok varve mount "$s" "$m" --create
+    head -c 300000 /dev/urandom >"$m/f"
+    ok varve scrub "$m"
+    has 'clean: '
+    ok varve scrub "$s" --json --rate 100M
+    same "$(json 'd["verdict"]')" clean
+    same "$(json 'd["job"]["verb"]')" scrub
+    ok varve scrub "$m" --rate 1K --background
+    has 'varve job list shows how far it is'
+    ok varve job cancel "$m" "$(varve job list "$m" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["jobs"][-1]["id"])')"
+    echo 'scrub rate=100M' >"$m/.snapshots/.control/jobs" || fail 'no scrub by control file'
+    ok varve events "$m"
+    has scrub-done
+    ok varve umount "$m"
+    ok varve scrub "$s"
+    has 'clean: '
+    rm "$(find "$s/data" -type f | head -n 1)"
+    run varve scrub "$s"
+    same $rc 4
+    has 'cannot be read'
 }
 
 test_dump_prints_what_is_there() {
