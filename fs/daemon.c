@@ -411,7 +411,8 @@ static void wait_until_locked(struct daemon *d, int64_t mono_ns)
     pthread_cond_timedwait(&d->change, &d->lock, &until);
 }
 
-/* Nothing mounted, nobody being answered, no job running; at the start somebody is awaited. */
+/* Nothing mounted, nobody being answered, no job running; at the start somebody is awaited. When a `varve umount` waits for the
+ * end, jobs are not: they stop, and go on at the next mount. */
 static void wait_idle(struct daemon *d)
 {
     int64_t patience = clock_mono_ns() + FIRST_WAIT_MS * 1000000ll;
@@ -424,7 +425,7 @@ static void wait_idle(struct daemon *d)
             pthread_cond_wait(&d->change, &d->lock);
         else if (!d->was_asked && clock_mono_ns() < patience)
             wait_until_locked(d, patience);
-        else if (jobs_running(d->env.store) > 0)
+        else if (d->nwaiters == 0 && jobs_running(d->env.store) > 0)
             wait_until_locked(d, clock_mono_ns() + JOBS_WAIT_MS * 1000000ll);
         else
             break;

@@ -67,6 +67,20 @@ test_check_is_clean_then_finds_then_repairs() {
     has 'damaged'
 }
 
+test_umount_waits_for_no_job() {
+    local s=$case_dir/s m=$case_dir/m
+    ok varve mount "$s" "$m" --create
+    head -c 20000000 /dev/urandom >"$m/f"
+    ok varve scrub "$m" --rate 10K --background
+    ok timeout 20 "$VARVE" umount "$m"
+    ok varve mount "$s" "$m"
+    ok varve job list "$m"
+    has running
+    ok varve job cancel "$m" 1
+    ok varve umount "$m"
+    ok varve check "$s"
+}
+
 test_scrub_of_a_store_in_use_and_of_one_at_rest() {
     local s=$case_dir/s m=$case_dir/m
     ok varve mount "$s" "$m" --create
