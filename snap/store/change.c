@@ -74,6 +74,13 @@ static void drop_object(struct change *ch)
     ch->object_new = false;
 }
 
+void change_unpin(struct change *ch)
+{
+    if (ch->pinned)
+        file_unpin(ch->v, ch->at.layer);
+    ch->pinned = false;
+}
+
 void change_end(struct change *ch)
 {
     objfd_put(ch->s, ch->fd);
@@ -81,9 +88,7 @@ void change_end(struct change *ch)
     drop_object(ch);
     if (ch->wrote_end && !ch->done) /* bytes where no record says that there are any */
         store_freeze_objects(ch->s);
-    if (ch->pinned)
-        file_unpin(ch->v, ch->at.layer);
-    ch->pinned = false;
+    change_unpin(ch);
     __atomic_fetch_sub(&ch->v->reserved_blocks, ch->reserved, __ATOMIC_RELAXED);
     ch->reserved = 0;
 }

@@ -2,7 +2,8 @@
  *
  * change_begin resolves the place (layer pinned) and reads the inode; the caller then does its object I/O; change_open begins
  * the record; spans are altered by change_span_*; change_put ends it. All with the inode's lock held exclusive, which the
- * caller took. change_end gives back what was pinned and reserved, always. */
+ * caller took. change_end gives back what was pinned and reserved, always. change_unpin gives back the pin before: once the record is made,
+ * when long work follows that a snapshot need not wait for. */
 #ifndef VARVE_SNAP_STORE_CHANGE_H
 #define VARVE_SNAP_STORE_CHANGE_H
 
@@ -34,6 +35,7 @@ struct change {
 };
 
 int change_begin(struct change *ch, struct vol *v, const struct file_req *rq, uint64_t ino);
+void change_unpin(struct change *ch);
 void change_end(struct change *ch);
 /* ends it, too; an inode that has gathered more images than fit well into one record of the journal is made firm */
 int change_finish(struct change *ch, int r);

@@ -234,12 +234,15 @@ static int record_write(struct change *ch, const struct plan *p)
     return change_put(ch);
 }
 
-/* Bulk writers push their own bytes out, so that nobody waits for gigabytes (F20). */
+/* Bulk writers push their own bytes out, so that nobody waits for gigabytes (F20). A snapshot that waits for this write does
+ * not wait for that: the bytes are in their place, and the record that says so has been made. */
 static int write_back(struct change *ch)
 {
     struct store *s = ch->s;
     uint64_t dirty = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED);
 
+    if (!BROKEN(VARVE_BREAK_pin_long))
+        change_unpin(ch);
     if (dirty > s->set.dirty_bytes && !BROKEN(VARVE_BREAK_dirty_bound)) {
         int r = firm_locked(s, ch->at.branch, ch->ino, false);
         ch->dirty = NULL;

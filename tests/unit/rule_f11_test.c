@@ -170,11 +170,11 @@ struct slow {
 };
 static struct slow slow;
 
-static int slow_pread(struct io *io, int fd, void *p, size_t len, uint64_t off, size_t *ret_len)
+/* The first call after it was armed stays here until slow_go. */
+static void slow_call(void)
 {
-    (void)io;
     pthread_mutex_lock(&slow.lock);
-    if (slow.armed && len == 64 << 10) {
+    if (slow.armed) {
         slow.armed = false;
         slow.inside = true;
         pthread_cond_broadcast(&slow.change);
@@ -182,7 +182,46 @@ static int slow_pread(struct io *io, int fd, void *p, size_t len, uint64_t off, 
             pthread_cond_wait(&slow.change, &slow.lock);
     }
     pthread_mutex_unlock(&slow.lock);
+}
+
+static int slow_pread(struct io *io, int fd, void *p, size_t len, uint64_t off, size_t *ret_len)
+{
+    (void)io;
+    if (len == 64 << 10)
+        slow_call();
     return io_real()->ops->pread(io_real(), fd, p, len, off, ret_len);
+}
+
+static int slow_fdatasync(struct io *io, int fd)
+{
+    (void)io;
+    slow_call();
+    return io_real()->ops->fdatasync(io_real(), fd);
+}
+
+static void slow_init(void)
+{
+    slow = (struct slow){.ops = *io_real()->ops, .io = {&slow.ops}};
+    slow.ops.pread = slow_pread;
+    slow.ops.fdatasync = slow_fdatasync;
+    pthread_mutex_init(&slow.lock, NULL);
+    pthread_cond_init(&slow.change, NULL);
+}
+
+static void slow_await(void)
+{
+    pthread_mutex_lock(&slow.lock);
+    while (!slow.inside)
+        pthread_cond_wait(&slow.change, &slow.lock);
+    pthread_mutex_unlock(&slow.lock);
+}
+
+static void slow_go(void)
+{
+    pthread_mutex_lock(&slow.lock);
+    slow.go = true;
+    pthread_cond_broadcast(&slow.change);
+    pthread_mutex_unlock(&slow.lock);
 }
 
 struct worker {
@@ -213,16 +252,20 @@ static void *free_all(void *arg)
     return NULL;
 }
 
+static bool wait_done(struct worker *w, int ms)
+{
+    for (int i = 0; i < ms && !__atomic_load_n(&w->done, __ATOMIC_SEQ_CST); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    return __atomic_load_n(&w->done, __ATOMIC_SEQ_CST);
+}
+
 TEST(test_f13__nothing_is_freed_under_a_reader)
 {
     static struct worker rd, fr;
     struct box b;
     pthread_t tr, tf;
 
-    slow = (struct slow){.ops = *io_real()->ops, .io = {&slow.ops}};
-    slow.ops.pread = slow_pread;
-    pthread_mutex_init(&slow.lock, NULL);
-    pthread_cond_init(&slow.change, NULL);
+    slow_init();
     box_open(&b, &slow.io, NULL);
     box_fill(&b, b.v, "f", 0, MIB, 1);
     CHECK_OK(snap_create(b.v, &b.c, "s", NULL));
@@ -234,24 +277,65 @@ TEST(test_f13__nothing_is_freed_under_a_reader)
     CHECK_OK(vfs_place(b.v, rd.n, &rd.at));
     slow.armed = true;
     CHECK_EQ(pthread_create(&tr, NULL, read_slowly, &rd), 0);
-    pthread_mutex_lock(&slow.lock);
-    while (!slow.inside)
-        pthread_cond_wait(&slow.change, &slow.lock);
-    pthread_mutex_unlock(&slow.lock);
+    slow_await();
     CHECK_OK(snap_delete(b.v, &b.c, "s"));
     CHECK_EQ(pthread_create(&tf, NULL, free_all, &fr), 0);
-    for (int i = 0; i < 300 && !__atomic_load_n(&fr.done, __ATOMIC_SEQ_CST); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    pthread_mutex_lock(&slow.lock);
-    slow.go = true;
-    pthread_cond_broadcast(&slow.change);
-    pthread_mutex_unlock(&slow.lock);
+    wait_done(&fr, 300);
+    slow_go();
     pthread_join(tr, NULL);
     pthread_join(tf, NULL);
     CHECK_OK(fr.r);
     CHECK_OK(rd.r);
     CHECK_EQ(rd.got, sizeof(rd.bytes));
     CHECK(memcmp(rd.bytes, fr.bytes, sizeof(rd.bytes)) == 0);
+    box_close(&b);
+}
+
+static void *write_much(void *arg)
+{
+    struct worker *w = arg;
+
+    for (uint64_t i = 0; i < 32 && w->r == 0; i++)
+        w->r = file_write(w->v, NULL, w->at.ino, w->bytes, sizeof(w->bytes), i * sizeof(w->bytes), NULL);
+    return NULL;
+}
+
+static void *snapshot(void *arg)
+{
+    static const struct vfs_ctx root;
+    struct worker *w = arg;
+
+    w->r = snap_create(w->v, &root, "s", NULL);
+    __atomic_store_n(&w->done, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* F6: a snapshot waits for writes under way until their records are made; that a writer brings its file to the disk afterwards
+ * (F20) may take long, and is nothing to wait for. */
+TEST(test_f6__a_snapshot_does_not_wait_for_write_back)
+{
+    static struct worker wr, sn;
+    struct box b;
+    pthread_t tw, ts;
+
+    slow_init();
+    box_open(&b, &slow.io, NULL);
+    b.set.dirty_bytes = MIB;
+    box_reopen(&b);
+    box_fill(&b, b.v, "f", 0, 65536, 1);
+    wr = (struct worker){.v = b.v, .n = box_node(b.v, box_root(b.v), "f")};
+    CHECK_OK(vfs_place(b.v, wr.n, &wr.at));
+    sn = (struct worker){.v = b.v};
+    slow.armed = true;
+    CHECK_EQ(pthread_create(&tw, NULL, write_much, &wr), 0);
+    slow_await();
+    CHECK_EQ(pthread_create(&ts, NULL, snapshot, &sn), 0);
+    CHECK(wait_done(&sn, 5000));
+    slow_go();
+    pthread_join(tw, NULL);
+    pthread_join(ts, NULL);
+    CHECK_OK(wr.r);
+    CHECK_OK(sn.r);
     box_close(&b);
 }
 
