@@ -32,7 +32,7 @@ struct session {
     uint64_t conn;
     struct session_hooks hooks;
     struct fuse_session *fuse;
-    int fd;        /* of the kernel; libfuse's own number for it once INIT is answered */
+    int fd; /* of the kernel, the same as long as the session lives; libfuse has a number of its own for it */
     vfs_node root; /* what node id 1 stands for */
     struct notifier *notifier;
     struct snapdir *snapdir;
@@ -41,7 +41,7 @@ struct session {
     atomic_ullong requests[OP_CODES];
     atomic_ullong resent,
         known;       /* asked again after a death; of these, answered as a former daemon would have */
-    size_t init_len; /* the kernel's first message, for a keeper to come */
+    size_t init_len; /* atomic, set last: the kernel's first message, for a keeper to come */
     uint8_t init[256];
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
 };

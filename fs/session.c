@@ -346,19 +346,17 @@ static int begin(struct session *ss, int fd, const void *req, size_t len, bool a
         return r;
     r = init_answer(ss, req, len, catcher, answer ? fd : -1);
     close(catcher[1]);
-    if (r == 0 && dup3(fd, catcher[0], O_CLOEXEC) < 0)
+    if (r == 0 && dup3(fd, catcher[0], O_CLOEXEC) < 0) /* libfuse closes it */
         r = err_from_errno(errno);
-    if (r == 0) {
-        close(fd);
-        ss->fd = catcher[0]; /* libfuse closes it */
-    }
     return r;
 }
 
 static void keep_init(struct session *ss, const void *req, size_t len)
 {
-    ss->init_len = MIN_OF(len, sizeof(ss->init));
-    memcpy(ss->init, req, ss->init_len);
+    size_t n = MIN_OF(len, sizeof(ss->init));
+
+    memcpy(ss->init, req, n);
+    __atomic_store_n(&ss->init_len, n, __ATOMIC_RELEASE);
 }
 
 /* The first thread of a fresh connection: waits for INIT, then becomes a worker. */
@@ -530,7 +528,7 @@ bool session_leave_all(unsigned timeout_ms)
 
 size_t session_init_bytes(const struct session *ss, void *p, size_t size)
 {
-    size_t n = MIN_OF(ss->init_len, size);
+    size_t n = MIN_OF(__atomic_load_n(&ss->init_len, __ATOMIC_ACQUIRE), size);
 
     memcpy(p, ss->init, n);
     return n;
@@ -653,7 +651,7 @@ void session_free(struct session *ss)
         return;
     sessions_remove(ss);
     notify_free(ss->notifier);
-    if (ss->fd >= 0 && (!ss->fuse || fuse_session_fd(ss->fuse) != ss->fd))
+    if (ss->fd >= 0)
         close(ss->fd);
     if (ss->fuse)
         fuse_session_destroy(ss->fuse); /* closes its own */
