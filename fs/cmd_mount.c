@@ -124,7 +124,6 @@ static int mount_here(const struct request *q, struct sock_msg *m, int sock)
     int r = mount_opts_parse(&o, q->opts.len > 0 ? (const char *)q->opts.data : "", why);
 
     o.ro = o.ro || *q->target.snap;
-    o.allow_other = o.allow_other || geteuid() == 0;
     if (r == 0 && buf_cstr(&m->data) && m->fd >= 0)
         r = mount_attach(m->fd, (const char *)m->data.data, q->dir, &o);
     if (r < 0)

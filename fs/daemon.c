@@ -276,7 +276,6 @@ static void restore_one(struct daemon *d, struct restore *one)
     char why[256] = "";
     int r = v ? mount_opts_parse(&o, keeper_field(&one->m, 1), why) : -E_NOENT;
 
-    o.allow_other = o.allow_other || geteuid() == 0;
     if (r == 0)
         r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd, one->m.init,
                        one->m.init_len);

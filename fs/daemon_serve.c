@@ -206,7 +206,6 @@ static int do_mount(struct client *c, struct wanted *w)
     struct session *ss;
     int r = mount_opts_parse(&w->o, w->opts, w->why);
 
-    w->o.allow_other = w->o.allow_other || geteuid() == 0;
     if (r < 0 || (r = check_idmap(w)) < 0 || (r = find_volume(c, w)) < 0 || (r = resolve_snap(w, &rec)) < 0)
         return r;
     r = mount_source(&w->source, c->d->store, w->v->rec.name, w->snap);

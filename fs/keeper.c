@@ -57,7 +57,6 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
 
     if (r < 0)
         return r;
-    o.allow_other = o.allow_other || geteuid() == 0;
     if (call && geteuid() != 0) {
         r = mount_by_helper(source, dir, &o, why, &fd);
     } else {
@@ -92,7 +91,6 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
         return -E_NOTMOUNTED;
     if (geteuid() != 0)
         return -E_PERM;
-    o.allow_other = true;
     r = mount_attach(h->fd, keeper_field(m, 2), keeper_field(m, 3), &o);
     if (r == 0)
         keeper_place_add(k, keeper_field(m, 3));
