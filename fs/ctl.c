@@ -275,12 +275,10 @@ static void refuse(struct writing *w, const char *line, size_t len, int result, 
 
 void ctl_refused(struct ctl *c, uint32_t uid, const char *file, const char *line, int result, struct buf *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        struct writing w = {.c = c, .file = &files[i], .uid = uid};
+    struct writing w = {.c = c, .file = file_named(c, file, strlen(file)), .uid = uid};
 
-        if (strcmp(files[i].name, file) == 0)
-            refuse(&w, line, strlen(line), result, err);
-    }
+    if (w.file)
+        refuse(&w, line, strlen(line), result, err);
 }
 
 static void accept(struct writing *w, struct buf *out)

@@ -5,25 +5,8 @@
 #include "fs/snapdir.h"
 #include "snap/snapshot.h"
 
-struct wanted {
-    uint32_t layer;
-    char name[NAME_LEN_MAX + 1];
-};
-
-static int match(void *arg, const struct layer_rec *rec, const char *text, size_t text_len)
-{
-    struct wanted *w = arg;
-
-    (void)text;
-    (void)text_len;
-    if (rec->layer != w->layer)
-        return 0;
-    snprintf(w->name, sizeof(w->name), "%s", rec->name);
-    return 1;
-}
-
-/* The name of the snapshot whose directory this node is. -E_NODATA: it is no such directory. */
-static int name_of(struct session *ss, vfs_node n, struct wanted *ret)
+/* The snapshot whose directory this node is. -E_NODATA: it is no such directory. */
+static int snapshot_of(struct session *ss, vfs_node n, struct layer_rec *ret)
 {
     struct view_rec view;
     int r;
@@ -35,9 +18,8 @@ static int name_of(struct session *ss, vfs_node n, struct wanted *ret)
         return r;
     if (view.kind != 1 || view.dir != vfs_node_ino(n))
         return -E_NODATA;
-    ret->layer = view.layer;
-    r = snap_each(ss->vol, match, ret);
-    return r < 0 ? r : r == 1 ? 0 : -E_STALE;
+    r = snap_by_layer(ss->vol, view.layer, ret);
+    return r == -E_NOENT ? -E_STALE : r;
 }
 
 static int put_btime(struct session *ss, const char *snap, struct buf *b)
@@ -124,21 +106,21 @@ static const struct {
 
 int snapdir_getxattr(struct session *ss, vfs_node n, const char *name, struct buf *ret)
 {
-    struct wanted w = {0};
-    int r = name_of(ss, n, &w);
+    struct layer_rec rec;
+    int r = snapshot_of(ss, n, &rec);
 
     if (r < 0)
         return r;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (strcmp(table[i].name, name) == 0)
-            return table[i].put(ss, w.name, ret);
+            return table[i].put(ss, rec.name, ret);
     return -E_NODATA;
 }
 
 int snapdir_listxattr(struct session *ss, vfs_node n, struct buf *ret)
 {
-    struct wanted w = {0};
-    int r = name_of(ss, n, &w);
+    struct layer_rec rec;
+    int r = snapshot_of(ss, n, &rec);
 
     if (r < 0)
         return r == -E_NODATA ? 0 : r;

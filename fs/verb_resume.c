@@ -52,26 +52,9 @@ int verb_resume(struct verb_ctx *c, const struct verb_args *a, struct buf *out)
     return jw_end(&j);
 }
 
-struct by_layer {
-    uint64_t layer;
-    struct layer_rec *ret;
-};
-
-static int match_layer(void *arg, const struct layer_rec *rec, const char *text, size_t text_len)
-{
-    struct by_layer *b = arg;
-
-    (void)text;
-    (void)text_len;
-    if (rec->layer != b->layer)
-        return 0;
-    *b->ret = *rec;
-    return 1;
-}
-
 bool verb_snap_taken(struct vol *v, struct layer_rec *ret)
 {
-    struct by_layer b = {.ret = ret};
+    uint64_t layer;
 
-    return answer_begun(&b.layer) && snap_each(v, match_layer, &b) == 1;
+    return answer_begun(&layer) && snap_by_layer(v, (uint32_t)layer, ret) == 0;
 }

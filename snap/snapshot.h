@@ -34,6 +34,8 @@ int snap_expire_due(struct store *s);
 
 /* snap_find: by name, or @GMT-YYYY.MM.DD-HH.MM.SS, @RFC3339, @latest (the newest not later than that). -E_NOENT. */
 int snap_find(struct vol *v, const char *name, struct layer_rec *ret);
+/* snap_by_layer: by its number. -E_NOENT: there is none, or none to be seen. */
+int snap_by_layer(struct vol *v, uint32_t layer, struct layer_rec *ret);
 /* snap_each: visible ones of the volume (all its branches), oldest first by number. text: holds and labels. */
 int snap_each(struct vol *v,
               int (*cb)(void *arg, const struct layer_rec *rec, const char *text, size_t text_len),

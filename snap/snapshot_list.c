@@ -19,6 +19,23 @@ int snap_find(struct vol *v, const char *name, struct layer_rec *ret)
     return r;
 }
 
+int snap_by_layer(struct vol *v, uint32_t layer, struct layer_rec *ret)
+{
+    struct layer l;
+    struct txn t;
+    int r;
+
+    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
+        return r;
+    r = layer_get(&t, v->rec.id, layer, &l);
+    if (r == 0 && !layer_shown(&l.rec))
+        r = -E_NOENT;
+    if (r == 0)
+        *ret = l.rec;
+    txn_abort(&t);
+    return r;
+}
+
 /* Copies of the records, so that the callback runs without the store's lock. */
 struct gather {
     struct buf recs, texts;
