@@ -161,17 +161,10 @@ static int look(struct work *w)
 /* The highest layer of the run below another one. */
 static uint32_t run_below(const struct run *run, uint32_t layer)
 {
-    uint32_t lo = 0, hi = run->nlayers;
+    uint32_t n = layers_before(run->layers, run->nlayers, layer);
 
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (run->layers[mid] < layer)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    assert(lo > 0);
-    return run->layers[lo - 1];
+    assert(n > 0);
+    return run->layers[n - 1];
 }
 
 /* A span of a dense file that got its first record in this layer: what it was before is what the snapshot next below showed. */

@@ -22,6 +22,8 @@ void object_path(const struct store *s, uint64_t object, char *out);
 
 /* Is there a snapshot (retained layer: settling, durable, hidden, remote) in [from, before) of this branch? */
 bool layer_retained(struct store *s, uint32_t branch, uint32_t from, uint32_t before);
+/* layers_before: how many of n ascending layers are below `layer`. */
+uint32_t layers_before(const uint32_t *layers, uint32_t n, uint32_t layer);
 /* The nearest retained layer below / above one; 0 / LAYER_NOW when there is none. */
 uint32_t layer_retained_below(struct store *s, uint32_t branch, uint32_t layer);
 uint32_t layer_retained_above(struct store *s, uint32_t branch, uint32_t layer);

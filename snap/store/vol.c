@@ -244,19 +244,24 @@ int branch_del(struct txn *t, uint32_t id)
     return r < 0 ? r : txn_del(t, KEEP_FIRM, (struct txn_owner){0}, k, key_u32(k, TAB_BRANCH, id));
 }
 
-/* The number of retained layers below `layer`. */
-static uint32_t retained_before(const struct branch_mem *b, uint32_t layer)
+uint32_t layers_before(const uint32_t *layers, uint32_t n, uint32_t layer)
 {
-    uint32_t lo = 0, hi = b->nretained;
+    uint32_t lo = 0, hi = n;
 
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (b->retained[mid] < layer)
+        if (layers[mid] < layer)
             lo = mid + 1;
         else
             hi = mid;
     }
     return lo;
+}
+
+/* The number of retained layers below `layer`. */
+static uint32_t retained_before(const struct branch_mem *b, uint32_t layer)
+{
+    return layers_before(b->retained, b->nretained, layer);
 }
 
 uint32_t layer_retained_below(struct store *s, uint32_t branch, uint32_t layer)
