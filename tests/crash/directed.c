@@ -159,45 +159,50 @@ TEST(f1_what_fsync_promised_is_there)
     }
 }
 
-static void look_shared(struct world *w, void *arg)
+struct content {
+    uint64_t len;
+    const char *letters;
+};
+
+/* "b" has this length, and no other bytes than these. */
+static void look_copy(struct world *w, void *arg)
 {
+    const struct content *c = arg;
     uint64_t b = find(w, "b");
 
-    (void)arg;
-    CHECK_EQ(size_of(w, b), 40 * PAGE);
-    only(w, node_of(w, b), 0, 40 * PAGE, "s");
+    CHECK_EQ(size_of(w, b), c->len);
+    only(w, node_of(w, b), 0, c->len, c->letters);
+}
+
+/* All of "a" to "b", which is synced: it stands after every cut. */
+static void copy_and_sync(struct world *w, uint64_t a, uint64_t b, struct content c)
+{
+    uint64_t len = 0;
+
+    CHECK_OK(vfs_copy(w->v, &nobody, node_of(w, a), 0, node_of(w, b), 0, c.len, &len));
+    CHECK_EQ(len, c.len);
+    sync_file(w, b);
+    cut_everywhere(w, look_copy, &c);
 }
 
 TEST(f1_fsync_of_a_copy_syncs_the_bytes_that_it_shares)
 {
     struct world w;
-    uint64_t a, b, len = 0;
+    uint64_t a, b;
 
     world_new(&w, 4096);
     a = file_new(&w, "a");
     b = file_new(&w, "b");
     put(&w, a, 0, 40 * PAGE, 's');
-    CHECK_OK(vfs_copy(w.v, &nobody, node_of(&w, a), 0, node_of(&w, b), 0, 40 * PAGE, &len));
-    CHECK_EQ(len, 40 * PAGE);
-    sync_file(&w, b);
-    cut_everywhere(&w, look_shared, NULL);
+    copy_and_sync(&w, a, b, (struct content){40 * PAGE, "s"});
     world_end(&w);
-}
-
-static void look_newest(struct world *w, void *arg)
-{
-    uint64_t b = find(w, "b");
-
-    (void)arg;
-    CHECK_EQ(size_of(w, b), 4 * PAGE);
-    only(w, node_of(w, b), 0, 4 * PAGE, "n");
 }
 
 /* The source's small fsync left its bytes in the journal; what was written over them since is what the copy shares. */
 TEST(f1_fsync_of_a_copy_is_not_undone_by_an_older_one_of_its_source)
 {
     struct world w;
-    uint64_t a, b, len = 0;
+    uint64_t a, b;
 
     world_new(&w, 512);
     a = file_new(&w, "a");
@@ -205,10 +210,7 @@ TEST(f1_fsync_of_a_copy_is_not_undone_by_an_older_one_of_its_source)
     put(&w, a, 0, 4 * PAGE, 'o');
     sync_file(&w, a);
     put(&w, a, 0, 4 * PAGE, 'n');
-    CHECK_OK(vfs_copy(w.v, &nobody, node_of(&w, a), 0, node_of(&w, b), 0, 4 * PAGE, &len));
-    CHECK_EQ(len, 4 * PAGE);
-    sync_file(&w, b);
-    cut_everywhere(&w, look_newest, NULL);
+    copy_and_sync(&w, a, b, (struct content){4 * PAGE, "n"});
     world_end(&w);
 }
 

@@ -7,19 +7,11 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 . tests/tools/mounted.sh
-[ -e /dev/fuse ] || skip_suite "no /dev/fuse here"
-[ "$(id -u)" = 0 ] || skip_suite "needs root"
-command -v python3 >/dev/null || skip_suite "needs python3"
+suite_needs_mounts
 what=${1:-all}
 passed=0 failed=0 skipped=0
 log=$(readlink -f "$BUILD")/log/killtest
 mkdir -p "$log"
-
-take_in() { # what a part closed with
-    local p f s
-    read -r p _ f _ s _ <<<"$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1 | grep . || echo '0 passed, 1 failed, 0 skipped')"
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-}
 
 # A writer that hangs does so inside the kernel: then only the end of keeper and daemon gets it out.
 watch_over() { # SECONDS

@@ -8,9 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 ONLY=${1:-}
 passed=0 failed=0 skipped=0
 
-[ -e /dev/fuse ] || skip_suite "no /dev/fuse here"
-[ "$(id -u)" = 0 ] || skip_suite "needs root"
-command -v python3 >/dev/null || skip_suite "needs python3"
+suite_needs_mounts
 
 skip() {
     echo "$*"

@@ -66,3 +66,23 @@ debian_source() {
 }
 
 say() { printf '%s\n' "$*"; }
+
+# take_in LOG: adds what a part of a suite closed with to $passed, $failed, $skipped; without a closing line it is one failure.
+# $f is the part's failures.
+take_in() {
+    read -r p _ f _ s _ <<EOF
+$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1 | grep . || echo '0 passed, 1 failed, 0 skipped')
+EOF
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# run_part COMMAND...: runs a part of a suite, shows what it says, and takes it in.
+run_part() {
+    part_log=$(mktemp)
+    "$@" >"$part_log" 2>&1
+    rc=$?
+    cat "$part_log"
+    take_in "$part_log"
+    rm -f "$part_log"
+    [ $rc -eq 0 ] || [ "$f" -gt 0 ] || failed=$((failed + 1))
+}

@@ -47,6 +47,13 @@ scratch_ext4() {
     fi
 }
 
+# what a suite whose tests mount by root and look through python3 cannot do without
+suite_needs_mounts() {
+    [ -e /dev/fuse ] || skip_suite "no /dev/fuse here"
+    [ "$(id -u)" = 0 ] || skip_suite "needs root"
+    command -v python3 >/dev/null || skip_suite "needs python3"
+}
+
 skip_suite() {
     say "suite skipped: $*"
     say "0 passed, 0 failed, 1 skipped"

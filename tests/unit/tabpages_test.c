@@ -108,70 +108,71 @@ static void damaged(const char *what)
         test_fail(__FILE__, __LINE__, "%s, not: %s", why, what);
 }
 
-TEST(test_tabpages__a_separator_that_moved)
+/* The first page of a kind is written as lie() changes it: the proof has to say what is wrong. */
+static void expect_seen(bool (*is_it)(const uint8_t *p), void (*lie)(uint8_t *p), const char *what)
 {
-    uint8_t p[4096], lie[4096];
-    struct tp_node n;
+    uint8_t p[4096], changed[4096];
     uint64_t page;
 
     begin();
-    page = page_find(is_branch, p);
-    memcpy(lie, p, sizeof(lie));
-    tp_node(lie, 1, &n);
-    lie[n.key.p - lie] ^= 0x40; /* still in order with its neighbours, or not: what lies below tells */
-    page_put(page, lie);
-    damaged("out of order");
+    page = page_find(is_it, p);
+    memcpy(changed, p, sizeof(changed));
+    lie(changed);
+    page_put(page, changed);
+    damaged(what);
     page_put(page, p);
     end();
+}
+
+/* Still in order with its neighbours, or not: what lies below tells. */
+static void move_separator(uint8_t *p)
+{
+    struct tp_node n;
+
+    tp_node(p, 1, &n);
+    p[n.key.p - p] ^= 0x40;
+}
+
+TEST(test_tabpages__a_separator_that_moved)
+{
+    expect_seen(is_branch, move_separator, "out of order");
+}
+
+static void change_value(uint8_t *p)
+{
+    struct tp_node n;
+
+    tp_node(p, 3, &n);
+    p[n.data - p + 12] ^= 1;
 }
 
 TEST(test_tabpages__a_value_that_changed)
 {
-    uint8_t p[4096], lie[4096];
-    struct tp_node n;
-    uint64_t page;
+    expect_seen(is_leaf, change_value, "checksum");
+}
 
-    begin();
-    page = page_find(is_leaf, p);
-    memcpy(lie, p, sizeof(lie));
-    tp_node(lie, 3, &n);
-    lie[n.data - lie + 12] ^= 1;
-    page_put(page, lie);
-    damaged("checksum");
-    page_put(page, p);
-    end();
+/* The second entry is the first. */
+static void overlap(uint8_t *p)
+{
+    put_le16(p + TP_HDR + 2, get_le16(p + TP_HDR));
 }
 
 TEST(test_tabpages__entries_that_overlap)
 {
-    uint8_t p[4096], lie[4096];
-    uint64_t page;
+    expect_seen(is_leaf, overlap, "do not fit together");
+}
 
-    begin();
-    page = page_find(is_leaf, p);
-    memcpy(lie, p, sizeof(lie));
-    put_le16(lie + TP_HDR + 2, get_le16(lie + TP_HDR)); /* the second entry is the first */
-    page_put(page, lie);
-    damaged("do not fit together");
-    page_put(page, p);
-    end();
+static void count_one_fewer(uint8_t *p)
+{
+    struct tp_node n;
+
+    tp_node(p, 0, &n);
+    put_le64(p + (n.data - p), get_le64(n.data) - 1);
 }
 
 TEST(test_tabpages__a_free_page_that_is_lost)
 {
-    uint8_t p[4096], lie[4096];
-    struct tp_node n;
-    uint64_t page;
-
-    begin();
-    page = page_find(is_free_list, p);
-    memcpy(lie, p, sizeof(lie));
-    tp_node(lie, 0, &n);
-    put_le64(lie + (n.data - lie), get_le64(n.data) - 1); /* one fewer */
-    page_put(page, lie);
-    damaged("neither used nor free");
-    page_put(page, p);
-    end();
+    expect_seen(is_free_list, count_one_fewer, "neither used nor free");
 }
 
 /* What LMDB would write over next. */

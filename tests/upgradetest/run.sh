@@ -7,9 +7,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 . tests/tools/mounted.sh
-[ -e /dev/fuse ] || skip_suite "no /dev/fuse here"
-[ "$(id -u)" = 0 ] || skip_suite "needs root"
-command -v python3 >/dev/null || skip_suite "needs python3"
+suite_needs_mounts
 n=40 limit=${LIMIT_MS:-300}
 [ "${SCALE:-full}" != short ] || n=10
 [ -z "${SAN:-}" ] || limit=5000
