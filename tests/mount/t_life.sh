@@ -75,7 +75,7 @@ test_life_two_volumes_one_daemon() {
     echo y >"$point.b/f"
     expect "$(cat "$point.b/f")" y
     "$VARVE" umount "$point.b"
-    daemon_gone "$store"
+    wait_for 10 daemon_gone "$store"
 }
 
 test_life_bad_input() {
