@@ -7,7 +7,7 @@ help:
 	@echo 'make deps         the Debian packages and libfuse that the build needs; deps-tests: what the tests need'
 	@echo
 	@echo 'suites, each by name (SCALE=short for what check runs):'
-	@echo '  unit model fsx crash powercut demo pjdfstest apps tidy asan tsan lint'
+	@echo '  unit pjdfstest tidy lint asan tsan $(SUITES)' | fold -s -w 110
 	@echo
 	@echo 'make format       clang-format'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='

@@ -1,7 +1,7 @@
 # The suites. Each prints its figures and closes with "N passed, N failed, N skipped". A directory tests/NAME with a run.sh is the
 # suite NAME. SCALE=short is what `make check` runs; a suite called by name runs at full length.
 SUITES := $(patsubst tests/%/run.sh,%,$(sort $(wildcard tests/*/run.sh)))
-.PHONY: unit demo pjdfstest $(SUITES)
+.PHONY: unit pjdfstest $(SUITES)
 export BUILD
 
 unit: $(UNIT) $(VARVE)
@@ -9,9 +9,6 @@ unit: $(UNIT) $(VARVE)
 
 $(SUITES): $(VARVE) $(TEST_PROGS) $(DOORS)
 	@tests/$@/run.sh $(ARGS)
-
-demo: $(VARVE)
-	@tests/demo.sh
 
 pjdfstest: $(VARVE)
 	@tests/tools/pjdfstest.sh
