@@ -685,53 +685,6 @@ TEST(test_check__F21_damaged_pages_of_the_tables_kill_a_child_only)
     buf_free(&said);
 }
 
-/* --- dump ------------------------------------------------------------------------------------------------------------- */
-
-static int try_dump(const char *what, const char *a, const char *b)
-{
-    const char *argv[] = {what, a, b};
-
-    buf_reset(&said);
-    return dump_path(io_real(), test_dir(), 1 + (a != NULL) + (b != NULL), (char **)(uintptr_t)argv, &said);
-}
-
-static const char *dump(const char *what, const char *a, const char *b)
-{
-    CHECK_OK(try_dump(what, a, b));
-    return buf_cstr(&said);
-}
-
-TEST(test_dump__prints_tables_records_objects_inodes_and_the_journal)
-{
-    char ino[24], object[24];
-    struct inode in;
-    vfs_node n;
-
-    setup();
-    n = find(root, "hard");
-    inode_of(n, &in);
-    snprintf(ino, sizeof(ino), "%llu", (unsigned long long)in.ino);
-    snprintf(object, sizeof(object), "%llx", (unsigned long long)in.base_obj);
-    fill(n, 0, 8192, 'j');
-    store_drop(s);
-    CHECK(strstr(dump("version", NULL, NULL), "format=1 block_size=4096"));
-    CHECK(strstr(dump("tables", NULL, NULL), "01 INODE  "));
-    CHECK(strstr(dump("table", "VOLNAME", NULL), "VOLNAME name=\"main\": 1\n"));
-    CHECK(strstr(dump("table", "LAYER", NULL), "state=durable"));
-    CHECK(strstr(dump("table", "DIRENT", NULL), "name=\"sparse\""));
-    CHECK(strstr(dump("table", "META", NULL), "applied_lsn="));
-    CHECK(strstr(dump("key", "41", NULL), "VOLUME vol=1: id=1"));
-    CHECK(strstr(dump("object", object, NULL), "allocated="));
-    CHECK(strstr(dump("inode", "main", ino), "blocks "));
-    CHECK(strstr(dump("journal", NULL, NULL), "pending put owner="));
-    CHECK(strstr(dump("segment", "0", NULL), "segment 0000: incarnation="));
-    CHECK_ERR(try_dump("nonsense", NULL, NULL), -E_USAGE);
-    CHECK_ERR(try_dump("table", "NONE", NULL), -E_INVAL);
-    CHECK_ERR(try_dump("key", "4", NULL), -E_INVAL);
-    CHECK_ERR(try_dump("segment", "99", NULL), -E_NOENT);
-    buf_free(&said);
-}
-
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
