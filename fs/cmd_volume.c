@@ -276,8 +276,9 @@ static int refuse_mounted(struct verb_ctx *c, const char *verb, struct buf *err)
 
     if (h && h->mounts)
         h->mounts(h->arg, c->vol, mount_name, &dirs);
-    buf_printf(err, "volume %s: is mounted%s%s; umount it, then %s it", c->vol->rec.name,
-               dirs.len ? " at " : "", dirs.len ? buf_cstr(&dirs) : "", verb);
+    buf_printf(err, "volume %s: is mounted %s%s; umount it, then %s it", c->vol->rec.name,
+               dirs.len ? "at " : "in another mount namespace, a container's perhaps",
+               dirs.len ? buf_cstr(&dirs) : "", verb);
     return -E_MOUNTED;
 }
 

@@ -275,6 +275,8 @@ static int wait_gone_locked(struct daemon *d, const struct vol *v, const char *s
 
 static int serve_gone(struct client *c, char **words, size_t n)
 {
+    static const char elsewhere[] =
+        "varve: note: it is in use still: another mount namespace has it, a container's perhaps\n";
     cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
     struct daemon *d = c->d;
     struct vol *v;
@@ -291,7 +293,9 @@ static int serve_gone(struct client *c, char **words, size_t n)
     pthread_mutex_unlock(&d->lock);
     if (c->kept)
         return 0;
-    return finish(c, r == -E_BUSY ? 0 : r, NULL);
+    if (r == -E_BUSY && sock_send(c->sock, SOCK_ERR, elsewhere, sizeof(elsewhere) - 1, -1) == 0)
+        r = 0;
+    return finish(c, r, NULL);
 }
 
 /* --- others ------------------------------------------------------------------------------------------------------------------------ */

@@ -8,7 +8,7 @@ unit: $(UNIT) $(VARVE)
 	@tests/tools/sum.sh $(BUILD)/log/unit $(sort $(UNIT))
 
 $(SUITES): $(VARVE) $(TEST_PROGS) $(DOORS)
-	@tests/$@/run.sh $(ARGS)
+	@tests/tools/own_mounts.sh tests/$@/run.sh $(ARGS)
 
 pjdfstest: $(VARVE)
-	@tests/tools/pjdfstest.sh
+	@tests/tools/own_mounts.sh tests/tools/pjdfstest.sh

@@ -219,6 +219,24 @@ END
     grep -q "fusermount3.*/etc\|ermission denied" <<<"$out"
 }
 
+# A copy of the mount in another mount namespace keeps the volume in use: umount says so, and so does who must not find it mounted.
+test_life_mounted_elsewhere() {
+    own_store away
+    echo x >"$point/f"
+    mkfifo "$scratch/away.go"
+    unshare -m --propagation private sh -c "cd '$point'; echo there; read x <'$scratch/away.go'" >"$scratch/away.said" &
+    holder=$!
+    wait_for 5 grep -q there "$scratch/away.said"
+    said=$("$VARVE" umount "$point" 2>&1)
+    grep -q 'another mount namespace' <<<"$said"
+    said=$("$VARVE" delete "$store/main" --now 2>&1) && return 1
+    grep -q 'is mounted in another mount namespace' <<<"$said"
+    echo go >"$scratch/away.go"
+    wait $holder
+    wait_for 10 daemon_gone "$store"
+    "$VARVE" delete "$store/main" --now
+}
+
 test_life_idmapped() {
     own_store idmap -o allow_idmap
     echo x >"$point/f"
