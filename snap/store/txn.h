@@ -77,7 +77,7 @@ struct txn {
     uint64_t conn, unique; /* request that this answers; 0 none */
     uint64_t answer;       /* goes into the answer: an inode, a length (snap/store/answer.h) */
     bool must;             /* a reader that does not know the kind of this record must stop */
-    bool part;             /* more records of the same request follow: it is no answer yet */
+    bool part; /* no answer: more records of the same request follow, or it is work on the way there */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;
     size_t bytes; /* of the puts, after commit */

@@ -109,8 +109,9 @@ def snap(name, *more):
     return prepare
 
 
-def rolled(d):
+def rolled(d, more=b''):
     put(d + '/f', b'then')
+    put(d + '/more', more)
     os.mkdir('.snapshots/%s-s' % d)
     put(d + '/f', b'later, and longer')
 
@@ -172,6 +173,8 @@ CASES = [
     ('control: resize', VOLUME, NOTHING, lambda d: control('status', 'resize 100G'), lambda d: True),
     ('control: rollback', ROLLBACK, rolled, lambda d: control('rollback', 'rollback %s-s' % d),
      lambda d: get(d + '/f') == b'then'),
+    ('control: rollback, settling', ROLLBACK, lambda d: rolled(d, BIG * 30), lambda d: control('rollback', 'rollback %s-s' % d),
+     lambda d: get(d + '/f') == b'then' and len(get(d + '/more')) == len(BIG) * 30),
 ]
 NTH = {'control: three commands': (1, 2, 3)}
 

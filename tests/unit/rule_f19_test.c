@@ -190,6 +190,35 @@ TEST(test_f19__steps_go_on_where_they_stopped)
     rig_close(&g);
 }
 
+/* A snapshot that a command waits for becomes durable in the command's own thread; killed just then, it has not begun. */
+TEST(test_f19__what_a_command_waits_for_does_not_begin_it)
+{
+    struct layer_rec rec;
+    struct answer_rec was;
+    uint64_t value = 0;
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "f", 0, 300000, rig_a);
+    CHECK_OK(snap_create(g.b.v, NULL, "s", &rec));
+    CHECK_EQ(rec.state, LAYER_SETTLING);
+    CHECK(!answer_begin(g.b.s, CONN, 10, false, &was));
+    CHECK_EQ(answer_steps_begin(), 0);
+    answer_step(0);
+    CHECK_OK(snap_wait_durable(g.b.v, rec.layer)); /* the first thing that a rollback or a clone does */
+    rig_die(&g);
+    CHECK(!knows(&g, 10, &was));
+    answer_steps_begin();
+    answer_step(0);
+    CHECK(!answer_begun(&value));
+    CHECK_OK(snap_rollback(g.b.v, NULL, "s", NULL));
+    rig_die(&g);
+    CHECK(knows(&g, 10, &was));
+    CHECK_EQ(was.kind, OP_ROLLBACK);
+    answer_end();
+    rig_close(&g);
+}
+
 TEST(test_f19__records_of_answers_have_their_bytes)
 {
     struct answer_rec r = {.conn = 1, .unique = 2, .lsn = 3, .value = 4, .step = 5, .kind = 6}, back;
