@@ -687,9 +687,14 @@ int session_fd(const struct session *ss)
     return ss->fd;
 }
 
+/* The last umount(2) returns before any worker has heard of it. */
 bool session_ended(const struct session *ss)
 {
-    return atomic_load(&ss->ended);
+    struct pollfd p = {.fd = ss->fd};
+
+    if (atomic_load(&ss->ended))
+        return true;
+    return !BROKEN(VARVE_BREAK_ended_late) && poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
 }
 
 void session_rolled_back(struct vol *v)

@@ -43,8 +43,9 @@ struct vol *session_vol(const struct session *ss);
 const char *session_snap(const struct session *ss); /* NULL: the live tree */
 const struct mount_opts *session_opts(const struct session *ss);
 uint64_t session_conn(const struct session *ss);
-int session_fd(const struct session *ss);     /* of the connection; valid while it runs */
-bool session_ended(const struct session *ss); /* the kernel is gone; on_end has come or is about to */
+int session_fd(const struct session *ss); /* of the connection; valid while it runs */
+bool session_ended(
+    const struct session *ss); /* the kernel is gone, it is asked; on_end has come or is about to */
 
 /* session_rolled_back(v): the live tree of v was exchanged: every connection that shows it makes its kernel forget the old
  * one. Returns when that is done, after 2 s at the latest. Any thread. */

@@ -146,6 +146,17 @@ test_life_again_and_again() {
     done
 }
 
+# ... also when the second wants other options than the first had
+test_life_again_with_other_options() {
+    own_store other
+    for i in $(seq 10); do
+        umount "$point"
+        "$VARVE" mount "$store" "$point" -o control=read >/dev/null
+        umount "$point"
+        "$VARVE" mount "$store" "$point" -o snapdir=visible >/dev/null
+    done
+}
+
 test_life_foreground() {
     own_store fg
     umount "$point"

@@ -1,0 +1,70 @@
+/* A connection to the kernel, without one. */
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/op.h"
+#include "tests/lib/test.h"
+#include "tests/unit/fs_verb_case.h"
+
+static struct verb_case tc;
+static struct mount_opts opts;
+static atomic_bool gone;
+
+static void on_end(void *arg, struct session *ss)
+{
+    (void)arg;
+    (void)ss;
+    atomic_store(&gone, true);
+}
+
+static struct session *begin(int *ret_kernel)
+{
+    const struct session_hooks hooks = {.on_end = on_end};
+    struct {
+        struct fuse_in_header h;
+        struct fuse_init_in in;
+    } first = {
+        .h = {.len = sizeof(first), .opcode = FUSE_INIT, .unique = 2},
+        .in = {.major = 7, .minor = 38, .max_readahead = 1 << 20, .flags = 0xfffffffb, .flags2 = 0xff}};
+    struct session *ss;
+    int fd[2];
+
+    tc = (struct verb_case){.exit_code = 0};
+    case_open(&tc);
+    SAY(&tc, "create main --size 64M");
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == 0);
+    atomic_store(&gone, false);
+    CHECK_OK(session_new(&tc.env, vol_of(&tc, "main"), NULL, &opts, 77, &hooks, &ss));
+    CHECK_OK(session_feed_begin(ss, fd[0], &first, sizeof(first)));
+    *ret_kernel = fd[1];
+    return ss;
+}
+
+static void end(struct session *ss)
+{
+    session_feed_end(ss);
+    while (!atomic_load(&gone))
+        nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+    session_free(ss);
+    case_close(&tc);
+}
+
+/* Somebody mounts again, with other options, the moment umount(2) has returned. */
+TEST(test_session__has_ended_before_a_worker_hears_of_it)
+{
+    int kernel;
+    struct session *ss = begin(&kernel);
+
+    CHECK(!session_ended(ss));
+    close(kernel);
+    CHECK(session_ended(ss));
+    CHECK(!atomic_load(&gone));
+    end(ss);
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv);
+}
