@@ -47,6 +47,8 @@ static int real_pread(struct io *io, int fd, void *p, size_t len, uint64_t off, 
     while (done < len) {
         ssize_t n = SYS(pread(fd, (uint8_t *)p + done, len - done, (off_t)(off + done)));
 
+        if (n < 0 && errno == EINVAL && done > 0)
+            break; /* O_DIRECT: beyond the end of the file, and no sector begins there */
         if (n < 0)
             return err_from_errno(errno);
         if (n == 0)

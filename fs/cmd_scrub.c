@@ -54,8 +54,10 @@ int scrub_job(struct job *j, struct store *s, const struct job_info *info)
     conf_size_text(res.bytes, size);
     job_say(j,
             "%s: %s read: %" PRIu64 " pages with %" PRIu64 " records, %" PRIu64
-            " records of the journal, %" PRIu64 " objects",
-            res.damaged ? "DAMAGED" : "clean", size, res.pages, res.entries, res.records, res.objects);
+            " records of the journal, %" PRIu64 " objects%s",
+            res.damaged ? "DAMAGED" : "clean", size, res.pages, res.entries, res.records, res.objects,
+            res.cached ? "; the filesystem below refuses O_DIRECT, so some of it may have come from memory"
+                       : "");
     event_emit(s, "scrub-done", "", "%" PRIu64 " damages, %s read", res.damaged, size);
     return res.damaged ? -E_CORRUPT : 0;
 }

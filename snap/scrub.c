@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io_past.h"
 #include "snap/store/object.h"
 #include "snap/store/record.h"
 #include "snap/store/scrub_store.h"
@@ -21,6 +22,7 @@ struct scrub {
     const struct scrub_opts *o;
     struct scrub_result res;
     int64_t began_ns;
+    struct io *io; /* past the page cache */
     uint8_t *room;
 };
 
@@ -64,7 +66,7 @@ static int scrub_tables(struct scrub *c)
     struct tabpages_result t = {0};
     struct tabpages_opts o = {.progress = passed, .arg = c};
     char why[256];
-    int r = store_scrub_tables(c->s, &o, why, &t);
+    int r = store_scrub_tables(c->s, c->io, &o, why, &t);
 
     if (r == -E_CORRUPT || r == -E_IO) {
         found(c, "%s", why[0] ? why : err_text(r));
@@ -82,7 +84,7 @@ static int scrub_journal(struct scrub *c)
     int r = 0;
 
     for (uint32_t i = 0; r == 0; i++) {
-        r = store_scrub_segment(c->s, i, why, &c->res.records, &bytes);
+        r = store_scrub_segment(c->s, c->io, i, why, &c->res.records, &bytes);
         if (r == -E_NOENT)
             return 0;
         if (r == -E_CORRUPT || r == -E_IO) {
@@ -142,10 +144,9 @@ static int object_read(struct scrub *c, int fd, uint64_t size)
 
         if (data < 0 || (uint64_t)data >= size)
             return 0;
-        r = io_pread(store_io(c->s), fd, c->room, READ_SIZE, (uint64_t)data, &got);
+        r = io_pread(c->io, fd, c->room, READ_SIZE, (uint64_t)data, &got);
         if (r < 0 || got == 0)
             return r;
-        (void)posix_fadvise(fd, data, (off_t)got, POSIX_FADV_DONTNEED);
         off = data + (off_t)got;
         r = passed(c, got);
     }
@@ -154,21 +155,17 @@ static int object_read(struct scrub *c, int fd, uint64_t size)
 
 static int scrub_object(struct scrub *c, const struct object_rec *rec)
 {
-    struct io *io = store_io(c->s);
     char path[4096];
     struct stat st;
     int fd, r;
 
     object_path(c->s, rec->object, path);
-    fd = io_open(io, path, O_RDONLY, 0);
-    r = fd < 0 ? fd : io_fstat(io, fd, &st);
-    if (r == 0) {
-        /* what is in memory tells nothing of the disk; unsynced bytes stay there */
-        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    fd = io_open(c->io, path, O_RDONLY, 0);
+    r = fd < 0 ? fd : io_fstat(c->io, fd, &st);
+    if (r == 0)
         r = object_read(c, fd, (uint64_t)st.st_size);
-    }
     if (fd >= 0)
-        io_close(io, fd);
+        io_close(c->io, fd);
     if (r < 0 && r != -E_CANCELED && r != -E_NOMEM && object_lives(c, rec->object)) {
         found(c, "object %" PRIx64 " (volume %u, inode %" PRIu64 ") cannot be read: %s", rec->object,
               rec->vol, rec->ino, err_text(r));
@@ -197,16 +194,21 @@ static int scrub_objects(struct scrub *c)
 int scrub_store(struct store *s, const struct scrub_opts *o, struct scrub_result *ret)
 {
     struct scrub c = {.s = s, .o = o, .began_ns = clock_mono_ns(), .room = malloc(READ_SIZE)};
-    int r = c.room ? 0 : -E_NOMEM;
+    struct io_past *past = NULL;
+    int r = c.room ? io_past_new(store_io(s), &past) : -E_NOMEM;
 
-    if (r == 0)
+    if (r == 0) {
+        c.io = io_past_io(past);
         r = scrub_tables(&c);
+    }
     if (r == 0)
         r = scrub_journal(&c);
     if (r == 0 && c.res.damaged)
         store_scrub_failed(s);
     if (r == 0)
         r = scrub_objects(&c);
+    c.res.cached = past && io_past_refused(past);
+    io_past_free(past);
     free(c.room);
     *ret = c.res;
     return r;

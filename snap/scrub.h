@@ -16,6 +16,8 @@ struct scrub_opts {
 struct scrub_result {
     uint64_t bytes, pages, entries, records, objects;
     uint64_t damaged; /* lines that were found */
+    bool
+        cached; /* the filesystem refuses O_DIRECT: pages were taken out of memory instead, as far as it let go of them */
 };
 
 /* scrub_store: Threads: any; takes no lock for long. Damage is no error: it is counted and said. Damaged tables or a damaged

@@ -7,7 +7,7 @@
 
 #define TRIES 5
 
-int store_scrub_tables(struct store *s, const struct tabpages_opts *o, char why[256],
+int store_scrub_tables(struct store *s, struct io *io, const struct tabpages_opts *o, char why[256],
                        struct tabpages_result *ret)
 {
     char meta[4200];
@@ -22,7 +22,7 @@ int store_scrub_tables(struct store *s, const struct tabpages_opts *o, char why[
         r = kv_hold(s->kv, &h, &held.txn);
         if (r < 0)
             return r;
-        r = tabpages_check(s->io, meta, &held, why, ret);
+        r = tabpages_check(io, meta, &held, why, ret);
         kv_unhold(s->kv, h);
     }
     return r;
@@ -42,7 +42,7 @@ static int seen_record(void *arg, uint64_t pos, struct jrec_view *rec)
     return 0;
 }
 
-int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t *records,
+int store_scrub_segment(struct store *s, struct io *io, uint32_t index, char why[256], uint64_t *records,
                         uint64_t *ret_bytes)
 {
     struct journal_segment before, after;
@@ -59,7 +59,7 @@ int store_scrub_segment(struct store *s, uint32_t index, char why[256], uint64_t
     if (!before.holds)
         return 0; /* nobody will read it again */
     snprintf(dir, sizeof(dir), "%s/journal", s->path);
-    r = journal_look(s->io, dir, index, &h, &end, seen_record, &n);
+    r = journal_look(io, dir, index, &h, &end, seen_record, &n);
     if (r == -E_NOMEM || r == -E_FILES)
         return r;
     *ret_bytes = before.bytes;

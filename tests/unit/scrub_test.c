@@ -7,11 +7,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "snap/store/tabpages.h"
 #include "tests/lib/box.h"
+#include "tests/lib/rot.h"
 #include "tests/lib/test.h"
 
 static struct box b;
 static struct buf said;
+static struct rot rot;
 static uint64_t cancel_at;
 
 static int progress(void *arg, uint64_t objects, uint64_t bytes)
@@ -42,7 +45,8 @@ static void begin(void)
     uint64_t rng = 1;
 
     log_set_level(LOG_ERROR);
-    box_open(&b, NULL, NULL);
+    rot_init(&rot);
+    box_open(&b, &rot.io, NULL);
     box_mess(&b, b.v, &rng, 200);
     box_fill(&b, b.v, "large", 0, 300000, 1);
     CHECK_OK(snap_create(b.v, &b.c, "s", NULL));
@@ -110,6 +114,59 @@ TEST(test_scrub__finds_a_page_of_the_tables)
     CHECK(strstr(buf_cstr(&said), "of the tables is damaged"));
     CHECK(mode() == STORE_RO_FAILED);
     end();
+}
+
+/* The bit is wrong on the disk and right in memory, where everybody else reads it. */
+TEST(test_scrub__proves_the_disk_not_the_memory)
+{
+    char meta[700], why[256];
+
+    begin();
+    CHECK_EQ(scrub(0, 0).damaged, 0);
+    CHECK(rot.past > 0);
+    rot.file = "/meta/data.mdb";
+    rot.at = 2 * 4096 + 10;
+    for (uint64_t page = 3; scrub(0, 0).damaged == 0; page++) {
+        CHECK(page < 200);
+        rot.at = page * 4096 + 10;
+    }
+    CHECK(strstr(buf_cstr(&said), "of the tables is damaged"));
+    CHECK(mode() == STORE_RO_FAILED);
+    snprintf(meta, sizeof(meta), "%s/meta", b.path);
+    CHECK_OK(tabpages_check(b.io, meta, NULL, why, NULL));
+    end();
+}
+
+TEST(test_scrub__proves_the_journal_on_the_disk)
+{
+    char name[32];
+
+    begin();
+    rot.file = name;
+    rot.at = 4096 + 40;
+    for (unsigned i = 0; i < 9; i++) {
+        snprintf(name, sizeof(name), "/journal/%04u", i);
+        if (scrub(0, 0).damaged)
+            break;
+    }
+    CHECK(strstr(buf_cstr(&said), "of the journal is damaged"));
+    end();
+}
+
+TEST(test_scrub__reads_objects_past_the_memory)
+{
+    unsigned before;
+
+    begin();
+    before = rot.cached;
+    CHECK_EQ(scrub(0, 0).damaged, 0);
+    CHECK_EQ(rot.cached, before);
+    rot.refuse_open = true;
+    CHECK(scrub(0, 0).cached);
+    expect_mark("io: a filesystem refuses to be read past the page cache");
+    CHECK(rot.cached > before);
+    box_close(&b);
+    buf_free(&said);
 }
 
 TEST(test_scrub__finds_a_record_of_the_journal)
