@@ -16,6 +16,7 @@ struct state {
     bool readonly;
     struct layer_rec newest; /* number 0: none */
     uint64_t jobs;
+    uint64_t tables_bytes, tables_free_bytes;
 };
 
 static int newest(void *arg, const struct layer_rec *rec, const char *text, size_t len)
@@ -56,6 +57,8 @@ static int gather(struct verb_ctx *c, struct state *s)
         r = mode_of(s);
     if (r == 0)
         r = snap_each(c->vol, newest, &s->newest);
+    (void)store_get_tables(c->env->store, &s->tables_bytes,
+                           &s->tables_free_bytes); /* zeros: they cannot be read */
     s->jobs = jobs_running(c->env->store);
     return r;
 }
@@ -98,6 +101,8 @@ static void store_json(struct jw *j, const struct state *s)
     jw_u64(j, "unsynced_limit_bytes", s->settings->dirty_bytes);
     jw_u64(j, "delta_bytes", st->delta_bytes);
     jw_u64(j, "delta_limit_bytes", s->settings->delta_bytes);
+    jw_u64(j, "tables_bytes", s->tables_bytes);
+    jw_u64(j, "tables_free_bytes", s->tables_free_bytes);
     jw_u64(j, "journal_bytes", s->settings->segment_bytes * s->settings->segments);
     jw_u64(j, "journal_appended", st->appended_lsn);
     jw_u64(j, "journal_flushed", st->flushed_lsn);
@@ -202,6 +207,10 @@ static void store_rows(struct show_cols *c, const struct state *s)
     show_cell(c, "%s free of %s", a, b);
     size_row(c, "unsynced", st->dirty_bytes, s->settings->dirty_bytes, "-");
     size_row(c, "delta", st->delta_bytes, s->settings->delta_bytes, "-");
+    conf_size_text(s->tables_bytes, a);
+    conf_size_text(s->tables_free_bytes, b);
+    show_cell(c, "tables");
+    show_cell(c, "%s, of which %s free", a, b);
     show_cell(c, "journal");
     show_cell(c, "%" PRIu64 " records not on the disk yet",
               st->appended_lsn - MIN_OF(MAX_OF(st->flushed_lsn, st->applied_lsn), st->appended_lsn));

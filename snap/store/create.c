@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -89,6 +90,8 @@ static int first_records(const char *path, const struct store_settings *set)
 
 void store_settings_defaults(struct store_settings *set, const struct store_settings *from)
 {
+    struct rlimit l;
+
     *set = from ? *from : (struct store_settings){0};
     set->flush_ms = set->flush_ms ? set->flush_ms : 5000;
     set->dirty_bytes = set->dirty_bytes ? set->dirty_bytes : 128ull << 20;
@@ -97,6 +100,8 @@ void store_settings_defaults(struct store_settings *set, const struct store_sett
     set->segments = set->segments ? set->segments : 8;
     set->inline_bytes = set->inline_bytes ? set->inline_bytes : 4096;
     set->fd_cache = set->fd_cache ? set->fd_cache : 256;
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && set->fd_cache > l.rlim_cur / 2)
+        set->fd_cache = (uint32_t)(l.rlim_cur / 2);
 }
 
 static int write_version(struct io *io, const char *path, const struct uuid *uuid,

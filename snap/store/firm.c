@@ -130,7 +130,7 @@ static int firm_with_payload(struct store *s, struct dirty *d, uint64_t bytes)
 /* Errors that pass: the inode stays as it is, to be made firm another time. */
 static bool firm_later(int r)
 {
-    return r == -E_NOMEM || r == -E_NOSPC;
+    return r == -E_NOMEM || r == -E_NOSPC || (r == -E_FILES && !BROKEN(VARVE_BREAK_few_descriptors));
 }
 
 static void sync_failed(struct store *s, struct dirty *d, int r)

@@ -462,6 +462,7 @@ int kv_stat(struct kv *kv, struct kv_stat *ret)
         return failed("stat", m);
     st.map_bytes = info.me_mapsize;
     st.used_bytes = (info.me_last_pgno + 1) * (uint64_t)ms.ms_psize;
+    st.page_bytes = ms.ms_psize;
     st.entries = ms.ms_entries;
     st.depth = ms.ms_depth;
     st.overflow_pages = ms.ms_overflow_pages;

@@ -90,7 +90,7 @@ int kv_hold(struct kv *kv, struct kv_hold **ret, uint64_t *ret_txn);
 void kv_unhold(struct kv *kv, struct kv_hold *h);
 
 struct kv_stat {
-    uint64_t map_bytes, used_bytes, entries, depth, overflow_pages, free_pages;
+    uint64_t map_bytes, used_bytes, entries, depth, overflow_pages, free_pages, page_bytes;
 };
 int kv_stat(struct kv *kv, struct kv_stat *ret);
 

@@ -100,7 +100,7 @@ int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret)
     if (f) {
         list_out(f);
     } else {
-        if (s->nfds >= s->set.fd_cache)
+        if (s->nfds >= s->set.fd_cache && !BROKEN(VARVE_BREAK_descriptors_kept))
             fd_shrink(s, s->set.fd_cache - 1);
         int fd = fd_open(s, object, create);
         if (fd < 0 && fd != -E_NOENT && s->nfds) { /* descriptors exhausted, perhaps */

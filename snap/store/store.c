@@ -89,6 +89,21 @@ void store_get_state(struct store *s, struct store_state *ret)
     ret->powercut = s->powercut;
 }
 
+int store_get_tables(struct store *s, uint64_t *ret_bytes, uint64_t *ret_free_bytes)
+{
+    struct kv_stat st;
+    int r;
+
+    pthread_rwlock_rdlock(&s->lock);
+    r = kv_stat(s->kv, &st);
+    pthread_rwlock_unlock(&s->lock);
+    if (r < 0)
+        return r;
+    *ret_bytes = st.used_bytes;
+    *ret_free_bytes = st.free_pages * st.page_bytes;
+    return 0;
+}
+
 static int say(char *why, int r, const char *fmt, ...) PRINTF_LIKE(3, 4);
 static int say(char *why, int r, const char *fmt, ...)
 {

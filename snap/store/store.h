@@ -17,7 +17,7 @@ struct store_settings {     /* zeros take the defaults */
     uint32_t segments;      /* 8 */
     uint32_t inline_bytes;  /* 4096: files up to this size live in the tables */
     uint64_t map_bytes;     /* first size of the LMDB map; grows by itself */
-    uint32_t fd_cache;      /* 256: object descriptors kept open */
+    uint32_t fd_cache;      /* 256: object descriptors kept open; at most half of what the process may have */
     bool no_threads;        /* tests: no background threads; the caller runs store_tick() */
 };
 
@@ -96,6 +96,10 @@ struct store_state {
     bool powercut;                  /* and the machine was booted since */
 };
 void store_get_state(struct store *s, struct store_state *ret);
+
+/* store_get_tables(s, ...): bytes of the tables' file, and those of them that are free for use again. The caller is in no
+ * transaction. -E_NOMEM, -E_IO. Cost: the list of free pages is read. */
+int store_get_tables(struct store *s, uint64_t *ret_bytes, uint64_t *ret_free_bytes);
 const char *store_path(const struct store *s);
 const struct store_settings *store_get_settings(const struct store *s);
 struct io *store_io(struct store *s);
