@@ -68,6 +68,8 @@ static int run_passes(struct check *c)
     int r = places_load(c);
 
     for (i = 0; i < ARRAY_LEN(passes) && r == 0; i++) {
+        if (c->o->passes && !(c->o->passes >> passes[i].number & 1))
+            continue;
         c->pass = passes[i].name;
         c->found = 0;
         r = passes[i].run(c);

@@ -4,9 +4,11 @@
 
 #include "snap/snapshot.h"
 
+#define CHECK_PASS_BYTES 5u /* the one that looks at the objects' files */
 struct check_opts {
     bool repair;
-    bool quiet; /* say nothing of passes, only findings */
+    bool quiet;      /* say nothing of passes, only findings */
+    uint32_t passes; /* these only, a bit for each by its number; 0: all */
     void (*say)(
         void *arg,
         const char *line); /* one line each: "pass 3 references (I-03, I-08): 0 problems" or a finding */

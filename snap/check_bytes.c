@@ -193,7 +193,7 @@ static int see_place(struct bytes *b)
 
     vt_scan_init(&sc, &b->c->t, KEEP_PENDING, b->p->at, TAB_INODE, "", 0);
     while ((r = vt_scan_next(&sc, &key, &v)) == 1) {
-        r = inode_get(&b->c->t, b->p->at, get_be64(key), &in);
+        r = inode_from(&v, b->p->at, &in);
         if (r == 0)
             r = see_file(b, &in);
         if (r < 0 && r != -E_CORRUPT)

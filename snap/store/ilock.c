@@ -2,11 +2,11 @@
 
 #include "snap/store/store_int.h"
 
-static uint32_t stripe_of(uint32_t vol, uint64_t ino)
+static uint32_t stripe_of(const struct store *s, uint32_t vol, uint64_t ino)
 {
     uint64_t h = (ino + ((uint64_t)vol << 40)) * 0x9e3779b97f4a7c15ull;
 
-    return (uint32_t)(h >> 32) % ILOCK_STRIPES;
+    return (uint32_t)(h >> 32) % s->nilocks;
 }
 
 void ilock_take(struct store *s, struct ilock *l, uint32_t vol, const uint64_t *inos, int n, bool exclusive)
@@ -16,7 +16,7 @@ void ilock_take(struct store *s, struct ilock *l, uint32_t vol, const uint64_t *
     if (exclusive)
         (void)store_make_room(s, true); /* now: it must not wait any more once it holds a lock */
     for (int i = 0; i < n; i++) {
-        uint32_t st = stripe_of(vol, inos[i]);
+        uint32_t st = stripe_of(s, vol, inos[i]);
         int at = 0;
         if (!inos[i])
             continue;

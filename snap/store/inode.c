@@ -70,6 +70,21 @@ void inode_now(struct timespec *ret)
     ret->tv_nsec = (long)(ns % 1000000000);
 }
 
+int inode_from(const struct vt_val *v, struct vt_at at, struct inode *ret)
+{
+    int r = inode_decode(v->data, v->len, ret);
+
+    if (r < 0)
+        return r;
+    if (v->branch != at.branch) { /* numbers of layers mean nothing here, and nothing of it is open here */
+        ret->inherited = true;
+        ret->open_obj = 0;
+        ret->open_layer = 0;
+        ret->base_layer = 0;
+    }
+    return 0;
+}
+
 static int get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct inode *ret)
 {
     uint8_t key[8];
@@ -78,17 +93,7 @@ static int get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, 
 
     put_be64(key, ino);
     r = vt_get(t, keep, at, TAB_INODE, key, &v);
-    if (r == 0)
-        r = inode_decode(v.data, v.len, ret);
-    if (r < 0)
-        return r;
-    if (v.branch != at.branch) { /* numbers of layers mean nothing here, and nothing of it is open here */
-        ret->inherited = true;
-        ret->open_obj = 0;
-        ret->open_layer = 0;
-        ret->base_layer = 0;
-    }
-    return 0;
+    return r < 0 ? r : inode_from(&v, at, ret);
 }
 
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret)

@@ -51,6 +51,9 @@ int inode_decode(const void *p, size_t len, struct inode *ret); /* -E_CORRUPT */
 /* inode_get: as visible at a place (pending over firm). -E_NOENT, -E_CORRUPT, -E_IO. */
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret);
 
+/* inode_from: what a record found at a place (vt_get, vt_scan_next) says. -E_CORRUPT. */
+int inode_from(const struct vt_val *v, struct vt_at at, struct inode *ret);
+
 /* inode_put_new: a record that did not exist; firm. */
 int inode_put_new(struct txn *t, struct vt_at at, const struct inode *in);
 

@@ -101,22 +101,40 @@ static int segment_follow(struct replay *y, struct jseg *s)
     return r;
 }
 
+/* The next place at or after pos where a record could begin; NULL: none. */
+static const uint8_t *next_magic(const struct replay *y, uint64_t pos)
+{
+    const uint8_t *p = y->bytes + pos, *end = y->bytes + y->len;
+
+    while (end - p >= (ptrdiff_t)JREC_HDR_SIZE && (p = memchr(p, JREC_MAGIC & 0xff, (size_t)(end - p)))) {
+        if ((p - y->bytes) % 8 == 0 && end - p >= (ptrdiff_t)JREC_HDR_SIZE && get_le32(p) == JREC_MAGIC)
+            return p;
+        p++;
+    }
+    return NULL;
+}
+
+/* What its header says, if that is true: would it prove that the record after `end` had been there? */
+static bool proves(const uint8_t *p, uint64_t end, bool same_boot)
+{
+    return get_le64(p + offsetof(struct jrec_hdr, lsn)) > end &&
+           (get_le64(p + offsetof(struct jrec_hdr, flushed_lsn)) > end || same_boot);
+}
+
 /* Looks for a record that is whole by itself (it names the checksum that it chains to) and proves that the one after the
- * end of the chain had been there. */
+ * end of the chain had been there. Most of what lies there is of laps before, and not looked at any closer. */
 static int segment_search(struct replay *y, const struct jseg *s, uint64_t from, uint64_t incarnation,
                           bool same_boot)
 {
-    uint64_t chain = jrec_chain(&y->j->store, incarnation), end = MAX_OF(y->lsn, y->after), pos;
+    uint64_t chain = jrec_chain(&y->j->store, incarnation), end = MAX_OF(y->lsn, y->after);
+    const uint8_t *p;
     struct jrec_view v;
     size_t n;
 
-    for (pos = from; pos + JREC_HDR_SIZE <= y->len; pos += 8) {
-        const uint8_t *p = y->bytes + pos;
-
-        if (get_le32(p) != JREC_MAGIC ||
-            jrec_parse(p, y->len - pos, get_le64(p + offsetof(struct jrec_hdr, prev_sum)), chain, &v, &n) <
-                0 ||
-            v.hdr.lsn <= end || (v.hdr.flushed_lsn <= end && !same_boot))
+    for (; (p = next_magic(y, from)); from = (uint64_t)(p - y->bytes) + 8) {
+        if (!proves(p, end, same_boot) ||
+            jrec_parse(p, y->len - (size_t)(p - y->bytes), get_le64(p + offsetof(struct jrec_hdr, prev_sum)),
+                       chain, &v, &n) < 0)
             continue;
         snprintf(y->why, 256,
                  "journal segment %04u is damaged at byte %" PRIu64 ": record %" PRIu64

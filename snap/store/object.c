@@ -80,10 +80,28 @@ static bool txn_has_pending(struct txn *t, uint32_t branch, uint64_t ino)
     return true;
 }
 
+/* n in hexadecimal, with at least so many digits. */
+static char *hex_add(char *at, uint64_t n, unsigned digits)
+{
+    while (digits < 16 && n >> 4 * digits)
+        digits++;
+    for (unsigned i = digits; i-- > 0; n >>= 4)
+        at[i] = "0123456789abcdef"[n & 15];
+    return at + digits;
+}
+
+/* Without snprintf: it is asked for wherever an object is opened. */
 void object_path(const struct store *s, uint64_t object, char *out)
 {
-    snprintf(out, 4096, "%s/data/%06llx/%llx", s->path, (unsigned long long)(object >> OBJECT_DIR_SHIFT),
-             (unsigned long long)object);
+    size_t n = strlen(s->path);
+    char *at = out;
+
+    assert(n < 4096 - 64);
+    memcpy(at, s->path, n);
+    memcpy(at + n, "/data/", 6);
+    at = hex_add(at + n + 6, object >> OBJECT_DIR_SHIFT, 6);
+    *at++ = '/';
+    *hex_add(at, object, 1) = 0;
 }
 
 /* Counts are absolute at both levels. A firm change of an inode that has pending images must not be seen through the pending

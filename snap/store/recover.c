@@ -20,6 +20,7 @@ struct replay {
     struct synced *synced;
     size_t nsynced, cap;
     uint64_t records, payloads;
+    bool bytes;   /* some record of another boot has bytes with it */
     bool foreign; /* some record was written before this boot */
 };
 
@@ -117,6 +118,7 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
         r = replay_tail(rp, rec, same_boot);
     rp->records++;
     rp->foreign |= !same_boot;
+    rp->bytes |= !same_boot && rec->hdr.npayloads > 0;
     return r;
 }
 
@@ -314,7 +316,7 @@ int store_replay(struct store *s, char why[256])
     s->powercut =
         rp.foreign || (r == 0 && cut_noted(s)); /* also when a daemon has begun to recover, and died */
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
-    if (writes && s->powercut && !BROKEN(VARVE_BREAK_payload))
+    if (writes && rp.bytes && !BROKEN(VARVE_BREAK_payload))
         r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
     if (writes &&
         r == 0) /* also without records: those of new objects may be lost, while their names are not */

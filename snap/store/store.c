@@ -136,8 +136,9 @@ static void store_free(struct store *s)
         free(se);
     }
     pthread_rwlock_destroy(&s->lock);
-    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
+    for (unsigned i = 0; i < s->nilocks; i++)
         pthread_rwlock_destroy(&s->ilocks[i]);
+    free(s->ilocks);
     pthread_mutex_destroy(&s->fd_lock);
     pthread_mutex_destroy(&s->ckpt_lock);
     pthread_mutex_destroy(&s->reclaim_lock);
@@ -170,7 +171,10 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
     pthread_rwlockattr_init(&attr);
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&s->lock, &attr);
-    for (unsigned i = 0; i < ILOCK_STRIPES; i++)
+    s->ilocks = malloc((s->set.no_threads ? ILOCK_STRIPES_FEW : ILOCK_STRIPES) * sizeof(*s->ilocks));
+    if (s->ilocks)
+        s->nilocks = s->set.no_threads ? ILOCK_STRIPES_FEW : ILOCK_STRIPES;
+    for (unsigned i = 0; i < s->nilocks; i++)
         pthread_rwlock_init(&s->ilocks[i], &attr);
     pthread_rwlockattr_destroy(&attr);
     pthread_mutex_init(&s->fd_lock, NULL);
@@ -182,7 +186,7 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
     pthread_cond_init(&s->bg_done, NULL);
     s->dirty_list.prev = s->dirty_list.next = &s->dirty_list;
     s->fd_list.prev = s->fd_list.next = &s->fd_list;
-    if (answers_new(&s->answers) == 0)
+    if (s->ilocks && answers_new(&s->answers) == 0)
         return s;
     store_free(s);
     return NULL;

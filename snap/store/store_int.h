@@ -14,6 +14,7 @@
 #include "snap/store/store.h"
 
 #define ILOCK_STRIPES 1024u
+#define ILOCK_STRIPES_FEW 64u /* of a store without threads of its own: a tool, which opens and closes */
 #define TXN_ROOM_MIN (256u * 1024u) /* journal room that a transaction may count on */
 #define FSYNC_BYTES_MAX (64u * 1024u)
 #define FSYNC_RANGES_MAX 16
@@ -105,7 +106,8 @@ struct store {
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
     uint64_t sealed_lsn, sealed_reclaim;
 
-    pthread_rwlock_t ilocks[ILOCK_STRIPES];
+    pthread_rwlock_t *ilocks;
+    uint32_t nilocks;
 
     pthread_mutex_t fd_lock; /* objfd table */
     struct objfd *fd_hash[1024];

@@ -236,6 +236,7 @@ void vt_scan_from(struct vt_scan *sc, const void *key, size_t klen)
     assert(klen <= tab_key_len(sc->tab));
     memset(sc->key, 0, sizeof(sc->key));
     memcpy(sc->key, key, klen);
+    memset(sc->ahead, 0, sizeof(sc->ahead));
 }
 
 /* The next key after sc->key's, as bytes; false: there is none. */
@@ -247,9 +248,8 @@ static bool key_step(struct vt_scan *sc)
     return false;
 }
 
-/* The smallest key at or after sc->key that one branch holds in one of its two tables. */
-static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uint8_t *best, bool *have,
-                          struct txn_val *val)
+/* The first record at or after sc->key that one branch holds in one of its two tables. */
+static int scan_seek(struct vt_scan *sc, uint32_t branch, bool history, struct vt_ahead *a)
 {
     uint8_t k[KEY_SIZE_MAX];
     const uint8_t *found;
@@ -257,14 +257,33 @@ static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uin
     size_t n = key_live(k, history ? sc->tab | TAB_HISTORY : sc->tab, branch, sc->key, len);
     int r = has_none(sc->t, branch, sc->tab, history)
                 ? -E_NOENT
-                : txn_ge(sc->t, sc->keep, k, n, 5u + sc->plen, &found, &flen, val);
+                : txn_ge(sc->t, sc->keep, k, n, 5u + sc->plen, &found, &flen, &a->val);
 
-    if (r < 0)
-        return r == -E_NOENT ? 0 : r;
-    if (flen != 5 + len + (history ? 4u : 0u))
+    if (r < 0 && r != -E_NOENT)
+        return r;
+    if (r == 0 && flen != 5 + len + (history ? 4u : 0u))
         return -E_CORRUPT;
-    if (!*have || memcmp(found + 5, best, len) < 0) {
-        memcpy(best, found + 5, len);
+    a->known = sc->t->mode == TXN_READ;
+    a->end = r == -E_NOENT;
+    a->key = a->end ? NULL : found + 5;
+    return 0;
+}
+
+/* Takes its key for the best one if it is smaller. i: which of the tables of all branches it is. */
+static int scan_candidate(struct vt_scan *sc, unsigned i, uint32_t branch, bool history, uint8_t *best,
+                          bool *have, struct txn_val *val)
+{
+    struct vt_ahead once = {0}, *a = i < VT_AHEAD ? &sc->ahead[i] : &once;
+    size_t len = tab_key_len(sc->tab);
+
+    if (!a->known || (!a->end && memcmp(a->key, sc->key, len) < 0)) {
+        int r = scan_seek(sc, branch, history, a);
+        if (r < 0)
+            return r;
+    }
+    if (!a->end && (!*have || memcmp(a->key, best, len) < 0)) {
+        memcpy(best, a->key, len);
+        *val = a->val;
         *have = true;
     }
     return 0;
@@ -273,12 +292,13 @@ static int scan_candidate(struct vt_scan *sc, uint32_t branch, bool history, uin
 static int scan_next_key(struct vt_scan *sc, uint8_t *best, struct txn_val *val, bool *have)
 {
     struct vt_at at = sc->at;
+    unsigned i = 0;
     int r;
 
     do {
-        r = scan_candidate(sc, at.branch, false, best, have, val);
+        r = scan_candidate(sc, i++, at.branch, false, best, have, val);
         if (r == 0 && at.layer != LAYER_NOW)
-            r = scan_candidate(sc, at.branch, true, best, have, val);
+            r = scan_candidate(sc, i++, at.branch, true, best, have, val);
     } while (r == 0 && at_parent(sc->t, &at));
     return r;
 }

@@ -37,6 +37,7 @@ int vt_del(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at a
  *     vt_scan_from(&sc, key, 16);                       optional: begin at this key (inclusive)
  *     while ((r = vt_scan_next(&sc, &key, &val)) == 1) ...
  * vt_scan_next: 1 a record (key points to tab_key_len bytes, valid until the next call), 0 the end, negative an error. */
+#define VT_AHEAD 4u /* tables of which the next record is kept: live and history of a branch and its parent */
 struct vt_scan {
     struct txn *t;
     enum keep keep;
@@ -45,6 +46,11 @@ struct vt_scan {
     uint8_t plen;
     bool done;
     uint8_t key[32]; /* next key to look for */
+    struct vt_ahead {
+        bool known, end; /* what is found at or after key; end: nothing */
+        const uint8_t *key;
+        struct txn_val val;
+    } ahead[VT_AHEAD]; /* in a reading transaction: nothing changes under it */
 };
 void vt_scan_init(struct vt_scan *sc, struct txn *t, enum keep keep, struct vt_at at, uint8_t tab,
                   const void *prefix, size_t plen);
