@@ -61,8 +61,42 @@ struct c_life {
     size_t ncuts;
     unsigned writes; /* cuts at writes that are due */
 };
+/* A snapshot that a recovered store shows. */
+struct c_shown {
+    char name[NAME_LEN_MAX + 1];
+    unsigned vol;
+    bool durable;
+    int whole;           /* the snapshot of the life that it was found to be as, or -1 */
+    struct o_tree *tree; /* NULL: not read yet */
+};
+struct c_sums {
+    uint64_t tables;              /* all records */
+    uint64_t bytes, shape, names; /* of the objects' files: all; names, sizes and holes; names alone */
+};
+/* What a recovered store holds. */
+struct c_state {
+    struct c_sums sums;
+    struct o_tree *tree[VOLS]; /* NULL: no state is here */
+    uint32_t acked, upto;      /* fits: what was promised when the power went between these */
+    bool fits;
+    size_t nsnaps;
+    struct c_shown snap[SNAPS_MAX];
+};
+#define C_STATES 96u
+#define C_SUMS 512u
+/* The latest ones of this life; see known.c. */
+struct c_known {
+    struct c_state state[C_STATES];
+    struct c_image {
+        uint64_t image;
+        struct c_sums sums;
+    } image[C_SUMS];
+    struct c_sums sound[C_SUMS];
+    size_t next_state, next_image, next_sound;
+};
 struct c_figures {
-    uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, deaths, snaps;
+    uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, recovered, read,
+        checked, deaths, snaps;
 };
 struct c_run {
     uint64_t seed, rng, life_seed, starts;
@@ -75,9 +109,7 @@ struct c_run {
     bool there[SNAPS_MAX], durable[SNAPS_MAX]; /* snapshots of the life that the state judged last shows */
     bool there_kept[SNAPS_MAX],
         durable_kept[SNAPS_MAX]; /* the same of the image that the next life begins with */
-    uint64_t sums[512];          /* of images that were judged while this operation was under way */
-    size_t nsums;
-    uint32_t sums_acked, sums_upto;
+    struct c_known known;
     /* one playing */
     struct lying *disk;
     struct lying_shot *shown; /* with KEEP=: the image that is judged */
@@ -127,12 +159,25 @@ bool c_same_names(const struct o_tree *a, const struct o_tree *b, char why[256])
 bool c_same_bytes(const struct o_ino *a, const struct o_ino *b, char why[256]);
 bool c_same_tree(const struct o_tree *a, const struct o_tree *b, char why[256]);
 
+/* known.c */
+/* What the open store holds, read if it is not known (anew: in any case). Valid until the next call. */
+struct c_state *c_state_here(struct c_run *c, bool anew);
+struct o_tree *c_state_snap(struct c_run *c, struct c_shown *sh); /* NULL: not read, and no store is open */
+struct c_state *c_known_image(struct c_known *kn,
+                              uint64_t image); /* what an image recovers to; NULL: not known */
+void c_know_image(struct c_known *kn, uint64_t image, const struct c_state *st);
+/* The passes of check that were not made over such a state yet, for check_opts; they are about to be. */
+#define C_NO_PASS UINT32_MAX
+uint32_t c_known_passes(struct c_known *kn, const struct c_state *st);
+void c_known_forget(struct c_known *kn);
+
 /* judge.c */
-/* What was recovered, after a power cut while operation `upto` was under way or done; acked ones had returned. Fails, or gives
- * the operation whose state it is. */
-uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *ret_tree[VOLS]);
-void c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto, uint32_t *ret_op);
-void c_sound(struct c_run *c); /* check_store finds nothing */
+/* Is the state one that may be found after a power cut while operation `upto` was under way or done, when acked ones had
+ * returned? Fails if not. */
+void c_judge(struct c_run *c, struct c_state *st, uint32_t acked, uint32_t upto);
+/* The same after a death, of the open store; gives the operation whose state it is. */
+uint32_t c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto);
+void c_sound(struct c_run *c, uint32_t passes); /* check_store finds nothing */
 
 #define WANT(c, cond, ...)                                                                                   \
     do {                                                                                                     \

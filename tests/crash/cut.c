@@ -62,35 +62,19 @@ void c_cuts_free(struct c_life *l)
     l->ncuts = 0;
 }
 
-/* One that is as another while the same operation was under way tells nothing new. */
-static bool seen_before(struct c_run *c, const struct c_cut *cut, const struct lying_shot *shot)
-{
-    uint64_t sum = lying_shot_sum(shot);
-
-    if (c->nsums && (c->sums_acked != cut->acked || c->sums_upto != cut->upto))
-        c->nsums = 0;
-    c->sums_acked = cut->acked, c->sums_upto = cut->upto;
-    for (size_t i = 0; i < c->nsums; i++)
-        if (c->sums[i] == sum)
-            return true;
-    if (c->nsums < ARRAY_LEN(c->sums))
-        c->sums[c->nsums++] = sum;
-    return false;
-}
-
 /* Some of those that recover go on: they reclaim, are checked again, and closed. */
 static void go_on(struct c_run *c)
 {
     int r = store_reclaim_idle(c->s);
 
     WANT(c, r == 0, "reclaim: %s", err_name(r));
-    c_sound(c);
+    c_sound(c, 0);
     r = store_close(TAKE(c->s));
     WANT(c, r == 0, "close: %s", err_name(r));
 }
 
-static void image_judge(struct c_run *c, const struct c_cut *cut, struct lying_shot *shot, bool again,
-                        struct o_tree *ret_tree[VOLS])
+/* Recovers it. */
+static void image_open(struct c_run *c, struct lying_shot *shot, bool again)
 {
     int r;
 
@@ -99,8 +83,6 @@ static void image_judge(struct c_run *c, const struct c_cut *cut, struct lying_s
         c->shown = lying_shot_copy(shot);
     }
     c_start(c, shot);
-    c->acked = cut->acked, c->op = cut->upto;
-    snprintf(c->what, sizeof(c->what), "cut, %u had returned", cut->acked);
     if (again) {
         c->past.writes = 4;
         c_cut_watch(c, &c->past);
@@ -108,12 +90,28 @@ static void image_judge(struct c_run *c, const struct c_cut *cut, struct lying_s
     r = c_open(c);
     WANT(c, r == 0, "an image of a power cut does not open: %s", err_name(r));
     lying_on_cut(c->disk, NULL, NULL);
-    c_judge(c, cut->acked, cut->upto, ret_tree);
-    c_sound(c);
-    c->fig.judged++;
+    c->fig.recovered++;
+}
+
+static struct c_state *image_judge(struct c_run *c, const struct c_cut *cut, struct lying_shot *shot,
+                                   uint64_t sum, bool again)
+{
+    struct c_state *st;
+    uint32_t passes;
+
+    image_open(c, shot, again);
+    st = c_state_here(c, false);
+    c_judge(c, st, cut->acked, cut->upto);
+    passes = c_known_passes(&c->known, st);
+    if (c_rand(c, 8) == 0)
+        passes = 0;
+    if (passes != C_NO_PASS)
+        c_sound(c, passes);
+    c_know_image(&c->known, sum, st);
     if (c_rand(c, 16) == 0)
         go_on(c);
     c_stop(c);
+    return st;
 }
 
 static void cut_judge(struct c_run *c, struct c_cut *cut, struct lying_shot **keep,
@@ -121,20 +119,32 @@ static void cut_judge(struct c_run *c, struct c_cut *cut, struct lying_shot **ke
 {
     unsigned kept = keep ? (unsigned)c_rand(c, IMAGES) : IMAGES;
 
+    c->acked = cut->acked, c->op = cut->upto;
+    snprintf(c->what, sizeof(c->what), "cut, %u had returned", cut->acked);
     for (unsigned i = 0; i < IMAGES; i++) {
+        uint64_t sum = lying_shot_sum(cut->shot[i]);
+        struct c_state *st = c_known_image(&c->known, sum);
+        bool again = cut->again && i == IMAGES - 1;
+
         c->fig.images++;
         if (i == kept)
             *keep = lying_shot_copy(cut->shot[i]);
-        if (seen_before(c, cut, cut->shot[i]) && i != kept && !(cut->again && i == IMAGES - 1))
-            continue;
         if (c->trace)
             printf("      image of mode %d, seed %llu, acked %u upto %u\n", (int)cut->mode[i],
                    (unsigned long long)cut->seed[i], cut->acked, cut->upto);
-        image_judge(c, cut, TAKE(cut->shot[i]), cut->again && i == IMAGES - 1, i == kept ? ret_tree : NULL);
-        if (i == kept) {
-            memcpy(c->there_kept, c->there, sizeof(c->there));
-            memcpy(c->durable_kept, c->durable, sizeof(c->durable));
-        }
+        if (st && !again && i != kept && st->fits && st->acked == cut->acked && st->upto == cut->upto)
+            continue; /* it tells nothing new */
+        c->fig.judged++;
+        if (st && !again)
+            c_judge(c, st, cut->acked, cut->upto);
+        else
+            st = image_judge(c, cut, TAKE(cut->shot[i]), sum, again);
+        if (i != kept)
+            continue;
+        for (unsigned v = 0; v < VOLS; v++)
+            ret_tree[v] = o_tree_copy(st->tree[v]);
+        memcpy(c->there_kept, c->there, sizeof(c->there));
+        memcpy(c->durable_kept, c->durable, sizeof(c->durable));
     }
 }
 
@@ -147,8 +157,6 @@ void c_cuts_judge(struct c_run *c, struct lying_shot **keep, struct o_tree *ret_
         l->cut[c_rand(c, l->ncuts)].again = true;
     for (size_t i = 0; i < l->ncuts; i++) {
         cut_judge(c, &l->cut[i], keep && i == kept ? keep : NULL, ret_tree);
-        if (c->past.ncuts)
-            c->nsums = 0;
         for (size_t k = 0; k < c->past.ncuts; k++)
             cut_judge(c, &c->past.cut[k], NULL, NULL);
         c_cuts_free(&c->past);

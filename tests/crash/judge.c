@@ -121,25 +121,22 @@ static bool explains(const struct look *k, const struct o_ino *got, uint32_t fir
     return true;
 }
 
+/* The firm state may be that after any operation from the last promise to p. The earliest one whose size fits allows all the
+ * bytes that a later one does. */
 static bool bytes_promised(const struct look *k, const struct o_tree *got, uint32_t p, uint32_t upto,
                            char why[256])
 {
     for (size_t i = 0; i < got->n; i++) {
-        const struct o_ino *in = got->v[i];
-        uint32_t low;
-        bool ok = false;
+        const struct o_ino *in = got->v[i], *base;
+        uint32_t low, firm;
 
         if (!S_ISREG(in->mode))
             continue;
         low = floor_of(k, in->ino, p);
-        for (uint32_t firm = p; !ok; firm--) {
-            char other[256];
-
-            ok = explains(k, in, firm, upto, firm == p ? why : other);
-            if (firm == low)
+        for (firm = low; firm < p; firm++)
+            if ((base = at(k, firm, in->ino)) && size_fits(k, in, base, upto))
                 break;
-        }
-        if (!ok) {
+        if (!explains(k, in, firm, upto, why)) {
             size_t n = strlen(why);
             snprintf(why + n, 256 - n, " [promised since %u]", low);
             return false;
@@ -159,52 +156,54 @@ static bool bytes_between(const struct look *k, const struct o_tree *got, uint32
     return true;
 }
 
-struct seen {
-    struct c_run *c;
-    unsigned vol;
-    uint32_t p;
-    bool there[SNAPS_MAX], durable[SNAPS_MAX];
-    char *why;
-};
-
-static int on_snap(void *arg, const struct layer_rec *rec, const char *text, size_t text_len)
+/* The snapshot of the life that this is when p operations count; -1: none. */
+static int snap_of(const struct c_life *l, const struct c_shown *sh, uint32_t p)
 {
-    struct seen *s = arg;
-    struct c_life *l = &s->c->life;
-
-    (void)text, (void)text_len;
-    for (size_t i = 0; i < l->nsnaps; i++) {
-        if (l->snap[i].vol != s->vol || strcmp(l->snap[i].name, rec->name) != 0 ||
-            l->snap[i].created > s->p || l->snap[i].deleted <= s->p)
-            continue;
-        s->there[i] = true;
-        s->durable[i] = rec->state != LAYER_SETTLING;
-        return 0;
-    }
-    snprintf(s->why, 256, "snapshot %.200s is there", rec->name);
-    return 1;
+    for (size_t i = 0; i < l->nsnaps; i++)
+        if (l->snap[i].vol == sh->vol && strcmp(l->snap[i].name, sh->name) == 0 && l->snap[i].created <= p &&
+            l->snap[i].deleted > p)
+            return (int)i;
+    return -1;
 }
 
 /* A snapshot that is there is what it was. */
-static bool snap_whole(struct c_run *c, const struct c_snap *sn, char why[256])
+static bool snap_whole(struct c_run *c, struct c_shown *sh, int i, char why[256])
 {
-    struct vfs_attr a;
-    struct o_tree *t;
-    vfs_node root;
-    bool same;
-    int r = view_enter(c->vol[sn->vol], sn->name, INO_ROOT, &root, &a);
+    const struct c_snap *sn = &c->life.snap[i];
+    const struct o_tree *t = c_state_snap(c, sh);
 
-    WANT(c, r == 0, "view_enter %s: %s", sn->name, err_name(r));
-    t = c_read_tree(c, sn->vol, vfs_node_view(root));
-    same = c_same_tree(t, sn->tree, why);
-    o_tree_free(t);
+    if (!t || sh->whole == i)
+        return true;
     c->fig.snaps++;
-    if (!same) {
+    if (!c_same_tree(t, sn->tree, why)) {
         char text[256];
         memcpy(text, why, 256);
         snprintf(why, 256, "snapshot %.40s: %.200s", sn->name, text);
+        return false;
     }
-    return same;
+    sh->whole = i;
+    return true;
+}
+
+/* Which ones are there is noted. */
+static bool snaps_seen(struct c_run *c, struct c_state *st, uint32_t p, bool all, char why[256])
+{
+    memset(c->there, 0, sizeof(c->there));
+    memset(c->durable, 0, sizeof(c->durable));
+    for (size_t k = 0; k < st->nsnaps; k++) {
+        struct c_shown *sh = &st->snap[k];
+        int i = snap_of(&c->life, sh, p);
+
+        if (i < 0) {
+            snprintf(why, 256, "snapshot %.200s is there", sh->name);
+            return false;
+        }
+        c->there[i] = true;
+        c->durable[i] = sh->durable;
+        if ((all || c_rand(c, 3) == 0) && !snap_whole(c, sh, i, why))
+            return false;
+    }
+    return true;
 }
 
 /* A snapshot of a group is there with the other's, unless one of them was deleted since. */
@@ -215,31 +214,22 @@ static bool group_whole(const struct c_life *l, const bool *there, size_t i, uin
     return !twin || there[i] == there[sn->twin] || sn->deleted <= upto || twin->deleted <= upto;
 }
 
-static bool snaps_promised(struct c_run *c, uint32_t p, uint32_t acked, uint32_t upto, bool all,
-                           char why[256])
+static bool snaps_promised(struct c_run *c, struct c_state *st, uint32_t p, uint32_t acked, uint32_t upto,
+                           bool all, char why[256])
 {
-    struct seen s = {.c = c, .p = p, .why = why};
     const struct c_life *l = &c->life;
 
-    for (s.vol = 0; s.vol < VOLS; s.vol++) {
-        int r = snap_each(c->vol[s.vol], on_snap, &s);
-        WANT(c, r >= 0, "snap_each: %s", err_name(r));
-        if (r != 0)
-            return false;
-    }
-    memcpy(c->there, s.there, sizeof(c->there));
-    memcpy(c->durable, s.durable, sizeof(c->durable));
+    if (!snaps_seen(c, st, p, all, why))
+        return false;
     for (size_t i = 0; i < l->nsnaps; i++) {
         const struct c_snap *sn = &l->snap[i];
 
-        if (s.there[i] && (all || c_rand(c, 3) == 0) && !snap_whole(c, sn, why))
-            return false;
-        if (!s.there[i] && sn->created <= p && sn->deleted > p && (all || sn->durable <= acked)) {
+        if (!c->there[i] && sn->created <= p && sn->deleted > p && (all || sn->durable <= acked)) {
             snprintf(why, 256, "snapshot %.40s is missing (taken %u, durable %u)", sn->name, sn->created,
                      sn->durable);
             return false;
         }
-        if (!group_whole(l, s.there, i, upto)) {
+        if (!group_whole(l, c->there, i, upto)) {
             snprintf(why, 256, "group snapshot %.40s is there in one volume only", sn->name);
             return false;
         }
@@ -253,20 +243,15 @@ static void on_line(void *arg, const char *line)
     printf("  check: %s\n", line);
 }
 
-void c_sound(struct c_run *c)
+void c_sound(struct c_run *c, uint32_t passes)
 {
-    struct check_opts co = {.quiet = true, .say = on_line};
+    struct check_opts co = {.quiet = true, .passes = passes, .say = on_line};
     struct check_result found = {0};
     int r = check_store(c->s, &co, &found);
 
+    c->fig.checked++;
     WANT(c, r == 0 && found.problems == 0, "check: %llu problems: %s", (unsigned long long)found.problems,
          err_name(r));
-}
-
-static void trees_free(struct o_tree *t[VOLS])
-{
-    for (unsigned i = 0; i < VOLS; i++)
-        o_tree_free(t[i]);
 }
 
 static bool all_names(struct c_run *c, struct o_tree *const got[VOLS], uint32_t p, char why[256])
@@ -286,27 +271,22 @@ static bool all_bytes(struct c_run *c, struct o_tree *const got[VOLS], uint32_t 
     return true;
 }
 
-uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *ret_tree[VOLS])
+void c_judge(struct c_run *c, struct c_state *st, uint32_t acked, uint32_t upto)
 {
-    struct o_tree *got[VOLS];
     char why[256] = "no state fits", best[256] = "";
     uint32_t low = 0, best_p = 0;
     bool named = false; /* a state of which the names fit was met */
 
-    for (unsigned i = 0; i < VOLS; i++)
-        got[i] = c_read_tree(c, i, c->vol[i]->rec.live_view);
     for (uint32_t k = 0; k <= acked; k++)
         if (c->life.flushed[k])
             low = k;
     for (uint32_t p = upto;; p--) {
-        bool names = all_names(c, got, p, why);
+        bool names = all_names(c, st->tree, p, why);
 
-        if (names && all_bytes(c, got, p, upto, why) && snaps_promised(c, p, acked, upto, false, why)) {
-            if (ret_tree)
-                memcpy(ret_tree, got, sizeof(got));
-            else
-                trees_free(got);
-            return p;
+        if (names && all_bytes(c, st->tree, p, upto, why) &&
+            snaps_promised(c, st, p, acked, upto, false, why)) {
+            st->fits = true, st->acked = acked, st->upto = upto;
+            return;
         }
         if (!named) {
             memcpy(best, why, 256);
@@ -319,23 +299,18 @@ uint32_t c_judge(struct c_run *c, uint32_t acked, uint32_t upto, struct o_tree *
     c_fail(c, "no state from %u to %u fits; nearest %u: %s", low, upto, best_p, best);
 }
 
-void c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto, uint32_t *ret_op)
+uint32_t c_judge_death(struct c_run *c, uint32_t acked, uint32_t upto)
 {
-    struct o_tree *got[VOLS];
+    struct c_state *st = c_state_here(c, true);
     char why[256] = "";
 
-    for (unsigned i = 0; i < VOLS; i++)
-        got[i] = c_read_tree(c, i, c->vol[i]->rec.live_view);
     for (uint32_t p = upto;; p--) {
-        bool fits = all_names(c, got, p, why);
+        bool fits = all_names(c, st->tree, p, why);
 
         for (unsigned i = 0; i < VOLS && fits; i++)
-            fits = bytes_between(&(struct look){c, i}, got[i], acked, upto, why);
-        if (fits && snaps_promised(c, p, acked, upto, true, why)) {
-            trees_free(got);
-            *ret_op = p;
-            return;
-        }
+            fits = bytes_between(&(struct look){c, i}, st->tree[i], acked, upto, why);
+        if (fits && snaps_promised(c, st, p, acked, upto, true, why))
+            return p;
         if (p == acked)
             break;
     }

@@ -133,7 +133,7 @@ static void one_death(struct c_run *c, const struct lying_shot *base, uint64_t a
     lying_revive(c->disk);
     r = c_open(c);
     WANT(c, r == 0, "open after a death: %s", err_name(r));
-    c_judge_death(c, acked, upto, &k);
+    k = c_judge_death(c, acked, upto);
     c->fig.deaths++;
     fsync_some(c, k, acked);
     c_cut_now(c, &c->life, acked, upto);
@@ -163,6 +163,7 @@ static void life_next(struct c_run *c, struct o_tree *const t[VOLS])
         kept[moved[i]].tree = o_tree_copy(sn->tree);
     }
     c_life_free(&c->life);
+    c_known_forget(&c->known);
     memcpy(c->life.snap, kept, n * sizeof(*kept));
     c->life.nsnaps = n;
     for (unsigned i = 0; i < VOLS; i++)
@@ -199,7 +200,6 @@ int c_seed(struct c_run *c, uint64_t seed, uint32_t ops)
     c->seed = c->rng = seed;
     c->life_no = 0;
     c->starts = 0;
-    c->nsums = 0;
     c->killing = false;
     settings_choose(c);
     if (setjmp(c->out) == 0) {
@@ -218,6 +218,7 @@ int c_seed(struct c_run *c, uint64_t seed, uint32_t ops)
     lying_shot_free(base);
     c_cuts_free(&c->past);
     c_life_free(&c->life);
+    c_known_forget(&c->known);
     clock_test_off();
     journal_test_boot_id(NULL);
     return failed;

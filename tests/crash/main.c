@@ -84,13 +84,13 @@ static void print_figures(const struct c_figures *f, double took)
 {
 #define N(x) ((unsigned long long)(x))
     printf("seeds %llu..%llu: %llu operations on %u volumes, %llu power cuts (%llu at syncs, %llu at writes; "
-           "%llu of them while "
-           "opening, %llu during recovery), %llu images, %llu of them unlike, each recovered, judged and "
-           "checked; %llu deaths, "
-           "%llu snapshots compared; %.1f core-seconds, %.3f a seed\n",
+           "%llu of them while opening, %llu during recovery), %llu images, %llu of them unlike and judged: "
+           "%llu recovered, %llu read, %llu checked; %llu deaths, %llu snapshots compared; "
+           "%.1f core-seconds, %.3f a seed\n",
            N(args.seed), N(args.seed + args.seeds - 1), N(f->ops), VOLS, N(f->cuts), N(f->cuts_sync),
-           N(f->cuts_write), N(f->cuts_open), N(f->cuts_recovery), N(f->images), N(f->judged), N(f->deaths),
-           N(f->snaps), took, took / (double)MAX_OF(args.seeds, (uint64_t)1));
+           N(f->cuts_write), N(f->cuts_open), N(f->cuts_recovery), N(f->images), N(f->judged),
+           N(f->recovered), N(f->read), N(f->checked), N(f->deaths), N(f->snaps), took,
+           took / (double)MAX_OF(args.seeds, (uint64_t)1));
 }
 
 /* The seed under way is the last one. */

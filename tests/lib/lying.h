@@ -140,6 +140,11 @@ int lying_shot_store(const struct lying_shot *s, const char *outdir); /* as real
 struct lying *lying_ram(struct lying_shot *s);
 const char *lying_root(const struct lying *d);
 
+/* lying_sum(d, path, of): of all below path on a disk in memory, as the process sees it. Equal sums: the same names; and sizes and
+ * holes; and bytes. */
+enum lying_sum { LYING_SUM_NAMES, LYING_SUM_HOLES, LYING_SUM_BYTES };
+uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of);
+
 void lying_allocate(struct lying *d, bool real); /* whether allocate() reserves in the real file too */
 
 #endif

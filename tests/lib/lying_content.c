@@ -91,8 +91,8 @@ static void table_own(struct lying_content *c, size_t nslots)
     c->table = t;
 }
 
-/* page_for_write(c, no): the page, made when it is a hole, copied when it is shared. */
-static uint8_t *page_for_write(struct lying_content *c, uint64_t no)
+/* page_for_write(c, no, whole): the page, made when it is a hole, copied when it is shared. whole: all of it will be written. */
+static uint8_t *page_for_write(struct lying_content *c, uint64_t no, bool whole)
 {
     struct lying_slot *s;
     struct lying_page *p;
@@ -101,21 +101,23 @@ static uint8_t *page_for_write(struct lying_content *c, uint64_t no)
         table_own(c, c->table ? c->table->nslots * 2 : 16);
     else if (c->table->refs > 1)
         table_own(c, c->table->nslots);
+    c->table->sum[0] = c->table->sum[1] = 0;
     s = slot_in(c->table, no);
     if (s->page && s->page->refs == 1) {
         s->page->sum = 0;
         return s->page->b;
     }
-    if (s->page) {
-        p = malloc(sizeof(*p));
-        if (!p)
-            abort();
+    p = malloc(sizeof(*p));
+    if (!p)
+        abort();
+    if (!whole && s->page)
         memcpy(p->b, s->page->b, LYING_PAGE);
+    else if (!whole)
+        memset(p->b, 0, LYING_PAGE);
+    if (s->page)
         page_unref(s->page);
-    } else {
-        p = lying__alloc(sizeof(*p));
+    else
         c->table->used++;
-    }
     p->refs = 1;
     p->sum = 0;
     *s = (struct lying_slot){.no = no, .page = p};
@@ -149,7 +151,7 @@ static void zero_part(struct lying_content *c, uint64_t from, uint64_t to)
 
     assert(from <= to && to <= (no + 1) * LYING_PAGE);
     if (from < to && slot_of(c, no))
-        memset(page_for_write(c, no) + from % LYING_PAGE, 0, to - from);
+        memset(page_for_write(c, no, to - from == LYING_PAGE) + from % LYING_PAGE, 0, to - from);
 }
 
 void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len)
@@ -158,7 +160,7 @@ void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *
         size_t at = off % LYING_PAGE;
         size_t n = MIN_OF(len, LYING_PAGE - at);
 
-        memcpy(page_for_write(c, off / LYING_PAGE) + at, p, n);
+        memcpy(page_for_write(c, off / LYING_PAGE, n == LYING_PAGE) + at, p, n);
         off += n;
         p += n;
         len -= n;
@@ -238,17 +240,24 @@ static uint64_t page_sum(struct lying_page *p)
     return p->sum;
 }
 
-uint64_t lying__content_sum(const struct lying_content *c)
+static uint64_t table_sum(struct lying_table *t, bool bytes)
 {
-    uint64_t sum = hash_sum(1, &c->size, sizeof(c->size));
+    uint64_t sum = 1;
 
-    for (size_t i = 0; c->table && i < c->table->nslots; i++) {
-        const struct lying_slot *s = &c->table->slots[i];
+    if (t->sum[bytes])
+        return t->sum[bytes];
+    for (size_t i = 0; i < t->nslots; i++)
+        if (t->slots[i].page)
+            sum += ((bytes ? page_sum(t->slots[i].page) : 0x5851f42d4c957f2d) ^ t->slots[i].no) *
+                   0x9e3779b97f4a7c15;
+    return t->sum[bytes] = sum | 1;
+}
 
-        if (s->page)
-            sum += (page_sum(s->page) ^ s->no) * 0x9e3779b97f4a7c15;
-    }
-    return sum;
+uint64_t lying__content_sum(const struct lying_content *c, bool bytes)
+{
+    uint64_t both[2] = {c->size, c->table ? table_sum(c->table, bytes) : 1};
+
+    return hash_sum(1, both, sizeof(both));
 }
 
 static int load_run(struct lying_content *c, int fd, uint64_t off, uint64_t end)

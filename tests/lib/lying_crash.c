@@ -68,9 +68,9 @@ static int image_file(struct lying_node *f, int dirfd, const char *name, struct 
     return r;
 }
 
-static int image_dir(struct lying *d, struct lying_node *dir, int dirfd, struct lying_choice *c)
+static int image_dir(struct lying_node *dir, int dirfd, struct lying_choice *c)
 {
-    struct lying_entries *es = lying__image(d, dir);
+    const struct lying_entries *es = lying__image(dir);
     int r = 0;
 
     for (size_t i = 0; i < es->n && r == 0; i++) {
@@ -87,7 +87,7 @@ static int image_dir(struct lying *d, struct lying_node *dir, int dirfd, struct 
         sub = (int)syscall(SYS_openat, dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
         if (sub < 0)
             return err_from_errno(errno);
-        r = image_dir(d, n, sub, c);
+        r = image_dir(n, sub, c);
         syscall(SYS_close, sub);
     }
     return r;
@@ -139,7 +139,7 @@ int lying_crash(struct lying *d, uint64_t seed, enum lying_mode mode, const char
     pthread_mutex_lock(&d->lock);
     c = lying__choose(d, seed, mode);
     lying__names_choose(d, &c);
-    r = image_dir(d, d->top, fd, &c);
+    r = image_dir(d->top, fd, &c);
     lying__names_unchoose(d);
     pthread_mutex_unlock(&d->lock);
     syscall(SYS_close, fd);

@@ -27,6 +27,7 @@ struct lying_slot {
 struct lying_table {
     uint32_t refs;
     size_t nslots, used;
+    uint64_t sum[2]; /* of the holes, of the bytes; 0: not known */
     struct lying_slot slots[];
 };
 
@@ -141,7 +142,8 @@ void lying__content_copy(struct lying_content *to, const struct lying_content *f
 void lying__content_free(struct lying_content *c);
 size_t lying__content_read(const struct lying_content *c, uint64_t off, uint8_t *p, size_t len);
 bool lying__content_hole(const struct lying_content *c, uint64_t page);
-uint64_t lying__content_sum(const struct lying_content *c); /* equal sums: equal contents, all but surely */
+/* Equal sums: equal contents, all but surely; without bytes: the same size, the same holes. */
+uint64_t lying__content_sum(const struct lying_content *c, bool bytes);
 int lying__content_load(struct lying_content *c, int fd);
 int lying__content_store(const struct lying_content *c, int fd);
 
@@ -172,6 +174,7 @@ struct lying_node *lying__node_ref(struct lying_node *n);
 void lying__node_unref(struct lying_node *n);
 struct lying_node *lying__entry(const struct lying_entries *es, const char *name);
 void lying__entry_set(struct lying_entries *es, const char *name, struct lying_node *n); /* NULL removes */
+void lying__entry_add(struct lying_entries *es, const char *name, struct lying_node *n); /* it is not there */
 void lying__entries_free(struct lying_entries *es);
 /* lying__find(d, path, &ret_dir, &ret_name): node of a path below root or NULL; dir NULL when the way is missing. */
 struct lying_node *lying__find(struct lying *d, const char *path, struct lying_node **ret_dir,
@@ -184,7 +187,7 @@ void lying__names_sync(struct lying *d,
                        struct lying_node *n); /* fsync of a directory, or of a file: its creation */
 void lying__names_sync_all(struct lying *d);
 void lying__names_choose(struct lying *d, struct lying_choice *c); /* what lands, in lying__image() */
-struct lying_entries *lying__image(struct lying *d, struct lying_node *dir);
+const struct lying_entries *lying__image(const struct lying_node *dir);
 void lying__names_unchoose(struct lying *d);
 void lying__names_free(struct lying *d);
 

@@ -58,20 +58,24 @@ static char *copy_name(const char *name)
     return s;
 }
 
+void lying__entry_add(struct lying_entries *es, const char *name, struct lying_node *n)
+{
+    es->e = lying__grow(es->e, &es->cap, es->n, sizeof(*es->e));
+    es->e[es->n++] = (struct lying_entry){copy_name(name), lying__node_ref(n)};
+}
+
 void lying__entry_set(struct lying_entries *es, const char *name, struct lying_node *n)
 {
     size_t i = entry_index(es, name);
     struct lying_node *old = i < es->n ? es->e[i].node : NULL;
 
-    lying__node_ref(n);
     if (i < es->n && n) {
-        es->e[i].node = n;
+        es->e[i].node = lying__node_ref(n);
     } else if (i < es->n) {
         free(es->e[i].name);
         es->e[i] = es->e[--es->n];
     } else if (n) {
-        es->e = lying__grow(es->e, &es->cap, es->n, sizeof(*es->e));
-        es->e[es->n++] = (struct lying_entry){copy_name(name), n};
+        lying__entry_add(es, name, n);
     }
     lying__node_unref(old);
 }
@@ -260,11 +264,17 @@ void lying__names_sync_all(struct lying *d)
     names_land(d);
 }
 
-struct lying_entries *lying__image(struct lying *d, struct lying_node *dir)
+const struct lying_entries *lying__image(const struct lying_node *dir)
+{
+    return dir->has_image ? &dir->image : &dir->durable;
+}
+
+/* To be changed. */
+static struct lying_entries *image_own(struct lying *d, struct lying_node *dir)
 {
     if (!dir->has_image) {
         for (size_t i = 0; i < dir->durable.n; i++)
-            lying__entry_set(&dir->image, dir->durable.e[i].name, dir->durable.e[i].node);
+            lying__entry_add(&dir->image, dir->durable.e[i].name, dir->durable.e[i].node);
         dir->has_image = true;
         dir->next_image = d->images;
         d->images = lying__node_ref(dir);
@@ -321,7 +331,7 @@ void lying__names_choose(struct lying *d, struct lying_choice *c)
         const struct lying_name *op = &d->names[i];
 
         if (op->lands)
-            op_apply(op, lying__image(d, op->dir), op->dir2 ? lying__image(d, op->dir2) : NULL);
+            op_apply(op, image_own(d, op->dir), op->dir2 ? image_own(d, op->dir2) : NULL);
     }
 }
 

@@ -16,8 +16,8 @@ struct lying_shot {
 
 static void enter(struct lying_node *dir, const char *name, struct lying_node *n)
 {
-    lying__entry_set(&dir->now, name, n);
-    lying__entry_set(&dir->durable, name, n);
+    lying__entry_add(&dir->now, name, n);
+    lying__entry_add(&dir->durable, name, n);
     lying__node_unref(n);
 }
 
@@ -26,7 +26,7 @@ static void ready(struct lying_node *f)
     f->size = f->min_synced = f->safe.size;
 }
 
-static struct lying_node *shoot(struct lying *d, struct lying_node *from, struct lying_choice *c)
+static struct lying_node *shoot(const struct lying_node *from, struct lying_choice *c)
 {
     struct lying_node *n = lying__node_new(from->is_dir, from->mode);
     const struct lying_entries *es;
@@ -36,9 +36,9 @@ static struct lying_node *shoot(struct lying *d, struct lying_node *from, struct
         ready(n);
         return n;
     }
-    es = lying__image(d, from);
+    es = lying__image(from);
     for (size_t i = 0; i < es->n; i++)
-        enter(n, es->e[i].name, shoot(d, es->e[i].node, c));
+        enter(n, es->e[i].name, shoot(es->e[i].node, c));
     return n;
 }
 
@@ -50,7 +50,7 @@ struct lying_shot *lying_shot(struct lying *d, uint64_t seed, enum lying_mode mo
     pthread_mutex_lock(&d->lock);
     c = lying__choose(d, seed, mode);
     lying__names_choose(d, &c);
-    s->top = shoot(d, d->top, &c);
+    s->top = shoot(d->top, &c);
     lying__names_unchoose(d);
     pthread_mutex_unlock(&d->lock);
     return s;
@@ -75,12 +75,14 @@ struct lying_shot *lying_shot_copy(const struct lying_shot *s)
     return to;
 }
 
-static uint64_t sum(const struct lying_node *n)
+static uint64_t sum(const struct lying_node *n, enum lying_sum of)
 {
-    uint64_t all = n->is_dir ? 1 : lying__content_sum(&n->safe);
+    const struct lying_content *c = n->seen ? &n->live : &n->safe;
+    uint64_t all = n->is_dir || of == LYING_SUM_NAMES ? 1 : lying__content_sum(c, of == LYING_SUM_BYTES);
 
     for (size_t i = 0; i < n->now.n; i++) {
-        uint64_t one[2] = {hash_sum(2, n->now.e[i].name, strlen(n->now.e[i].name)), sum(n->now.e[i].node)};
+        const struct lying_entry *e = &n->now.e[i];
+        uint64_t one[2] = {hash_sum(2, e->name, strlen(e->name)), sum(e->node, of)};
 
         all ^= hash_sum(3, one, sizeof(one));
     }
@@ -89,7 +91,21 @@ static uint64_t sum(const struct lying_node *n)
 
 uint64_t lying_shot_sum(const struct lying_shot *s)
 {
-    return sum(s->top);
+    return sum(s->top, LYING_SUM_BYTES);
+}
+
+uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of)
+{
+    struct lying_node *dir, *n;
+    char name[256];
+    uint64_t all;
+
+    pthread_mutex_lock(&d->lock);
+    assert(d->ram);
+    n = lying__find(d, path, &dir, name);
+    all = n ? sum(n, of) : 0;
+    pthread_mutex_unlock(&d->lock);
+    return all;
 }
 
 void lying_shot_free(struct lying_shot *s)

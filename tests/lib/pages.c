@@ -105,16 +105,19 @@ static struct pg_slot *slot_own(struct pages *p, uint64_t block)
     return &p->chunk[i]->slot[block % PG_CHUNK];
 }
 
-static struct pg_page *page_own(struct pg_slot *s)
+/* A page that may be changed; whole: all of it will be. */
+static struct pg_page *page_own(struct pg_slot *s, bool whole)
 {
     struct pg_page *pg;
 
     if (s->page && s->page->refs == 1)
         return s->page;
-    pg = must(calloc(1, sizeof(*pg)));
+    pg = must(malloc(sizeof(*pg)));
     pg->refs = 1;
-    if (s->page)
+    if (s->page && !whole)
         memcpy(pg->data, s->page->data, PG_SIZE);
+    else if (!whole)
+        memset(pg->data, 0, PG_SIZE);
     page_unref(s->page);
     return s->page = pg;
 }
@@ -143,7 +146,7 @@ void pages_write(struct pages *p, const void *data, size_t len, uint64_t off, ui
         size_t at = off % PG_SIZE, n = MIN_OF(len, PG_SIZE - at);
         struct pg_slot *s = slot_own(p, off / PG_SIZE);
 
-        memcpy(page_own(s)->data + at, from, n);
+        memcpy(page_own(s, n == PG_SIZE)->data + at, from, n);
         s->kind = PG_DATA;
         s->stamp = stamp;
         from += n, off += n, len -= n;
@@ -163,7 +166,7 @@ void pages_zero(struct pages *p, uint64_t off, uint64_t len, uint64_t stamp)
             continue;
         s = slot_own(p, b);
         if (s->page)
-            memset(page_own(s)->data + (from - b * PG_SIZE), 0, to - from);
+            memset(page_own(s, to - from == PG_SIZE)->data + (from - b * PG_SIZE), 0, to - from);
         s->stamp = stamp;
     }
 }
