@@ -18,6 +18,7 @@ struct cmd {
 extern const struct cmd cmd_mount;
 extern const struct cmd cmd_umount;
 extern const struct cmd cmd_requests;
+extern const struct cmd cmd_serve;
 extern const struct cmd cmd_keeper;
 extern const struct cmd cmd_daemon;
 

@@ -18,9 +18,11 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "fs/sock.h"
 #include "fs/verb_show.h"
 
 #define FILES_WANTED 4096
+#define LOCKED_WANTED (64u << 20) /* buffers of waiting threads */
 
 enum verdict { FINE, LACKS, BROKEN_HERE };
 
@@ -182,6 +184,52 @@ static void privileges(struct report *r)
          "without it, rollback cannot name other users' processes");
 }
 
+/* What is tried and gone without. */
+static void best_effort(struct report *r)
+{
+    bool resource = capable(CAP_SYS_RESOURCE);
+    struct rlimit l = {0};
+    bool locks = capable(CAP_IPC_LOCK) || (getrlimit(RLIMIT_MEMLOCK, &l) == 0 && l.rlim_cur >= LOCKED_WANTED);
+
+    tell(r, resource ? FINE : LACKS, "I/O flusher", resource ? "allowed" : "no CAP_SYS_RESOURCE",
+         "without it a machine short of memory may make the daemon wait for its own mounts");
+    tell(r, resource ? FINE : LACKS, "spared from OOM", resource ? "allowed" : "no CAP_SYS_RESOURCE",
+         "without it daemon and keeper may be ended for want of memory; the mounts outlive the daemon");
+    tell(r, locks ? FINE : LACKS, "locked memory",
+         locks ? "allowed" : "no CAP_IPC_LOCK, RLIMIT_MEMLOCK small",
+         "without it a request that is read in the moment of a death may fail (EIO)");
+    tell(r, access("/sys/class/bdi", W_OK) == 0 ? FINE : LACKS, "read-ahead",
+         access("/sys/class/bdi", W_OK) == 0 ? "settable" : "/sys is read-only or another's",
+         "without it sequential reads come in pieces of 128 KiB");
+}
+
+/* The daemon knows what its keeper was told. */
+static void service(struct report *r, const char *store)
+{
+    static const char *const words[] = {"kept"};
+    cleanup(buf_free) struct buf out = {0};
+    unsigned served = 0, kept = 0, ms = 0, fds = 0;
+    char value[128];
+
+    if (sock_ask(store, words, 1, &out) < 0 || !buf_cstr(&out) ||
+        sscanf((const char *)out.data, "served=%u kept=%u watchdog_ms=%u descriptors=%u", &served, &kept, &ms,
+               &fds) != 4)
+        return; /* nobody serves it */
+    if (ms > 0)
+        snprintf(value, sizeof(value), "watchdog %.1f s, ", ms / 1000.0);
+    else
+        snprintf(value, sizeof(value), "no watchdog, ");
+    if (fds > 0)
+        snprintf(value + strlen(value), sizeof(value) - strlen(value), "keeps %u descriptors", fds);
+    else
+        snprintf(value + strlen(value), sizeof(value) - strlen(value), "does not say how many descriptors");
+    tell(r, kept && ms > 0 ? FINE : LACKS, "service manager",
+         kept     ? value
+         : served ? "`varve serve` without one"
+                  : "none",
+         "with one the mounts outlive the death of keeper and daemon together: varve-serve(1)");
+}
+
 /* --- the filesystem below a store --------------------------------------------------------------------------------- */
 
 static const char *fs_name(long type)
@@ -257,8 +305,11 @@ bool verb_doctor(const char *store, bool json, struct buf *out)
     allow_other(&r);
     files(&r);
     privileges(&r);
+    best_effort(&r);
     if (store)
         store_fs(&r, store);
+    if (store)
+        service(&r, store);
     if (json) {
         jw_close(&r.j);
         jw_bool(&r.j, "works", !r.broken);

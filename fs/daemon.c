@@ -68,8 +68,7 @@ struct vol *daemon_volume(struct daemon *d, uint32_t id)
 
 static void on_init(void *arg, struct session *ss, const void *req, size_t len)
 {
-    (void)arg;
-    daemon_tell_init(ss, req, len);
+    daemon_tell_init(arg, ss, req, len);
 }
 
 static void on_end(void *arg, struct session *ss)
@@ -245,6 +244,18 @@ struct restore {
     int fd;
 };
 
+static void hear_hello(struct daemon *d, const struct keeper_msg *m, uint32_t *ret_deaths)
+{
+    *ret_deaths = m->n;
+    d->stays = m->conn & KEEPER_STAYS;
+    d->service = (struct daemon_service){
+        .served = m->conn & KEEPER_STAYS,
+        .kept = m->conn & KEEPER_KEPT,
+        .watchdog_ms = (uint32_t)strtoul(keeper_field(m, 0), NULL, 10),
+        .descriptors = (uint32_t)strtoul(keeper_field(m, 1), NULL, 10),
+    };
+}
+
 /* What the keeper says first. Restores come in a list, owned by the caller. */
 static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
 {
@@ -258,7 +269,7 @@ static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
             continue;
         }
         if (r == 0 && one->m.kind == KEEPER_HELLO)
-            *ret_deaths = one->m.n;
+            hear_hello(d, &one->m, ret_deaths);
         if (r == 0 && one->m.kind == KEEPER_LISTEN)
             d->listen = one->fd;
         if (r < 0 || one->m.kind == KEEPER_GO) {
@@ -411,7 +422,7 @@ static void wait_until_locked(struct daemon *d, int64_t mono_ns)
 }
 
 /* Nothing mounted, nobody being answered, no job running; at the start somebody is awaited. When a `varve umount` waits for the
- * end, jobs are not: they stop, and go on at the next mount. */
+ * end, or a service is to end, jobs are not: they stop, and go on at the next mount. */
 static void wait_idle(struct daemon *d)
 {
     int64_t patience = clock_mono_ns() + FIRST_WAIT_MS * 1000000ll;
@@ -420,11 +431,11 @@ static void wait_idle(struct daemon *d)
     for (;;) {
         if (reap_one_locked(d))
             continue;
-        if (d->served || d->busy > 0)
+        if (d->served || d->busy > 0 || d->stays)
             pthread_cond_wait(&d->change, &d->lock);
-        else if (!d->was_asked && clock_mono_ns() < patience)
+        else if (!d->was_asked && !d->told_to_end && clock_mono_ns() < patience)
             wait_until_locked(d, patience);
-        else if (d->nwaiters == 0 && jobs_running(d->env.store) > 0)
+        else if (d->nwaiters == 0 && !d->told_to_end && jobs_running(d->env.store) > 0)
             wait_until_locked(d, clock_mono_ns() + JOBS_WAIT_MS * 1000000ll);
         else
             break;

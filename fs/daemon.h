@@ -18,21 +18,30 @@ struct served {
     bool ended; /* the kernel is gone: the main thread takes it off the list */
 };
 
+/* What a service manager does for the keeper. */
+struct daemon_service {
+    bool served, kept; /* it is `varve serve`; a manager has the descriptors and starts it anew */
+    uint32_t watchdog_ms, descriptors; /* 0: none; not said */
+};
+
 struct daemon {
     struct verb_env env;
     struct verb_host host;
     const char *store;
     int64_t began_ns, opened_ns; /* monotonic: this process; it had the store */
     int listen;
-    pthread_mutex_t keeper_lock; /* one question to the keeper at a time */
-    pthread_mutex_t mount_lock;  /* one mount at a time */
-    pthread_mutex_t lock;        /* guards what follows */
+    struct daemon_service service; /* as of the keeper's first word */
+    pthread_mutex_t keeper_lock;   /* one question to the keeper at a time */
+    pthread_mutex_t mount_lock;    /* one mount at a time */
+    pthread_mutex_t lock;          /* guards what follows */
     pthread_cond_t change;
     struct served *served;
     uint32_t busy;  /* requests over the socket that are being answered */
     bool was_asked; /* somebody has come since the start */
     bool closing;   /* no more requests; waiters stay connected until the end */
-    int *waiters;   /* sockets that get the last word */
+    bool stays;     /* is here when nothing is mounted, too: until it is told to end */
+    bool told_to_end;
+    int *waiters; /* sockets that get the last word */
     size_t nwaiters;
     bool told_to_leave, leaving; /* makes room for another program; no more clients are let in */
     struct keeper_msg *reply;    /* of the keeper to the question that is being asked */
@@ -48,11 +57,13 @@ int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret
 
 void daemon_tell(uint32_t kind, uint64_t conn, uint32_t n, int fd);
 void daemon_tell_failed(const char *why);
-void daemon_tell_init(struct session *ss, const void *req, size_t len);
+void daemon_tell_init(struct daemon *d, struct session *ss, const void *req,
+                      size_t len); /* waits until it is held */
 
 /* daemon_leave: finishes what it is at and ends, the mounts stay with the keeper. daemon_hear_main: the keeper's words, and another
  * keeper when it dies. daemon_alive_main: says that requests move. */
 void daemon_leave(struct daemon *d);
+void daemon_end(struct daemon *d); /* no longer stays */
 void *daemon_hear_main(void *arg);
 void *daemon_alive_main(void *arg);
 

@@ -78,19 +78,24 @@ void daemon_tell_failed(const char *why)
     free(m);
 }
 
-void daemon_tell_init(struct session *ss, const void *req, size_t len)
+void daemon_tell_init(struct daemon *d, struct session *ss, const void *req, size_t len)
 {
     struct keeper_msg *m = calloc(1, sizeof(*m));
+    char why[256];
+    int fd = -1;
+    int r = m && len <= KEEPER_INIT_MAX ? 0 : -E_NOMEM;
 
-    if (!m || len > KEEPER_INIT_MAX) {
-        free(m);
-        return;
+    if (r == 0 && !BROKEN(VARVE_BREAK_init_untold)) {
+        m->kind = KEEPER_INIT;
+        m->conn = session_conn(ss);
+        m->init_len = (uint32_t)len;
+        memcpy(m->init, req, len);
+        r = daemon_ask(d, m, why, &fd);
     }
-    m->kind = KEEPER_INIT;
-    m->conn = session_conn(ss);
-    m->init_len = (uint32_t)len;
-    memcpy(m->init, req, len);
-    keeper_send(KEEPER_FD, m, -1);
+    if (r < 0 && r != -E_CLOSED) /* the next keeper is told by us */
+        log_err(r, "daemon", "conn=%llx is not known to the keeper", (unsigned long long)session_conn(ss));
+    if (fd >= 0)
+        close(fd);
     free(m);
 }
 
@@ -183,14 +188,26 @@ static int new_keeper(struct daemon *d)
     return r;
 }
 
-static void keeper_died(struct daemon *d)
+static void lose_reply(struct daemon *d)
 {
-    struct timespec pause = {.tv_sec = KEEPERS_PAUSE_S};
-
     pthread_mutex_lock(&d->lock);
     d->reply_lost = true;
     pthread_cond_broadcast(&d->change);
     pthread_mutex_unlock(&d->lock);
+}
+
+/* Where a manager has the descriptors and starts the next keeper, that one brings the next daemon along. */
+static void keeper_died(struct daemon *d)
+{
+    struct timespec pause = {.tv_sec = KEEPERS_PAUSE_S};
+
+    lose_reply(d);
+    if (d->service.kept) {
+        daemon_leave(d);
+        nanosleep(&pause, NULL);
+        return;
+    }
+    daemon_end(d); /* nobody else would tell it */
     if (clock_mono_ns() - d->keeper_since_ns < KEEPERS_PAUSE_S * 1000000000ll)
         nanosleep(&pause, NULL);
     d->keeper_since_ns = clock_mono_ns();
@@ -269,6 +286,15 @@ void daemon_leave(struct daemon *d)
         pthread_detach(t);
 }
 
+void daemon_end(struct daemon *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->told_to_end = d->told_to_end || d->stays;
+    d->stays = false;
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* --- threads --------------------------------------------------------------------------------------------------------------------------- */
 
 static void hear_one(struct daemon *d, struct keeper_msg *m, int fd)
@@ -283,6 +309,8 @@ static void hear_one(struct daemon *d, struct keeper_msg *m, int fd)
     }
     if (m->kind == KEEPER_LEAVE)
         daemon_leave(d);
+    if (m->kind == KEEPER_END)
+        daemon_end(d);
     if (fd >= 0)
         close(fd);
     free(m);
@@ -304,10 +332,12 @@ void *daemon_hear_main(void *arg)
             continue;
         }
         free(m);
-        if (r == -E_CLOSED)
+        if (r == -E_CLOSED) {
             keeper_died(d);
-        else
+        } else {
+            lose_reply(d); /* it may have been that */
             sleep_ms(100);
+        }
     }
 }
 

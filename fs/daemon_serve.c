@@ -288,7 +288,7 @@ static int serve_gone(struct client *c, char **words, size_t n)
         return r; /* it could not unmount */
     pthread_mutex_lock(&d->lock);
     r = BROKEN(VARVE_BREAK_umount_early) ? -E_BUSY : wait_gone_locked(d, v, words[2]);
-    if (r == 0 && !d->served)
+    if (r == 0 && !d->served && !d->stays)
         keep_waiter_locked(c); /* the last word comes when the store is closed */
     pthread_mutex_unlock(&d->lock);
     if (c->kept)
@@ -405,6 +405,21 @@ static int serve_who(struct client *c, char **words, size_t n)
     return finish(c, 0, NULL);
 }
 
+/* kept: what a service manager does for this store, as NAME=NUMBER words. */
+static int serve_kept(struct client *c, char **words, size_t n)
+{
+    const struct daemon_service *s = &c->d->service;
+    cleanup(buf_free) struct buf b = {0};
+
+    (void)words;
+    (void)n;
+    if (buf_printf(&b, "served=%d kept=%d watchdog_ms=%u descriptors=%u\n", s->served, s->kept,
+                   s->watchdog_ms, s->descriptors) < 0)
+        return finish(c, -E_NOMEM, NULL);
+    sock_send(c->sock, SOCK_OUT, b.data, b.len, -1);
+    return finish(c, 0, NULL);
+}
+
 static int serve_ping(struct client *c, char **words, size_t n)
 {
     (void)words;
@@ -417,7 +432,7 @@ static const struct {
     int (*serve)(struct client *c, char **words, size_t n);
 } services[] = {{"verb", serve_verb},         {"mount", serve_mount},     {"gone", serve_gone},
                 {"requests", serve_requests}, {"upgrade", serve_upgrade}, {"who", serve_who},
-                {"ping", serve_ping}};
+                {"kept", serve_kept},         {"ping", serve_ping}};
 
 static int serve_one(struct client *c, const struct sock_msg *m)
 {

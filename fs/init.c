@@ -79,9 +79,21 @@ int init_answer(struct session *ss, const void *req, size_t len, const int catch
     if (n < (ssize_t)sizeof(a) || a.h.error != 0)
         return -E_PROTO;
     put_flags(&a, ss, in);
+    static_assert(sizeof(a) <= sizeof(ss->init_out), "init_out holds an answer");
+    memcpy(ss->init_out, &a, sizeof(a));
     log_debug("fs", "init", "conn=%llx kernel=7.%u flags=%x,%x", (unsigned long long)ss->conn, in->minor,
               a.o.flags, a.o.flags2);
     if (fd >= 0 && write(fd, &a, sizeof(a)) < 0)
         return err_from_errno(errno);
     return 0;
+}
+
+int init_answer_again(const struct session *ss, const struct fuse_in_header *h)
+{
+    struct answer a;
+
+    memcpy(&a, ss->init_out, sizeof(a));
+    a.h.unique = h->unique;
+    log_note("fs", "init", "conn=%llx is answered by another daemon", (unsigned long long)ss->conn);
+    return write(ss->fd, &a, sizeof(a)) < 0 ? err_from_errno(errno) : 0;
 }

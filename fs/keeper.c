@@ -32,7 +32,7 @@ static void place_drop(struct keeper *k)
 }
 
 /* The last mounted first. */
-static void places_detach(struct keeper *k)
+void keeper_places_detach(struct keeper *k)
 {
     while (k->places) {
         struct place *p = k->places;
@@ -48,32 +48,59 @@ static void places_detach(struct keeper *k)
 
 /* --- what the daemon asks ---------------------------------------------------------------------------------------------------- */
 
+static void let_go(struct keeper *k, uint64_t conn)
+{
+    if (!keeper_hold(k, conn))
+        return;
+    keeper_hold_drop(k, conn);
+    keeper_service_drop(k, conn);
+}
+
+/* Takes fd. */
+static int hold(struct keeper *k, const struct keeper_msg *m, int fd)
+{
+    int r = keeper_hold_add(k, m, fd);
+
+    if (r == 0)
+        keeper_service_hold(k, m->conn);
+    return r;
+}
+
+/* Held before it is mounted: there is no moment in which a death would take the mount along. */
+static int hold_and_mount(struct keeper *k, const struct keeper_msg *m, const struct mount_opts *o, bool call,
+                          int *ret_fd)
+{
+    int fd = -1;
+    int r = mount_open_device(&fd);
+
+    if (r == 0)
+        r = hold(k, m, fd);
+    if (r == 0 && call) {
+        r = mount_attach(fd, keeper_field(m, 2), keeper_field(m, 3), o);
+        if (r < 0)
+            let_go(k, m->conn);
+    }
+    if (r == 0)
+        *ret_fd = fd;
+    return r;
+}
+
 static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, char why[256], int *ret_fd)
 {
     struct mount_opts o = {0};
-    const char *source = keeper_field(m, 2), *dir = keeper_field(m, 3);
-    int fd = -1;
+    const char *dir = keeper_field(m, 3);
     int r = mount_opts_parse(&o, keeper_field(m, 1), why);
 
-    if (r < 0)
-        return r;
-    if (call && geteuid() != 0) {
-        r = mount_by_helper(source, dir, &o, why, &fd);
-    } else {
-        r = mount_open_device(&fd);
-        if (r == 0 && call)
-            r = mount_attach(fd, source, dir, &o);
+    if (r == 0 && call && geteuid() != 0) {
+        r = mount_by_helper(keeper_field(m, 2), dir, &o, why, ret_fd);
+        if (r == 0)
+            r = hold(k, m, *ret_fd);
+    } else if (r == 0) {
+        r = hold_and_mount(k, m, &o, call, ret_fd);
     }
-    if (r < 0) {
-        if (fd >= 0)
-            close(fd);
-        return r;
-    }
-    r = keeper_hold_add(k, m, fd);
-    if (r == 0)
-        *ret_fd = fd;
     if (r == 0 && call) {
         keeper_place_add(k, dir);
+        keeper_service_save(k);
         mount_tune(dir);
     }
     return r;
@@ -92,8 +119,10 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
     if (geteuid() != 0)
         return -E_PERM;
     r = mount_attach(h->fd, keeper_field(m, 2), keeper_field(m, 3), &o);
-    if (r == 0)
+    if (r == 0) {
         keeper_place_add(k, keeper_field(m, 3));
+        keeper_service_save(k);
+    }
     return r;
 }
 
@@ -126,18 +155,20 @@ static void keep_init(struct keeper *k, const struct keeper_msg *m)
         return;
     memcpy(h->init, m->init, m->init_len);
     h->init_len = m->init_len;
+    keeper_service_save(k);
 }
 
 static void on_ready(struct keeper *k)
 {
-    k->ready = true;
-    k->alive_ns = clock_mono_ns();
+    k->ready = k->served = true;
+    k->alive_ns = k->well_ns = clock_mono_ns();
     if (k->before_fd >= 0) {
         close(k->before_fd);
         k->before_fd = -1;
         log_note("keeper", "upgraded", "store=%s varve=%s", k->store, VARVE_VERSION);
     }
     tell_ready(k, "");
+    keeper_service_ready(k);
 }
 
 /* Ends a daemon that stands still; the next one takes over as after any death. */
@@ -153,6 +184,8 @@ static void on_alive(struct keeper *k, uint32_t still_ms)
     k->alive_ns = clock_mono_ns();
     if (still_ms >= keeper_hung_ms() && !k->hung)
         end_hung(k, "a request stands still");
+    else if (!k->hung)
+        k->well_ns = k->alive_ns;
 }
 
 static int program_check(const char *path, char why[256])
@@ -174,20 +207,24 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         if (k->listen >= 0)
             close(k->listen);
         k->listen = fd;
+        keeper_service_listen(k);
         return;
     case KEEPER_READY: on_ready(k); break;
     case KEEPER_ALIVE: on_alive(k, m->n); break;
     case KEEPER_LEFT: k->left = true; break;
     case KEEPER_UPGRADE:
         r = program_check(keeper_field(m, 0), why);
-        if (r == 0)
+        if (r == 0) {
             snprintf(k->next, sizeof(k->next), "%s", keeper_field(m, 0));
+            keeper_service_changing(k);
+        }
         reply(k, r, why, -1);
         break;
     case KEEPER_FAILED:
         k->failed = true;
         log_error("keeper", "failed", "%s", keeper_field(m, 0));
         tell_ready(k, keeper_field(m, 0));
+        keeper_service_say(k, keeper_field(m, 0));
         break;
     case KEEPER_MOUNT:
     case KEEPER_OPEN:
@@ -198,8 +235,11 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         r = do_attach(k, m, why);
         reply(k, r, why, -1);
         break;
-    case KEEPER_INIT: keep_init(k, m); break;
-    case KEEPER_GONE: keeper_hold_drop(k, m->conn); break;
+    case KEEPER_INIT:
+        keep_init(k, m);
+        reply(k, 0, "", -1);
+        break;
+    case KEEPER_GONE: let_go(k, m->conn); break;
     case KEEPER_BYE: k->bye = true; break;
     default: log_error("keeper", "message", "kind=%u is not known", m->kind);
     }
@@ -215,6 +255,7 @@ static void exec_daemon(const char *store, int sock)
     char *argv[] = {name, sub, (char *)(uintptr_t)store, NULL};
 
     prctl(PR_SET_PDEATHSIG, 0);
+    sdnotify_forget_env();
     if (sock == KEEPER_FD ? fcntl(sock, F_SETFD, 0) < 0 : dup2(sock, KEEPER_FD) < 0)
         _exit(127);
     execv(KEEPER_SELF, argv);
@@ -236,14 +277,14 @@ static int daemon_start(struct keeper *k)
     return k->daemon < 0 ? err_from_errno(errno) : keeper_hand_over(k, k->sock, k->ndeaths);
 }
 
-static volatile sig_atomic_t told_to_end, told_to_upgrade;
+static volatile sig_atomic_t told_to_end, told_to_upgrade; /* told_to_end: by which signal */
 
 static void on_signal(int sig)
 {
     if (sig == SIGHUP)
         told_to_upgrade = 1;
     else
-        told_to_end = 1;
+        told_to_end = sig;
 }
 
 /* In the foreground it is told to end by signals; SIGHUP is always the word to go on as what lies where this program lay. */
@@ -253,7 +294,7 @@ void keeper_signals(const struct keeper *k)
     sigset_t set;
 
     sigaction(SIGPIPE, &act, NULL);
-    if (k->foreground)
+    if (k->foreground || k->service)
         act.sa_handler = on_signal;
     sigaction(SIGTERM, &act, NULL);
     sigaction(SIGINT, &act, NULL);
@@ -261,7 +302,7 @@ void keeper_signals(const struct keeper *k)
     sigaction(SIGHUP, &act, NULL);
     sigemptyset(&set);
     sigaddset(&set, SIGHUP);
-    if (k->foreground) {
+    if (k->foreground || k->service) {
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
     }
@@ -283,7 +324,35 @@ static void upgrade_itself(struct keeper *k)
         return;
     }
     memcpy(k->next, path, sizeof(path));
+    keeper_service_changing(k);
     keeper_send(k->sock, &m, -1);
+}
+
+static void on_words_of_signals(struct keeper *k)
+{
+    int sig = told_to_end;
+
+    if (told_to_upgrade) {
+        told_to_upgrade = 0;
+        upgrade_itself(k);
+    }
+    if (sig == 0)
+        return;
+    told_to_end = 0;
+    if (k->service)
+        keeper_service_stop(k, sig == SIGINT);
+    else
+        keeper_places_detach(k);
+}
+
+/* Until something is to be done; 0: for ever. */
+static unsigned wait_ms(struct keeper *k, unsigned hung_ms)
+{
+    unsigned ping_ms = keeper_service_tick(k);
+
+    if (ping_ms == 0 || !k->ready)
+        return k->ready ? hung_ms : ping_ms;
+    return MIN_OF(ping_ms, hung_ms);
 }
 
 /* Until the daemon has gone. Signals come while it waits and at no other time, so that none is slept over. */
@@ -297,26 +366,25 @@ static void serve(struct keeper *k)
     sigemptyset(&none);
     k->alive_ns = clock_mono_ns();
     for (;;) {
-        struct timespec wait = {.tv_sec = hung_ms / 1000, .tv_nsec = hung_ms % 1000 * 1000000};
-        int fd = -1, n;
+        struct timespec wait;
+        unsigned ms;
+        int fd = -1, n, r;
 
-        if (told_to_upgrade) {
-            told_to_upgrade = 0;
-            upgrade_itself(k);
-        }
-
-        if (told_to_end) {
-            told_to_end = 0;
-            places_detach(k);
-        }
-        n = ppoll(&p, 1, k->ready ? &wait : NULL, &none);
-        if (n == 0 && !k->hung && clock_mono_ns() - k->alive_ns > hung_ms * 1000000ll)
+        on_words_of_signals(k);
+        ms = wait_ms(k, hung_ms);
+        wait = (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+        n = ppoll(&p, 1, ms > 0 ? &wait : NULL, &none);
+        if (n == 0 && k->ready && !k->hung && clock_mono_ns() - k->alive_ns > hung_ms * 1000000ll)
             end_hung(k, "it says nothing");
         if (n <= 0)
             continue;
-        if (keeper_recv(k->sock, &m, &fd) < 0)
+        r = keeper_recv(k->sock, &m, &fd);
+        if (r == -E_PROTO)
+            log_err(r, "keeper", "a message of the daemon");
+        else if (r < 0)
             return;
-        handle(k, &m, fd);
+        else
+            handle(k, &m, fd);
     }
 }
 
@@ -358,7 +426,7 @@ static void note_death(struct keeper *k)
 {
     int64_t now = clock_mono_ns();
     uint32_t kept = 0;
-    struct timespec wait;
+    struct timespec wait = {.tv_nsec = 50000000};
 
     for (uint32_t i = 0; i < k->ndeaths; i++)
         if (now - k->deaths[i] < MINUTE_NS)
@@ -367,8 +435,11 @@ static void note_death(struct keeper *k)
         memmove(k->deaths, k->deaths + 1, --kept * sizeof(k->deaths[0]));
     k->deaths[kept++] = now;
     k->ndeaths = kept;
-    wait = (struct timespec){.tv_sec = kept > 2 ? MIN_OF(kept - 2, 10u) : 0};
-    nanosleep(&wait, NULL);
+    now += kept > 2 ? (int64_t)MIN_OF(kept - 2, 10u) * 1000000000 : 0;
+    while (clock_mono_ns() < now) {
+        nanosleep(&wait, NULL);
+        keeper_service_tick(k);
+    }
 }
 
 /* The daemon has left for another program, or another program has failed on trial: becomes the one that is to go on. */
@@ -392,9 +463,11 @@ static void change_program(struct keeper *k)
 /* Nothing is held before the first mount and after the last one: then only a daemon that somebody killed is worth another. */
 static bool goes_on(struct keeper *k)
 {
+    if (k->ending)
+        return false;
     if (k->bye || k->failed)
         return !k->bye && k->holds;
-    if (k->holds) {
+    if (k->holds || (k->service && k->served)) {
         k->tries = 0;
         return true;
     }
@@ -420,7 +493,10 @@ int keeper_run(struct keeper *k)
         k->adopted = false;
     }
     tell_ready(k, "the daemon ended before it served the store; see log/daemon.log there");
+    keeper_service_ended(k);
     while (k->places)
         place_drop(k);
+    if (k->service)
+        return k->ending ? 0 : 1;
     return k->bye || !k->failed ? 0 : 1;
 }

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/rights.h"
 #include "fs/keeper.h"
 
 unsigned keeper_hung_ms(void)
@@ -37,22 +39,14 @@ const char *keeper_field(const struct keeper_msg *m, unsigned i)
 
 int keeper_send(int sock, const struct keeper_msg *m, int fd)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } ctl = {0};
+    union rights_room room;
     struct iovec iov = {.iov_base = (void *)(uintptr_t)m,
                         .iov_len = offsetof(struct keeper_msg, data) + m->len};
     struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n;
 
-    if (fd >= 0) {
-        h.msg_control = ctl.room;
-        h.msg_controllen = sizeof(ctl.room);
-        *CMSG_FIRSTHDR(&h) = (struct cmsghdr){
-            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&h)), &fd, sizeof(fd));
-    }
+    if (fd >= 0)
+        rights_put(&h, &room, fd);
     do
         n = sendmsg(sock, &h, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
@@ -61,37 +55,36 @@ int keeper_send(int sock, const struct keeper_msg *m, int fd)
     return 0;
 }
 
-static bool is_sound(const struct keeper_msg *m, ssize_t n)
+bool keeper_is_sound(const struct keeper_msg *m, size_t n)
 {
     const size_t head = offsetof(struct keeper_msg, data);
 
-    return n >= (ssize_t)head && m->len <= KEEPER_DATA && (size_t)n == head + m->len &&
-           m->init_len <= KEEPER_INIT_MAX && (m->len == 0 || m->data[m->len - 1] == 0);
+    return n >= head && m->len <= KEEPER_DATA && n == head + m->len && m->init_len <= KEEPER_INIT_MAX &&
+           (m->len == 0 || m->data[m->len - 1] == 0);
 }
 
 int keeper_recv(int sock, struct keeper_msg *m, int *ret_fd)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } ctl;
+    union rights_room room;
     struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
-    struct msghdr h = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.room, .msg_controllen = sizeof(ctl.room)};
-    struct cmsghdr *c;
+    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+    int fd = -1;
     ssize_t n;
+    int r;
 
+    rights_room_for(&h, &room);
     do
         n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    if (n == 0 || (n < 0 && errno == ECONNRESET))
-        return -E_CLOSED;
     if (n < 0)
-        return err_from_errno(errno);
-    *ret_fd = -1;
-    c = CMSG_FIRSTHDR(&h);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-        c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-    return is_sound(m, n) ? 0 : -E_PROTO;
+        return errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
+    r = rights_take(&h, &fd);
+    if (n == 0)
+        r = -E_CLOSED;
+    else if (r == 0 && !keeper_is_sound(m, (size_t)n))
+        r = -E_PROTO;
+    if (r < 0 && fd >= 0 && !BROKEN(VARVE_BREAK_rights_kept))
+        close(fd);
+    *ret_fd = r < 0 ? -1 : fd;
+    return r;
 }

@@ -77,27 +77,33 @@ static int begin_with(struct keeper *k, int argc, char **argv)
     return r;
 }
 
-/* varve keeper STORE foreground|background READY_FD [resume|adopt STATE_FD PROGRAM_FD|PID] */
+/* varve keeper STORE foreground|background|service READY_FD [resume|adopt STATE_FD PROGRAM_FD|PID] */
 static int run(int argc, char **argv)
 {
     struct keeper k = {.sock = -1, .listen = -1, .ready_fd = -1, .before_fd = -1};
-    int r;
+    int r = 0;
 
     if (argc != 4 && argc != 7)
         return CMD_USAGE;
     prctl(PR_SET_NAME, "varve");
     k.store = argv[1];
     k.foreground = strcmp(argv[2], "foreground") == 0;
+    k.service = strcmp(argv[2], "service") == 0;
     k.ready_fd = (int)strtol(argv[3], NULL, 10);
     if (k.ready_fd >= 0)
         fcntl(k.ready_fd, F_SETFD, FD_CLOEXEC);
-    if (!k.foreground)
+    if (!k.foreground && !k.service)
         detach_streams(k.store);
     keeper_signals(&k);
     if (chdir("/") < 0)
         return CMD_FAILED;
     spare_from_oom();
-    r = begin_with(&k, argc, argv);
+    if (k.service)
+        r = keeper_service_begin(&k);
+    else
+        sdnotify_forget_env(); /* it was another service's */
+    if (r == 0)
+        r = begin_with(&k, argc, argv);
     if (r < 0) {
         log_err(r, "keeper", "what was held cannot be taken over");
         return CMD_FAILED;
@@ -106,7 +112,7 @@ static int run(int argc, char **argv)
 }
 
 const struct cmd cmd_keeper = {.name = "keeper",
-                               .synopsis = "keeper STORE foreground|background FD",
+                               .synopsis = "keeper STORE foreground|background|service FD",
                                .help = "",
                                .run = run,
                                .hidden = true};
@@ -121,13 +127,13 @@ static void number(char out[16], int n)
 /* A child tells the new program what is held, through a socket that both inherit. */
 int keeper_become(struct keeper *k, const char *path)
 {
-    char name[] = "varve", sub[] = "keeper", fg[] = "foreground", bg[] = "background", word[] = "resume";
-    char state[16], before[16], none[] = "-1";
-    char *argv[] = {name,   sub, (char *)(uintptr_t)k->store, k->foreground ? fg : bg, none, word, state,
-                    before, NULL};
+    char name[] = "varve", sub[] = "keeper", word[] = "resume", state[16], before[16], none[] = "-1",
+         mode[16];
+    char *argv[] = {name, sub, (char *)(uintptr_t)k->store, mode, none, word, state, before, NULL};
     int pair[2], self = open(KEEPER_SELF, O_PATH | O_CLOEXEC);
     pid_t teller;
 
+    snprintf(mode, sizeof(mode), "%s", k->service ? "service" : k->foreground ? "foreground" : "background");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_from_errno(errno);
     teller = fork();

@@ -72,7 +72,9 @@ void keeper_place_add(struct keeper *k, const char *dir)
     k->places = p;
 }
 
-static int send_holds(struct keeper *k, int sock)
+typedef int (*put_fn)(void *arg, const struct keeper_msg *m, int fd);
+
+static int tell_holds(struct keeper *k, put_fn put, void *arg)
 {
     struct keeper_msg m;
     int r = 0;
@@ -85,46 +87,61 @@ static int send_holds(struct keeper *k, int sock)
         if (r == 0)
             r = keeper_put(&m, h->opts);
         if (r == 0)
-            r = keeper_send(sock, &m, h->fd);
+            r = put(arg, &m, h->fd);
     }
     return r;
 }
 
 /* Oldest first: each is put before the others by who gets them. */
-static int send_places(const struct place *p, int sock)
+static int tell_places(const struct place *p, put_fn put, void *arg)
 {
     struct keeper_msg m = {.kind = KEEPER_PLACE};
-    int r = p ? send_places(p->next, sock) : 0;
+    int r = p ? tell_places(p->next, put, arg) : 0;
 
     if (!p || r < 0)
         return r;
     r = keeper_put(&m, p->dir);
-    return r < 0 ? r : keeper_send(sock, &m, -1);
+    return r < 0 ? r : put(arg, &m, -1);
+}
+
+int keeper_tell_all(struct keeper *k, uint32_t n, put_fn put, void *arg)
+{
+    struct keeper_msg m = {.kind = KEEPER_HELLO, .n = n};
+    int r;
+
+    keeper_service_print(k, &m);
+    r = put(arg, &m, -1);
+    if (r == 0)
+        r = tell_holds(k, put, arg);
+    if (r == 0)
+        r = tell_places(k->places, put, arg);
+    m = (struct keeper_msg){.kind = KEEPER_LISTEN};
+    if (r == 0 && k->listen >= 0)
+        r = put(arg, &m, k->listen);
+    m = (struct keeper_msg){.kind = KEEPER_GO};
+    return r < 0 ? r : put(arg, &m, -1);
+}
+
+static int put_to_socket(void *arg, const struct keeper_msg *m, int fd)
+{
+    return keeper_send(*(const int *)arg, m, fd);
 }
 
 int keeper_hand_over(struct keeper *k, int sock, uint32_t n)
 {
-    struct keeper_msg m = {.kind = KEEPER_HELLO, .n = n};
-    int r = keeper_send(sock, &m, -1);
-
-    if (r == 0)
-        r = send_holds(k, sock);
-    if (r == 0)
-        r = send_places(k->places, sock);
-    m = (struct keeper_msg){.kind = KEEPER_LISTEN};
-    if (r == 0 && k->listen >= 0)
-        r = keeper_send(sock, &m, k->listen);
-    m = (struct keeper_msg){.kind = KEEPER_GO};
-    return r < 0 ? r : keeper_send(sock, &m, -1);
+    return keeper_tell_all(k, n, put_to_socket, &sock);
 }
 
-static int take_one(struct keeper *k, const struct keeper_msg *m, int fd, uint32_t *ret_n)
+int keeper_take_one(struct keeper *k, const struct keeper_msg *m, int fd, uint32_t *ret_n)
 {
     struct hold *h;
     int r = 0;
 
     switch (m->kind) {
-    case KEEPER_HELLO: *ret_n = m->n; break;
+    case KEEPER_HELLO:
+        *ret_n = m->n;
+        k->generation = strtoull(keeper_field(m, 2), NULL, 10);
+        break;
     case KEEPER_PLACE: keeper_place_add(k, keeper_field(m, 0)); break;
     case KEEPER_LISTEN: k->listen = fd; return 0;
     case KEEPER_RESTORE:
@@ -149,7 +166,7 @@ int keeper_take_over(struct keeper *k, int sock, uint32_t *ret_n)
     int r = m ? keeper_recv(sock, m, &fd) : -E_NOMEM;
 
     while (r == 0 && m->kind != KEEPER_GO) {
-        r = take_one(k, m, fd, ret_n);
+        r = keeper_take_one(k, m, fd, ret_n);
         if (r == 0)
             r = keeper_recv(sock, m, &fd);
     }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "fs/verb_target.h"
 
 #define MOUNT_TYPE "fuse.varve"
@@ -311,25 +312,20 @@ static int helper_options(struct buf *b, const char *source, const struct mount_
 
 static int receive_fd(int sock, int *ret_fd)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } ctl;
+    union rights_room room;
     char byte;
     struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.room, .msg_controllen = sizeof(ctl.room)};
-    struct cmsghdr *c;
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    int fd = -1;
     ssize_t n;
 
+    rights_room_for(&m, &room);
     do
         n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-        c->cmsg_len != CMSG_LEN(sizeof(int)))
+    if (n <= 0 || rights_take(&m, &fd) < 0 || fd < 0)
         return -E_PERM; /* fusermount3 has said why */
-    memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+    *ret_fd = fd;
     return 0;
 }
 

@@ -43,6 +43,7 @@ struct session {
         known;       /* asked again after a death; of these, answered as a former daemon would have */
     size_t init_len; /* atomic, set last: the kernel's first message, for a keeper to come */
     uint8_t init[256];
+    uint8_t init_out[96]; /* our answer to it */
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
 };
 
@@ -124,6 +125,8 @@ void session_feed_end(struct session *ss);
 /* init_answer: feeds the INIT request to libfuse, which must have been given the descriptor catcher[0]; takes its answer
  * from catcher[1], puts our flags in, and writes it to fd unless that is -1. -E_PROTO, -E_NOSYS (the kernel is too old). */
 int init_answer(struct session *ss, const void *req, size_t len, const int catcher[2], int fd);
+/* init_answer_again: a former daemon had been told and did not come to answer: the kernel sent the request again. */
+int init_answer_again(const struct session *ss, const struct fuse_in_header *h);
 void init_op(void *arg, struct fuse_conn_info *conn);
 
 /* --- fs/notify.c: the notifier ------------------------------------------------------------------------------------------- */

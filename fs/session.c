@@ -207,6 +207,11 @@ static void serve(struct worker *w, size_t len)
         atomic_fetch_add_explicit(&w->ss->requests[h->opcode], 1, memory_order_relaxed);
     if (h->opcode == FUSE_READ && ((const struct fuse_read_in *)(h + 1))->size > TOUCHED_BYTES)
         w->touched = true;
+    if (h->opcode == FUSE_INIT && h->unique & UNIQUE_RESENT) {
+        if (init_answer_again(w->ss, h) < 0)
+            log_error("fs", "init", "conn=%llx errno=%d", (unsigned long long)w->ss->conn, errno);
+        return;
+    }
     b.size = shorten_setxattr(w, len);
     if (!op_request_fits(h, b.size)) {
         refuse(w);
@@ -365,12 +370,16 @@ static void *first_main(void *arg)
     struct session *ss = arg;
     struct worker w = {.ss = ss, .in = request_buffer()};
     size_t len = w.in ? receive(&w) : 0;
-    int r = len > 0 ? begin(ss, ss->fd, w.in, len, true) : -E_CLOSED;
+    int r = len > 0 ? 0 : -E_CLOSED;
 
     if (r == 0)
         keep_init(ss, w.in, len);
     if (r == 0 && ss->hooks.on_init)
         ss->hooks.on_init(ss->hooks.arg, ss, w.in, len);
+    if (r == 0 && answer_door)
+        answer_door(ANSWER_BEFORE_REPLY, OP_NONE);
+    if (r == 0)
+        r = begin(ss, ss->fd, w.in, len, true);
     worker_release(&w);
     if (r == 0)
         return worker_main(arg);

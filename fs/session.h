@@ -7,7 +7,7 @@
  *
  * INIT: libfuse's own answer is caught, the flags that this filesystem lives by are put in, and the kernel gets that. So
  * they hold with every libfuse (3.14 never sends some of them); what the kernel does not offer is left out. The request is
- * given to on_init: whoever takes the connection over later starts from it.
+ * given to on_init, before it is answered: whoever takes the connection over later starts from it.
  *
  * Life: session_new -> session_start -> (kernel unmounts: on_end from the notifier, once) -> session_free. */
 #ifndef VARVE_FS_SESSION_H
@@ -21,7 +21,8 @@ struct session;
 
 struct session_hooks {
     void *arg;
-    /* the first message was answered: req as read from the kernel */
+    /* the first message is about to be answered: req as read from the kernel. It is when this returns: from then on whoever takes the
+     * connection over must know it */
     void (*on_init)(void *arg, struct session *ss, const void *req, size_t len);
     /* the kernel is gone, no request is under way any more, orphans are reclaimed */
     void (*on_end)(void *arg, struct session *ss);

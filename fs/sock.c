@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/rights.h"
+
 #define FRAME_HDR 5u
 
 void sock_msg_free(struct sock_msg *m)
@@ -111,21 +113,13 @@ static int send_all(int sock, const uint8_t *p, size_t len)
 /* The header, with the descriptor beside it if there is one. */
 static int send_header(int sock, uint8_t hdr[FRAME_HDR], int fd)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } ctl = {0};
+    union rights_room room;
     struct iovec iov = {.iov_base = hdr, .iov_len = FRAME_HDR};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n;
 
-    if (fd >= 0) {
-        m.msg_control = ctl.room;
-        m.msg_controllen = sizeof(ctl.room);
-        *CMSG_FIRSTHDR(&m) = (struct cmsghdr){
-            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
-        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof(fd));
-    }
+    if (fd >= 0)
+        rights_put(&m, &room, fd);
     do
         n = sendmsg(sock, &m, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
@@ -160,36 +154,30 @@ int sock_done(int sock, int exit_code, int err)
     return sock_send(sock, SOCK_DONE, b.data, b.len, -1);
 }
 
-static void take_fd(struct msghdr *m, int *ret_fd)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-            c->cmsg_len == CMSG_LEN(sizeof(int))) {
-            close_fd(ret_fd);
-            memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-        }
-}
-
 /* Reads exactly len bytes; a descriptor that comes along replaces *fd. */
 static int recv_all(int sock, uint8_t *p, size_t len, int *fd)
 {
     while (len > 0) {
-        union {
-            struct cmsghdr align;
-            char room[CMSG_SPACE(sizeof(int))];
-        } ctl;
+        union rights_room room;
         struct iovec iov = {.iov_base = p, .iov_len = len};
-        struct msghdr m = {
-            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.room, .msg_controllen = sizeof(ctl.room)};
-        ssize_t n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+        int came = -1;
+        ssize_t n;
 
+        rights_room_for(&m, &room);
+        n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
         if (n < 0 && errno == EINTR)
             continue;
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return -E_CLOSED;
         if (n < 0)
             return err_from_errno(errno);
-        take_fd(&m, fd);
+        if (rights_take(&m, &came) < 0)
+            return -E_PROTO;
+        if (came >= 0) {
+            close_fd(fd);
+            *fd = came;
+        }
         p += n;
         len -= (size_t)n;
     }
@@ -308,6 +296,28 @@ int sock_call(const char *store, const char *const *words, size_t n, int out, in
         got = -1;
     }
     return 0;
+}
+
+int sock_ask(const char *store, const char *const *words, size_t n, struct buf *out)
+{
+    cleanup(buf_free) struct buf req = {0};
+    cleanup(close_fd) int s = -1;
+    int r = sock_connect(store, &s);
+
+    if (r == 0)
+        r = sock_words(&req, words, n);
+    if (r == 0)
+        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(s, &m);
+        if (r == 0 && m.kind == SOCK_DONE)
+            return m.data.len >= 4 && get_le32(m.data.data) == 0 ? 0 : -E_FAILED;
+        if (r == 0)
+            r = buf_add(out, m.data.data, m.data.len);
+    }
+    return r;
 }
 
 int sock_peer(int sock, struct sock_peer *ret)

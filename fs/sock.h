@@ -51,6 +51,9 @@ int sock_split(const struct buf *b, char *words[SOCK_WORDS_MAX], size_t *ret_n);
 int sock_call(const char *store, const char *const *words, size_t n, int out, int err, int *ret_exit,
               int *ret_fd);
 
+/* sock_ask: one short request; what it has for standard output and error is added to out. -E_FAILED: it says why. */
+int sock_ask(const char *store, const char *const *words, size_t n, struct buf *out);
+
 /* sock_peer(sock): who is at the other end. */
 struct sock_peer {
     int pid;

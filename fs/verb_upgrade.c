@@ -18,40 +18,11 @@ struct who {
     char version[32], program[PATH_MAX];
 };
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
-/* One request; what it has for standard output and error goes to out. */
-static int call(const char *store, const char *const *words, size_t n, struct buf *out)
-{
-    cleanup(buf_free) struct buf req = {0};
-    cleanup(close_fd) int s = -1;
-    int r = sock_connect(store, &s);
-
-    if (r == 0)
-        r = sock_words(&req, words, n);
-    if (r == 0)
-        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
-    while (r == 0) {
-        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
-
-        r = sock_recv(s, &m);
-        if (r == 0 && m.kind == SOCK_DONE)
-            return m.data.len >= 4 && get_le32(m.data.data) == 0 ? 0 : -E_FAILED;
-        if (r == 0)
-            r = buf_add(out, m.data.data, m.data.len);
-    }
-    return r;
-}
-
 static int who(const char *store, struct who *ret)
 {
     static const char *const words[] = {"who"};
     cleanup(buf_free) struct buf out = {0};
-    int r = call(store, words, 1, &out);
+    int r = sock_ask(store, words, 1, &out);
 
     if (r < 0)
         return r;
@@ -126,7 +97,7 @@ int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_a
         return 0;
     }
     if (r == 0)
-        r = call(t->store, words, ARRAY_LEN(words), &out);
+        r = sock_ask(t->store, words, ARRAY_LEN(words), &out);
     if (r < 0) {
         buf_add(&ans->err, out.data, out.len);
         return r;

@@ -1,6 +1,7 @@
 /* The daemon ends itself, as kill -9 would, at a point of an operation. VARVE_KILL names a file that says where: "KIND POINT N", numbers
- * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "hang" (that thread stands still for ever),
- * "slow" (for 5 s it does nothing but read a file). The file is taken away before, so that the next daemon lives. */
+ * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "both" (its keeper, too), "hang" (that
+ * thread stands still for ever), "slow" (for 5 s it does nothing but read a file). KIND 0: before the kernel's first message is
+ * answered. The file is taken away before, so that the next daemon lives. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,8 +36,11 @@ static void carry_out(const char *how)
     else if (strcmp(how, "hang") == 0)
         for (;;)
             pause();
-    else
+    else {
+        if (strcmp(how, "both") == 0)
+            kill(getppid(), SIGKILL);
         kill(getpid(), SIGKILL);
+    }
 }
 
 static void kill_point(enum answer_point at, unsigned kind)

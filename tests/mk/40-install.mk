@@ -1,18 +1,23 @@
-# make install: DESTDIR, PREFIX; mount(8) finds its helpers in /sbin only.
+# make install: DESTDIR, PREFIX; mount(8) finds its helpers in /sbin only, systemd its units where UNITDIR says.
 PREFIX ?= /usr/local
 HELPERDIR ?= /sbin
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 MAN := $(sort $(wildcard docs/man/*.[1-8]))
+UNITS := $(sort $(wildcard conf/systemd/*.in))
 
 .PHONY: install uninstall clean
 install: $(VARVE)
 	install -D -m 755 $(BUILD)/varve $(DESTDIR)$(PREFIX)/bin/varve
-	install -d $(DESTDIR)$(HELPERDIR)
+	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
 	for n in mount.varve mount.fuse.varve; do ln -sf $(PREFIX)/bin/varve $(DESTDIR)$(HELPERDIR)/$$n; done
 	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	for u in $(UNITS); do n=$${u##*/}; \
+	  sed 's|@BINDIR@|$(PREFIX)/bin|g' "$$u" >"$(DESTDIR)$(UNITDIR)/$${n%.in}" && chmod 644 "$(DESTDIR)$(UNITDIR)/$${n%.in}" || exit 1; done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/varve $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.varve mount.fuse.varve)
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	for u in $(UNITS); do n=$${u##*/}; rm -f "$(DESTDIR)$(UNITDIR)/$${n%.in}"; done
 
 clean:
 	rm -rf build build-*

@@ -80,6 +80,10 @@ own_end() {
     for p in "$scratch"/own-*.mnt*; do
         while mountpoint -q "$p" 2>/dev/null; do umount "$p" 2>/dev/null || umount -l "$p" || break; done
     done
+    [ -z "${manager:-}" ] || { # tests/mount/t_service.sh
+        kill -TERM "$manager"
+        wait "$manager"
+    }
     for p in "$scratch"/own-*; do
         [ ! -f "$p/version" ] || wait_for 10 daemon_gone "$p"
     done
@@ -89,7 +93,7 @@ own_end() {
 watch_over() {
     sleep "${TEST_TIMEOUT:-300}" || return 0 # the test was faster
     echo "timed out: ending the daemons of $1"
-    for p in $(pgrep -f "varve keeper $scratch/"; pgrep -f "varve daemon $scratch/"); do kill -9 "$p"; done
+    for p in $(pgrep -f "tests/manager .*--log $scratch/"; pgrep -f "varve keeper $scratch/"; pgrep -f "varve daemon $scratch/"); do kill -9 "$p"; done
 }
 
 run_one() {

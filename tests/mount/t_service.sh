@@ -1,0 +1,281 @@
+# Under a service manager (tests/manager plays it): what outlives the death of keeper and daemon together, and what is said meanwhile.
+
+# a store of the test's own, served by `varve serve` under a manager with these options, and mounted
+service_begin() { # NAME [options of manager...]
+    local name=$1
+    shift
+    [ -x "$(dirname "$VARVE")/tests/manager" ] || skip "manager is not built"
+    store=$scratch/own-$name point=$scratch/own-$name.mnt told=$scratch/$name.told
+    rm -rf "$store" "$told"
+    mkdir -p "$point"
+    "$VARVE" create "$store" >/dev/null
+    "$(dirname "$VARVE")/tests/manager" "$@" --log "$told" -- "${SERVED:-$VARVE}" serve "$store" >"$scratch/$name.out" 2>&1 &
+    manager=$!
+    wait_for 10 was_told ' ready'
+    "$VARVE" mount "$store" "$point" >/dev/null
+}
+was_told() { grep -q "$1" "$told"; }
+told_count() { grep -c "$1" "$told" || true; }
+kept_names() { # what is in the manager's store now
+    awk '$2 == "store" { n[$3]++ } $2 == "remove" { delete n[$3] } END { for (i in n) print i }' "$told" | sort
+}
+kill_both() {
+    was=$(daemon_pid "$store")
+    starts=$(told_count ' start ')
+    kill -9 "$(keeper_pid "$store")" "$was"
+}
+came_back() { [ "$(told_count ' start ')" -gt "$starts" ] && daemon_pid "$store" >/dev/null; }
+
+test_service_both_killed_under_load() {
+    service_begin both
+    py "
+import threading, subprocess, traceback, signal
+os.chdir(sys.argv[1]); stop = False; done = [0] * 4; bad = []; longest = [0.0] * 4
+held = open('held', 'wb+'); held.write(b'h' * 5000); held.flush(); os.unlink('held')
+def work(k):
+    try:
+        while not stop:
+            i = done[k]; t = time.monotonic()
+            with open('w%d-%06d' % (k, i), 'xb') as f: f.write(b'%d %d' % (k, i) * 100); f.flush(); os.fsync(f.fileno())
+            if i >= 10: os.rename('w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
+            done[k] = i + 1; longest[k] = max(longest[k], time.monotonic() - t)
+    except Exception: bad.append((k, done[k], traceback.format_exc()))
+ts = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+[t.start() for t in ts]
+def pid(what): return int(subprocess.check_output(['pgrep', '-f', what]).split()[0])
+for n in range(4):
+    time.sleep(0.5)
+    a, b = pid('varve keeper %s ' % sys.argv[2]), pid('varve daemon %s\$' % sys.argv[2])
+    os.kill(a, signal.SIGKILL); os.kill(b, signal.SIGKILL)
+time.sleep(1.0)
+stop = True
+[t.join(30) for t in ts]
+assert not any(t.is_alive() for t in ts), 'a writer hangs'
+for b in bad: print(*b)
+assert not bad
+assert min(done) > 10, done
+held.seek(0); assert held.read() == b'h' * 5000
+for k in range(4):
+    for i in range(done[k]):
+        p = ('r%d-%06d' if i < done[k] - 10 else 'w%d-%06d') % (k, i)
+        d = open(p, 'rb').read(); assert d == b'%d %d' % (k, i) * 100, (p, len(d))
+print('longest call %.0f ms' % (max(longest) * 1000))" "$point" "$store"
+    expect "$(told_count ' exit -9')" 4
+    "$VARVE" umount "$point"
+    "$VARVE" check "$store"
+    expect "$(kept_names | grep -c conn-)" 0
+}
+
+# the keeper alone, the daemon alone: the one is the manager's to replace, the other the keeper's
+test_service_one_killed() {
+    service_begin one
+    echo a >"$point/f"
+    exec 8>>"$point/f"
+    starts=$(told_count ' start ')
+    kill -9 "$(keeper_pid "$store")"
+    echo b >&8
+    wait_for 5 came_back
+    starts=$(told_count ' start ')
+    was=$(daemon_pid "$store")
+    kill -9 "$was"
+    echo c >&8
+    [ "$(daemon_pid "$store")" != "$was" ]
+    exec 8>&-
+    expect "$(told_count ' start ')" "$starts"
+    expect "$(tr -d '\n' <"$point/f")" abc
+}
+
+test_service_restart_reload_and_stop() {
+    service_begin again
+    mkdir -p "$point.b"
+    "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+    echo a >"$point/f"
+    exec 8>>"$point/f"
+    starts=$(told_count ' start ')
+    kill -HUP $manager # restart
+    wait_for 10 was_told ' stopping'
+    echo b >&8
+    wait_for 5 came_back
+    expect "$(told_count ' exit 0')" 1
+    echo c >"$point.b/f"
+    keeper=$(keeper_pid "$store") was=$(daemon_pid "$store")
+    ready=$(told_count ' ready')
+    kill -USR1 $manager # reload
+    another() { [ "$(told_count ' ready')" -gt "$ready" ]; }
+    wait_for 10 another
+    was_told ' reloading since'
+    expect "$(keeper_pid "$store")" "$keeper"
+    [ "$(daemon_pid "$store")" != "$was" ]
+    echo d >&8
+    exec 8>&-
+    expect "$(tr -d '\n' <"$point/f")" abd
+    expect "$(kept_names | grep -c state-)" 1
+    expect "$(kept_names | grep -c conn-)" 2
+    kill_both # what the program before had put there is known to the one after it
+    echo e >>"$point/f"
+    wait_for 5 came_back
+    expect "$(kept_names | grep -c state-)" 1
+    "$VARVE" umount "$point.b"
+    expect "$(kept_names | grep -c conn-)" 1
+    kill -INT "$(keeper_pid "$store")" # as the unit's ExecStop does
+    wait_for 10 was_told 'exit 0'
+    if mountpoint -q "$point"; then return 1; fi
+}
+
+# unmounted while nobody serves it: the next keeper finds that out; the other mount goes on
+test_service_umount_between() {
+    service_begin between
+    mkdir -p "$point.b"
+    "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+    echo a >"$point/f"
+    kill -STOP $manager
+    kill_both
+    timeout 10 python3 -c "
+import ctypes, sys
+assert ctypes.CDLL(None).umount2(sys.argv[1].encode(), 0) == 0" "$point.b"
+    kill -CONT $manager
+    expect "$(cat "$point/f")" a
+    wait_for 5 came_back
+    expect "$(kept_names | grep -c conn-)" 1
+    grep -q 'is mounted no more' "$scratch/between.out"
+    "$VARVE" mount "$store/other" "$point.b" >/dev/null
+    expect "$(kept_names | grep -c conn-)" 2
+}
+
+test_service_strange_descriptors() {
+    service_begin strange
+    echo a >"$point/f"
+    kill -USR2 $manager
+    wait_for 5 was_told 'store stranger'
+    kill_both
+    echo b >>"$point/f"
+    expect "$(tr -d '\n' <"$point/f")" ab
+    wait_for 5 came_back
+    for name in conn-00000000deadbeef conn-zz state-88888888 state-99999999; do was_told "remove $name [12]"; done
+    expect "$(kept_names | grep -c '^state-')" 1
+    expect "$(kept_names | grep -c '^conn-')" 1
+    kept_names | grep -qx stranger
+    # closed here: as many as a keeper has that never saw them
+    [ "$(ls "/proc/$(keeper_pid "$store")/fd" | wc -l)" -le 8 ]
+    kill_both
+    echo c >>"$point/f"
+    expect "$(tail -n 1 "$point/f")" c
+    "$VARVE" umount "$point"
+}
+
+# A daemon that hangs and cannot be ended: it stands in a tracer's hands when it is about to exit.
+test_service_watchdog() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_HUNG_MS=1000 VARVE_KILL=$scratch/watched-order
+    SERVED=$(dirname "$VARVE")/tests/varve-kill service_begin watched --watchdog 1500
+    unset VARVE_HUNG_MS VARVE_KILL
+    was=$(daemon_pid "$store")
+    pings=$(told_count ' ping')
+    echo "17 0 1 slow" >"$scratch/watched-order" # 5 s, but it moves
+    mkdir "$point/slow"
+    expect "$(daemon_pid "$store")" "$was"
+    [ $(($(told_count ' ping') - pings)) -ge 6 ]
+    expect "$(told_count ' watchdog')" 0
+    echo "17 0 1 hang" >"$scratch/watched-order"
+    py "
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+pid = int(sys.argv[1])
+assert libc.ptrace(0x4206, pid, None, 0x40) == 0, os.strerror(ctypes.get_errno()) # SEIZE, TRACEEXIT
+if os.fork() == 0: os.mkdir(sys.argv[3]); os._exit(0)
+for i in range(200):
+    time.sleep(0.05)
+    if ' watchdog' in open(sys.argv[2]).read(): break
+else: raise AssertionError('no watchdog')" "$was" "$told" "$point/hung"
+    wait_for 5 [ -d "$point/hung" ]
+    echo after >"$point/f"
+    expect "$(cat "$point/f")" after
+    expect "$(told_count ' watchdog')" 1
+    kill -STOP "$(keeper_pid "$store")"
+    twice() { [ "$(told_count ' watchdog')" = 2 ]; }
+    wait_for 10 twice
+    echo again >"$point/f"
+    expect "$(cat "$point/f")" again
+}
+
+# Killed when the keeper has the kernel's first message, and before that was answered.
+test_service_killed_before_the_first_answer() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/first-order
+    SERVED=$(dirname "$VARVE")/tests/varve-kill service_begin first
+    unset VARVE_KILL
+    mkdir -p "$point.b"
+    for how in both one; do
+        echo "0 2 1 $how" >"$scratch/first-order"
+        "$VARVE" mount "$store/$how" "$point.b" --create >/dev/null || true
+        wait_for 5 [ ! -e "$scratch/first-order" ]
+        echo x >"$point.b/f"
+        expect "$(cat "$point.b/f")" x
+        "$VARVE" umount "$point.b"
+    done
+    grep -q 'is answered by another daemon' "$scratch/first.out"
+}
+
+# No manager: it undoes its mounts when it is told to end, and closes the store.
+test_service_without_a_manager() {
+    store=$scratch/own-alone point=$scratch/own-alone.mnt
+    mkdir -p "$point"
+    "$VARVE" create "$store" >/dev/null
+    "$VARVE" serve "$store" >"$scratch/alone.out" 2>&1 &
+    pid=$!
+    wait_for 10 [ -S "$store/sock" ]
+    for i in 1 2; do # it stays when nothing is mounted
+        "$VARVE" mount "$store" "$point" >/dev/null
+        echo $i >"$point/f"
+        "$VARVE" umount "$point"
+    done
+    out=$("$VARVE" doctor "$store" || true)
+    grep -q '^lacks *service manager' <<<"$out"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    kill -TERM $pid
+    wait $pid
+    if mountpoint -q "$point"; then return 1; fi
+    flock -n "$store/lock" true
+    [ ! -e "$store/sock" ]
+    fails "holds no store" "$VARVE" serve "$scratch"
+}
+
+test_service_doctor() {
+    service_begin doctor --watchdog 9000 --descriptors 50
+    out=$("$VARVE" doctor "$store" || true)
+    grep '^ok *service manager' <<<"$out" | grep 'watchdog 9.0 s' | grep -q '50 descriptors'
+    "$VARVE" doctor "$store" --json >"$scratch/doctor.json" || true
+    python3 -c "
+import json, sys
+c = {x['name']: x for x in json.load(open(sys.argv[1]))['checks']}
+assert c['service manager']['state'] == 'ok', c
+for n in ('I/O flusher', 'locked memory', 'spared from OOM', 'read-ahead'): assert n in c, n" "$scratch/doctor.json"
+}
+
+# the unit as `make install` makes it; what it does at a stop, with a systemctl of our own
+test_service_unit() {
+    unit=$scratch/units/varve@.service
+    mkdir -p "$scratch/units" "$scratch/bin"
+    sed "s|@BINDIR@/varve|$VARVE|g" "$OLDPWD/conf/systemd/varve@.service.in" >"$unit"
+    stop=$(sed -n "s/^ExecStop=-\/bin\/sh -c '\(.*\)'\$/\1/p" "$unit" | sed 's/%n/varve@a\\x2db.service/')
+    [ -n "$stop" ]
+    printf '#!/bin/sh\ncat "%s"\n' "$scratch/jobs" >"$scratch/bin/systemctl"
+    chmod +x "$scratch/bin/systemctl"
+    for job in 'varve@a\x2db.service restart' 'varve@b.service stop' 'varve@a\x2db.service stop'; do
+        (trap 'exit 0' INT; while :; do sleep 0.05; done) &
+        pid=$!
+        printf '7 %s running\n' "$job" >"$scratch/jobs"
+        MAINPID=$pid PATH=$scratch/bin:$PATH timeout 10 sh -c "$stop" || true
+        alive=yes
+        kill -0 $pid 2>/dev/null || alive=no
+        case $job in *'a\x2db.service stop') expect $alive no ;; *) expect $alive yes; kill -9 $pid ;; esac
+        wait $pid || true
+    done
+    unset MAINPID
+    PATH=$scratch/bin:$PATH timeout 10 sh -c "$stop" || true # after a crash
+    command -v systemd-analyze >/dev/null || skip "the stop is right; no systemd-analyze for the rest"
+    cp "$unit" "$scratch/units/varve@srv-store.service"
+    out=$(systemd-analyze verify --man=no "$scratch/units/varve@srv-store.service" 2>&1) || { echo "$out"; return 1; }
+    # systemd before 254 does not know that word, and says so
+    out=$(grep -v "'FileDescriptorStorePreserve'" <<<"$out" || true)
+    expect "$out" ""
+}
