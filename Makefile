@@ -118,10 +118,11 @@ $(BUILD)/tests/$(1): $(call objs,tests/unit/$(1).c) $(TEST_LIB) $(if $(filter fs
 endef
 $(foreach t,$(notdir $(UNIT)),$(eval $(call unit_prog,$(t))))
 
-# as have the programs that take in the whole of varve
+# as have the programs that take in the whole of varve; the one that measures has libc's own calls and nothing between
 WHOLE := fuzz sweep
+BARE := bench
 define test_prog
-$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(TEST_LIB) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
+$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(if $(filter $(BARE),$(1)),,$(TEST_LIB)) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
 	@mkdir -p $$(@D)
 	$$(link) $(if $(filter $(WHOLE),$(1)),$$(FUSE_LIBS)) $(LIBS)
 endef
@@ -156,7 +157,7 @@ include $(sort $(wildcard tests/mk/*.mk))
 
 # --- what is run together --------------------------------------------------------------------------------------------
 # bench-small measures, which wants a quiet machine: it is run by name
-CHECK_SUITES ?= tidy unit demo $(filter-out bench-small,$(SUITES)) pjdfstest
+CHECK_SUITES ?= tidy unit demo $(filter-out bench bench-small,$(SUITES)) pjdfstest
 LONG_SUITES = $(CHECK_SUITES) lint asan tsan controls
 
 .PHONY: demo check check-long check-fresh controls asan tsan deps deps-tests

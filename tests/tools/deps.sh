@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh build|tests|apps: installs the Debian packages that are missing (Debian 12 and 13 use the same names), and libfuse.
+# deps.sh build|tests|apps|bench: installs the Debian packages that are missing (Debian 12 and 13 use the same names), and libfuse.
 # Cheap and without network when all is there. Without root it prints the command to run.
 set -eu
 . "$(dirname "$0")/common.sh"
@@ -8,6 +8,7 @@ BUILD_PKGS="gcc libc6-dev make pkgconf binutils liblmdb-dev libxxhash-dev libsod
     libssl-dev fuse3 util-linux procps"
 FUSE_PKGS="meson ninja-build liburing-dev libnuma-dev patch xz-utils dpkg-dev debian-archive-keyring"
 TESTS_PKGS="clang libclang-rt-dev clang-format mandoc python3 git attr acl libcap2-bin e2fsprogs xfsprogs mount diffutils"
+BENCH_PKGS="bindfs mergerfs fuse-overlayfs dbench g++ e2fsprogs sqlite3 postgresql postgresql-contrib git python3 mount"
 APPS_PKGS="postgresql postgresql-contrib sqlite3 git rsync xz-utils"
 
 missing() {
@@ -51,8 +52,9 @@ build)
     ;;
 tests) install_missing $TESTS_PKGS ;;
 apps) install_missing $APPS_PKGS ;;
+bench) install_missing $BENCH_PKGS ;;
 *)
-    say "usage: deps.sh build|tests|apps" >&2
+    say "usage: deps.sh build|tests|apps|bench" >&2
     exit 2
     ;;
 esac
