@@ -60,7 +60,7 @@ $(BUILD)/config.mk: tests/tools/config.sh tests/tools/deps.sh tests/tools/libfus
 	@tests/tools/config.sh >$@
 
 # --- rooms: static libraries from all C files of a directory, from the top down --------------------------------------
-ROOMS := snap snap/store tier conf base
+ROOMS := tier snap snap/store conf base
 lib = $(BUILD)/lib$(subst /,_,$(1)).a
 # a broken build shares every object that does not name its rule with the plain one
 ifneq ($(BREAK),)

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # from the floor up; a room may include what stands before it
-ROOMS = ["base", "conf", "tier", "snap/store", "snap", "fs"]
+ROOMS = ["base", "conf", "snap/store", "snap", "tier", "fs"]
 PLUGIN_MAY = ["base", "plugin"]
 LENGTH_MAX = 70
 BANNED = """strcpy strncpy strcat strncat stpcpy sprintf vsprintf strtok atoi atol atoll atof gmtime localtime ctime asctime

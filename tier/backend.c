@@ -1,0 +1,111 @@
+#include "tier/backend.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "tier/backend_dir.h"
+
+#define TRIES 4
+
+int backend_url_check(const char *url, struct buf *err)
+{
+    if (strncmp(url, "dir:", 4) == 0) {
+        if (url[4] == '/')
+            return 0;
+        buf_printf(err, "%s: write an absolute path, dir:/path", url);
+        return -E_USAGE;
+    }
+    buf_printf(err, "%s: is no URL of a repository; write dir:/path", url);
+    return -E_USAGE;
+}
+
+int backend_open(const char *url, bool make, struct backend **ret, struct buf *err)
+{
+    int r = backend_url_check(url, err);
+
+    if (r < 0)
+        return r;
+    r = backend_dir_open(url + 4, make, ret);
+    if (r < 0)
+        buf_printf(err, "%s: %s", url, err_text(r));
+    return r;
+}
+
+static bool part_ok(const char *p, size_t len)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    return len > 0 && len <= BACKEND_PART_MAX && *p != '.' && strspn(p, allowed) >= len;
+}
+
+int backend_name_check(const char *name)
+{
+    if (strlen(name) > BACKEND_NAME_MAX)
+        return -E_INVAL;
+    for (const char *p = name;; p++) {
+        size_t n = strcspn(p, "/");
+
+        if (!part_ok(p, n))
+            return -E_INVAL;
+        p += n;
+        if (!*p)
+            return 0;
+    }
+}
+
+int backend_call_check(const struct backend_call *c, int64_t began_ns)
+{
+    if (!c)
+        return 0;
+    if (c->canceled && c->canceled(c->arg))
+        return -E_CANCELED;
+    return c->timeout_ms > 0 && clock_mono_ns() - began_ns > c->timeout_ms * (int64_t)1000000 ? -E_TIMEOUT : 0;
+}
+
+int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
+                    struct buf *ret)
+{
+    struct backend_stat st;
+    size_t was = ret->len;
+    int r = backend_stat(b, c, name, &st);
+
+    if (r == 0 && st.size > max)
+        r = -E_TOOBIG;
+    if (r == 0)
+        r = backend_get(b, c, name, 0, (size_t)st.size, ret);
+    if (r == 0 && ret->len - was != st.size) {
+        ret->len = was;
+        r = -E_IO;
+    }
+    return r;
+}
+
+/* 1: it is there with these bytes; 0: it is not there. */
+static int there(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+{
+    cleanup(buf_free) struct buf got = {0};
+    int r = backend_get_all(b, c, name, len, &got);
+
+    if (r == -E_NOENT)
+        return 0;
+    if (r == -E_TOOBIG)
+        return -E_EXIST;
+    if (r < 0)
+        return r;
+    return got.len == len && (len == 0 || memcmp(got.data, p, len) == 0) ? 1 : -E_EXIST;
+}
+
+int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+{
+    int r = -E_UNSURE;
+
+    for (int i = 0; i < TRIES && r == -E_UNSURE; i++) {
+        r = backend_put(b, c, name, p, len);
+        if (r == -E_EXIST || (r == -E_UNSURE && !BROKEN(VARVE_BREAK_put_unsure))) {
+            int t = there(b, c, name, p, len);
+
+            r = t == 1 ? 0 : t < 0 ? t : -E_UNSURE;
+        }
+    }
+    return r;
+}

@@ -1,0 +1,104 @@
+/* tier/backend: where a repository lies: a table of functions with one contract; tests/tier/suite.c holds every backend to it.
+ *
+ * An object is a name and bytes; it is put once and never changed. Names: parts of 1..128 of `a-z 0-9 . _ -` between single
+ * slashes, at most 200 bytes in all, no part beginning with '.'; `a` and `a/b` are not used side by side. Else -E_INVAL.
+ *
+ * What was acknowledged is durable. After an error nothing was done, except -E_UNSURE: the call may have been carried out, or
+ * may still be. backend_put_same() settles that for puts.
+ *
+ * Errors beside those told: -E_TIMEOUT (call->timeout_ms has passed and nothing was done), -E_CANCELED, -E_ACCES, -E_NOSPC,
+ * -E_IO, -E_NOMEM, -E_CLOSED (whoever served it is gone). Threads: any, as many calls at a time as one likes. */
+#ifndef VARVE_TIER_BACKEND_H
+#define VARVE_TIER_BACKEND_H
+
+#include "base/buf.h"
+
+#define BACKEND_NAME_MAX 200
+#define BACKEND_PART_MAX 128
+
+/* Bounds of one call; NULL or zeros: none. canceled is asked now and then, from the thread that calls. */
+struct backend_call {
+    int timeout_ms;
+    bool (*canceled)(void *arg);
+    void *arg;
+};
+
+struct backend_stat {
+    uint64_t size;
+    int64_t mtime_ns; /* by the backend's clock */
+};
+
+struct backend;
+struct backend_ops {
+    /* All bytes at once, only if there is no object of that name: -E_EXIST. Nobody ever sees a part of them. */
+    int (*put)(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len);
+    /* Appends bytes [off, off + len) to ret, less where the object ends. -E_NOENT. On error ret is as before. */
+    int (*get)(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
+               struct buf *ret);
+    int (*stat)(struct backend *b, const struct backend_call *c, const char *name,
+                struct backend_stat *ret); /* -E_NOENT */
+    /* Objects whose names begin with prefix ("" all; else it ends in '/') and are greater than after ("" none), ascending as
+     * bytes; cb non-zero ends it with that value. An object put or deleted meanwhile may be told or not, others are told once. */
+    int (*list)(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
+                int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg);
+    int (*del)(struct backend *b, const struct backend_call *c, const char *name); /* -E_NOENT */
+    int (*now)(struct backend *b, const struct backend_call *c, int64_t *ret_ns);  /* the backend's clock */
+    void (*close)(struct backend *b);                                              /* frees b */
+};
+struct backend {
+    const struct backend_ops *ops;
+};
+
+/* backend_url_check(url, err): a URL that backend_open() knows? -E_USAGE with a sentence. */
+int backend_url_check(const char *url, struct buf *err);
+/* backend_open(url, make, ret, err): "dir:/absolute/path". make: the directory may be missing. -E_NOENT, -E_ACCES, -E_USAGE. */
+int backend_open(const char *url, bool make, struct backend **ret, struct buf *err);
+int backend_name_check(const char *name);
+
+static inline int backend_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                              size_t len)
+{
+    return b->ops->put(b, c, name, p, len);
+}
+static inline int backend_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                              size_t len, struct buf *ret)
+{
+    return b->ops->get(b, c, name, off, len, ret);
+}
+static inline int backend_stat(struct backend *b, const struct backend_call *c, const char *name,
+                               struct backend_stat *ret)
+{
+    return b->ops->stat(b, c, name, ret);
+}
+static inline int backend_list(struct backend *b, const struct backend_call *c, const char *prefix,
+                               const char *after,
+                               int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    return b->ops->list(b, c, prefix, after, cb, arg);
+}
+static inline int backend_del(struct backend *b, const struct backend_call *c, const char *name)
+{
+    return b->ops->del(b, c, name);
+}
+static inline int backend_now(struct backend *b, const struct backend_call *c, int64_t *ret_ns)
+{
+    return b->ops->now(b, c, ret_ns);
+}
+static inline void backend_close(struct backend *b)
+{
+    if (b)
+        b->ops->close(b);
+}
+
+/* backend_put_same: 0 when the object is there with exactly these bytes, whoever put it; tries again a few times where it
+ * is not known. -E_EXIST: it is there with others. */
+int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len);
+
+/* backend_get_all: the whole object. -E_TOOBIG beyond max. */
+int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
+                    struct buf *ret);
+
+/* For backends: has the call's time passed, or was it cancelled? began_ns: clock_mono_ns() at its beginning. */
+int backend_call_check(const struct backend_call *c, int64_t began_ns);
+
+#endif

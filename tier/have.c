@@ -1,0 +1,533 @@
+#include "tier/have.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define MAP_SIZE ((size_t)1 << 36)
+#define VERSION 1
+
+/* Keys: a kind, then 16, 32 or 64 bytes. */
+enum { K_BLOB = 'b', K_CHUNK = 'c', K_PENDING = 'p', K_INDEX = 'i', K_POINT = 'r', K_VERSION = 'v' };
+
+struct have {
+    MDB_env *env;
+    MDB_dbi dbi;
+    char dir[PATH_MAX];
+    unsigned users;
+    struct have *next;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct have *registry;
+
+static int from_mdb(int m)
+{
+    switch (m) {
+    case MDB_SUCCESS: return 0;
+    case MDB_NOTFOUND: return -E_NOENT;
+    case MDB_MAP_FULL: return -E_MAPFULL;
+    case MDB_PAGE_NOTFOUND:
+    case MDB_CORRUPTED:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH: return -E_CORRUPT;
+    default: return m > 0 ? err_from_errno(m) : -E_IO;
+    }
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------------- */
+
+static int env_open(struct have *h)
+{
+    MDB_txn *t;
+    int m;
+
+    if ((m = mdb_env_create(&h->env)) != 0)
+        return from_mdb(m);
+    mdb_env_set_mapsize(h->env, MAP_SIZE);
+    if ((m = mdb_env_open(h->env, h->dir, MDB_NOTLS | MDB_NORDAHEAD, 0600)) != 0 ||
+        (m = mdb_txn_begin(h->env, NULL, 0, &t)) != 0)
+        return from_mdb(m);
+    if ((m = mdb_dbi_open(t, NULL, 0, &h->dbi)) != 0) {
+        mdb_txn_abort(t);
+        return from_mdb(m);
+    }
+    return from_mdb(mdb_txn_commit(t));
+}
+
+static int make_dirs(const char *path)
+{
+    char p[PATH_MAX];
+
+    snprintf(p, sizeof(p), "%s", path);
+    for (char *s = strchr(p + 1, '/');; s = strchr(s + 1, '/')) {
+        if (s)
+            *s = 0;
+        if (mkdir(p, 0700) < 0 && errno != EEXIST)
+            return err_from_errno(errno);
+        if (!s)
+            return 0;
+        *s = '/';
+    }
+}
+
+static int check_version(struct have *h)
+{
+    uint8_t key = K_VERSION, want = VERSION;
+    MDB_val k = {1, &key}, v = {1, &want};
+    MDB_txn *t;
+    int m = mdb_txn_begin(h->env, NULL, 0, &t);
+
+    if (m == 0) {
+        MDB_val got;
+
+        m = mdb_get(t, h->dbi, &k, &got);
+        if (m == MDB_NOTFOUND || (m == 0 && (got.mv_size != 1 || *(uint8_t *)got.mv_data != VERSION))) {
+            m = mdb_drop(t, h->dbi, 0);
+            if (m == 0)
+                m = mdb_put(t, h->dbi, &k, &v, 0);
+        }
+        if (m == 0)
+            m = mdb_txn_commit(t);
+        else
+            mdb_txn_abort(t);
+    }
+    return from_mdb(m);
+}
+
+static void have_free(struct have *h)
+{
+    if (h->env)
+        mdb_env_close(h->env);
+    free(h);
+}
+
+static int have_new(const char *dir, struct have **ret)
+{
+    struct have *h = calloc(1, sizeof(*h));
+    int r;
+
+    if (!h)
+        return -E_NOMEM;
+    snprintf(h->dir, sizeof(h->dir), "%s", dir);
+    r = make_dirs(dir);
+    if (r == 0)
+        r = env_open(h);
+    if (r == 0)
+        r = check_version(h);
+    if (r < 0) {
+        have_free(h);
+        return r;
+    }
+    h->users = 1;
+    h->next = registry;
+    registry = h;
+    *ret = h;
+    return 0;
+}
+
+int have_open(const char *dir, struct have **ret)
+{
+    struct have *h;
+    int r = 0;
+
+    if (strlen(dir) >= PATH_MAX)
+        return -E_NAMETOOLONG;
+    pthread_mutex_lock(&registry_lock);
+    for (h = registry; h && strcmp(h->dir, dir) != 0; h = h->next)
+        ;
+    if (h) {
+        h->users++;
+        *ret = h;
+    } else {
+        r = have_new(dir, ret);
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return r;
+}
+
+void have_close(struct have *h)
+{
+    struct have **at;
+
+    if (!h)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    if (--h->users == 0) {
+        for (at = &registry; *at != h; at = &(*at)->next)
+            ;
+        *at = h->next;
+        have_free(h);
+    }
+    pthread_mutex_unlock(&registry_lock);
+}
+
+/* --- entries -------------------------------------------------------------------------------------------------------- */
+
+static MDB_val key_make(uint8_t room[65], uint8_t kind, const void *p, size_t len)
+{
+    room[0] = kind;
+    memcpy(room + 1, p, len);
+    return (MDB_val){len + 1, room};
+}
+
+/* Copies the value into out; a longer or shorter one is not ours. */
+static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
+{
+    uint8_t room[65];
+    MDB_val k = key_make(room, kind, key, klen), v;
+    MDB_txn *t;
+    int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t);
+
+    if (m != 0)
+        return from_mdb(m);
+    m = mdb_get(t, h->dbi, &k, &v);
+    if (m == 0 && v.mv_size == len)
+        memcpy(out, v.mv_data, len);
+    else if (m == 0)
+        m = MDB_CORRUPTED;
+    mdb_txn_abort(t);
+    return from_mdb(m);
+}
+
+#define BLOB_VAL 24
+#define CHUNK_VAL 45
+
+int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret)
+{
+    uint8_t v[BLOB_VAL];
+    struct dec d = dec_of(v, sizeof(v));
+    int r = get_fixed(h, K_BLOB, blob->b, 16, v, sizeof(v));
+
+    if (r < 0)
+        return r;
+    dec_copy(&d, ret->chunk.b, 16);
+    ret->off = dec_u32(&d);
+    ret->len = dec_u32(&d);
+    return 0;
+}
+
+int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *ret)
+{
+    uint8_t v[CHUNK_VAL];
+    struct dec d = dec_of(v, sizeof(v));
+    int r = get_fixed(h, K_CHUNK, chunk->b, 16, v, sizeof(v));
+
+    if (r < 0)
+        return r;
+    dec_copy(&d, ret->pack.b, 32);
+    ret->off = dec_u32(&d);
+    ret->stored_len = dec_u32(&d);
+    ret->plain_len = dec_u32(&d);
+    ret->kind = dec_u8(&d);
+    return 0;
+}
+
+struct writing {
+    struct have *h;
+    MDB_txn *t;
+    bool forget;
+};
+
+static int begin(struct have *h, struct writing *w)
+{
+    w->h = h;
+    return from_mdb(mdb_txn_begin(h->env, NULL, 0, &w->t));
+}
+
+static int end(struct writing *w, int r)
+{
+    if (r == 0)
+        return from_mdb(mdb_txn_commit(w->t));
+    mdb_txn_abort(w->t);
+    return r;
+}
+
+static int put(struct writing *w, uint8_t kind, const void *key, size_t klen, const void *p, size_t len)
+{
+    uint8_t room[65];
+    MDB_val k = key_make(room, kind, key, klen), v = {len, (void *)(uintptr_t)p};
+
+    return from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0));
+}
+
+static int drop(struct writing *w, uint8_t kind, const void *key, size_t klen)
+{
+    uint8_t room[65];
+    MDB_val k = key_make(room, kind, key, klen);
+    int r = from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL));
+
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk *c)
+{
+    uint8_t v[CHUNK_VAL];
+    struct enc e = {v};
+
+    if (((struct writing *)arg)->forget)
+        return drop(arg, K_CHUNK, id->b, 16);
+    enc_bytes(&e, c->pack.b, 32);
+    enc_u32(&e, c->off);
+    enc_u32(&e, c->stored_len);
+    enc_u32(&e, c->plain_len);
+    enc_u8(&e, c->kind);
+    return put(arg, K_CHUNK, id->b, 16, v, sizeof(v));
+}
+
+static int take_blob(void *arg, const struct id16 *blob, const struct have_blob *b)
+{
+    uint8_t v[BLOB_VAL];
+    struct enc e = {v};
+
+    if (((struct writing *)arg)->forget)
+        return drop(arg, K_BLOB, blob->b, 16);
+    enc_bytes(&e, b->chunk.b, 16);
+    enc_u32(&e, b->off);
+    enc_u32(&e, b->len);
+    return put(arg, K_BLOB, blob->b, 16, v, sizeof(v));
+}
+
+static int take_trailer(struct writing *w, const struct sha *pack, const void *p, size_t len)
+{
+    struct trailer_cb cb = {take_chunk, take_blob, w};
+
+    return trailer_walk(pack, p, len, &cb);
+}
+
+int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len, bool pending)
+{
+    cleanup(buf_free) struct buf v = {0};
+    struct writing w = {0};
+    int r = begin(h, &w);
+
+    if (r < 0)
+        return r;
+    r = take_trailer(&w, pack, trailer, len);
+    if (r == 0 && pending) {
+        uint8_t n[8];
+
+        put_le64(n, size);
+        if ((r = buf_add(&v, n, sizeof(n))) == 0 && (r = buf_add(&v, trailer, len)) == 0)
+            r = put(&w, K_PENDING, pack->b, 32, v.data, v.len);
+    }
+    return end(&w, r);
+}
+
+static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    (void)size;
+    return take_trailer(arg, pack, trailer, len);
+}
+
+static int unpend_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    (void)size;
+    (void)trailer;
+    (void)len;
+    return drop(arg, K_PENDING, pack->b, 32);
+}
+
+static int index_in(struct have *h, const char *name, const void *p, size_t len, bool take)
+{
+    struct writing w = {0};
+    int r = begin(h, &w);
+
+    if (r < 0)
+        return r;
+    if (take)
+        r = index_walk(p, len, take_pack, &w);
+    if (r == 0)
+        r = index_walk(p, len, unpend_pack, &w);
+    if (r == 0)
+        r = put(&w, K_INDEX, name, strlen(name), "", 0);
+    return end(&w, r);
+}
+
+int have_index(struct have *h, const char *name, const void *p, size_t len)
+{
+    return index_in(h, name, p, len, true);
+}
+
+int have_indexed(struct have *h, const char *name, const void *p, size_t len)
+{
+    return index_in(h, name, p, len, false);
+}
+
+int have_index_is(struct have *h, const char *name)
+{
+    int r = get_fixed(h, K_INDEX, name, strlen(name), NULL, 0);
+
+    return r == 0 ? 1 : r == -E_NOENT ? 0 : r;
+}
+
+/* --- all of a kind -------------------------------------------------------------------------------------------------- */
+
+/* cb must not write: a reading transaction is open. */
+static int each(struct have *h, uint8_t kind, size_t klen, int (*cb)(void *arg, const uint8_t *key, const MDB_val *v),
+                void *arg)
+{
+    MDB_val k = {1, &kind}, v;
+    MDB_cursor *c;
+    MDB_txn *t;
+    int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t), r = 0;
+
+    if (m != 0)
+        return from_mdb(m);
+    if ((m = mdb_cursor_open(t, h->dbi, &c)) == 0) {
+        for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); m == 0 && r == 0 && *(uint8_t *)k.mv_data == kind;
+             m = mdb_cursor_get(c, &k, &v, MDB_NEXT))
+            r = k.mv_size == klen + 1 ? cb(arg, (uint8_t *)k.mv_data + 1, &v) : -E_CORRUPT;
+        mdb_cursor_close(c);
+    }
+    mdb_txn_abort(t);
+    return r != 0 ? r : m == MDB_NOTFOUND ? 0 : from_mdb(m);
+}
+
+struct naming {
+    int (*cb)(void *arg, const char *name);
+    void *arg;
+};
+
+static int name_one(void *arg, const uint8_t *key, const MDB_val *v)
+{
+    struct naming *n = arg;
+    char name[SHA_TEXT];
+
+    (void)v;
+    memcpy(name, key, SHA_TEXT - 1);
+    name[SHA_TEXT - 1] = 0;
+    return n->cb(n->arg, name);
+}
+
+int have_indexes(struct have *h, int (*cb)(void *arg, const char *name), void *arg)
+{
+    struct naming n = {cb, arg};
+
+    return each(h, K_INDEX, SHA_TEXT - 1, name_one, &n);
+}
+
+struct pending {
+    int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len);
+    void *arg;
+};
+
+static int pending_one(void *arg, const uint8_t *key, const MDB_val *v)
+{
+    struct pending *p = arg;
+    struct sha pack;
+
+    if (v->mv_size < 8)
+        return -E_CORRUPT;
+    memcpy(pack.b, key, sizeof(pack.b));
+    return p->cb(p->arg, &pack, get_le64(v->mv_data), (const uint8_t *)v->mv_data + 8, v->mv_size - 8);
+}
+
+int have_pending(struct have *h,
+                 int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len),
+                 void *arg)
+{
+    struct pending p = {cb, arg};
+
+    return each(h, K_PENDING, 32, pending_one, &p);
+}
+
+int have_forget_pack(struct have *h, const struct sha *pack)
+{
+    struct writing w = {.forget = true};
+    uint8_t room[65];
+    MDB_val k = key_make(room, K_PENDING, pack->b, 32), v;
+    int r = begin(h, &w);
+
+    if (r < 0)
+        return r;
+    r = from_mdb(mdb_get(w.t, h->dbi, &k, &v));
+    if (r == 0) {
+        cleanup(buf_free) struct buf b = {0};
+
+        if (v.mv_size < 8)
+            r = -E_CORRUPT;
+        else if ((r = buf_add(&b, (uint8_t *)v.mv_data + 8, v.mv_size - 8)) == 0)
+            r = take_trailer(&w, pack, b.data, b.len);
+    }
+    if (r == 0)
+        r = drop(&w, K_PENDING, pack->b, 32);
+    return end(&w, r == -E_NOENT ? 0 : r);
+}
+
+int have_point(struct have *h, const char *id, struct buf *ret)
+{
+    uint8_t room[65];
+    MDB_val k = key_make(room, K_POINT, id, SHA_TEXT - 1), v;
+    MDB_txn *t;
+    int r = from_mdb(mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t));
+
+    if (r < 0)
+        return r;
+    r = from_mdb(mdb_get(t, h->dbi, &k, &v));
+    if (r == 0)
+        r = buf_add(ret, v.mv_data, v.mv_size);
+    mdb_txn_abort(t);
+    return r;
+}
+
+int have_put_point(struct have *h, const char *id, const void *p, size_t len)
+{
+    struct writing w = {0};
+    int r = begin(h, &w);
+
+    return r < 0 ? r : end(&w, put(&w, K_POINT, id, SHA_TEXT - 1, p, len));
+}
+
+struct keeping {
+    struct buf b; /* pack, size u64, length u64, trailer: one after the other */
+};
+
+static int keep_one(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct keeping *k = arg;
+    uint8_t head[48];
+    struct enc e = {head};
+
+    enc_bytes(&e, pack->b, sizeof(pack->b));
+    enc_u64(&e, size);
+    enc_u64(&e, len);
+    if (buf_add(&k->b, head, sizeof(head)) < 0 || buf_add(&k->b, trailer, len) < 0)
+        return -E_NOMEM;
+    return 0;
+}
+
+/* What is put and not yet named stays: a writer under way counts on it. */
+int have_clear(struct have *h)
+{
+    struct keeping k = {{0}};
+    struct writing w = {0};
+    uint8_t version = VERSION;
+    int r = have_pending(h, keep_one, &k);
+
+    if (r == 0)
+        r = begin(h, &w);
+    if (r == 0) {
+        r = from_mdb(mdb_drop(w.t, h->dbi, 0));
+        if (r == 0)
+            r = put(&w, K_VERSION, "", 0, &version, 1);
+        r = end(&w, r);
+    }
+    for (size_t at = 0; r == 0 && at < k.b.len;) {
+        struct dec d = dec_of(k.b.data + at, 48);
+        struct sha pack;
+        uint64_t size, len;
+
+        dec_copy(&d, pack.b, sizeof(pack.b));
+        size = dec_u64(&d);
+        len = dec_u64(&d);
+        r = have_pack(h, &pack, size, k.b.data + at + 48, (size_t)len, true);
+        at += 48 + (size_t)len;
+    }
+    buf_free(&k.b);
+    return r;
+}

@@ -1,0 +1,84 @@
+/* Trailers of packs and index objects, as plain bytes. */
+#include "tier/have.h"
+
+#define VERSION 1
+
+/* One chunk of a trailer with its blobs; *end: where the last chunk of the pack ended. */
+static int chunk_walk(struct dec *d, const struct sha *pack, const struct trailer_cb *cb)
+{
+    struct have_chunk c = {.pack = *pack};
+    struct have_blob b = {.off = 0};
+    struct id16 blob;
+    uint32_t n;
+    int r = 0;
+
+    dec_copy(d, b.chunk.b, 16);
+    c.off = dec_u32(d);
+    c.stored_len = dec_u32(d);
+    c.plain_len = dec_u32(d);
+    c.kind = dec_u8(d);
+    dec_bytes(d, 3);
+    n = dec_u32(d);
+    if (d->bad || c.plain_len > CHUNK_PLAIN_MAX || c.stored_len < CHUNK_HEAD + SUM8 || n > d->left / TRAILER_BLOB)
+        return -E_CORRUPT;
+    if (cb->chunk)
+        r = cb->chunk(cb->arg, &b.chunk, &c);
+    for (; r == 0 && n > 0; n--, b.off += b.len) {
+        dec_copy(d, blob.b, 16);
+        b.len = dec_u32(d);
+        if (b.len > c.plain_len - b.off)
+            return -E_CORRUPT;
+        if (cb->blob)
+            r = cb->blob(cb->arg, &blob, &b);
+    }
+    return r != 0 ? r : b.off == c.plain_len ? 0 : -E_CORRUPT;
+}
+
+int trailer_walk(const struct sha *pack, const void *p, size_t len, const struct trailer_cb *cb)
+{
+    struct dec d = dec_of(p, len);
+    uint16_t version = dec_u16(&d);
+    uint32_t n;
+    int r = 0;
+
+    dec_u16(&d);
+    n = dec_u32(&d);
+    if (d.bad)
+        return -E_CORRUPT;
+    if (version != VERSION)
+        return -E_REPO_NEWER;
+    for (; r == 0 && n > 0; n--)
+        r = chunk_walk(&d, pack, cb);
+    return r != 0 ? r : d.left ? -E_CORRUPT : 0;
+}
+
+int index_walk(const void *p, size_t len,
+               int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t tlen), void *arg)
+{
+    struct dec d = dec_of(p, len);
+    uint16_t version = dec_u16(&d);
+    uint32_t n;
+    int r = 0;
+
+    dec_u16(&d);
+    n = dec_u32(&d);
+    if (d.bad)
+        return -E_CORRUPT;
+    if (version != VERSION)
+        return -E_REPO_NEWER;
+    for (; r == 0 && n > 0; n--) {
+        const uint8_t *trailer;
+        struct sha pack;
+        uint64_t size;
+        uint32_t tlen;
+
+        dec_copy(&d, pack.b, sizeof(pack.b));
+        size = dec_u64(&d);
+        tlen = dec_u32(&d);
+        trailer = dec_bytes(&d, tlen);
+        if (d.bad)
+            return -E_CORRUPT;
+        r = cb(arg, &pack, size, trailer, tlen);
+    }
+    return r != 0 ? r : d.left ? -E_CORRUPT : 0;
+}

@@ -1,0 +1,439 @@
+#include "tier/pack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/mark.h"
+
+#define VERSION 1
+#define CHUNK_FULL (1u << 20)   /* a chunk that gathers blobs ends with the one that passes it */
+#define BLOB_ALONE (512u << 10) /* a blob from here on is a chunk of its own */
+#define INDEX_PACKS 4096        /* packs of one index object */
+
+/* --- a pack's form -------------------------------------------------------------------------------------------------- */
+
+int pack_begin(const struct uuid *repo, const struct domain *d, struct buf *pack)
+{
+    uint8_t head[PACK_HEAD];
+    struct enc e = {head};
+
+    enc_bytes(&e, PACK_MAGIC, 4);
+    enc_u16(&e, VERSION);
+    enc_u16(&e, 0);
+    enc_bytes(&e, repo->b, 16);
+    enc_bytes(&e, d->id.b, 16);
+    return buf_add(pack, head, sizeof(head));
+}
+
+int pack_close(const struct domain *d, const void *trailer, size_t len, struct buf *pack)
+{
+    uint8_t foot[PACK_FOOT];
+    struct enc e = {foot};
+    size_t at = pack->len;
+    struct id16 id;
+    int r;
+
+    hash_random(id.b, sizeof(id.b));
+    r = seal(d, CHUNK_TRAILER, &id, trailer, len, pack);
+    if (r < 0)
+        return r;
+    enc_u64(&e, at);
+    enc_u32(&e, (uint32_t)(pack->len - at));
+    enc_u16(&e, VERSION);
+    enc_u16(&e, 0);
+    r = crypt_sum8(foot, 16, e.p);
+    e.p += SUM8;
+    enc_bytes(&e, PACK_END_MAGIC, 4);
+    return r < 0 ? r : buf_add(pack, foot, sizeof(foot));
+}
+
+int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len, struct buf *ret_trailer)
+{
+    struct dec head = dec_of(p, len), foot;
+    const uint8_t *magic, *uuid, *at = p;
+    uint8_t sum[SUM8];
+    uint16_t version;
+    uint64_t off;
+    uint32_t n;
+
+    if (len < PACK_HEAD + PACK_FOOT)
+        return -E_CORRUPT;
+    magic = dec_bytes(&head, 4);
+    version = dec_u16(&head);
+    dec_u16(&head);
+    uuid = dec_bytes(&head, 16);
+    foot = dec_of(at + len - PACK_FOOT, PACK_FOOT);
+    off = dec_u64(&foot);
+    n = dec_u32(&foot);
+    if (crypt_sum8(at + len - PACK_FOOT, 16, sum) < 0)
+        return -E_NOMEM;
+    if (memcmp(magic, PACK_MAGIC, 4) != 0 || memcmp(at + len - 4, PACK_END_MAGIC, 4) != 0 ||
+        memcmp(sum, at + len - PACK_FOOT + 16, SUM8) != 0 || memcmp(uuid, repo->b, 16) != 0 || off < PACK_HEAD ||
+        off > len - PACK_FOOT || n != len - PACK_FOOT - off)
+        return -E_CORRUPT;
+    if (version != VERSION)
+        return -E_REPO_NEWER;
+    return unseal(d, CHUNK_TRAILER, at + off, n, NULL, ret_trailer);
+}
+
+/* --- gathering ------------------------------------------------------------------------------------------------------ */
+
+/* A chunk that fills up. */
+struct gather {
+    enum chunk_kind kind;
+    struct id16 id;
+    struct buf plain, blobs; /* blobs: as in the trailer */
+    uint32_t n;
+};
+
+/* Blobs of this session that no pack put holds yet. */
+struct fresh {
+    struct id16 blob; /* all zeros: a free slot */
+    struct have_blob at;
+};
+
+struct packer {
+    struct repo *r;
+    struct mac *mac;
+    struct gather data, meta;
+    struct buf pack, trailer;
+    uint32_t nchunks;
+    struct fresh *fresh;
+    size_t nfresh, cap;
+    struct packer_stat st;
+};
+
+static struct fresh *fresh_slot(struct fresh *v, size_t cap, const struct id16 *blob)
+{
+    static const struct id16 none;
+    size_t i = get_le64(blob->b) & (cap - 1);
+
+    while (memcmp(v[i].blob.b, none.b, 16) != 0 && memcmp(v[i].blob.b, blob->b, 16) != 0)
+        i = (i + 1) & (cap - 1);
+    return &v[i];
+}
+
+static int fresh_add(struct packer *p, const struct id16 *blob, const struct have_blob *at)
+{
+    if (p->nfresh * 2 >= p->cap) {
+        static const struct id16 none;
+        size_t cap = p->cap ? p->cap * 2 : 1024;
+        struct fresh *v = calloc(cap, sizeof(*v));
+
+        if (!v)
+            return -E_NOMEM;
+        for (size_t i = 0; i < p->cap; i++)
+            if (memcmp(p->fresh[i].blob.b, none.b, 16) != 0)
+                *fresh_slot(v, cap, &p->fresh[i].blob) = p->fresh[i];
+        free(p->fresh);
+        p->fresh = v;
+        p->cap = cap;
+    }
+    *fresh_slot(p->fresh, p->cap, blob) = (struct fresh){*blob, *at};
+    p->nfresh++;
+    return 0;
+}
+
+static void fresh_clear(struct packer *p)
+{
+    free(p->fresh);
+    p->fresh = NULL;
+    p->nfresh = p->cap = 0;
+}
+
+static int gather_begin(struct gather *g)
+{
+    if (g->n == 0)
+        hash_random(g->id.b, sizeof(g->id.b));
+    return 0;
+}
+
+static int put_pack(struct packer *p)
+{
+    char hex[SHA_TEXT], name[96];
+    uint8_t head[TRAILER_HEAD];
+    cleanup(buf_free) struct buf t = {0};
+    struct enc e = {head};
+    struct sha sum;
+    int r;
+
+    if (p->nchunks == 0)
+        return 0;
+    enc_u16(&e, VERSION);
+    enc_u16(&e, 0);
+    enc_u32(&e, p->nchunks);
+    if ((r = buf_add(&t, head, sizeof(head))) < 0 || (r = buf_add(&t, p->trailer.data, p->trailer.len)) < 0)
+        return r;
+    r = pack_close(&p->r->dom, t.data, t.len, &p->pack);
+    if (r == 0)
+        r = crypt_sha256(p->pack.data, p->pack.len, &sum);
+    if (r < 0)
+        return r;
+    hex_format(sum.b, sizeof(sum.b), hex);
+    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    r = repo_put(p->r, name, p->pack.data, p->pack.len);
+    if (r == 0)
+        r = have_pack(p->r->have, &sum, p->pack.len, t.data, t.len, true);
+    if (r < 0)
+        return r;
+    MARK("pack: put");
+    p->st.sent_bytes += p->pack.len;
+    buf_reset(&p->pack);
+    buf_reset(&p->trailer);
+    p->nchunks = 0;
+    return 0;
+}
+
+/* Seals a chunk into the pack. */
+static int gather_end(struct packer *p, struct gather *g)
+{
+    uint8_t head[TRAILER_CHUNK];
+    struct enc e = {head};
+    size_t at;
+    int r = 0;
+
+    if (g->n == 0)
+        return 0;
+    if (p->pack.len == 0)
+        r = pack_begin(&p->r->root.uuid, &p->r->dom, &p->pack);
+    at = p->pack.len;
+    if (r == 0)
+        r = seal(&p->r->dom, g->kind, &g->id, g->plain.data, g->plain.len, &p->pack);
+    if (r < 0)
+        return r;
+    enc_bytes(&e, g->id.b, 16);
+    enc_u32(&e, (uint32_t)at);
+    enc_u32(&e, (uint32_t)(p->pack.len - at));
+    enc_u32(&e, (uint32_t)g->plain.len);
+    enc_u8(&e, (uint8_t)g->kind);
+    enc_u8(&e, 0);
+    enc_u16(&e, 0);
+    enc_u32(&e, g->n);
+    if ((r = buf_add(&p->trailer, head, sizeof(head))) < 0 ||
+        (r = buf_add(&p->trailer, g->blobs.data, g->blobs.len)) < 0)
+        return r;
+    p->nchunks++;
+    g->n = 0;
+    buf_reset(&g->plain);
+    buf_reset(&g->blobs);
+    return 0;
+}
+
+/* The pack is put with everything that the fresh ones refer to: both chunks that fill up are ended with it. */
+static int put_all(struct packer *p)
+{
+    int r = gather_end(p, &p->data);
+
+    if (r == 0)
+        r = gather_end(p, &p->meta);
+    if (r == 0)
+        r = put_pack(p);
+    if (r == 0)
+        fresh_clear(p);
+    return r;
+}
+
+static int gather_add(struct gather *g, const struct id16 *blob, const void *bytes, size_t len, struct slice *ret)
+{
+    uint8_t entry[TRAILER_BLOB];
+    struct enc e = {entry};
+    int r = gather_begin(g);
+
+    enc_bytes(&e, blob->b, 16);
+    enc_u32(&e, (uint32_t)len);
+    *ret = (struct slice){*blob, g->id, (uint32_t)g->plain.len, (uint32_t)len, 0};
+    if (r == 0)
+        r = buf_add(&g->blobs, entry, sizeof(entry));
+    if (r == 0)
+        r = buf_add(&g->plain, bytes, len);
+    g->n++;
+    return r;
+}
+
+static int add_new(struct packer *p, enum chunk_kind kind, const struct id16 *blob, const void *bytes, size_t len,
+                   struct slice *ret)
+{
+    struct gather alone = {.kind = kind}, *g = len >= BLOB_ALONE ? &alone : kind == CHUNK_META ? &p->meta : &p->data;
+    int r = gather_add(g, blob, bytes, len, ret);
+
+    if (r == 0)
+        r = fresh_add(p, blob, &(struct have_blob){ret->chunk, ret->off, ret->len});
+    if (r == 0 && (g == &alone || g->plain.len >= CHUNK_FULL))
+        r = gather_end(p, g);
+    buf_free(&alone.plain);
+    buf_free(&alone.blobs);
+    if (r == 0 && p->pack.len >= PACK_SIZE)
+        r = put_all(p);
+    return r;
+}
+
+int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_t len, struct slice *ret)
+{
+    struct have_blob at = {.len = 0};
+    struct id16 blob;
+    struct fresh *f;
+    int r;
+
+    assert(len > 0);
+    assert(len <= BLOB_MAX);
+    if ((r = mac_id(p->mac, bytes, len, &blob)) < 0)
+        return r;
+    p->st.blobs++;
+    f = p->cap ? fresh_slot(p->fresh, p->cap, &blob) : NULL;
+    if (f && memcmp(f->blob.b, blob.b, 16) == 0) {
+        at = f->at;
+    } else {
+        r = have_get_blob(p->r->have, &blob, &at);
+        if (r < 0 && r != -E_NOENT)
+            return r;
+    }
+    if (at.len == len) {
+        p->st.known++;
+        *ret = (struct slice){blob, at.chunk, at.off, at.len, 0};
+        return 0;
+    }
+    p->st.new_bytes += len;
+    return add_new(p, kind, &blob, bytes, len, ret);
+}
+
+int packer_flush(struct packer *p)
+{
+    return put_all(p);
+}
+
+/* --- packs that no index names -------------------------------------------------------------------------------------- */
+
+struct names {
+    struct buf packs; /* struct sha and u64 each */
+    struct buf index;
+    uint32_t n;
+};
+
+static int pending_name(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct names *w = arg;
+
+    (void)trailer;
+    (void)len;
+    if (buf_add(&w->packs, pack->b, sizeof(pack->b)) < 0 || buf_add(&w->packs, &size, sizeof(size)) < 0)
+        return -E_NOMEM;
+    return 0;
+}
+
+/* What an interrupted writer put may have been taken away since: asked for, each. */
+static int pending_check(struct repo *r)
+{
+    struct names w = {.n = 0};
+    int x = have_pending(r->have, pending_name, &w);
+
+    for (size_t at = 0; x == 0 && at < w.packs.len; at += sizeof(struct sha) + 8) {
+        struct backend_stat st;
+        char hex[SHA_TEXT], name[96];
+        struct sha pack;
+        uint64_t size;
+
+        memcpy(pack.b, w.packs.data + at, sizeof(pack.b));
+        memcpy(&size, w.packs.data + at + sizeof(pack.b), sizeof(size));
+        hex_format(pack.b, sizeof(pack.b), hex);
+        snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+        x = backend_stat(r->b, &r->call, name, &st);
+        if (x == -E_NOENT || (x == 0 && st.size != size)) {
+            MARK("pack: a pending one is gone");
+            x = have_forget_pack(r->have, &pack);
+        }
+    }
+    buf_free(&w.packs);
+    return x;
+}
+
+static int pending_index(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct names *w = arg;
+    uint8_t head[INDEX_PACK];
+    struct enc e = {head};
+
+    if (w->n == INDEX_PACKS || (w->n && w->index.len + len > CHUNK_PLAIN_MAX / 2))
+        return 1;
+    enc_bytes(&e, pack->b, sizeof(pack->b));
+    enc_u64(&e, size);
+    enc_u32(&e, (uint32_t)len);
+    w->n++;
+    if (buf_add(&w->index, head, sizeof(head)) < 0 || buf_add(&w->index, trailer, len) < 0)
+        return -E_NOMEM;
+    return 0;
+}
+
+static int put_index(struct repo *r, bool *ret_more)
+{
+    struct names w = {.n = 0};
+    char hex[SHA_TEXT];
+    int x = buf_add_zero(&w.index, INDEX_HEAD);
+
+    *ret_more = false;
+    if (x == 0)
+        x = have_pending(r->have, pending_index, &w);
+    if (x >= 0 && w.n > 0) {
+        *ret_more = x == 1;
+        put_le16(w.index.data, VERSION);
+        put_le32(w.index.data + 4, w.n);
+        x = repo_put_object(r, "index", CHUNK_INDEX, w.index.data, w.index.len, hex);
+        if (x == 0)
+            x = have_indexed(r->have, hex, w.index.data, w.index.len);
+    }
+    buf_free(&w.index);
+    return x;
+}
+
+int packer_index(struct packer *p)
+{
+    bool more = true;
+    int r = put_all(p);
+
+    while (r == 0 && more)
+        r = put_index(p->r, &more);
+    return r;
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------- */
+
+int packer_new(struct repo *r, struct packer **ret)
+{
+    struct packer *p = calloc(1, sizeof(*p));
+    int x;
+
+    if (!p)
+        return -E_NOMEM;
+    p->r = r;
+    p->data.kind = CHUNK_DATA;
+    p->meta.kind = CHUNK_META;
+    x = mac_new(&r->dom.blob_key, &p->mac);
+    if (x == 0)
+        x = pending_check(r);
+    if (x < 0) {
+        packer_free(p);
+        return x;
+    }
+    *ret = p;
+    return 0;
+}
+
+void packer_free(struct packer *p)
+{
+    if (!p)
+        return;
+    buf_free(&p->data.plain);
+    buf_free(&p->data.blobs);
+    buf_free(&p->meta.plain);
+    buf_free(&p->meta.blobs);
+    buf_free(&p->pack);
+    buf_free(&p->trailer);
+    mac_free(p->mac);
+    free(p->fresh);
+    free(p);
+}
+
+void packer_get_stat(const struct packer *p, struct packer_stat *ret)
+{
+    *ret = p->st;
+}

@@ -1,0 +1,450 @@
+#include "tier/repo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+
+#define CHUNKS_KEPT 24
+#define KEYS_MAX 256
+#define OBJECT_MAX (256u << 20)
+
+struct repo_chunks {
+    struct kept {
+        struct id16 id;
+        struct buf plain;
+        uint64_t used;
+    } v[CHUNKS_KEPT];
+    uint64_t clock;
+};
+
+/* --- root ----------------------------------------------------------------------------------------------------------- */
+
+static int last_name(void *arg, const char *name, const struct backend_stat *st)
+{
+    (void)st;
+    snprintf(arg, BACKEND_NAME_MAX + 1, "%s", name);
+    return 0;
+}
+
+int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_root *ret, struct buf *raw)
+{
+    cleanup(buf_free) struct buf own = {0};
+    char name[BACKEND_NAME_MAX + 1] = "";
+    struct buf *p = raw ? raw : &own;
+    int r = backend_list(b, c, "root/", "", last_name, name);
+
+    if (r == 0 && !name[0])
+        r = -E_REPO_MISSING;
+    if (r == 0)
+        r = backend_get_all(b, c, name, PLAIN_MAX, p);
+    return r < 0 ? r : root_decode(p->data, p->len, ret);
+}
+
+/* --- making --------------------------------------------------------------------------------------------------------- */
+
+static int put_named(struct backend *b, const struct backend_call *c, const char *dir, const uint8_t id[16],
+                     const struct buf *p)
+{
+    char name[64], hex[ID16_TEXT];
+
+    hex_format(id, 16, hex);
+    snprintf(name, sizeof(name), "%s/%s", dir, hex);
+    return backend_put_same(b, c, name, p->data, p->len);
+}
+
+static int put_keys(struct backend *b, const struct backend_call *c, const struct secret *s, const struct key *master,
+                    const struct repo_root *root)
+{
+    cleanup(buf_free) struct buf key = {0}, dom = {0};
+    struct key domain;
+    struct sha sum;
+    int r;
+
+    hash_random(domain.b, sizeof(domain.b));
+    r = key_encode(&root->uuid, master, s, &key);
+    if (r == 0)
+        r = domain_encode(&root->uuid, &root->domain, &domain, master, &dom);
+    key_wipe(&domain);
+    if (r == 0)
+        r = put_named(b, c, "domains", root->domain.b, &dom);
+    if (r == 0)
+        r = crypt_sha256(key.data, key.len, &sum);
+    return r < 0 ? r : put_named(b, c, "keys", sum.b, &key);
+}
+
+int repo_init(struct backend *b, const struct backend_call *c, const struct secret *s, struct repo_root *ret)
+{
+    cleanup(buf_free) struct buf raw = {0};
+    struct repo_root root = {.uuid = uuid_new(), .created_ns = clock_wall_ns(), .generation = 1};
+    struct key master;
+    int r = repo_peek_root(b, c, &root, NULL);
+
+    if (r != -E_REPO_MISSING)
+        return r < 0 && r != -E_CORRUPT && r != -E_REPO_NEWER ? r : -E_REPO_EXIST;
+    hash_random(master.b, sizeof(master.b));
+    hash_random(root.domain.b, sizeof(root.domain.b));
+    r = put_keys(b, c, s, &master, &root);
+    if (r == 0)
+        r = root_encode(&root, &master, &raw);
+    key_wipe(&master);
+    if (r == 0)
+        r = backend_put_same(b, c, "root/00000001", raw.data, raw.len);
+    if (r == 0)
+        *ret = root;
+    return r == -E_EXIST ? -E_REPO_EXIST : r;
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------------- */
+
+struct unlocking {
+    struct repo *r;
+    const struct secret *s;
+    struct key *master;
+    unsigned keys;
+    int result; /* -E_KEY until one fits */
+};
+
+static int try_key(void *arg, const char *name, const struct backend_stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct unlocking *u = arg;
+    int r;
+
+    if (st->size > PLAIN_MAX || ++u->keys > KEYS_MAX)
+        return 0;
+    r = backend_get_all(u->r->b, &u->r->call, name, PLAIN_MAX, &b);
+    if (r == 0)
+        r = key_decode(b.data, b.len, &u->r->root.uuid, u->s, u->master);
+    if (r == 0)
+        return 1;
+    if (r != -E_KEY)
+        u->result = r;
+    return r == -E_KEY || r == -E_CORRUPT || r == -E_REPO_NEWER || r == -E_NOENT ? 0 : r;
+}
+
+static int open_domain(struct repo *r, const struct key *master)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[64], hex[ID16_TEXT];
+    struct id16 id;
+    struct key k;
+    int x;
+
+    hex_format(r->root.domain.b, 16, hex);
+    snprintf(name, sizeof(name), "domains/%s", hex);
+    x = backend_get_all(r->b, &r->call, name, PLAIN_MAX, &b);
+    if (x == 0)
+        x = domain_decode(b.data, b.len, &r->root.uuid, master, &id, &k);
+    if (x == 0 && memcmp(id.b, r->root.domain.b, 16) != 0)
+        x = -E_CORRUPT;
+    if (x == 0)
+        x = domain_derive(&id, &k, &r->dom);
+    key_wipe(&k);
+    return x == -E_NOENT ? -E_CORRUPT : x;
+}
+
+static int unlock(struct repo *r, const struct secret *s, struct buf *err)
+{
+    cleanup(buf_free) struct buf raw = {0};
+    struct key master;
+    struct unlocking u = {r, s, &master, 0, -E_KEY};
+    int x = repo_peek_root(r->b, &r->call, &r->root, &raw);
+
+    if (x < 0) {
+        buf_printf(err, "%s", x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
+                              : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
+                                                   : err_text(x));
+        return x;
+    }
+    x = backend_list(r->b, &r->call, "keys/", "", try_key, &u);
+    if (x != 1) {
+        x = x == 0 ? u.result : x;
+        buf_printf(err, "%s", x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : err_text(x));
+        return x;
+    }
+    x = root_prove(raw.data, raw.len, &master);
+    if (x == 0)
+        x = open_domain(r, &master);
+    key_wipe(&master);
+    if (x < 0)
+        buf_printf(err, "the repository's keys or parameters: %s", err_text(x));
+    return x;
+}
+
+static int open_have(struct repo *r, const char *cache)
+{
+    char dir[4096], uuid[UUID_TEXT_SIZE];
+
+    uuid_format(&r->root.uuid, uuid);
+    if (snprintf(dir, sizeof(dir), "%s/%s", cache, uuid) >= (int)sizeof(dir))
+        return -E_NAMETOOLONG;
+    return have_open(dir, &r->have);
+}
+
+int repo_open(struct backend *b, const struct backend_call *c, const struct secret *s, const char *cache,
+              struct repo **ret, struct buf *err)
+{
+    struct repo *r = calloc(1, sizeof(*r));
+    int x;
+
+    if (!r) {
+        backend_close(b);
+        return -E_NOMEM;
+    }
+    r->b = b;
+    if (c)
+        r->call = *c;
+    if (r->call.timeout_ms == 0)
+        r->call.timeout_ms = REPO_CALL_MS;
+    x = unlock(r, s, err);
+    if (x == 0 && !(r->chunks = calloc(1, sizeof(*r->chunks))))
+        x = -E_NOMEM;
+    if (x == 0 && (x = open_have(r, cache)) < 0)
+        buf_printf(err, "the local cache %s: %s; remove it, it is made again", cache, err_text(x));
+    if (x < 0) {
+        repo_close(r);
+        return x;
+    }
+    *ret = r;
+    return 0;
+}
+
+void repo_close(struct repo *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; r->chunks && i < CHUNKS_KEPT; i++)
+        buf_free(&r->chunks->v[i].plain);
+    free(r->chunks);
+    have_close(r->have);
+    backend_close(r->b);
+    key_wipe(&r->dom.blob_key);
+    key_wipe(&r->dom.chunk_key);
+    free(r);
+}
+
+/* --- what others have added ----------------------------------------------------------------------------------------- */
+
+struct syncing {
+    struct repo *r;
+    struct buf names; /* of the repository's index objects, SHA_TEXT each, ascending */
+    int gone;
+};
+
+static int name_take(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct syncing *s = arg;
+    const char *hex = name + strlen("index/");
+
+    (void)st;
+    return strlen(hex) == SHA_TEXT - 1 ? buf_add(&s->names, hex, SHA_TEXT) : 0;
+}
+
+static int name_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, SHA_TEXT);
+}
+
+static int still_named(void *arg, const char *name)
+{
+    struct syncing *s = arg;
+
+    if (!s->names.len || !bsearch(name, s->names.data, s->names.len / SHA_TEXT, SHA_TEXT, name_cmp))
+        s->gone = 1;
+    return s->gone;
+}
+
+static int take_index(struct repo *r, const char *hex)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[80];
+    int x = have_index_is(r->have, hex);
+
+    if (x != 0)
+        return x < 0 ? x : 0;
+    snprintf(name, sizeof(name), "index/%s", hex);
+    x = repo_object(r, name, CHUNK_INDEX, &b);
+    if (x == -E_NOENT) /* taken away since the list was read */
+        return 0;
+    if (x == 0)
+        x = have_index(r->have, hex, b.data, b.len);
+    if (x == -E_CORRUPT) {
+        log_warn("tier", "index-damaged", "name=%s", name);
+        x = 0;
+    }
+    return x;
+}
+
+int repo_sync(struct repo *r)
+{
+    struct syncing s = {.r = r};
+    int x = backend_list(r->b, &r->call, "index/", "", name_take, &s);
+
+    if (x == 0)
+        x = have_indexes(r->have, still_named, &s);
+    if (x >= 0 && s.gone)
+        x = have_clear(r->have);
+    for (size_t at = 0; x >= 0 && at < s.names.len; at += SHA_TEXT)
+        x = take_index(r, (const char *)s.names.data + at);
+    buf_free(&s.names);
+    return x < 0 ? x : 0;
+}
+
+static int any(void *arg, const char *name, const struct backend_stat *st)
+{
+    (void)arg;
+    (void)name;
+    (void)st;
+    return 1;
+}
+
+int repo_may_write(struct repo *r)
+{
+    struct repo_root now;
+    int x = repo_peek_root(r->b, &r->call, &now, NULL);
+
+    if (x == 0 && (now.ro_compat & ~REPO_RO_COMPAT || now.generation != r->root.generation))
+        x = -E_REPO_NEWER;
+    if (x == 0)
+        x = backend_list(r->b, &r->call, "condemned/", "", any, NULL);
+    return x == 1 ? -E_REPO_NEWER : x;
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------- */
+
+int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    const char *hex = strrchr(name, '/');
+    char is[SHA_TEXT];
+    struct sha sum;
+    int x = backend_get_all(r->b, &r->call, name, OBJECT_MAX, &b);
+
+    if (x == 0)
+        x = crypt_sha256(b.data, b.len, &sum);
+    if (x < 0)
+        return x;
+    r->got_bytes += b.len;
+    hex_format(sum.b, sizeof(sum.b), is);
+    if (!hex || strcmp(hex + 1, is) != 0)
+        return -E_CORRUPT;
+    return unseal(&r->dom, kind, b.data, b.len, NULL, ret);
+}
+
+static struct kept *kept_find(struct repo *r, const struct id16 *id)
+{
+    for (size_t i = 0; i < CHUNKS_KEPT; i++)
+        if (r->chunks->v[i].used && memcmp(r->chunks->v[i].id.b, id->b, 16) == 0)
+            return &r->chunks->v[i];
+    return NULL;
+}
+
+static struct kept *kept_oldest(struct repo *r)
+{
+    struct kept *k = &r->chunks->v[0];
+
+    for (size_t i = 1; i < CHUNKS_KEPT; i++)
+        if (r->chunks->v[i].used < k->used)
+            k = &r->chunks->v[i];
+    k->used = 0;
+    buf_reset(&k->plain);
+    return k;
+}
+
+static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[96], hex[SHA_TEXT];
+    struct chunk_head h;
+    struct have_chunk c;
+    int x = have_get_chunk(r->have, id, &c);
+
+    if (x < 0)
+        return x;
+    hex_format(c.pack.b, sizeof(c.pack.b), hex);
+    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    x = backend_get(r->b, &r->call, name, c.off, c.stored_len, &b);
+    if (x < 0)
+        return x == -E_NOENT ? -E_CORRUPT : x;
+    r->got_bytes += b.len;
+    x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
+    if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
+        x = -E_CORRUPT;
+    return x;
+}
+
+int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len)
+{
+    struct kept *k = kept_find(r, chunk);
+    int x;
+
+    if (!k) {
+        k = kept_oldest(r);
+        if ((x = fetch(r, chunk, &k->plain)) < 0)
+            return x;
+        k->id = *chunk;
+    }
+    k->used = ++r->chunks->clock;
+    *ret = k->plain.data;
+    *ret_len = k->plain.len;
+    return 0;
+}
+
+static int prove_blob(struct repo *r, const struct slice *s, const uint8_t *p)
+{
+    uint8_t full[32];
+    int x = crypt_hmac(&r->dom.blob_key, p, s->len, full);
+
+    return x < 0 ? x : memcmp(full, s->blob.b, 16) == 0 ? 0 : -E_CORRUPT;
+}
+
+int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret)
+{
+    const uint8_t *p;
+    size_t len;
+    int x = repo_chunk(r, &s->chunk, &p, &len);
+
+    if (x < 0)
+        return x;
+    if (s->off > len || s->len > len - s->off)
+        return -E_CORRUPT;
+    if (whole && (x = prove_blob(r, s, p + s->off)) < 0)
+        return x;
+    return buf_add(ret, p + s->off, s->len);
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------------- */
+
+int repo_put(struct repo *r, const char *name, const void *p, size_t len)
+{
+    int x = backend_put_same(r->b, &r->call, name, p, len);
+
+    if (x == 0) {
+        r->put_bytes += len;
+        r->puts++;
+    }
+    return x;
+}
+
+int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const void *p, size_t len,
+                    char out[SHA_TEXT])
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct id16 id;
+    struct sha sum;
+    char name[96];
+    int x;
+
+    hash_random(id.b, sizeof(id.b));
+    x = seal(&r->dom, kind, &id, p, len, &b);
+    if (x == 0)
+        x = crypt_sha256(b.data, b.len, &sum);
+    if (x < 0)
+        return x;
+    hex_format(sum.b, sizeof(sum.b), out);
+    snprintf(name, sizeof(name), "%s/%s", dir, out);
+    return repo_put(r, name, b.data, b.len);
+}

@@ -1,0 +1,57 @@
+/* tier/repo: an open repository: its keys, where its chunks are, reading of slices. Threads: one repo, one thread at a time; several
+ * repos of one place may be open at once. */
+#ifndef VARVE_TIER_REPO_H
+#define VARVE_TIER_REPO_H
+
+#include "tier/backend.h"
+#include "tier/have.h"
+#include "tier/keys.h"
+
+#define REPO_CALL_MS 120000 /* one call to the backend */
+
+struct repo_chunks;
+struct repo {
+    struct backend *b; /* owned */
+    struct backend_call call;
+    struct repo_root root;
+    struct domain dom;
+    struct have *have;
+    struct repo_chunks *chunks; /* read last, as plain bytes */
+    uint64_t got_bytes, put_bytes, puts;
+};
+
+/* repo_init: makes a repository. -E_REPO_EXIST. takes b only on success. */
+int repo_init(struct backend *b, const struct backend_call *c, const struct secret *s, struct repo_root *ret);
+
+/* repo_open: takes b in any case. cache: a directory below which this machine's knowledge is kept, by the repository's uuid. err: the
+ * sentence, without the repository's name. -E_REPO_MISSING, -E_KEY, -E_REPO_NEWER, -E_CORRUPT, what backends give. */
+int repo_open(struct backend *b, const struct backend_call *c, const struct secret *s, const char *cache,
+              struct repo **ret, struct buf *err);
+void repo_close(struct repo *r); /* NULL is allowed */
+
+/* repo_peek_root: the newest root, without any key. -E_REPO_MISSING. raw (may be NULL): its bytes. */
+int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_root *ret, struct buf *raw);
+
+/* repo_sync: takes in what other writers have added; forgets all where an index known is gone. Before looking anything up. */
+int repo_sync(struct repo *r);
+
+/* repo_may_write: -E_REPO_NEWER when deletion is under way by rules that this program does not know, or the parameters changed. */
+int repo_may_write(struct repo *r);
+
+/* repo_chunk: the plain bytes of a chunk; they stay until the next call. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
+ * or its pack is gone. */
+int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len);
+
+/* repo_slice: appends the bytes of a slice. whole: it is the whole blob, which is proved by its name, too. */
+int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret);
+
+/* repo_object: reads an object named DIR/SHA, proves it against its name, opens its chunk. */
+int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret);
+/* repo_put_object: seals p, puts it as DIR/SHA; the hex digits in out. */
+int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const void *p, size_t len,
+                    char out[SHA_TEXT]);
+
+/* repo_put: to the backend, counted; 0 also when it is there with the same bytes. */
+int repo_put(struct repo *r, const char *name, const void *p, size_t len);
+
+#endif

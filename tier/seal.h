@@ -1,0 +1,36 @@
+/* tier/seal: a chunk: plain bytes, cut in frames, compressed, encrypted; and back. Threads: any. */
+#ifndef VARVE_TIER_SEAL_H
+#define VARVE_TIER_SEAL_H
+
+#include "base/buf.h"
+#include "tier/crypt.h"
+
+/* The key of a deduplication domain and what follows from it. */
+struct domain {
+    struct id16 id;
+    struct key blob_key, chunk_key;
+};
+int domain_derive(const struct id16 *id, const struct key *k, struct domain *ret);
+
+struct chunk_head {
+    enum chunk_kind kind;
+    uint8_t codec;
+    uint32_t plain_len, stored_len, frames;
+    struct id16 domain, id;
+    const uint8_t *table; /* of the frames' lengths, in the bytes given */
+    size_t aad_len;       /* the header without its sum */
+};
+
+/* seal(d, kind, id, p, len, out): appends the chunk to out. -E_NOMEM, -E_TOOBIG. */
+int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, const void *p, size_t len,
+         struct buf *out);
+
+/* unseal_head: parses and proves the header at p; the frames need not be there. -E_CORRUPT, -E_REPO_NEWER. */
+int unseal_head(const void *p, size_t len, struct chunk_head *ret);
+
+/* unseal: the whole of one chunk: appends its plain bytes to out. want: 0 any kind. -E_CORRUPT: damaged; -E_KEY: sealed with
+ * another domain's key. ret may be NULL. On error out is as before. */
+int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t len, struct chunk_head *ret,
+           struct buf *out);
+
+#endif
