@@ -76,6 +76,7 @@ LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lcrypto
 link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)
+TIERD := $(BUILD)/varve-tierd
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*_test.c))
 TEST_DIRS := $(filter-out unit lib doors,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
 TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
@@ -84,12 +85,13 @@ DOORS := $(patsubst tests/doors/%.c,$(BUILD)/tests/varve-%,$(wildcard tests/door
 
 .PHONY: all programs tests force
 all: programs tests
-programs: $(VARVE) $(ROOM_LIBS)
+programs: $(VARVE) $(ROOM_LIBS) $(TIERD)
 tests: $(UNIT) $(TEST_PROGS) $(DOORS)
 force:
 
+TIERD_MAIN := tier/tierd_main.c
 define room
-$(call lib,$(1)): $(call objs,$(wildcard $(1)/*.c)) $(BUILD)/list/$(subst /,_,$(1))
+$(call lib,$(1)): $(call objs,$(filter-out $(TIERD_MAIN),$(wildcard $(1)/*.c))) $(BUILD)/list/$(subst /,_,$(1))
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 $(FS_LIB): $(call objs,$(FS_SRC)) $(BUILD)/list/fs
@@ -109,6 +111,12 @@ $(BUILD)/varve: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
 	@echo "  LD $@"
 	$(link) $(FUSE_LIBS) $(LIBS)
 	@for n in mount.varve mount.fuse.varve; do ln -sf varve $(@D)/$$n; done
+
+# the process that speaks to object stores: nothing of a store or a mount is in it
+$(TIERD): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,base) $(BUILD)/flags
+	@echo "  LD $@"
+	$(link) $(LIBS)
+$(VARVE): | $(TIERD)
 
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
 define unit_prog

@@ -9,7 +9,7 @@
 #define NONE SIZE_MAX
 #define BATCH 256 /* inodes compared in one short transaction */
 
-static void diff_free(struct diff *d)
+void diff_free(struct diff *d)
 {
     changes_free(&d->c);
     paths_free(&d->pa);

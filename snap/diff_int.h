@@ -61,6 +61,8 @@ struct diff {
     struct buf fates, names, outs, ranges, text;
 };
 
+void diff_free(struct diff *d); /* its contents */
+
 /* diff_fate: compares an inode of which v[0..n) were touched; *ret_any: something differs. Appends to d->ranges. */
 int diff_fate(struct diff *d, const struct change *v, size_t n, struct fate *ret, bool *ret_any);
 /* diff_whole: all bytes of a file of state b as ranges. */

@@ -3,10 +3,10 @@
  * An object is a name and bytes; it is put once and never changed. Names: parts of 1..128 of `a-z 0-9 . _ -` between single
  * slashes, at most 200 bytes in all, no part beginning with '.'; `a` and `a/b` are not used side by side. Else -E_INVAL.
  *
- * What was acknowledged is durable. After an error nothing was done, except -E_UNSURE: the call may have been carried out, or
+ * What was acknowledged is durable. After an error nothing was done, except -E_UNSURE and -E_CANCELED: it may have been carried out, or
  * may still be. backend_put_same() settles that for puts.
  *
- * Errors beside those told: -E_TIMEOUT (call->timeout_ms has passed and nothing was done), -E_CANCELED, -E_ACCES, -E_NOSPC,
+ * Errors beside those told: -E_TIMEOUT (call->timeout_ms has passed and nothing was done), -E_ACCES, -E_NOSPC,
  * -E_IO, -E_NOMEM, -E_CLOSED (whoever served it is gone). Threads: any, as many calls at a time as one likes. */
 #ifndef VARVE_TIER_BACKEND_H
 #define VARVE_TIER_BACKEND_H

@@ -1,0 +1,207 @@
+#include "snap/walk.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "snap/diff_int.h"
+
+static bool named(const struct inode *in)
+{
+    return in->nlink > 0;
+}
+
+int walk_inodes(struct vol *v, struct vt_at at, uint64_t after, struct inode ret[WALK_BATCH], size_t *ret_n)
+{
+    const uint8_t *key;
+    uint8_t from[8];
+    struct vt_scan sc;
+    struct vt_val val;
+    struct txn t;
+    size_t n = 0;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    put_be64(from, after + 1);
+    vt_scan_init(&sc, &t, KEEP_PENDING, at, TAB_INODE, "", 0);
+    vt_scan_from(&sc, from, sizeof(from));
+    while (n < WALK_BATCH && (r = vt_scan_next(&sc, &key, &val)) == 1) {
+        if ((r = inode_get(&t, at, get_be64(key), &ret[n])) < 0)
+            break;
+        n += named(&ret[n]);
+    }
+    txn_abort(&t);
+    *ret_n = n;
+    return r < 0 ? r : 0;
+}
+
+int walk_inode(struct vol *v, struct vt_at at, uint64_t ino, struct inode *ret)
+{
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = inode_get(&t, at, ino, ret);
+    txn_abort(&t);
+    return r;
+}
+
+int walk_dirents(struct vol *v, struct vt_at at, uint64_t dir, int (*cb)(void *arg, const struct walk_dirent *e),
+                 void *arg)
+{
+    const uint8_t *key;
+    uint8_t prefix[8];
+    struct vt_scan sc;
+    struct vt_val val;
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    put_be64(prefix, dir);
+    vt_scan_init(&sc, &t, KEEP_PENDING, at, TAB_DIRENT, prefix, sizeof(prefix));
+    while ((r = vt_scan_next(&sc, &key, &val)) == 1) {
+        struct walk_dirent e = {.hash = get_be64(key + 8)};
+
+        if (val.len < 10) {
+            r = -E_CORRUPT;
+            break;
+        }
+        e.ino = get_le64(val.data);
+        e.type = (uint32_t)val.data[8] << 12;
+        e.name = (const char *)val.data + 9;
+        e.name_len = val.len - 9;
+        if ((r = cb(arg, &e)) != 0)
+            break;
+    }
+    txn_abort(&t);
+    return r;
+}
+
+int walk_dirent(struct vol *v, struct vt_at at, uint64_t dir, uint64_t hash,
+                int (*cb)(void *arg, const struct walk_dirent *e), void *arg)
+{
+    struct dirent_val d;
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = dirent_at(&t, at, dir, hash, &d);
+    if (r == 0)
+        r = cb(arg, &(struct walk_dirent){hash, d.ino, d.type, d.name, d.name_len});
+    txn_abort(&t);
+    return r;
+}
+
+/* The further pieces of a long value follow the first one in the table. */
+static int xattr_rest(struct vt_scan *sc, uint64_t hash, uint32_t total, struct buf *value)
+{
+    const uint8_t *key;
+    struct vt_val val;
+    int r = 0;
+
+    while (value->len < total) {
+        if ((r = vt_scan_next(sc, &key, &val)) != 1)
+            return r < 0 ? r : -E_CORRUPT;
+        if (get_be64(key + 8) != hash || key[16] == 0)
+            return -E_CORRUPT;
+        if ((r = buf_add(value, val.data, val.len)) < 0)
+            return r;
+    }
+    return value->len == total ? 0 : -E_CORRUPT;
+}
+
+int walk_xattrs(struct vol *v, struct vt_at at, uint64_t ino,
+                int (*cb)(void *arg, const char *name, size_t name_len, const void *p, size_t len), void *arg)
+{
+    cleanup(buf_free) struct buf value = {0};
+    const uint8_t *key;
+    uint8_t prefix[8];
+    struct vt_scan sc;
+    struct vt_val val;
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    put_be64(prefix, ino);
+    vt_scan_init(&sc, &t, KEEP_PENDING, at, TAB_XATTR, prefix, sizeof(prefix));
+    while ((r = vt_scan_next(&sc, &key, &val)) == 1) {
+        size_t head = val.len > 5 ? 5u + val.data[4] : SIZE_MAX;
+
+        if (key[16] != 0 || head > val.len) {
+            r = -E_CORRUPT;
+            break;
+        }
+        buf_reset(&value);
+        r = buf_add(&value, val.data + head, val.len - head);
+        if (r == 0)
+            r = xattr_rest(&sc, get_be64(key + 8), get_le32(val.data), &value);
+        if (r == 0)
+            r = cb(arg, (const char *)val.data + 5, val.data[4], value.data, value.len);
+        if (r != 0)
+            break;
+    }
+    txn_abort(&t);
+    return r;
+}
+
+/* --- changes -------------------------------------------------------------------------------------------------------- */
+
+/* 1: something differs; what stands in *ret points into d and hashes. */
+static int change_of(struct diff *d, const struct change *v, size_t n, struct walk_change *ret, struct buf *hashes)
+{
+    struct file_state a, b;
+    struct fate f;
+    struct txn t;
+    bool any;
+    int r = txn_begin(d->v->store, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    d->t = &t;
+    buf_reset(&d->ranges);
+    buf_reset(hashes);
+    r = diff_fate(d, v, n, &f, &any);
+    if (r == 0)
+        r = file_state_get(&t, d->a, v->ino, &a);
+    if (r == 0)
+        r = file_state_get(&t, d->b, v->ino, &b);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        if (v[i].tab == TAB_DIRENT)
+            r = buf_add(hashes, &v[i].a, sizeof(v[i].a));
+    txn_abort(&t);
+    if (r < 0 || (!a.there && !b.there))
+        return r;
+    *ret = (struct walk_change){.ino = v->ino, .same = f.same && named(&a.in), .in_b = b.there && named(&b.in)};
+    if (ret->same) {
+        ret->nranges = f.nranges;
+        ret->ranges = f.nranges ? (const struct diff_range *)d->ranges.data + f.ranges : NULL;
+        ret->nhashes = hashes->len / sizeof(uint64_t);
+        ret->hashes = (const uint64_t *)hashes->data;
+    }
+    return !f.same || any || ret->nhashes || named(&a.in) != named(&b.in);
+}
+
+int walk_changes(struct vol *v, struct vt_at a, struct vt_at b, int (*cb)(void *arg, const struct walk_change *c),
+                 void *arg)
+{
+    cleanup(diff_free) struct diff d = {.v = v, .a = a, .b = b};
+    cleanup(buf_free) struct buf hashes = {0};
+    int r = diff_candidates(&d);
+
+    if (r < 0)
+        return r;
+    changes_sort(&d.c);
+    for (size_t i = 0, end; r == 0 && i < d.c.n; i = end) {
+        struct walk_change c;
+
+        end = changes_group(&d.c, i);
+        r = change_of(&d, &d.c.v[i], end - i, &c, &hashes);
+        if (r == 1)
+            r = cb(arg, &c);
+    }
+    return r;
+}

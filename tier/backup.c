@@ -1,0 +1,425 @@
+#include "tier/backup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "snap/layer.h"
+#include "tier/backup_i.h"
+
+#define EDITS_BYTES (32u << 20) /* edits in memory before they become pages */
+#define FLAGS_KEPT (INODE_IMMUTABLE | INODE_APPEND)
+
+/* --- one inode ------------------------------------------------------------------------------------------------------ */
+
+static int put_inode(struct backup *b, const struct inode *in)
+{
+    struct point_inode p = {.mode = in->mode,
+                            .uid = in->uid,
+                            .gid = in->gid,
+                            .nlink = in->nlink,
+                            .rdev = in->rdev,
+                            .size = in->size,
+                            .flags = in->flags & FLAGS_KEPT,
+                            .project = in->project,
+                            .parent = in->parent,
+                            .parent_hash = in->parent_hash,
+                            .mtime = in->mtime,
+                            .ctime = in->ctime,
+                            .btime = in->btime,
+                            .atime = in->atime,
+                            .gen = in->gen};
+    struct tree_key k = tree_key(in->ino, REC_INODE);
+    uint8_t v[POINT_INODE_SIZE];
+
+    point_inode_encode(&p, v);
+    return edits_put(b->e, &k, v, sizeof(v));
+}
+
+struct with_ino {
+    struct backup *b;
+    uint64_t ino;
+    struct buf large; /* attributes that become blobs, once no transaction is open: name_len u8, name, len u32, bytes */
+};
+
+static int put_dirent(void *arg, const struct walk_dirent *e)
+{
+    struct with_ino *w = arg;
+    struct tree_key k = tree_key(w->ino, REC_DIRENT);
+    uint8_t v[9 + POINT_NAME_MAX];
+
+    if (e->name_len > POINT_NAME_MAX)
+        return -E_CORRUPT;
+    tree_key_u64(&k, e->hash);
+    put_le64(v, e->ino);
+    v[8] = (uint8_t)(e->type >> 12);
+    memcpy(v + 9, e->name, e->name_len);
+    return edits_put(w->b->e, &k, v, 9 + e->name_len);
+}
+
+static int put_xattr(void *arg, const char *name, size_t name_len, const void *p, size_t len)
+{
+    struct with_ino *w = arg;
+    struct tree_key k = tree_key(w->ino, REC_XATTR);
+    uint8_t v[1 + XATTR_INLINE] = {0}, n[5] = {(uint8_t)name_len};
+
+    tree_key_add(&k, name, name_len);
+    if (len <= XATTR_INLINE) {
+        if (len)
+            memcpy(v + 1, p, len);
+        return edits_put(w->b->e, &k, v, 1 + len);
+    }
+    put_le32(n + 1, (uint32_t)len);
+    if (buf_add(&w->large, n, 1) < 0 || buf_add(&w->large, name, name_len) < 0 || buf_add(&w->large, n + 1, 4) < 0)
+        return -E_NOMEM;
+    return buf_add(&w->large, p, len);
+}
+
+static int put_large(struct with_ino *w)
+{
+    struct dec d = dec_of(w->large.data, w->large.len);
+    int r = 0;
+
+    while (r == 0 && d.left) {
+        struct tree_key k = tree_key(w->ino, REC_XATTR);
+        uint8_t n = dec_u8(&d), v[1 + SLICE_SIZE] = {1};
+        const uint8_t *name = dec_bytes(&d, n), *p;
+        struct enc e = {v + 1};
+        struct slice s;
+        uint32_t len = dec_u32(&d);
+
+        p = dec_bytes(&d, len);
+        assert(!d.bad);
+        tree_key_add(&k, name, n);
+        r = packer_blob(w->b->p, CHUNK_META, p, len, &s);
+        slice_encode(&e, &s);
+        if (r == 0)
+            r = edits_put(w->b->e, &k, v, sizeof(v));
+    }
+    return r;
+}
+
+static int put_xattrs(struct backup *b, const struct inode *in)
+{
+    struct with_ino w = {.b = b, .ino = in->ino};
+    int r = in->nxattr ? walk_xattrs(b->v, b->at, in->ino, put_xattr, &w) : 0;
+
+    if (r == 0)
+        r = put_large(&w);
+    buf_free(&w.large);
+    return r;
+}
+
+static int put_link(struct backup *b, const struct inode *in)
+{
+    cleanup(buf_free) struct buf target = {0};
+    struct tree_key k = tree_key(in->ino, REC_SYMLINK);
+    int r = backup_link_target(b, in, &target);
+
+    return r < 0 ? r : edits_put(b->e, &k, target.data, target.len);
+}
+
+/* Everything of an inode, new in the tree. */
+static int put_whole(struct backup *b, const struct inode *in)
+{
+    struct with_ino w = {.b = b, .ino = in->ino};
+    int r = put_inode(b, in);
+
+    if (r == 0)
+        r = put_xattrs(b, in);
+    if (r == 0 && S_ISREG(in->mode))
+        r = backup_file_whole(b, in);
+    else if (r == 0 && S_ISDIR(in->mode))
+        r = walk_dirents(b->v, b->at, in->ino, put_dirent, &w);
+    else if (r == 0 && S_ISLNK(in->mode))
+        r = put_link(b, in);
+    return r < 0 ? r : backup_moved(b, 1, 0);
+}
+
+static int apply_if(struct backup *b, size_t bytes)
+{
+    return edits_bytes(b->e) > bytes ? tree_apply(b->p, b->r, &b->tree, b->e) : 0;
+}
+
+static void count_inode(struct backup *b, const struct inode *in, int64_t by)
+{
+    uint64_t *n = S_ISREG(in->mode) ? &b->res.files : S_ISDIR(in->mode) ? &b->res.dirs : &b->res.others;
+
+    *n += (uint64_t)by;
+    if (S_ISREG(in->mode))
+        b->res.bytes += (uint64_t)by * in->size;
+}
+
+/* --- everything ----------------------------------------------------------------------------------------------------- */
+
+static int run_full(struct backup *b, const struct layer_rec *rec)
+{
+    struct inode *v = malloc(WALK_BATCH * sizeof(*v));
+    uint64_t after = 0;
+    size_t n = 1;
+    int r = v ? 0 : -E_NOMEM;
+
+    if (b->o->total)
+        b->o->total(b->o->arg, rec->inodes, rec->blocks * TIER_BLOCK);
+    while (r == 0 && n > 0) {
+        r = walk_inodes(b->v, b->at, after, v, &n);
+        for (size_t i = 0; r == 0 && i < n; i++) {
+            count_inode(b, &v[i], 1);
+            r = put_whole(b, &v[i]);
+            if (r == 0)
+                r = apply_if(b, EDITS_BYTES);
+            after = v[i].ino;
+        }
+    }
+    free(v);
+    return r;
+}
+
+/* --- what changed --------------------------------------------------------------------------------------------------- */
+
+static int remove_kind(struct backup *b, uint64_t ino, enum rec_kind kind)
+{
+    struct tree_key k = tree_key(ino, kind);
+
+    return edits_remove(b->e, &k);
+}
+
+static int put_entries(struct backup *b, const struct walk_change *c)
+{
+    struct with_ino w = {.b = b, .ino = c->ino};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < c->nhashes; i++) {
+        struct tree_key k = tree_key(c->ino, REC_DIRENT);
+
+        tree_key_u64(&k, c->hashes[i]);
+        r = edits_remove(b->e, &k);
+        if (r == 0)
+            r = walk_dirent(b->v, b->at, c->ino, c->hashes[i], put_dirent, &w);
+        if (r == -E_NOENT)
+            r = 0;
+    }
+    return r;
+}
+
+static int put_changed(struct backup *b, const struct walk_change *c, const struct inode *in)
+{
+    int r = put_inode(b, in);
+
+    if (r == 0)
+        r = remove_kind(b, in->ino, REC_XATTR);
+    if (r == 0)
+        r = put_xattrs(b, in);
+    if (r == 0 && S_ISREG(in->mode))
+        r = backup_file_ranges(b, in, c->ranges, c->nranges);
+    else if (r == 0 && S_ISDIR(in->mode))
+        r = put_entries(b, c);
+    return r < 0 ? r : backup_moved(b, 1, 0);
+}
+
+/* What the recovery point before said of the inode is no part of the sums any more. */
+static int uncount(struct backup *b, uint64_t ino)
+{
+    struct point_inode old;
+    int r = point_inode_get(b->r, &b->base, ino, &old);
+
+    if (r == 0)
+        count_inode(b, &(struct inode){.mode = old.mode, .size = old.size}, -1);
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int take_change(void *arg, const struct walk_change *c)
+{
+    struct tree_key all = tree_key_ino(c->ino);
+    struct backup *b = arg;
+    struct inode in;
+    int r = uncount(b, c->ino);
+
+    if (r == 0 && !(c->same && c->in_b))
+        r = edits_remove(b->e, &all);
+    if (r == 0 && c->in_b) {
+        r = walk_inode(b->v, b->at, c->ino, &in);
+        if (r == 0) {
+            count_inode(b, &in, 1);
+            r = c->same ? put_changed(b, c, &in) : put_whole(b, &in);
+        }
+    }
+    return r < 0 ? r : apply_if(b, EDITS_BYTES);
+}
+
+/* --- from which ----------------------------------------------------------------------------------------------------- */
+
+struct choosing {
+    struct backup *b;
+    const struct layer_rec *rec;
+    struct point base;
+    bool found, same;
+};
+
+/* Is it of a snapshot that this volume still has, as it was? */
+static int still_here(struct choosing *c, const struct point *p, bool *ret)
+{
+    struct layer_rec rec;
+    int r = snap_find(c->b->v, p->snapshot_name, &rec);
+
+    *ret = r == 0 && uuid_equal(&rec.uuid, &p->snapshot) && rec.branch == p->branch && rec.layer == p->layer &&
+           rec.state == LAYER_DURABLE;
+    return r < 0 && r != -E_NOENT && r != -E_NAME ? r : 0;
+}
+
+static int choose(void *arg, const struct point *p)
+{
+    struct choosing *c = arg;
+    struct store_state st;
+    bool here;
+    int r;
+
+    store_get_state(c->b->v->store, &st);
+    if (!uuid_equal(&p->store, &st.uuid) || !uuid_equal(&p->volume, &c->b->v->rec.uuid) || p->tree.depth == 0)
+        return 0;
+    if (uuid_equal(&p->snapshot, &c->rec->uuid)) {
+        c->same = true;
+        memcpy(c->b->res.id, p->id, sizeof(p->id));
+    }
+    if (c->found && p->taken_ns <= c->base.taken_ns)
+        return 0;
+    if ((r = still_here(c, p, &here)) < 0 || !here)
+        return r;
+    c->base = *p;
+    c->base.labels = (struct buf){0};
+    c->found = true;
+    return 0;
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static int fill(struct backup *b, const struct layer_rec *rec, struct point *p)
+{
+    struct store_state st;
+    struct txn t;
+    int r = txn_begin(b->v->store, TXN_READ, OP_NONE, b->v, &t);
+
+    if (r < 0)
+        return r;
+    p->volume = b->v->rec.uuid;
+    p->family = b->v->rec.family;
+    p->size_limit = b->v->rec.size_limit;
+    p->inode_limit = b->v->rec.inode_limit;
+    snprintf(p->volume_name, sizeof(p->volume_name), "%s", b->v->rec.name);
+    txn_abort(&t);
+    store_get_state(b->v->store, &st);
+    p->store = st.uuid;
+    p->snapshot = rec->uuid;
+    p->group = rec->group;
+    p->branch = rec->branch;
+    p->layer = rec->layer;
+    p->epoch = rec->epoch;
+    p->grade = rec->grade;
+    p->taken_ns = rec->taken_ns;
+    p->created_ns = clock_wall_ns();
+    snprintf(p->snapshot_name, sizeof(p->snapshot_name), "%s", rec->name);
+    p->tree = b->tree;
+    p->files = b->res.files;
+    p->dirs = b->res.dirs;
+    p->others = b->res.others;
+    p->bytes = b->res.bytes;
+    p->new_bytes = b->res.new_bytes;
+    if (b->res.base[0])
+        r = hex_parse(b->res.base, p->base.b, sizeof(p->base.b));
+    return r;
+}
+
+static int labels(struct backup *b, const struct layer_rec *rec, struct point *p)
+{
+    cleanup(buf_free) struct buf text = {0};
+    struct layer_text e;
+    const char *at;
+    int r = snap_text(b->v, rec->name, &text);
+
+    if (r < 0)
+        return r;
+    at = (const char *)text.data;
+    while (text.len && layer_text_next(&at, (const char *)text.data + text.len, &e) == 1)
+        if (strcmp(e.kind, "label") == 0)
+            if ((r = buf_printf(&p->labels, "%s=%s", e.key, e.value)) < 0 || (r = buf_add(&p->labels, "", 1)) < 0)
+                return r;
+    return 0;
+}
+
+/* Packs, then the index, then the point: nobody ever sees a point that is not whole. */
+static int publish(struct backup *b, const struct layer_rec *rec)
+{
+    struct packer_stat st;
+    struct point p = {.flags = 0};
+    int r = packer_index(b->p);
+
+    packer_get_stat(b->p, &st);
+    b->res.new_bytes = st.new_bytes;
+    if (r == 0)
+        r = fill(b, rec, &p);
+    if (r == 0)
+        r = labels(b, rec, &p);
+    if (r == 0)
+        r = repo_may_write(b->r);
+    if (r == 0)
+        r = point_put(b->r, &p);
+    if (r == 0)
+        memcpy(b->res.id, p.id, sizeof(p.id));
+    point_release(&p);
+    return r;
+}
+
+static int run(struct backup *b, const struct layer_rec *rec)
+{
+    struct choosing c = {.b = b, .rec = rec};
+    int r = points_each(b->r, choose, NULL, &c);
+
+    if (r < 0)
+        return r;
+    b->res.same = c.same && !b->o->full;
+    if (b->res.same)
+        return 0;
+    if (c.found && !b->o->full) {
+        b->from = (struct vt_at){c.base.branch, c.base.layer};
+        b->base = b->tree = c.base.tree;
+        b->res.files = c.base.files;
+        b->res.dirs = c.base.dirs;
+        b->res.others = c.base.others;
+        b->res.bytes = c.base.bytes;
+        memcpy(b->res.base, c.base.id, sizeof(c.base.id));
+        r = walk_changes(b->v, b->from, b->at, take_change, b);
+    } else {
+        r = run_full(b, rec);
+    }
+    if (r == 0)
+        r = apply_if(b, 0);
+    return r < 0 ? r : publish(b, rec);
+}
+
+int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const struct backup_opts *o,
+               struct backup_result *ret)
+{
+    struct backup b = {.r = r, .v = v, .o = o, .at = {rec->branch, rec->layer}, .room = malloc(BLOB_MAX)};
+    uint64_t before = r->put_bytes;
+    int x = b.room ? repo_may_write(r) : -E_NOMEM;
+
+    if (x == 0)
+        x = repo_sync(r);
+    if (x == 0)
+        x = packer_new(r, &b.p);
+    if (x == 0)
+        x = edits_new(&b.e);
+    if (x == 0)
+        x = run(&b, rec);
+    if (x < 0 && b.p && x != -E_CANCELED)
+        log_warn("tier", "backup-failed", "snapshot=%s reason=%s", rec->name, err_name(x));
+    edits_free(b.e);
+    packer_free(b.p);
+    free(b.room);
+    b.res.sent_bytes = r->put_bytes - before;
+    if (x == 0)
+        *ret = b.res;
+    return x;
+}

@@ -1,0 +1,30 @@
+/* tier/backup_i: a backup under way. Private to backup*.c. */
+#ifndef VARVE_TIER_BACKUP_I_H
+#define VARVE_TIER_BACKUP_I_H
+
+#include "tier/backup.h"
+#include "tier/map.h"
+
+struct backup {
+    struct repo *r;
+    struct vol *v;
+    const struct backup_opts *o;
+    struct vt_at at;
+    struct packer *p;
+    struct edits *e;
+    struct tree tree;  /* as far as it is */
+    struct tree base;  /* of the recovery point that this one goes on from */
+    struct vt_at from; /* its snapshot; branch 0: none */
+    uint8_t *room;     /* BLOB_MAX */
+    struct backup_result res;
+};
+
+/* backup_file.c: the map of a regular file, as edits. whole: its records are new; else changed by these ranges. */
+int backup_file_whole(struct backup *b, const struct inode *in);
+int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n);
+/* A symbolic link's target, appended. */
+int backup_link_target(struct backup *b, const struct inode *in, struct buf *ret);
+/* A value too large for a record: blob by blob is not needed, it is one. */
+int backup_moved(struct backup *b, uint64_t items, uint64_t bytes);
+
+#endif

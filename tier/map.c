@@ -1,0 +1,287 @@
+#include "tier/map.h"
+
+#include <stdlib.h>
+
+#define EXTENT_FIX 8u /* kind, flags, zero, blocks */
+#define RUNS_LOAD_MAX 64u
+
+void extents_free(struct extents *l)
+{
+    free(l->v);
+    *l = (struct extents){0};
+}
+
+int extents_add(struct extents *l, const struct extent *e)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 16;
+        struct extent *v = realloc(l->v, cap * sizeof(*v));
+
+        if (!v)
+            return -E_NOMEM;
+        l->v = v;
+        l->cap = cap;
+    }
+    l->v[l->n++] = *e;
+    return 0;
+}
+
+/* --- records -------------------------------------------------------------------------------------------------------- */
+
+int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct extent *ret,
+                  uint32_t *ret_run)
+{
+    struct dec d = dec_of(val, vlen);
+    struct extent e = {.kind = dec_u8(&d)};
+
+    dec_bytes(&d, 3);
+    e.blocks = dec_u32(&d);
+    if (e.kind == EXTENT_SLICE)
+        e.s = slice_decode(&d);
+    if (d.bad || klen != 21 || key[8] != REC_EXTENT || e.blocks == 0 || e.kind > EXTENT_ALLOCATED)
+        return -E_CORRUPT;
+    if (e.kind == EXTENT_SLICE && (e.s.len == 0 || e.s.len > (uint64_t)e.blocks * TIER_BLOCK))
+        return -E_CORRUPT;
+    e.block = get_be64(key + 13);
+    if (e.block + e.blocks > UINT64_MAX / TIER_BLOCK / 2)
+        return -E_CORRUPT;
+    *ret_run = get_be32(key + 9);
+    *ret = e;
+    return 0;
+}
+
+static int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct extent *x)
+{
+    struct tree_key k = tree_key(ino, REC_EXTENT);
+    uint8_t v[EXTENT_FIX + SLICE_SIZE];
+    struct enc c = {v};
+
+    tree_key_u32(&k, run);
+    tree_key_u64(&k, x->block);
+    enc_u8(&c, (uint8_t)x->kind);
+    enc_u8(&c, 0);
+    enc_u16(&c, 0);
+    enc_u32(&c, x->blocks);
+    if (x->kind == EXTENT_SLICE)
+        slice_encode(&c, &x->s);
+    return edits_put(e, &k, v, (size_t)(c.p - v));
+}
+
+/* --- laying over ---------------------------------------------------------------------------------------------------- */
+
+/* The part of an extent in blocks [from, to). */
+static struct extent cut(const struct extent *x, uint64_t from, uint64_t to)
+{
+    struct extent e = *x;
+    uint64_t before = (from - x->block) * TIER_BLOCK, bytes = (to - from) * TIER_BLOCK;
+
+    e.block = from;
+    e.blocks = (uint32_t)(to - from);
+    if (x->kind != EXTENT_SLICE)
+        return e;
+    if (before >= x->s.len)
+        return (struct extent){.block = from, .blocks = e.blocks, .kind = EXTENT_ZERO};
+    e.s.off += (uint32_t)before;
+    e.s.skip += (uint32_t)before;
+    e.s.len = (uint32_t)MIN_OF((uint64_t)x->s.len - before, bytes);
+    return e;
+}
+
+static uint64_t end_of(const struct extent *e)
+{
+    return e->block + e->blocks;
+}
+
+static int by_block(const void *a, const void *b)
+{
+    const struct extent *x = a, *y = b;
+
+    return (x->block > y->block) - (x->block < y->block);
+}
+
+static bool ascending(const struct extents *l)
+{
+    for (size_t i = 1; i < l->n; i++)
+        if (l->v[i].block < end_of(&l->v[i - 1]))
+            return false;
+    return true;
+}
+
+int map_overlay(const struct extents *newer, const struct extents *older, struct extents *ret)
+{
+    uint64_t at = 0; /* everything before is done */
+    size_t i = 0, k = 0;
+    int r = 0;
+
+    if (!ascending(newer) || !ascending(older))
+        return -E_CORRUPT;
+    while (r == 0 && (i < newer->n || k < older->n)) {
+        const struct extent *n = i < newer->n ? &newer->v[i] : NULL, *o = k < older->n ? &older->v[k] : NULL;
+        uint64_t from;
+
+        if (o && (!n || MAX_OF(o->block, at) < n->block) && end_of(o) > at) {
+            uint64_t to = n ? MIN_OF(end_of(o), n->block) : end_of(o);
+            struct extent part;
+
+            from = MAX_OF(o->block, at);
+            part = cut(o, from, to);
+            r = extents_add(ret, &part);
+            at = to;
+        } else if (n && (!o || end_of(o) > at)) {
+            r = extents_add(ret, n);
+            at = end_of(n);
+            i++;
+        }
+        if (o && end_of(o) <= at)
+            k++;
+    }
+    return r;
+}
+
+/* --- loading -------------------------------------------------------------------------------------------------------- */
+
+struct load {
+    struct extents *runs; /* by number, ascending */
+    uint32_t numbers[RUNS_LOAD_MAX];
+    size_t n;
+};
+
+static int load_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct load *l = arg;
+    struct extent e;
+    uint32_t run;
+    int r = extent_decode(key, klen, val, vlen, &e, &run);
+
+    if (r < 0)
+        return r;
+    if (l->n == 0 || l->numbers[l->n - 1] != run) {
+        if (l->n == RUNS_LOAD_MAX)
+            return -E_CORRUPT;
+        l->numbers[l->n++] = run;
+    }
+    return extents_add(&l->runs[l->n - 1], &e);
+}
+
+static void runs_drop(struct extents *runs)
+{
+    for (size_t i = 0; i < RUNS_LOAD_MAX; i++)
+        extents_free(&runs[i]);
+}
+
+/* top over run: top becomes both. */
+static int lay_over(struct extents *top, const struct extents *below)
+{
+    struct extents both = {0};
+    int r = map_overlay(top, below, &both);
+
+    if (r < 0) {
+        extents_free(&both);
+        return r;
+    }
+    extents_free(top);
+    *top = both;
+    return 0;
+}
+
+int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret)
+{
+    struct extents runs[RUNS_LOAD_MAX] = {{0}}, top = {0};
+    struct load l = {.runs = runs};
+    struct tree_key k = tree_key(ino, REC_EXTENT);
+    int x = tree_scan(r, t, &k, NULL, load_one, &l);
+
+    for (size_t i = l.n; x == 0 && i-- > 0;)
+        x = lay_over(&top, &runs[i]);
+    runs_drop(runs);
+    if (x == 0)
+        *ret = top;
+    else
+        extents_free(&top);
+    return x;
+}
+
+/* --- changing ------------------------------------------------------------------------------------------------------- */
+
+static int run_put(struct edits *e, uint64_t ino, uint32_t run, const struct extents *l)
+{
+    struct tree_key k = tree_key(ino, REC_RUN);
+    uint8_t v[8];
+    int r;
+
+    if (l->n == 0)
+        return 0;
+    tree_key_u32(&k, run);
+    put_le64(v, l->n);
+    r = edits_put(e, &k, v, sizeof(v));
+    for (size_t i = 0; r == 0 && i < l->n; i++)
+        r = extent_put(e, ino, run, &l->v[i]);
+    return r;
+}
+
+int map_replace(struct edits *e, uint64_t ino, const struct extents *top)
+{
+    struct tree_key runs = tree_key(ino, REC_RUN), ext = tree_key(ino, REC_EXTENT);
+    int r = edits_remove(e, &runs);
+
+    if (r == 0)
+        r = edits_remove(e, &ext);
+    return r < 0 ? r : run_put(e, ino, 1, top);
+}
+
+struct counts {
+    uint32_t run[RUNS_LOAD_MAX];
+    uint64_t n[RUNS_LOAD_MAX];
+    size_t runs;
+};
+
+static int count_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct counts *c = arg;
+
+    if (klen != 13 || vlen != 8 || c->runs == RUNS_LOAD_MAX)
+        return -E_CORRUPT;
+    c->run[c->runs] = get_be32(key + 9);
+    c->n[c->runs++] = get_le64(val);
+    return 0;
+}
+
+static int merge_run(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
+                     struct extents *top)
+{
+    struct extents runs[RUNS_LOAD_MAX] = {{0}};
+    struct load l = {.runs = runs};
+    struct tree_key k = tree_key(ino, REC_EXTENT), rec = tree_key(ino, REC_RUN);
+    int x;
+
+    tree_key_u32(&k, run);
+    tree_key_u32(&rec, run);
+    x = tree_scan(r, t, &k, NULL, load_one, &l);
+    if (x == 0)
+        x = lay_over(top, &runs[0]);
+    if (x == 0)
+        x = edits_remove(e, &k);
+    if (x == 0)
+        x = edits_remove(e, &rec);
+    runs_drop(runs);
+    return x;
+}
+
+int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, struct extents *top)
+{
+    struct tree_key k = tree_key(ino, REC_RUN);
+    struct counts c = {.runs = 0};
+    uint32_t number;
+    int x = tree_scan(r, t, &k, NULL, count_one, &c);
+
+    if (x < 0)
+        return x;
+    if (top->n)
+        qsort(top->v, top->n, sizeof(*top->v), by_block);
+    number = c.runs ? c.run[c.runs - 1] + 1 : 1;
+    while (x == 0 && c.runs && (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
+        number = c.run[--c.runs];
+        x = merge_run(e, r, t, ino, number, top);
+    }
+    return x < 0 ? x : run_put(e, ino, number, top);
+}

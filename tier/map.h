@@ -1,0 +1,34 @@
+/* tier/map: where the bytes of a file are: a stack of runs of extents. Pure but for map_load. */
+#ifndef VARVE_TIER_MAP_H
+#define VARVE_TIER_MAP_H
+
+#include "tier/tree.h"
+
+struct extent {
+    uint64_t block;
+    uint32_t blocks;
+    enum extent_kind kind;
+    struct slice s; /* EXTENT_SLICE */
+};
+struct extents {
+    struct extent *v;
+    size_t n, cap;
+};
+void extents_free(struct extents *l);
+int extents_add(struct extents *l, const struct extent *e);
+
+int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct extent *ret,
+                  uint32_t *ret_run); /* a record of kind REC_EXTENT. -E_CORRUPT */
+
+/* map_overlay: newer over older, both ascending, into ret (empty). -E_NOMEM, -E_CORRUPT: not ascending. */
+int map_overlay(const struct extents *newer, const struct extents *older, struct extents *ret);
+
+/* map_load: all runs laid over each other. */
+int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret);
+
+/* map_replace: edits: the file has this one run. map_push: one more run on those that t has; runs are merged, newest first, while
+ * the one below is not more than twice as long, or there would be more than RUNS_MAX. takes nothing; sorts top. */
+int map_replace(struct edits *e, uint64_t ino, const struct extents *top);
+int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, struct extents *top);
+
+#endif

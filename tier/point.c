@@ -1,0 +1,391 @@
+#include "tier/point.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#define TLV_LABEL 1
+#define TLV_PROGRAM 2
+#define POINT_FIX 256u
+#define DEPTH_MAX 4096
+
+void point_release(struct point *p)
+{
+    buf_free(&p->labels);
+}
+
+/* --- bytes ---------------------------------------------------------------------------------------------------------- */
+
+static int tlv_put(struct buf *out, uint16_t type, const void *p, size_t len)
+{
+    uint8_t head[8];
+
+    put_le16(head, type);
+    put_le16(head + 2, 0);
+    put_le32(head + 4, (uint32_t)len);
+    return buf_add(out, head, sizeof(head)) < 0 ? -E_NOMEM : buf_add(out, p, len);
+}
+
+static int name_put(struct buf *out, const char *s)
+{
+    uint8_t n[2];
+
+    put_le16(n, (uint16_t)strlen(s));
+    return buf_add(out, n, sizeof(n)) < 0 ? -E_NOMEM : buf_puts(out, s);
+}
+
+static void fix_encode(const struct point *p, uint8_t out[POINT_FIX])
+{
+    const struct uuid *ids[] = {&p->volume, &p->family, &p->snapshot, &p->store, &p->group};
+    const uint64_t counts[] = {p->files, p->dirs, p->others, p->bytes, p->new_bytes, p->size_limit, p->inode_limit};
+    struct enc e = {out};
+
+    enc_u16(&e, POINT_VERSION);
+    enc_u16(&e, p->flags);
+    enc_u64(&e, (uint64_t)p->created_ns);
+    enc_u64(&e, (uint64_t)p->taken_ns);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        enc_bytes(&e, ids[i]->b, 16);
+    enc_bytes(&e, p->base.b, 32);
+    enc_u32(&e, p->branch);
+    enc_u32(&e, p->layer);
+    enc_u64(&e, p->epoch);
+    enc_u32(&e, p->grade);
+    enc_u32(&e, p->tree.depth);
+    slice_encode(&e, &p->tree.root);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        enc_u64(&e, counts[i]);
+    assert(e.p == out + POINT_FIX);
+}
+
+int point_encode(const struct point *p, struct buf *out)
+{
+    static const char program[] = "varve " VARVE_VERSION;
+    uint8_t fix[POINT_FIX];
+    int r;
+
+    fix_encode(p, fix);
+    if ((r = buf_add(out, fix, sizeof(fix))) < 0 || (r = name_put(out, p->volume_name)) < 0 ||
+        (r = name_put(out, p->snapshot_name)) < 0)
+        return r;
+    for (size_t at = 0; r == 0 && at < p->labels.len;) {
+        const char *s = (const char *)p->labels.data + at;
+
+        r = tlv_put(out, TLV_LABEL, s, strlen(s));
+        at += strlen(s) + 1;
+    }
+    return r < 0 ? r : tlv_put(out, TLV_PROGRAM, program, sizeof(program) - 1);
+}
+
+static void name_decode(struct dec *d, char out[POINT_NAME_MAX + 1])
+{
+    size_t n = dec_u16(d);
+    const uint8_t *p = dec_bytes(d, n);
+
+    if (n > POINT_NAME_MAX || (p && memchr(p, 0, n)))
+        d->bad = true;
+    if (d->bad)
+        return;
+    memcpy(out, p, n);
+    out[n] = 0;
+}
+
+static void fix_decode(struct dec *d, struct point *p)
+{
+    struct uuid *ids[] = {&p->volume, &p->family, &p->snapshot, &p->store, &p->group};
+    uint64_t *counts[] = {&p->files, &p->dirs, &p->others, &p->bytes, &p->new_bytes, &p->size_limit, &p->inode_limit};
+
+    p->flags = dec_u16(d);
+    p->created_ns = (int64_t)dec_u64(d);
+    p->taken_ns = (int64_t)dec_u64(d);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        dec_copy(d, ids[i]->b, 16);
+    dec_copy(d, p->base.b, 32);
+    p->branch = dec_u32(d);
+    p->layer = dec_u32(d);
+    p->epoch = dec_u64(d);
+    p->grade = dec_u32(d);
+    p->tree.depth = dec_u32(d);
+    p->tree.root = slice_decode(d);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        *counts[i] = dec_u64(d);
+}
+
+int point_decode(const void *bytes, size_t len, struct point *ret)
+{
+    struct dec d = dec_of(bytes, len);
+    struct point p = {.flags = 0};
+    struct tlv t;
+    uint16_t version = dec_u16(&d);
+    int r = 0;
+
+    if (d.bad)
+        return -E_CORRUPT;
+    if (version != POINT_VERSION)
+        return -E_REPO_NEWER;
+    fix_decode(&d, &p);
+    name_decode(&d, p.volume_name);
+    name_decode(&d, p.snapshot_name);
+    if (d.bad || p.tree.depth > TREE_DEPTH_MAX)
+        return -E_CORRUPT;
+    if ((r = tlv_known(d, TLV_PROGRAM)) < 0)
+        return r;
+    while (r == 0 && tlv_next(&d, &t) == 1)
+        if (t.type == TLV_LABEL && (r = buf_add(&p.labels, t.p, t.len)) == 0)
+            r = buf_add(&p.labels, "", 1);
+    if (r < 0)
+        point_release(&p);
+    else
+        *ret = p;
+    return r;
+}
+
+/* --- in the repository ---------------------------------------------------------------------------------------------- */
+
+int point_put(struct repo *r, struct point *p)
+{
+    cleanup(buf_free) struct buf b = {0};
+    int x = point_encode(p, &b);
+
+    if (x == 0)
+        x = repo_put_object(r, "points", CHUNK_POINT, b.data, b.len, p->id);
+    if (x == 0)
+        (void)have_put_point(r->have, p->id, b.data, b.len); /* read again where it is not kept */
+    return x;
+}
+
+/* What was read once is kept by this machine: the id is its hash. */
+int point_get(struct repo *r, const char *id, struct point *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[80];
+    int x = have_point(r->have, id, &b);
+
+    if (x == -E_NOENT) {
+        snprintf(name, sizeof(name), "points/%s", id);
+        x = repo_object(r, name, CHUNK_POINT, &b);
+        if (x == 0)
+            (void)have_put_point(r->have, id, b.data, b.len);
+    }
+    if (x == 0)
+        x = point_decode(b.data, b.len, ret);
+    if (x == 0)
+        snprintf(ret->id, sizeof(ret->id), "%s", id);
+    return x;
+}
+
+static int take_id(void *arg, const char *name, const struct backend_stat *st)
+{
+    const char *hex = name + strlen("points/");
+
+    (void)st;
+    return strlen(hex) == SHA_TEXT - 1 ? buf_add(arg, hex, SHA_TEXT) : 0;
+}
+
+int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p), void (*bad)(void *arg, const char *id, int why),
+                void *arg)
+{
+    cleanup(buf_free) struct buf ids = {0};
+    int x = backend_list(r->b, &r->call, "points/", "", take_id, &ids);
+
+    for (size_t at = 0; x == 0 && at < ids.len; at += SHA_TEXT) {
+        const char *id = (const char *)ids.data + at;
+        struct point p;
+
+        x = point_get(r, id, &p);
+        if (x == 0) {
+            x = cb(arg, &p);
+            point_release(&p);
+        } else if (x == -E_CORRUPT || x == -E_REPO_NEWER || x == -E_NOENT || x == -E_KEY) {
+            if (bad && x != -E_NOENT)
+                bad(arg, id, x);
+            x = 0;
+        }
+    }
+    return x;
+}
+
+struct finding {
+    const char *id;
+    size_t len, n;
+    bool latest;
+    int64_t taken;
+    char found[SHA_TEXT];
+};
+
+static int find_one(void *arg, const struct point *p)
+{
+    struct finding *f = arg;
+
+    if (f->latest ? f->n && p->taken_ns <= f->taken : strncmp(p->id, f->id, f->len) != 0)
+        return 0;
+    f->n++;
+    f->taken = p->taken_ns;
+    memcpy(f->found, p->id, sizeof(f->found));
+    return 0;
+}
+
+int point_find(struct repo *r, const char *id, struct point *ret, struct buf *err)
+{
+    struct finding f = {.id = id, .len = strlen(id), .latest = strcmp(id, "latest") == 0};
+    int x;
+
+    if (!f.latest && (f.len < 8 || f.len >= SHA_TEXT || strspn(id, "0123456789abcdef") != f.len)) {
+        buf_printf(err, "\"%.70s\" is no recovery point; write 8 or more of its digits, or latest", id);
+        return -E_USAGE;
+    }
+    x = points_each(r, find_one, NULL, &f);
+    if (x == 0 && f.n == 0) {
+        buf_printf(err, "there is no recovery point %s; varve backup list shows what there is", id);
+        return -E_NOENT;
+    }
+    if (x == 0 && !f.latest && f.n > 1) {
+        buf_printf(err, "%zu recovery points begin with %s; give more digits", f.n, id);
+        return -E_USAGE;
+    }
+    if (x == 0)
+        x = point_get(r, f.found, ret);
+    if (x < 0)
+        buf_printf(err, "recovery point %s: %s", id, err_text(x));
+    return x;
+}
+
+/* --- records -------------------------------------------------------------------------------------------------------- */
+
+static void time_encode(struct enc *e, const struct timespec *t)
+{
+    enc_u64(e, (uint64_t)t->tv_sec);
+    enc_u32(e, (uint32_t)t->tv_nsec);
+}
+
+static struct timespec time_decode(struct dec *d)
+{
+    struct timespec t = {.tv_sec = (time_t)dec_u64(d)};
+
+    t.tv_nsec = dec_u32(d);
+    return t;
+}
+
+void point_inode_encode(const struct point_inode *in, uint8_t out[POINT_INODE_SIZE])
+{
+    struct enc e = {out};
+
+    enc_u32(&e, in->mode);
+    enc_u32(&e, in->uid);
+    enc_u32(&e, in->gid);
+    enc_u32(&e, in->nlink);
+    enc_u64(&e, in->rdev);
+    enc_u64(&e, in->size);
+    enc_u32(&e, in->flags);
+    enc_u32(&e, in->project);
+    enc_u64(&e, in->parent);
+    enc_u64(&e, in->parent_hash);
+    time_encode(&e, &in->mtime);
+    time_encode(&e, &in->ctime);
+    time_encode(&e, &in->btime);
+    time_encode(&e, &in->atime);
+    enc_u64(&e, in->gen);
+    assert(e.p == out + POINT_INODE_SIZE);
+}
+
+int point_inode_decode(const void *p, size_t len, struct point_inode *ret)
+{
+    struct dec d = dec_of(p, len);
+
+    ret->mode = dec_u32(&d);
+    ret->uid = dec_u32(&d);
+    ret->gid = dec_u32(&d);
+    ret->nlink = dec_u32(&d);
+    ret->rdev = dec_u64(&d);
+    ret->size = dec_u64(&d);
+    ret->flags = dec_u32(&d);
+    ret->project = dec_u32(&d);
+    ret->parent = dec_u64(&d);
+    ret->parent_hash = dec_u64(&d);
+    ret->mtime = time_decode(&d);
+    ret->ctime = time_decode(&d);
+    ret->btime = time_decode(&d);
+    ret->atime = time_decode(&d);
+    ret->gen = dec_u64(&d);
+    if (d.bad || ret->mtime.tv_nsec >= 1000000000 || ret->atime.tv_nsec >= 1000000000)
+        return -E_CORRUPT;
+    return tlv_known(d, 0);
+}
+
+int point_inode_get(struct repo *r, const struct tree *t, uint64_t ino, struct point_inode *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct tree_key k = tree_key(ino, REC_INODE);
+    int x = tree_get(r, t, &k, &b);
+
+    return x < 0 ? x : point_inode_decode(b.data, b.len, ret);
+}
+
+int point_dirent_decode(const void *p, size_t len, struct point_dirent *ret)
+{
+    struct dec d = dec_of(p, len);
+    struct point_dirent e = {.ino = dec_u64(&d)};
+
+    e.type = (uint32_t)dec_u8(&d) << 12;
+    e.name = (const char *)d.p;
+    e.name_len = d.left;
+    if (d.bad || e.name_len == 0 || e.name_len > POINT_NAME_MAX || memchr(e.name, '/', e.name_len) ||
+        memchr(e.name, 0, e.name_len) || (e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'))))
+        return -E_CORRUPT;
+    *ret = e;
+    return 0;
+}
+
+struct dirents {
+    int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e);
+    void *arg;
+};
+
+static int dirent_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct dirents *d = arg;
+    struct point_dirent e;
+    int r = klen == 17 ? point_dirent_decode(val, vlen, &e) : -E_CORRUPT;
+
+    return r < 0 ? r : d->cb(d->arg, get_be64(key + 9), &e);
+}
+
+int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
+                  int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg)
+{
+    struct tree_key k = tree_key(dir, REC_DIRENT);
+    struct dirents d = {cb, arg};
+
+    return tree_scan(r, t, &k, NULL, dirent_one, &d);
+}
+
+int point_path(struct repo *r, const struct tree *t, uint64_t ino, struct buf *ret)
+{
+    cleanup(buf_free) struct buf path = {0};
+    struct point_inode in;
+    int x = 0;
+
+    for (unsigned i = 0; ino != 1 && x == 0; i++) {
+        cleanup(buf_free) struct buf val = {0}, longer = {0};
+        struct tree_key k;
+        struct point_dirent e;
+
+        if (i == DEPTH_MAX)
+            return -E_CORRUPT;
+        if ((x = point_inode_get(r, t, ino, &in)) < 0)
+            return x;
+        k = tree_key(in.parent, REC_DIRENT);
+        tree_key_u64(&k, in.parent_hash);
+        if ((x = tree_get(r, t, &k, &val)) < 0 || (x = point_dirent_decode(val.data, val.len, &e)) < 0)
+            return x;
+        if ((x = buf_add(&longer, e.name, e.name_len)) < 0 || (path.len && (x = buf_puts(&longer, "/")) < 0) ||
+            (x = buf_add(&longer, path.data, path.len)) < 0)
+            return x;
+        buf_free(&path);
+        path = longer;
+        longer = (struct buf){0};
+        ino = in.parent;
+    }
+    return x < 0 ? x : buf_add(ret, path.data, path.len);
+}

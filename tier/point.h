@@ -1,0 +1,68 @@
+/* tier/point: recovery points: what one says beside its tree, finding them, and the records of the tree. */
+#ifndef VARVE_TIER_POINT_H
+#define VARVE_TIER_POINT_H
+
+#include <time.h>
+
+#include "tier/tree.h"
+
+#define POINT_NAME_MAX 255
+#define POINT_VERSION 1
+
+struct point {
+    char id[SHA_TEXT]; /* not in the bytes: their hash */
+    uint16_t flags;
+    int64_t created_ns, taken_ns;
+    struct uuid volume, family, snapshot, store, group;
+    struct sha base;
+    uint32_t branch, layer;
+    uint64_t epoch;
+    uint32_t grade;
+    struct tree tree;
+    uint64_t files, dirs, others, bytes, new_bytes, size_limit, inode_limit;
+    char volume_name[POINT_NAME_MAX + 1], snapshot_name[POINT_NAME_MAX + 1];
+    struct buf labels; /* "KEY=VALUE", each with its NUL */
+};
+void point_release(struct point *p);
+
+int point_encode(const struct point *p, struct buf *out);
+int point_decode(const void *bytes, size_t len, struct point *ret); /* -E_CORRUPT, -E_REPO_NEWER */
+
+int point_put(struct repo *r, struct point *p); /* fills p->id */
+int point_get(struct repo *r, const char *id, struct point *ret); /* a whole id. -E_NOENT */
+
+/* points_each: all that can be read, in no order; cb non-zero ends it with that value. bad (may be NULL): told of others. */
+int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p), void (*bad)(void *arg, const char *id, int why),
+                void *arg);
+/* point_find: "latest" (by time taken; of all volumes), or 8 and more digits. -E_NOENT, -E_USAGE (several begin so) with a
+ * sentence in err. */
+int point_find(struct repo *r, const char *id, struct point *ret, struct buf *err);
+
+/* Records of inodes in the tree. */
+struct point_inode {
+    uint32_t mode, uid, gid, nlink;
+    uint64_t rdev, size;
+    uint32_t flags, project;
+    uint64_t parent, parent_hash;
+    struct timespec mtime, ctime, btime, atime;
+    uint64_t gen;
+};
+#define POINT_INODE_SIZE 112u
+void point_inode_encode(const struct point_inode *in, uint8_t out[POINT_INODE_SIZE]);
+int point_inode_decode(const void *p, size_t len, struct point_inode *ret);
+int point_inode_get(struct repo *r, const struct tree *t, uint64_t ino, struct point_inode *ret); /* -E_NOENT */
+
+struct point_dirent {
+    uint64_t ino;
+    uint32_t type; /* S_IFMT bits */
+    const char *name;
+    size_t name_len;
+};
+int point_dirent_decode(const void *p, size_t len, struct point_dirent *ret); /* -E_CORRUPT: also a name with '/', "." */
+int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
+                  int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg);
+
+/* point_path: of an inode, from the root, without a leading slash, by one of its names. -E_NOENT. */
+int point_path(struct repo *r, const struct tree *t, uint64_t ino, struct buf *ret);
+
+#endif

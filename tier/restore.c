@@ -1,0 +1,245 @@
+#include "tier/restore.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tier/restore_i.h"
+
+#define DEPTH_MAX 2000
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* --- looking -------------------------------------------------------------------------------------------------------- */
+
+struct naming {
+    const char *name;
+    size_t len;
+    uint64_t ino;
+};
+
+static int name_is(void *arg, uint64_t hash, const struct point_dirent *e)
+{
+    struct naming *n = arg;
+
+    (void)hash;
+    if (e->name_len != n->len || memcmp(e->name, n->name, n->len) != 0)
+        return 0;
+    n->ino = e->ino;
+    return 1;
+}
+
+int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint64_t *ret_ino)
+{
+    uint64_t ino = 1;
+
+    while (*path) {
+        struct naming n = {path, strcspn(path, "/"), 0};
+        int x;
+
+        path += n.len;
+        path += strspn(path, "/");
+        if (n.len == 0 || (n.len == 1 && n.name[0] == '.'))
+            continue;
+        x = point_dirents(r, t, ino, name_is, &n);
+        if (x < 0)
+            return x;
+        if (x == 0)
+            return -E_NOENT;
+        ino = n.ino;
+    }
+    *ret_ino = ino;
+    return 0;
+}
+
+/* --- a directory ---------------------------------------------------------------------------------------------------- */
+
+/* Its entries, read before anything is made: ino u64, name_len u8, name. */
+static int gather(void *arg, uint64_t hash, const struct point_dirent *e)
+{
+    uint8_t head[9];
+
+    (void)hash;
+    put_le64(head, e->ino);
+    head[8] = (uint8_t)e->name_len;
+    return buf_add(arg, head, sizeof(head)) < 0 ? -E_NOMEM : buf_add(arg, e->name, e->name_len);
+}
+
+/* Damage is told and passed over; everything else ends it. */
+static int survive(struct restore *w, int r)
+{
+    if (r != -E_CORRUPT && r != -E_NOENT && r != -E_KEY)
+        return r;
+    w->res.hurt++;
+    if (w->o->hurt && buf_cstr(&w->path))
+        w->o->hurt(w->o->arg, buf_cstr(&w->path), -E_CORRUPT);
+    return 0;
+}
+
+static int restore_one(struct restore *w, int dir, const char *name, uint64_t ino, unsigned depth);
+
+static int restore_entries(struct restore *w, int dir, uint64_t ino, unsigned depth)
+{
+    cleanup(buf_free) struct buf list = {0};
+    int r = point_dirents(w->r, w->t, ino, gather, &list);
+    struct dec d = dec_of(list.data, list.len);
+
+    if (r < 0)
+        return survive(w, r);
+    while (r == 0 && d.left) {
+        uint64_t child = dec_u64(&d);
+        uint8_t n = dec_u8(&d);
+        char name[POINT_NAME_MAX + 1];
+        size_t was = w->path.len;
+
+        dec_copy(&d, name, n);
+        name[n] = 0;
+        if (was)
+            r = buf_puts(&w->path, "/");
+        if (r == 0)
+            r = buf_puts(&w->path, name);
+        if (r == 0)
+            r = restore_one(w, dir, name, child, depth);
+        if (r == 0) /* else it is for the sentence */
+            w->path.len = was;
+    }
+    return r;
+}
+
+static int restore_dir(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in,
+                       unsigned depth)
+{
+    int r;
+
+    if (depth > DEPTH_MAX)
+        return -E_TOOBIG;
+    if (mkdirat(dir, name, 0700) < 0)
+        return err_from_errno(errno);
+    cleanup(close_fd) int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_from_errno(errno);
+    w->res.dirs++;
+    r = restore_entries(w, fd, ino, depth + 1);
+    return r < 0 ? r : survive(w, restore_meta(w, fd, ino, in));
+}
+
+static int restore_one(struct restore *w, int dir, const char *name, uint64_t ino, unsigned depth)
+{
+    struct point_inode in;
+    int r = point_inode_get(w->r, w->t, ino, &in);
+
+    if (r < 0)
+        return survive(w, r);
+    if (S_ISDIR(in.mode))
+        return restore_dir(w, dir, name, ino, &in, depth);
+    return survive(w, restore_leaf(w, dir, name, ino, &in));
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static int is_empty(int fd)
+{
+    DIR *d = fdopendir(dup(fd));
+    struct dirent *e;
+    int n = 0;
+
+    if (!d)
+        return err_from_errno(errno);
+    while ((e = readdir(d)))
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(d);
+    return n ? -E_NOTEMPTY : 0;
+}
+
+static int restore_all(struct restore *w)
+{
+    struct point_inode in;
+    int r = is_empty(w->dest);
+
+    if (r == 0)
+        r = restore_entries(w, w->dest, 1, 0);
+    if (r == 0)
+        r = point_inode_get(w->r, w->t, 1, &in);
+    if (r == 0)
+        r = restore_meta(w, w->dest, 1, &in);
+    return r;
+}
+
+static const char *last_part(const char *path, char out[POINT_NAME_MAX + 1])
+{
+    size_t len = strlen(path), from;
+
+    while (len && path[len - 1] == '/')
+        len--;
+    for (from = len; from && path[from - 1] != '/'; from--)
+        ;
+    if (len == from || len - from > POINT_NAME_MAX)
+        return NULL;
+    memcpy(out, path + from, len - from);
+    out[len - from] = 0;
+    return strcmp(out, ".") == 0 || strcmp(out, "..") == 0 ? NULL : out;
+}
+
+static int restore_path(struct restore *w, const char *path, struct buf *err)
+{
+    char name[POINT_NAME_MAX + 1];
+    uint64_t ino;
+    int r;
+
+    if (!last_part(path, name)) {
+        buf_printf(err, "\"%.200s\" names nothing that can be restored; leave it out for everything", path);
+        return -E_INVAL;
+    }
+    r = restore_lookup(w->r, w->t, path, &ino);
+    if (r == -E_NOENT)
+        buf_printf(err, "%s is not in the recovery point", path);
+    if (r < 0)
+        return r;
+    buf_reset(&w->path);
+    r = buf_puts(&w->path, name);
+    return r < 0 ? r : restore_one(w, w->dest, name, ino, 0);
+}
+
+static int run(struct restore *w, struct buf *err)
+{
+    int r = 0;
+
+    if (w->o->npaths == 0)
+        r = restore_all(w);
+    for (size_t i = 0; r == 0 && i < w->o->npaths; i++)
+        r = restore_path(w, w->o->paths[i], err);
+    if (r == 0 && syncfs(w->dest) < 0)
+        r = err_from_errno(errno);
+    return r;
+}
+
+int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
+                struct restore_result *ret, struct buf *err)
+{
+    struct restore w = {.r = r, .t = &p->tree, .o = o, .dest = -1};
+    int x = links_new(&w.links);
+
+    if (x == 0 && mkdir(dest, 0700) < 0 && errno != EEXIST)
+        x = err_from_errno(errno);
+    if (x == 0 && (w.dest = open(dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        x = err_from_errno(errno);
+    if (x == 0)
+        x = repo_sync(r);
+    if (x == 0)
+        x = run(&w, err);
+    if (x < 0 && err->len == 0)
+        buf_printf(err, "%s%s%s: %s", dest, w.path.len ? "/" : "", w.path.len ? buf_cstr(&w.path) : "",
+                   x == -E_NOTEMPTY ? "is not empty; choose a directory that is, or is not there yet" : err_text(x));
+    close_fd(&w.dest);
+    links_free(w.links);
+    buf_free(&w.path);
+    *ret = w.res;
+    return x;
+}

@@ -1,0 +1,150 @@
+/* The serving side. */
+#include "tier/tierd.h"
+
+#include "base/enc.h"
+#include "base/msg.h"
+
+#define SEND_MS 600000
+#define ITEMS_BYTES 60000u
+#define HEAD_ROOM 4096u
+
+struct served {
+    int fd;
+    struct buf items;
+};
+
+int tierd_code(const char *name)
+{
+    if (strcmp(name, "OK") == 0)
+        return 0;
+    for (int c = E__FIRST + 1; c < E__END; c++)
+        if (strcmp(err_name(-c), name) == 0)
+            return -c;
+    return -E_PROTO;
+}
+
+static int answer(int fd, uint16_t type, int result, const void *p, size_t len)
+{
+    cleanup(buf_free) struct buf b = {0};
+    const char *name = err_name(result);
+    int r = buf_add(&b, name, strlen(name) + 1);
+
+    if (r == 0)
+        r = buf_add(&b, p, len);
+    return r < 0 ? r : msg_send(fd, type, b.data, b.len, NULL, 0, SEND_MS);
+}
+
+int tierd_hello(int fd, int result, const char *sentence)
+{
+    return answer(fd, TIERD_HELLO, result, sentence, strlen(sentence) + 1);
+}
+
+static int items_send(struct served *s)
+{
+    int r = s->items.len ? msg_send(s->fd, TIERD_ITEMS, s->items.data, s->items.len, NULL, 0, SEND_MS) : 0;
+
+    buf_reset(&s->items);
+    return r;
+}
+
+static int item(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct served *s = arg;
+    uint8_t head[18];
+    struct enc e = {head};
+    int r;
+
+    enc_u64(&e, st->size);
+    enc_u64(&e, (uint64_t)st->mtime_ns);
+    enc_u16(&e, (uint16_t)strlen(name));
+    if ((r = buf_add(&s->items, head, sizeof(head))) < 0 || (r = buf_puts(&s->items, name)) < 0)
+        return r;
+    return s->items.len > ITEMS_BYTES ? items_send(s) : 0;
+}
+
+struct call {
+    enum tierd_op op;
+    struct backend_call bounds;
+    uint64_t off, len;
+    char name[BACKEND_NAME_MAX + 1], after[BACKEND_NAME_MAX + 1];
+    const uint8_t *p;
+    size_t plen;
+};
+
+static int call_parse(const struct msg *m, struct call *ret)
+{
+    struct dec d = dec_of(m->payload.data, m->payload.len);
+    uint16_t nlen, alen;
+
+    *ret = (struct call){.op = dec_u8(&d)};
+    dec_u8(&d);
+    nlen = dec_u16(&d);
+    alen = dec_u16(&d);
+    dec_u16(&d);
+    ret->bounds.timeout_ms = (int)dec_u32(&d);
+    ret->off = dec_u64(&d);
+    ret->len = dec_u64(&d);
+    if (m->type != TIERD_CALL || nlen > BACKEND_NAME_MAX || alen > BACKEND_NAME_MAX || ret->len > TIERD_MSG_MAX)
+        return -E_PROTO;
+    dec_copy(&d, ret->name, nlen);
+    dec_copy(&d, ret->after, alen);
+    ret->plen = d.left;
+    ret->p = d.p;
+    return d.bad ? -E_PROTO : 0;
+}
+
+static int serve_one(struct served *s, struct backend *b, const struct call *c, struct buf *out)
+{
+    struct backend_stat st;
+    uint8_t v[16];
+    int64_t now;
+    int r, sent;
+
+    switch (c->op) {
+    case TIERD_PUT: return backend_put(b, &c->bounds, c->name, c->p, c->plen);
+    case TIERD_GET: return backend_get(b, &c->bounds, c->name, c->off, (size_t)c->len, out);
+    case TIERD_DEL: return backend_del(b, &c->bounds, c->name);
+    case TIERD_STAT:
+        if ((r = backend_stat(b, &c->bounds, c->name, &st)) < 0)
+            return r;
+        put_le64(v, st.size);
+        put_le64(v + 8, (uint64_t)st.mtime_ns);
+        return buf_add(out, v, 16);
+    case TIERD_NOW:
+        if ((r = backend_now(b, &c->bounds, &now)) < 0)
+            return r;
+        put_le64(v, (uint64_t)now);
+        return buf_add(out, v, 8);
+    case TIERD_LIST:
+        r = backend_list(b, &c->bounds, c->name, c->after, item, s);
+        sent = items_send(s);
+        return r < 0 ? r : sent;
+    }
+    return -E_PROTO;
+}
+
+int tierd_serve(int fd, struct backend *b)
+{
+    struct served s = {.fd = fd};
+    int r = 0;
+
+    while (r == 0) {
+        cleanup(msg_release) struct msg m = {0};
+        cleanup(buf_free) struct buf out = {0};
+        struct call c;
+
+        r = msg_recv(fd, TIERD_MSG_MAX + HEAD_ROOM, -1, &m);
+        if (r == 0)
+            r = call_parse(&m, &c);
+        if (r == 0) {
+            int result = serve_one(&s, b, &c, &out);
+
+            if (result < 0)
+                buf_reset(&out);
+            r = answer(fd, TIERD_DONE, result, out.data, out.len);
+        }
+    }
+    buf_free(&s.items);
+    backend_close(b);
+    return r == -E_CLOSED ? 0 : r;
+}

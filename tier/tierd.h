@@ -1,0 +1,31 @@
+/* tier/tierd: a backend in a process of its own: varve-tierd serves one, spoken to over a socket pair (base/msg.h). It holds no keys
+ * and sees sealed objects only; when it dies or a call takes too long, that call fails and the next one starts another.
+ *
+ *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
+ *                             name | after | bytes                     (name is the prefix of a list)
+ *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
+ *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64
+ *            TIERD_HELLO:  as DONE, once at the start, with a sentence behind it */
+#ifndef VARVE_TIER_TIERD_H
+#define VARVE_TIER_TIERD_H
+
+#include "tier/backend.h"
+
+enum { TIERD_CALL = 1, TIERD_ITEMS = 2, TIERD_DONE = 3, TIERD_HELLO = 4 };
+enum tierd_op { TIERD_PUT = 1, TIERD_GET = 2, TIERD_STAT = 3, TIERD_LIST = 4, TIERD_DEL = 5, TIERD_NOW = 6 };
+#define TIERD_HEAD 28u
+#define TIERD_MSG_MAX (48u << 20) /* a get of more is several calls */
+#define TIERD_FD 3
+
+/* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. Errors as of
+ * backend_open, and -E_NOENT where there is no such program. */
+int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err);
+
+/* tierd_serve: answers calls on fd until the other side closes. Takes b. */
+int tierd_serve(int fd, struct backend *b);
+/* tierd_hello: tells how opening went. */
+int tierd_hello(int fd, int result, const char *sentence);
+
+int tierd_code(const char *name); /* the error of a name; -E_PROTO for what is none */
+
+#endif

@@ -1,0 +1,437 @@
+/* The asking side: a backend that is served by another process. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/log.h"
+#include "base/msg.h"
+#include "tier/tierd.h"
+
+#define ASK_MS 200        /* how often a waiting call asks whether it was cancelled */
+#define GRACE_MS 10000    /* beyond the call's own time, which the other side keeps, too */
+#define HELLO_MS 30000
+#define HEAD_ROOM 4096u
+#define PIECE (16u << 20) /* of a get */
+
+extern char **environ;
+
+struct client {
+    struct backend b;
+    char url[PATH_MAX + 8];
+    pthread_mutex_t lock; /* guards all below: one call at a time */
+    int fd;               /* -1: none is running */
+    pid_t pid;
+};
+
+static struct client *client_of(struct backend *b)
+{
+    return (struct client *)b;
+}
+
+/* --- the process ---------------------------------------------------------------------------------------------------- */
+
+static int program(char out[PATH_MAX])
+{
+    const char *given = getenv("VARVE_TIERD");
+    ssize_t n;
+    char *slash;
+
+    if (given && *given) {
+        snprintf(out, PATH_MAX, "%s", given);
+        return access(out, X_OK) == 0 ? 0 : -E_NOENT;
+    }
+    n = readlink("/proc/self/exe", out, PATH_MAX - 16);
+    if (n <= 0)
+        return -E_NOENT;
+    out[n] = 0;
+    if (!(slash = strrchr(out, '/')))
+        return -E_NOENT;
+    snprintf(slash + 1, 16, "varve-tierd");
+    return access(out, X_OK) == 0 ? 0 : -E_NOENT;
+}
+
+static int spawn(struct client *c, bool make, int theirs)
+{
+    char path[PATH_MAX], *argv[] = {path, c->url, make ? (char[]){"make"} : NULL, NULL};
+    posix_spawn_file_actions_t fa;
+    posix_spawnattr_t at;
+    sigset_t none;
+    int e, r = program(path);
+
+    if (r < 0)
+        return r;
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&fa);
+    posix_spawnattr_init(&at);
+    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&at, &none);
+    posix_spawn_file_actions_adddup2(&fa, theirs, TIERD_FD);
+    e = posix_spawn(&c->pid, path, &fa, &at, argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    posix_spawnattr_destroy(&at);
+    return e ? err_from_errno(e) : 0;
+}
+
+/* It ends when its socket closes; one that hangs is killed, and one that cannot even die is left. */
+static void end_process(struct client *c)
+{
+    if (c->fd < 0)
+        return;
+    close(c->fd);
+    c->fd = -1;
+    for (int i = 0; i < 200; i++) {
+        if (waitpid(c->pid, NULL, WNOHANG) != 0)
+            return;
+        if (i == 100)
+            kill(c->pid, SIGKILL);
+        nanosleep(&(struct timespec){.tv_nsec = i < 20 ? 1000000 : 20000000}, NULL);
+    }
+    log_warn("tier", "tierd-stuck", "pid=%d", (int)c->pid);
+}
+
+static void abandon(struct client *c)
+{
+    kill(c->pid, SIGKILL);
+    end_process(c);
+}
+
+/* "NAME\0rest" */
+static int split(const struct msg *m, const uint8_t **rest, size_t *len)
+{
+    const uint8_t *nul = m->payload.len ? memchr(m->payload.data, 0, m->payload.len) : NULL;
+
+    if (!nul)
+        return -E_PROTO;
+    *rest = nul + 1;
+    *len = m->payload.len - (size_t)(nul + 1 - m->payload.data);
+    return tierd_code((const char *)m->payload.data);
+}
+
+static int start(struct client *c, bool make, struct buf *err)
+{
+    cleanup(msg_release) struct msg m = {0};
+    const uint8_t *text = NULL;
+    int pair[2], r;
+    size_t len = 0;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_from_errno(errno);
+    r = spawn(c, make, pair[1]);
+    close(pair[1]);
+    if (r < 0) {
+        close(pair[0]);
+        if (err)
+            buf_printf(err, "%s: varve-tierd cannot be started: %s", c->url, err_text(r));
+        return r;
+    }
+    c->fd = pair[0];
+    r = msg_recv(c->fd, HEAD_ROOM * 4, HELLO_MS, &m);
+    if (r == 0)
+        r = m.type == TIERD_HELLO ? split(&m, &text, &len) : -E_PROTO;
+    if (r < 0) {
+        if (err && m.type == TIERD_HELLO && len > 1)
+            buf_add(err, text, len - 1);
+        else if (err)
+            buf_printf(err, "%s: varve-tierd: %s", c->url, err_text(r));
+        abandon(c);
+    }
+    return r;
+}
+
+/* --- calls ---------------------------------------------------------------------------------------------------------- */
+
+struct ask {
+    enum tierd_op op;
+    const struct backend_call *call;
+    const char *name, *after;
+    uint64_t off, len;
+    const void *p;
+    size_t plen;
+    int (*cb)(void *arg, const char *name, const struct backend_stat *st);
+    void *arg;
+    struct buf got; /* what the call gave */
+};
+
+static int send_call(struct client *c, const struct ask *a)
+{
+    cleanup(buf_free) struct buf b = {0};
+    uint8_t head[TIERD_HEAD];
+    struct enc e = {head};
+    int r;
+
+    if (strlen(a->name) > BACKEND_NAME_MAX || strlen(a->after) > BACKEND_NAME_MAX)
+        return -E_INVAL;
+    enc_u8(&e, (uint8_t)a->op);
+    enc_u8(&e, 0);
+    enc_u16(&e, (uint16_t)strlen(a->name));
+    enc_u16(&e, (uint16_t)strlen(a->after));
+    enc_u16(&e, 0);
+    enc_u32(&e, a->call ? (uint32_t)a->call->timeout_ms : 0);
+    enc_u64(&e, a->off);
+    enc_u64(&e, a->len);
+    assert(e.p == head + TIERD_HEAD);
+    if ((r = buf_reserve(&b, sizeof(head) + 2 * BACKEND_NAME_MAX + a->plen)) < 0)
+        return r;
+    buf_add(&b, head, sizeof(head));
+    buf_puts(&b, a->name);
+    buf_puts(&b, a->after);
+    buf_add(&b, a->p, a->plen);
+    return msg_send(c->fd, TIERD_CALL, b.data, b.len, NULL, 0, HELLO_MS + GRACE_MS);
+}
+
+/* One message, asking about cancelling and time while none comes. */
+static int wait_answer(struct client *c, const struct ask *a, int64_t began, struct msg *m)
+{
+    int r;
+
+    while ((r = msg_recv(c->fd, TIERD_MSG_MAX + HEAD_ROOM, ASK_MS, m)) == -E_AGAIN) {
+        if (a->call && a->call->canceled && a->call->canceled(a->call->arg))
+            return -E_CANCELED;
+        if (a->call && a->call->timeout_ms > 0 &&
+            clock_mono_ns() - began > (a->call->timeout_ms + (int64_t)GRACE_MS) * 1000000)
+            return -E_TIMEOUT;
+    }
+    return r;
+}
+
+static int take_items(const struct msg *m, struct ask *a)
+{
+    struct dec d = dec_of(m->payload.data, m->payload.len);
+    int r = 0;
+
+    while (r == 0 && d.left) {
+        struct backend_stat st = {.size = dec_u64(&d)};
+        char name[BACKEND_NAME_MAX + 1];
+        uint16_t n;
+
+        st.mtime_ns = (int64_t)dec_u64(&d);
+        n = dec_u16(&d);
+        if (n > BACKEND_NAME_MAX)
+            return -E_PROTO;
+        dec_copy(&d, name, n);
+        name[n] = 0;
+        if (d.bad)
+            return -E_PROTO;
+        r = a->cb(a->arg, name, &st);
+    }
+    return r;
+}
+
+/* *whole: the conversation is in step. A list is read to its end, also when cb has ended it: its value is kept. */
+static int converse(struct client *c, struct ask *a, bool *whole)
+{
+    int64_t began = clock_mono_ns();
+    int r = send_call(c, a), stop = 0;
+
+    *whole = r == -E_INVAL || r == -E_NOMEM;
+    while (r == 0) {
+        cleanup(msg_release) struct msg m = {0};
+        const uint8_t *p;
+        size_t len;
+
+        r = wait_answer(c, a, began, &m);
+        if (r < 0)
+            return r;
+        if (m.type == TIERD_ITEMS && a->cb) {
+            if (stop == 0)
+                stop = take_items(&m, a);
+            continue;
+        }
+        if (m.type != TIERD_DONE)
+            return -E_PROTO;
+        r = split(&m, &p, &len);
+        *whole = true;
+        if (r == 0)
+            r = buf_add(&a->got, p, len);
+        return stop != 0 ? stop : r;
+    }
+    return r;
+}
+
+/* What was asked for may have been done, when nothing came back. */
+static int lost(enum tierd_op op, int r)
+{
+    if (r == -E_CANCELED)
+        return r;
+    if (op == TIERD_PUT || op == TIERD_DEL)
+        return -E_UNSURE;
+    return r == -E_TIMEOUT ? r : -E_CLOSED;
+}
+
+static int ask(struct backend *b, struct ask *a)
+{
+    struct client *c = client_of(b);
+    bool whole = true;
+    int r = 0;
+
+    if (!a->after)
+        a->after = "";
+    if (a->call && a->call->canceled && a->call->canceled(a->call->arg))
+        return -E_CANCELED;
+    pthread_mutex_lock(&c->lock);
+    if (c->fd < 0)
+        r = start(c, false, NULL);
+    if (r == 0) {
+        r = converse(c, a, &whole);
+        if (!whole) {
+            abandon(c);
+            r = lost(a->op, r);
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+/* --- the functions of a backend ------------------------------------------------------------------------------------- */
+
+static int client_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+{
+    struct ask a = {.op = TIERD_PUT, .call = c, .name = name, .p = p, .plen = len};
+    int r = len > TIERD_MSG_MAX ? -E_TOOBIG : ask(b, &a);
+
+    buf_free(&a.got);
+    return r;
+}
+
+static int client_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
+                      struct buf *ret)
+{
+    size_t was = ret->len;
+    int r;
+
+    do {
+        struct ask a = {.op = TIERD_GET, .call = c, .name = name, .off = off, .len = MIN_OF(len, (size_t)PIECE)};
+
+        r = ask(b, &a);
+        if (r == 0 && a.got.len > a.len)
+            r = -E_PROTO;
+        if (r == 0)
+            r = buf_add(ret, a.got.data, a.got.len);
+        len = r == 0 && a.got.len == a.len ? len - a.got.len : 0;
+        off += a.got.len;
+        buf_free(&a.got);
+    } while (r == 0 && len > 0);
+    if (r < 0)
+        ret->len = was;
+    return r;
+}
+
+static int client_stat(struct backend *b, const struct backend_call *c, const char *name, struct backend_stat *ret)
+{
+    struct ask a = {.op = TIERD_STAT, .call = c, .name = name};
+    int r = ask(b, &a);
+
+    if (r == 0 && a.got.len != 16)
+        r = -E_PROTO;
+    if (r == 0)
+        *ret = (struct backend_stat){get_le64(a.got.data), (int64_t)get_le64(a.got.data + 8)};
+    buf_free(&a.got);
+    return r;
+}
+
+/* Names are gathered first: cb may make calls itself. */
+struct gathered {
+    struct buf b; /* size u64, mtime i64, name with its NUL */
+};
+
+static int gather(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct gathered *g = arg;
+    uint8_t v[16];
+
+    put_le64(v, st->size);
+    put_le64(v + 8, (uint64_t)st->mtime_ns);
+    return buf_add(&g->b, v, sizeof(v)) < 0 ? -E_NOMEM : buf_add(&g->b, name, strlen(name) + 1);
+}
+
+static int client_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
+                       int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    struct gathered g = {{0}};
+    struct ask a = {.op = TIERD_LIST, .call = c, .name = prefix, .after = after, .cb = gather, .arg = &g};
+    int r = ask(b, &a);
+
+    for (size_t at = 0; r == 0 && at < g.b.len;) {
+        struct backend_stat st = {get_le64(g.b.data + at), (int64_t)get_le64(g.b.data + at + 8)};
+        const char *name = (const char *)g.b.data + at + 16;
+
+        r = cb(arg, name, &st);
+        at += 16 + strlen(name) + 1;
+    }
+    buf_free(&a.got);
+    buf_free(&g.b);
+    return r;
+}
+
+static int client_del(struct backend *b, const struct backend_call *c, const char *name)
+{
+    struct ask a = {.op = TIERD_DEL, .call = c, .name = name};
+    int r = ask(b, &a);
+
+    buf_free(&a.got);
+    return r;
+}
+
+static int client_now(struct backend *b, const struct backend_call *c, int64_t *ret_ns)
+{
+    struct ask a = {.op = TIERD_NOW, .call = c, .name = ""};
+    int r = ask(b, &a);
+
+    if (r == 0 && a.got.len != 8)
+        r = -E_PROTO;
+    if (r == 0)
+        *ret_ns = (int64_t)get_le64(a.got.data);
+    buf_free(&a.got);
+    return r;
+}
+
+static void client_close(struct backend *b)
+{
+    struct client *c = client_of(b);
+
+    end_process(c);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err)
+{
+    static const struct backend_ops ops = {.put = client_put,
+                                           .get = client_get,
+                                           .stat = client_stat,
+                                           .list = client_list,
+                                           .del = client_del,
+                                           .now = client_now,
+                                           .close = client_close};
+    struct client *c;
+    int r = backend_url_check(url, err);
+
+    if (r < 0)
+        return r;
+    if (strlen(url) >= sizeof(c->url))
+        return -E_NAMETOOLONG;
+    if (!(c = calloc(1, sizeof(*c))))
+        return -E_NOMEM;
+    c->b.ops = &ops;
+    c->fd = -1;
+    snprintf(c->url, sizeof(c->url), "%s", url);
+    pthread_mutex_init(&c->lock, NULL);
+    r = start(c, make, err);
+    if (r < 0) {
+        client_close(&c->b);
+        return r;
+    }
+    *ret = &c->b;
+    return 0;
+}

@@ -1,0 +1,364 @@
+#include "tier/verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "tier/idset.h"
+#include "tier/map.h"
+
+#define SHOWN 12 /* digits of a recovery point in sentences */
+
+struct verify {
+    struct repo *r;
+    const struct verify_opts *o;
+    struct verify_result res;
+    struct mac *mac;
+    struct idset packs;  /* the first half of their names: 1 named by an index, 2 is there */
+    struct idset bad;    /* chunks that cannot be read */
+    struct idset good;   /* pages of metadata that are right, with all that they refer to */
+    const struct point *point;
+    uint64_t last; /* inode told last: once is enough */
+};
+
+static void found(struct verify *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void found(struct verify *w, const char *fmt, ...)
+{
+    char line[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    w->res.damages++;
+    if (w->o->found)
+        w->o->found(w->o->arg, line);
+}
+
+static int moved(struct verify *w, uint64_t bytes)
+{
+    w->res.bytes += bytes;
+    return w->o->progress ? w->o->progress(w->o->arg, w->res.packs + w->res.points, w->res.bytes) : 0;
+}
+
+static struct id16 half(const struct sha *s)
+{
+    struct id16 id;
+
+    memcpy(id.b, s->b, sizeof(id.b));
+    return id;
+}
+
+/* Damage, not trouble on the way to it. */
+static bool is_damage(int r)
+{
+    return r == -E_CORRUPT || r == -E_NOENT || r == -E_KEY;
+}
+
+/* --- packs that the indexes name ------------------------------------------------------------------------------------ */
+
+struct index_pack {
+    struct verify *w;
+    bool absent;
+};
+
+static int chunk_bad(void *arg, const struct id16 *id, const struct have_chunk *c)
+{
+    struct verify *w = arg;
+
+    (void)c;
+    return idset_put(&w->bad, id, NULL);
+}
+
+static int pack_named(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct trailer_cb cb = {.chunk = chunk_bad, .arg = arg};
+    struct verify *w = arg;
+    char hex[SHA_TEXT], name[96];
+    struct backend_stat st;
+    struct id16 id = half(pack);
+    uint64_t *state;
+    int r = idset_put(&w->packs, &id, &state);
+
+    if (r < 0 || *state)
+        return r;
+    *state = 1;
+    w->res.packs++;
+    hex_format(pack->b, sizeof(pack->b), hex);
+    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    r = backend_stat(w->r->b, &w->r->call, name, &st);
+    if (r == 0 && st.size == size)
+        return moved(w, 0);
+    if (r < 0 && r != -E_NOENT)
+        return r;
+    found(w, r == 0 ? "pack %.*s is damaged: it has not the length that the index says" : "pack %.*s is gone", SHOWN,
+          hex);
+    return trailer_walk(pack, trailer, len, &cb);
+}
+
+static int index_read(void *arg, const char *name, const struct backend_stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct verify *w = arg;
+    int r = repo_object(w->r, name, CHUNK_INDEX, &b);
+
+    (void)st;
+    if (r == 0)
+        r = index_walk(b.data, b.len, pack_named, w);
+    if (r == -E_CORRUPT || r == -E_KEY) {
+        found(w, "index %.*s is damaged: what its packs hold is not found", SHOWN, name + strlen("index/"));
+        return 0;
+    }
+    return r;
+}
+
+/* --- every byte ----------------------------------------------------------------------------------------------------- */
+
+struct pack_read {
+    struct verify *w;
+    const struct buf *pack;
+    struct buf plain;   /* of the chunk */
+    struct id16 chunk;
+    bool ok;
+    const char *hex;
+    uint64_t bad;
+};
+
+static int chunk_read(void *arg, const struct id16 *id, const struct have_chunk *c)
+{
+    struct pack_read *p = arg;
+    struct chunk_head h;
+    int r = -E_CORRUPT;
+
+    p->w->res.chunks++;
+    p->chunk = *id;
+    buf_reset(&p->plain);
+    if (c->off <= p->pack->len && c->stored_len <= p->pack->len - c->off)
+        r = unseal(&p->w->r->dom, c->kind, p->pack->data + c->off, c->stored_len, &h, &p->plain);
+    if (r == 0 && (memcmp(h.id.b, id->b, 16) != 0 || h.plain_len != c->plain_len))
+        r = -E_CORRUPT;
+    if (r < 0 && !is_damage(r))
+        return r;
+    p->ok = r == 0;
+    p->bad += !p->ok;
+    return p->ok ? 0 : idset_put(&p->w->bad, id, NULL);
+}
+
+static int blob_read(void *arg, const struct id16 *blob, const struct have_blob *b)
+{
+    struct pack_read *p = arg;
+    struct id16 is;
+    int r;
+
+    if (!p->ok)
+        return 0;
+    r = mac_id(p->w->mac, p->plain.data + b->off, b->len, &is);
+    if (r < 0 || memcmp(is.b, blob->b, 16) == 0)
+        return r;
+    p->ok = false;
+    p->bad++;
+    return idset_put(&p->w->bad, &p->chunk, NULL);
+}
+
+/* By the pack's own trailer where that is right; else by what the index says. */
+static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char hex[SHA_TEXT], name[96];
+    struct verify *w = arg;
+    struct pack_read p = {.w = w, .pack = &b, .hex = hex};
+    struct trailer_cb cb = {chunk_read, blob_read, &p};
+    struct id16 id = half(pack);
+    uint64_t *state = idset_get(&w->packs, &id);
+    struct sha is;
+    int r;
+
+    if (!state || *state != 1)
+        return 0;
+    *state = 2;
+    hex_format(pack->b, sizeof(pack->b), hex);
+    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    r = backend_get_all(w->r->b, &w->r->call, name, PACK_SIZE_MAX, &b);
+    if (r == -E_NOENT || r == -E_TOOBIG) /* told already */
+        return 0;
+    if (r == 0)
+        r = crypt_sha256(b.data, b.len, &is);
+    if (r == 0 && (memcmp(is.b, pack->b, sizeof(is.b)) != 0 || b.len != size || BROKEN(VARVE_BREAK_verify_chunks))) {
+        r = BROKEN(VARVE_BREAK_verify_chunks) ? 0 : trailer_walk(pack, trailer, len, &cb);
+        if (r == 0)
+            found(w, "pack %.*s is damaged: %" PRIu64 " of its chunks cannot be read", SHOWN, hex, p.bad);
+    } else if (r == 0) {
+        r = trailer_walk(pack, trailer, len, &cb);
+        if (r == 0 && p.bad)
+            found(w, "pack %.*s was written wrong: %" PRIu64 " of its chunks cannot be read", SHOWN, hex, p.bad);
+    }
+    buf_free(&p.plain);
+    return r < 0 ? r : moved(w, b.len);
+}
+
+static int index_packs(void *arg, const char *name, const struct backend_stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct verify *w = arg;
+    int r = repo_object(w->r, name, CHUNK_INDEX, &b);
+
+    (void)st;
+    if (r == 0)
+        r = index_walk(b.data, b.len, pack_all, w);
+    return is_damage(r) ? 0 : r;
+}
+
+static int pack_listed(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct verify *w = arg;
+    const char *hex = strrchr(name, '/');
+    struct sha s;
+    struct id16 id;
+
+    (void)st;
+    if (!hex || hex_parse(hex + 1, s.b, sizeof(s.b)) < 0)
+        return 0;
+    id = half(&s);
+    w->res.unnamed += !idset_get(&w->packs, &id);
+    return 0;
+}
+
+/* --- recovery points ------------------------------------------------------------------------------------------------ */
+
+static void hurt(struct verify *w, uint64_t ino, const char *what)
+{
+    cleanup(buf_free) struct buf path = {0};
+    const struct point *p = w->point;
+
+    if (ino == w->last)
+        return;
+    w->last = ino;
+    w->res.hurt++;
+    if (point_path(w->r, &p->tree, ino, &path) < 0 || !buf_cstr(&path))
+        found(w, "inode %" PRIu64 " of %.*s (%s@%s): %s is lost", ino, SHOWN, p->id, p->volume_name, p->snapshot_name,
+              what);
+    else
+        found(w, "/%s of %.*s (%s@%s): %s is lost", buf_cstr(&path), SHOWN, p->id, p->volume_name, p->snapshot_name,
+              what);
+}
+
+/* The chunk is known, large enough, and not among those that cannot be read. */
+static int slice_ok(struct verify *w, const struct slice *s, bool *ret)
+{
+    struct have_chunk c;
+    int r = have_get_chunk(w->r->have, &s->chunk, &c);
+
+    *ret = r == 0 && !idset_get(&w->bad, &s->chunk) && s->off <= c.plain_len && s->len <= c.plain_len - s->off;
+    return r == -E_NOENT ? 0 : r;
+}
+
+struct page_look {
+    struct verify *w;
+    bool ok;
+};
+
+static int record_look(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct page_look *l = arg;
+    struct extent e;
+    struct dec d;
+    uint32_t run;
+    bool ok = true;
+    int r = 0;
+
+    if (klen < 9) {
+        r = -E_CORRUPT;
+    } else if (key[8] == REC_EXTENT) {
+        r = extent_decode(key, klen, val, vlen, &e, &run);
+        if (r == 0 && e.kind == EXTENT_SLICE)
+            r = slice_ok(l->w, &e.s, &ok);
+    } else if (key[8] == REC_XATTR && vlen == 1 + SLICE_SIZE && val[0] == 1) {
+        d = dec_of(val + 1, SLICE_SIZE);
+        e.s = slice_decode(&d);
+        r = slice_ok(l->w, &e.s, &ok);
+    }
+    if (r == -E_CORRUPT)
+        ok = false;
+    else if (r < 0)
+        return r;
+    if (!ok) {
+        l->ok = false;
+        hurt(l->w, get_be64(key), key[8] == REC_XATTR ? "an attribute" : "a part of its bytes");
+    }
+    return 0;
+}
+
+static int page_looked(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error)
+{
+    struct verify *w = arg;
+    struct page_look l = {w, true};
+    int r;
+
+    if (error < 0 && !is_damage(error))
+        return error;
+    if (error < 0) {
+        found(w, "a page of metadata of %.*s (%s@%s) is lost, with the names of what it holds", SHOWN, w->point->id,
+              w->point->volume_name, w->point->snapshot_name);
+        return 1;
+    }
+    if (len < PAGE_HEAD || p[1] != 0)
+        return 0;
+    if (idset_get(&w->good, &page->blob))
+        return 0;
+    r = page_each(p, len, NULL, record_look, &l);
+    if (r == 0 && l.ok)
+        r = idset_put(&w->good, &page->blob, NULL);
+    return r;
+}
+
+static int point_look(void *arg, const struct point *p)
+{
+    struct verify *w = arg;
+    int r;
+
+    w->point = p;
+    w->last = 0;
+    w->res.points++;
+    r = tree_walk(w->r, &p->tree, page_looked, w);
+    return r < 0 ? r : moved(w, 0);
+}
+
+static void point_bad(void *arg, const char *id, int why)
+{
+    found(arg, "recovery point %.*s cannot be read: %s", SHOWN, id, err_text(why));
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static int run(struct verify *w)
+{
+    int r = mac_new(&w->r->dom.blob_key, &w->mac);
+
+    if (r == 0)
+        r = repo_sync(w->r);
+    if (r == 0)
+        r = backend_list(w->r->b, &w->r->call, "index/", "", index_read, w);
+    if (r == 0)
+        r = backend_list(w->r->b, &w->r->call, "packs/", "", pack_listed, w);
+    if (r == 0 && w->o->full)
+        r = backend_list(w->r->b, &w->r->call, "index/", "", index_packs, w);
+    if (r == 0)
+        r = points_each(w->r, point_look, point_bad, w);
+    return r;
+}
+
+int verify_run(struct repo *r, const struct verify_opts *o, struct verify_result *ret)
+{
+    struct verify w = {.r = r, .o = o};
+    int x = run(&w);
+
+    mac_free(w.mac);
+    idset_free(&w.packs);
+    idset_free(&w.bad);
+    idset_free(&w.good);
+    *ret = w.res;
+    return x;
+}
