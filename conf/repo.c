@@ -18,7 +18,8 @@ int conf_repo_name_check(const char *name)
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t n = strlen(name);
 
-    return n > 0 && n <= CONF_REPO_NAME && strspn(name, allowed) == n && !strchr("._-", name[0]) ? 0 : -E_NAME;
+    return n > 0 && n <= CONF_REPO_NAME && strspn(name, allowed) == n && !strchr("._-", name[0]) ? 0
+                                                                                                 : -E_NAME;
 }
 
 /* $XDG/varve/repositories, $HOME/dot/varve/repositories, root's place. */
@@ -76,7 +77,8 @@ static int parse(const char *path, const char *text, struct conf_repo *ret, stru
     } else if ((u = text_read(&c, "url", ret->url, sizeof(ret->url))) < 0) {
         buf_printf(err, "%s: url = \"...\" is missing or too long", path);
         r = -E_INVAL;
-    } else if (text_read(&c, "passphrase_file", ret->passphrase_file, sizeof(ret->passphrase_file)) == -E_NAMETOOLONG ||
+    } else if (text_read(&c, "passphrase_file", ret->passphrase_file, sizeof(ret->passphrase_file)) ==
+                   -E_NAMETOOLONG ||
                text_read(&c, "key_file", ret->key_file, sizeof(ret->key_file)) == -E_NAMETOOLONG) {
         buf_printf(err, "%s: a path is too long", path);
         r = -E_INVAL;
@@ -181,7 +183,10 @@ static int take(void *arg, const char *file)
     l->v = v;
     if (!(v[l->n] = strndup(file, n - s)))
         return -E_NOMEM;
-    l->n += conf_repo_name_check(v[l->n]) == 0;
+    if (conf_repo_name_check(v[l->n]) == 0)
+        l->n++;
+    else
+        free(v[l->n]);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 
 struct jobs_list {
     struct store *s;
+    const char *verb; /* NULL: all */
     struct vol *v;
     struct job_info *i;
     size_t n;
@@ -27,6 +28,8 @@ static int collect(void *arg, const struct job_info *i)
     struct jobs_list *l = arg;
     struct job_info *more;
 
+    if (l->verb && strcmp(l->verb, i->verb) != 0)
+        return 0;
     if (l->v && i->vol && i->vol != l->v->rec.id) /* those of the store as a whole are everybody's */
         return 0;
     more = realloc(l->i, (l->n + 1) * sizeof(*more));
@@ -122,9 +125,14 @@ static int jobs_json(struct store *s, const struct jobs_list *l, struct buf *out
 
 int verb_jobs_list(struct store *s, struct vol *v, bool json, struct buf *out)
 {
+    return verb_jobs_of(s, v, NULL, json, out);
+}
+
+int verb_jobs_of(struct store *s, struct vol *v, const char *verb, bool json, struct buf *out)
+{
     static const char *const heads[] = {"ID",   "VERB", "VOLUME", "OF",  "STATE",
                                         "DONE", "RATE", "LEFT",   "TEXT"};
-    cleanup(jobs_list_free) struct jobs_list l = {.s = s, .v = v};
+    cleanup(jobs_list_free) struct jobs_list l = {.s = s, .v = v, .verb = verb};
     struct show_cols c = {.ncols = ARRAY_LEN(heads), .right = 1};
     int r = jobs_each(s, collect, &l);
 

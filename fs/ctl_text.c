@@ -149,6 +149,18 @@ int ctl_jobs_json(struct ctl *c, const char *arg, struct buf *out)
     return verb_jobs_list(c->env->store, c->vol, true, out);
 }
 
+int ctl_backup_text(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return verb_jobs_of(c->env->store, c->vol, "backup", false, out);
+}
+
+int ctl_backup_json(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return verb_jobs_of(c->env->store, c->vol, "backup", true, out);
+}
+
 static uint64_t since(const char *arg)
 {
     return *arg ? strtoull(arg, NULL, 10) : 0;

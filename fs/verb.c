@@ -90,7 +90,7 @@ static void help_args(const struct verb *v, struct buf *out)
             snprintf(left, sizeof(left), "--%s%s%s", a->name, a->shown ? " " : "", a->shown ? a->shown : "");
         buf_printf(out, "  %-22s %s\n", left, a->help);
     }
-    if (v->run)
+    if (v->run || v->need == NEED_NOTHING)
         buf_printf(out, "  %-22s %s\n", "--json", "for programs: an object with \"schema\": 1");
 }
 

@@ -11,6 +11,7 @@
 #include "fs/verb_doctor.h"
 #include "fs/verb_follow.h"
 #include "fs/verb_holders.h"
+#include "fs/verb_repo.h"
 #include "fs/verb_upgrade.h"
 
 static bool is_verb(const struct verb_args *a, const char *noun, const char *name)
@@ -66,7 +67,7 @@ static unsigned target_flags(const struct verb_args *a)
         return TARGET_NEW | TARGET_NO_DIR;
     if (is_verb(a, NULL, "undelete"))
         return TARGET_NO_DIR;
-    if (is_verb(a, NULL, "clone"))
+    if (is_verb(a, NULL, "clone") || is_verb(a, "backup", "run"))
         return TARGET_SNAP;
     if (a->verb->need == NEED_STORE)
         return TARGET_STORE;
@@ -118,7 +119,7 @@ static int target_take(struct verb_args *a, struct verb_target *t, struct buf *e
     a->target = strdup(t->volume);
     if (!a->target)
         return -E_NOMEM;
-    if (is_verb(a, NULL, "clone") && t->snap[0])
+    if ((is_verb(a, NULL, "clone") || is_verb(a, "backup", "run")) && t->snap[0])
         return verb_set(a, "snap", t->snap, err);
     return 0;
 }
@@ -196,6 +197,16 @@ static int rollback(struct verb_args *a, const struct verb_target *t, struct ver
     return r;
 }
 
+/* What is mapped belongs into a snapshot that is taken for it; names of repositories are this process's. */
+static int backup(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_backup_resolve(a, &ans->err);
+
+    if (r == 0 && !verb_given(a, "snap"))
+        mounts_of(t, sync_mount, NULL);
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 static int job_wait_all(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     int r;
@@ -257,13 +268,10 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
     static const struct {
         const char *noun, *name;
         int (*fn)(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans);
-    } own[] = {{"snapshot", "create", snapshot_create},
-               {NULL, "rollback", rollback},
-               {"job", "wait", job_wait_all},
-               {NULL, "check", check},
-               {NULL, "dump", dump},
-               {NULL, "upgrade", verb_upgrade},
-               {NULL, "events", events}};
+    } own[] = {
+        {"snapshot", "create", snapshot_create}, {NULL, "rollback", rollback}, {"backup", "run", backup},
+        {"job", "wait", job_wait_all},           {NULL, "check", check},       {NULL, "dump", dump},
+        {NULL, "upgrade", verb_upgrade},         {NULL, "events", events}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))
@@ -322,6 +330,9 @@ static int run_parsed(struct verb_args *a, struct verb_answer *ans)
         ans->exit_code = verb_doctor(verb_text(a, "store"), a->json, &ans->out) ? 1 : 0;
         return 0;
     }
+    r = verb_repo_run(a, ans);
+    if (r != -E_NOSYS)
+        return r;
     t = calloc(1, sizeof(*t));
     if (!t)
         return -E_NOMEM;

@@ -52,6 +52,7 @@ static int job_snapshot_sync(struct job *j, struct store *s, const struct job_in
 static const struct job_kind kinds[] = {
     {.verb = "snapshot-sync", .run = job_snapshot_sync, .again = true},
     {.verb = "scrub", .run = scrub_job, .again = true},
+    {.verb = "backup", .run = backup_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */

@@ -38,6 +38,9 @@ RUN(run_job_cancel);
 RUN(run_events);
 /* cmd_check.c */
 RUN(run_check);
+/* cmd_backup.c */
+RUN(run_backup);
+int backup_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_scrub.c */
 RUN(run_scrub);
 int scrub_job(struct job *j, struct store *s, const struct job_info *info);

@@ -8,6 +8,21 @@
             "the snapshot; @latest, or @TIME: the newest not later"                                          \
     }
 
+#define REPO_SECRET                                                                                          \
+    {"passphrase-file", ARG_PATH, 0, "FILE", "its passphrase; default: as added, or $VARVE_PASSPHRASE"},     \
+    {                                                                                                        \
+        "key-file", ARG_PATH, 0, "FILE", "a file of 32 bytes and more in place of a passphrase"              \
+    }
+#define REPO_WORD                                                                                            \
+    {                                                                                                        \
+        "repo", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO", "a name of varve repo list, or a URL: dir:/path"  \
+    }
+#define POINT_WORD                                                                                           \
+    {                                                                                                        \
+        "point", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO#ID",                                               \
+            "a recovery point: 8 or more digits of its id, or latest"                                        \
+    }
+
 /* clang-format off */
 static const struct verb table[] = {
     {NULL, "create", NULL, NEED_STORE, ROLE_ADMIN, "STORE[/VOLUME]",
@@ -79,6 +94,52 @@ static const struct verb table[] = {
      "delete a volume", "Refused while it is mounted or has clones. It is kept for 24 hours: varve undelete.\n", run_delete},
     {NULL, "undelete", NULL, NEED_STORE, ROLE_ADMIN, "STORE/VOLUME", {{0}},
      "bring back a volume deleted less than 24 hours ago", NULL, run_undelete},
+
+    {"repo", "init", NULL, NEED_NOTHING, ROLE_ADMIN, NULL, {REPO_WORD, REPO_SECRET},
+     "make a repository",
+     "Everything in it is encrypted by a random key, which the passphrase or the key file opens: without\n"
+     "that nothing in it can ever be read. dir:/path is made if it is not there.\n", NULL},
+    {"repo", "add", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
+     {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "what it is called from now on, on this machine"},
+      {"url", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "URL", "where it is: dir:/path"},
+      REPO_SECRET,
+      {"init", ARG_FLAG, 0, NULL, "make it, too"}},
+     "give a repository a name",
+     "Paths of files with secrets are kept with it, never a secret.\n", NULL},
+    {"repo", "remove", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
+     {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "which"}},
+     "forget a name; the repository stays as it is", NULL, NULL},
+    {"repo", "list", NULL, NEED_NOTHING, ROLE_READ, NULL, {{0}}, "names of repositories", NULL, NULL},
+    {"repo", "show", NULL, NEED_NOTHING, ROLE_READ, NULL, {REPO_WORD, REPO_SECRET},
+     "what a repository is and holds", NULL, NULL},
+    {"repo", "test", NULL, NEED_NOTHING, ROLE_ADMIN, NULL, {REPO_WORD, REPO_SECRET},
+     "open a repository, put an object, read it, delete it", NULL, NULL},
+    {"repo", "verify", NULL, NEED_NOTHING, ROLE_READ, NULL,
+     {REPO_WORD, {"full", ARG_FLAG, 0, NULL, "read every byte; default: what is there, and metadata"}, REPO_SECRET},
+     "prove that what the recovery points need is there and right",
+     "Damage is named with the files that it hurts. Exit code: 0 sound, 4 damaged.\n", NULL},
+    {"backup", "run", "backup", NEED_VOLUME, ROLE_ADMIN, "TARGET[@SNAP]",
+     {{"to", ARG_TEXT, ARG_REQUIRED, "REPO", "a name of varve repo list, or a URL: dir:/path"},
+      {"snap", ARG_SNAP, 0, "SNAP", "which snapshot; default: one is taken"},
+      REPO_SECRET,
+      {"full", ARG_FLAG, 0, NULL, "read everything, not only what changed"},
+      {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
+     "put a snapshot into a repository, as a recovery point",
+     "Reads and sends what changed since the newest recovery point whose snapshot is still here, and of that\n"
+     "what the repository has not yet. A job does it: varve job cancel stops it; after a kill it goes on\n"
+     "without sending again what is there. A snapshot taken for it goes when the next one is backed up.\n", run_backup},
+    {"backup", "list", NULL, NEED_NOTHING, ROLE_READ, NULL,
+     {REPO_WORD, {"volume", ARG_VOLUME, 0, "NAME", "only those of this volume"}, REPO_SECRET},
+     "recovery points of a repository, oldest first", NULL, NULL},
+    {"backup", "show", NULL, NEED_NOTHING, ROLE_READ, NULL, {POINT_WORD, REPO_SECRET},
+     "everything about one recovery point", NULL, NULL},
+    {NULL, "restore", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
+     {POINT_WORD,
+      {"to", ARG_TEXT, ARG_REQUIRED | ARG_WORD | ARG_MANY, "[PATH...] DEST", "what, default everything; and the directory"},
+      REPO_SECRET},
+     "files of a recovery point into a directory",
+     "DEST is made, or is empty where everything is restored; each PATH goes there by its last component.\n"
+     "Nothing that exists is written over. Files damaged in the repository are named and left out: exit code 1.\n", NULL},
 
     {"job", "list", NULL, NEED_ANY, ROLE_READ, "[TARGET]", {{0}},
      "work that goes on behind, and its last results", NULL, run_job_list},

@@ -47,8 +47,8 @@ int walk_inode(struct vol *v, struct vt_at at, uint64_t ino, struct inode *ret)
     return r;
 }
 
-int walk_dirents(struct vol *v, struct vt_at at, uint64_t dir, int (*cb)(void *arg, const struct walk_dirent *e),
-                 void *arg)
+int walk_dirents(struct vol *v, struct vt_at at, uint64_t dir,
+                 int (*cb)(void *arg, const struct walk_dirent *e), void *arg)
 {
     const uint8_t *key;
     uint8_t prefix[8];
@@ -151,7 +151,8 @@ int walk_xattrs(struct vol *v, struct vt_at at, uint64_t ino,
 /* --- changes -------------------------------------------------------------------------------------------------------- */
 
 /* 1: something differs; what stands in *ret points into d and hashes. */
-static int change_of(struct diff *d, const struct change *v, size_t n, struct walk_change *ret, struct buf *hashes)
+static int change_of(struct diff *d, const struct change *v, size_t n, struct walk_change *ret,
+                     struct buf *hashes)
 {
     struct file_state a, b;
     struct fate f;
@@ -175,7 +176,8 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
     txn_abort(&t);
     if (r < 0 || (!a.there && !b.there))
         return r;
-    *ret = (struct walk_change){.ino = v->ino, .same = f.same && named(&a.in), .in_b = b.there && named(&b.in)};
+    *ret =
+        (struct walk_change){.ino = v->ino, .same = f.same && named(&a.in), .in_b = b.there && named(&b.in)};
     if (ret->same) {
         ret->nranges = f.nranges;
         ret->ranges = f.nranges ? (const struct diff_range *)d->ranges.data + f.ranges : NULL;
@@ -185,8 +187,8 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
     return !f.same || any || ret->nhashes || named(&a.in) != named(&b.in);
 }
 
-int walk_changes(struct vol *v, struct vt_at a, struct vt_at b, int (*cb)(void *arg, const struct walk_change *c),
-                 void *arg)
+int walk_changes(struct vol *v, struct vt_at a, struct vt_at b,
+                 int (*cb)(void *arg, const struct walk_change *c), void *arg)
 {
     cleanup(diff_free) struct diff d = {.v = v, .a = a, .b = b};
     cleanup(buf_free) struct buf hashes = {0};

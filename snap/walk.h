@@ -19,26 +19,27 @@ struct walk_dirent {
     size_t name_len;
 };
 /* All entries of a directory, or the one with this hash (-E_NOENT). cb runs inside a transaction: no I/O. */
-int walk_dirents(struct vol *v, struct vt_at at, uint64_t dir, int (*cb)(void *arg, const struct walk_dirent *e),
-                 void *arg);
+int walk_dirents(struct vol *v, struct vt_at at, uint64_t dir,
+                 int (*cb)(void *arg, const struct walk_dirent *e), void *arg);
 int walk_dirent(struct vol *v, struct vt_at at, uint64_t dir, uint64_t hash,
                 int (*cb)(void *arg, const struct walk_dirent *e), void *arg);
 
 /* Extended attributes with their values. cb runs inside a transaction. */
 int walk_xattrs(struct vol *v, struct vt_at at, uint64_t ino,
-                int (*cb)(void *arg, const char *name, size_t name_len, const void *p, size_t len), void *arg);
+                int (*cb)(void *arg, const char *name, size_t name_len, const void *p, size_t len),
+                void *arg);
 
 /* walk_changes: inodes of which anything differs between a and b, ascending. */
 struct walk_change {
     uint64_t ino;
-    bool same;                       /* it is in both, and the same file: ranges and hashes tell all beside attributes */
-    bool in_b;                       /* and has a name there */
+    bool same; /* it is in both, and the same file: ranges and hashes tell all beside attributes */
+    bool in_b; /* and has a name there */
     const struct diff_range *ranges; /* bytes that changed; of a new file none are told */
     size_t nranges;
     const uint64_t *hashes; /* of a directory: entries that came, went, or became others */
     size_t nhashes;
 };
-int walk_changes(struct vol *v, struct vt_at a, struct vt_at b, int (*cb)(void *arg, const struct walk_change *c),
-                 void *arg);
+int walk_changes(struct vol *v, struct vt_at a, struct vt_at b,
+                 int (*cb)(void *arg, const struct walk_change *c), void *arg);
 
 #endif

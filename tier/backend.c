@@ -59,7 +59,8 @@ int backend_call_check(const struct backend_call *c, int64_t began_ns)
         return 0;
     if (c->canceled && c->canceled(c->arg))
         return -E_CANCELED;
-    return c->timeout_ms > 0 && clock_mono_ns() - began_ns > c->timeout_ms * (int64_t)1000000 ? -E_TIMEOUT : 0;
+    return c->timeout_ms > 0 && clock_mono_ns() - began_ns > c->timeout_ms * (int64_t)1000000 ? -E_TIMEOUT
+                                                                                              : 0;
 }
 
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
@@ -95,7 +96,8 @@ static int there(struct backend *b, const struct backend_call *c, const char *na
     return got.len == len && (len == 0 || memcmp(got.data, p, len) == 0) ? 1 : -E_EXIST;
 }
 
-int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                     size_t len)
 {
     int r = -E_UNSURE;
 

@@ -55,8 +55,8 @@ int backend_url_check(const char *url, struct buf *err);
 int backend_open(const char *url, bool make, struct backend **ret, struct buf *err);
 int backend_name_check(const char *name);
 
-static inline int backend_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
-                              size_t len)
+static inline int backend_put(struct backend *b, const struct backend_call *c, const char *name,
+                              const void *p, size_t len)
 {
     return b->ops->put(b, c, name, p, len);
 }
@@ -72,7 +72,8 @@ static inline int backend_stat(struct backend *b, const struct backend_call *c, 
 }
 static inline int backend_list(struct backend *b, const struct backend_call *c, const char *prefix,
                                const char *after,
-                               int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+                               int (*cb)(void *arg, const char *name, const struct backend_stat *st),
+                               void *arg)
 {
     return b->ops->list(b, c, prefix, after, cb, arg);
 }
@@ -92,7 +93,8 @@ static inline void backend_close(struct backend *b)
 
 /* backend_put_same: 0 when the object is there with exactly these bytes, whoever put it; tries again a few times where it
  * is not known. -E_EXIST: it is there with others. */
-int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len);
+int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                     size_t len);
 
 /* backend_get_all: the whole object. -E_TOOBIG beyond max. */
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,

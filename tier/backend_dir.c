@@ -94,7 +94,8 @@ static int write_all(int fd, const uint8_t *p, size_t len, const struct backend_
     return 0;
 }
 
-static int write_tmp(struct dir *d, const void *p, size_t len, const struct backend_call *c, char tmp[PATH_SIZE])
+static int write_tmp(struct dir *d, const void *p, size_t len, const struct backend_call *c,
+                     char tmp[PATH_SIZE])
 {
     int64_t began = clock_mono_ns();
     uint64_t n[2];
@@ -128,7 +129,8 @@ static int publish(const char *tmp, const char *path)
     return err_from_errno(errno);
 }
 
-static int dir_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+static int dir_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                   size_t len)
 {
     char path[PATH_SIZE], tmp[PATH_SIZE];
     int r = path_of(dir_of(b), name, path);
@@ -150,8 +152,8 @@ static int dir_put(struct backend *b, const struct backend_call *c, const char *
     return sync_dir(path) < 0 ? -E_UNSURE : 0;
 }
 
-static int dir_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
-                   struct buf *ret)
+static int dir_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                   size_t len, struct buf *ret)
 {
     int64_t began = clock_mono_ns();
     char path[PATH_SIZE];
@@ -189,7 +191,8 @@ static void stat_fill(const struct stat *st, struct backend_stat *ret)
                                  st->st_mtim.tv_sec * (int64_t)1000000000 + st->st_mtim.tv_nsec};
 }
 
-static int dir_stat(struct backend *b, const struct backend_call *c, const char *name, struct backend_stat *ret)
+static int dir_stat(struct backend *b, const struct backend_call *c, const char *name,
+                    struct backend_stat *ret)
 {
     char path[PATH_SIZE];
     struct stat st;

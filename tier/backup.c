@@ -41,7 +41,8 @@ static int put_inode(struct backup *b, const struct inode *in)
 struct with_ino {
     struct backup *b;
     uint64_t ino;
-    struct buf large; /* attributes that become blobs, once no transaction is open: name_len u8, name, len u32, bytes */
+    struct buf
+        large; /* attributes that become blobs, once no transaction is open: name_len u8, name, len u32, bytes */
 };
 
 static int put_dirent(void *arg, const struct walk_dirent *e)
@@ -72,7 +73,8 @@ static int put_xattr(void *arg, const char *name, size_t name_len, const void *p
         return edits_put(w->b->e, &k, v, 1 + len);
     }
     put_le32(n + 1, (uint32_t)len);
-    if (buf_add(&w->large, n, 1) < 0 || buf_add(&w->large, name, name_len) < 0 || buf_add(&w->large, n + 1, 4) < 0)
+    if (buf_add(&w->large, n, 1) < 0 || buf_add(&w->large, name, name_len) < 0 ||
+        buf_add(&w->large, n + 1, 4) < 0)
         return -E_NOMEM;
     return buf_add(&w->large, p, len);
 }
@@ -258,15 +260,30 @@ struct choosing {
     bool found, same;
 };
 
+struct still {
+    const struct point *p;
+    bool here;
+};
+
+static int is_it(void *arg, const struct layer_rec *rec, const char *text, size_t text_len)
+{
+    struct still *s = arg;
+
+    (void)text;
+    (void)text_len;
+    s->here = uuid_equal(&rec->uuid, &s->p->snapshot) && rec->branch == s->p->branch &&
+              rec->layer == s->p->layer && rec->state == LAYER_DURABLE;
+    return s->here;
+}
+
 /* Is it of a snapshot that this volume still has, as it was? */
 static int still_here(struct choosing *c, const struct point *p, bool *ret)
 {
-    struct layer_rec rec;
-    int r = snap_find(c->b->v, p->snapshot_name, &rec);
+    struct still s = {.p = p};
+    int r = snap_each(c->b->v, is_it, &s);
 
-    *ret = r == 0 && uuid_equal(&rec.uuid, &p->snapshot) && rec.branch == p->branch && rec.layer == p->layer &&
-           rec.state == LAYER_DURABLE;
-    return r < 0 && r != -E_NOENT && r != -E_NAME ? r : 0;
+    *ret = s.here;
+    return r < 0 ? r : 0;
 }
 
 static int choose(void *arg, const struct point *p)
@@ -343,7 +360,8 @@ static int labels(struct backup *b, const struct layer_rec *rec, struct point *p
     at = (const char *)text.data;
     while (text.len && layer_text_next(&at, (const char *)text.data + text.len, &e) == 1)
         if (strcmp(e.kind, "label") == 0)
-            if ((r = buf_printf(&p->labels, "%s=%s", e.key, e.value)) < 0 || (r = buf_add(&p->labels, "", 1)) < 0)
+            if ((r = buf_printf(&p->labels, "%s=%s", e.key, e.value)) < 0 ||
+                (r = buf_add(&p->labels, "", 1)) < 0)
                 return r;
     return 0;
 }

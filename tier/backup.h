@@ -10,11 +10,12 @@ struct backup_opts {
     void *arg;
     /* files and bytes read so far; negative ends it with that value */
     int (*progress)(void *arg, uint64_t items, uint64_t bytes);
-    void (*total)(void *arg, uint64_t items, uint64_t bytes); /* what there is to do, when it is known; may be NULL */
+    void (*total)(void *arg, uint64_t items,
+                  uint64_t bytes); /* what there is to do, when it is known; may be NULL */
 };
 struct backup_result {
-    char id[SHA_TEXT], base[SHA_TEXT]; /* base "": everything was read */
-    bool same;                         /* the snapshot was there already: id is that one's */
+    char id[SHA_TEXT], base[SHA_TEXT];   /* base "": everything was read */
+    bool same;                           /* the snapshot was there already: id is that one's */
     uint64_t files, dirs, others, bytes; /* of the snapshot */
     uint64_t read_items, read_bytes;     /* looked at */
     uint64_t new_bytes, sent_bytes;      /* not in the repository before; put, all objects */

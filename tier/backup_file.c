@@ -27,7 +27,8 @@ static int read_exact(struct backup *b, uint64_t ino, uint64_t off, size_t len)
 
 /* Bytes [off, end) of one aligned mebibyte as one extent; off is aligned to a block. Zeros: an extent only where something older
  * may lie below. */
-static int piece(struct backup *b, const struct inode *in, uint64_t off, uint64_t end, bool below, struct extents *out)
+static int piece(struct backup *b, const struct inode *in, uint64_t off, uint64_t end, bool below,
+                 struct extents *out)
 {
     size_t len = (size_t)(end - off);
     struct extent x = {.block = off / TIER_BLOCK,
@@ -49,7 +50,8 @@ static int piece(struct backup *b, const struct inode *in, uint64_t off, uint64_
     return backup_moved(b, 0, len);
 }
 
-static int pieces(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below, struct extents *out)
+static int pieces(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below,
+                  struct extents *out)
 {
     int r = 0;
 
@@ -90,7 +92,8 @@ static int zeros(uint64_t from, uint64_t to, struct extents *out)
 
     for (uint64_t end; r == 0 && from < to; from = end) {
         end = MIN_OF(to, from + (1u << 30));
-        r = extents_add(out, &(struct extent){.block = from, .blocks = (uint32_t)(end - from), .kind = EXTENT_ZERO});
+        r = extents_add(
+            out, &(struct extent){.block = from, .blocks = (uint32_t)(end - from), .kind = EXTENT_ZERO});
     }
     return r;
 }
@@ -100,7 +103,8 @@ static uint64_t blocks_of(uint64_t bytes)
     return (bytes + TIER_BLOCK - 1) / TIER_BLOCK;
 }
 
-static int ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n, uint64_t old_size)
+static int ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n,
+                  uint64_t old_size)
 {
     struct extents l = {0};
     uint64_t tail = blocks_of(in->size);

@@ -56,8 +56,8 @@ static int gcm(const struct key *k, const uint8_t *nonce, const void *aad, size_
     return !ok ? -E_NOMEM : fits ? 0 : -E_KEY;
 }
 
-int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len, const void *p,
-               size_t len, uint8_t *out)
+int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+               const void *p, size_t len, uint8_t *out)
 {
     uint8_t tag[TAG_SIZE];
     int r = gcm(k, nonce, aad, aad_len, p, len, out, tag, 1);
@@ -67,8 +67,8 @@ int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void 
     return r;
 }
 
-int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len, const void *p,
-               size_t len, uint8_t *out)
+int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+               const void *p, size_t len, uint8_t *out)
 {
     uint8_t tag[TAG_SIZE];
 

@@ -16,10 +16,10 @@ int crypt_hmac(const struct key *k, const void *p, size_t len, uint8_t out[32]);
 int crypt_subkey(const struct key *k, const char *text, struct key *ret);
 
 /* AES-256-GCM. out has len + TAG_SIZE bytes (seal), len - TAG_SIZE (open). open: -E_KEY when the tag does not fit. */
-int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len, const void *p,
-               size_t len, uint8_t *out);
-int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len, const void *p,
-               size_t len, uint8_t *out);
+int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+               const void *p, size_t len, uint8_t *out);
+int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+               const void *p, size_t len, uint8_t *out);
 
 /* crypt_scrypt: 2^log2n * 128 * r bytes of memory are used. -E_NOMEM, -E_INVAL. */
 int crypt_scrypt(const void *pass, size_t len, const uint8_t salt[32], unsigned log2n, unsigned r, unsigned p,

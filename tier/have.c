@@ -299,7 +299,8 @@ static int take_trailer(struct writing *w, const struct sha *pack, const void *p
     return trailer_walk(pack, p, len, &cb);
 }
 
-int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len, bool pending)
+int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
+              bool pending)
 {
     cleanup(buf_free) struct buf v = {0};
     struct writing w = {0};
@@ -368,8 +369,8 @@ int have_index_is(struct have *h, const char *name)
 /* --- all of a kind -------------------------------------------------------------------------------------------------- */
 
 /* cb must not write: a reading transaction is open. */
-static int each(struct have *h, uint8_t kind, size_t klen, int (*cb)(void *arg, const uint8_t *key, const MDB_val *v),
-                void *arg)
+static int each(struct have *h, uint8_t kind, size_t klen,
+                int (*cb)(void *arg, const uint8_t *key, const MDB_val *v), void *arg)
 {
     MDB_val k = {1, &kind}, v;
     MDB_cursor *c;

@@ -28,7 +28,8 @@ int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret
 int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *ret); /* -E_NOENT */
 
 /* have_pack: takes in a pack by its trailer's plain bytes (-E_CORRUPT); pending: no index names it yet. */
-int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len, bool pending);
+int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
+              bool pending);
 /* have_index: takes in all packs of an index object's plain bytes, and the name. */
 int have_index(struct have *h, const char *name, const void *p, size_t len);
 int have_index_is(struct have *h, const char *name); /* 1, 0 */
@@ -55,6 +56,7 @@ struct trailer_cb {
 int trailer_walk(const struct sha *pack, const void *p, size_t len, const struct trailer_cb *cb);
 /* Walks an index's plain bytes. */
 int index_walk(const void *p, size_t len,
-               int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t tlen), void *arg);
+               int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t tlen),
+               void *arg);
 
 #endif

@@ -13,7 +13,8 @@ struct idset {
     size_t n, cap;
 };
 void idset_free(struct idset *s);
-uint64_t *idset_get(const struct idset *s, const struct id16 *id);         /* NULL: it is not in it */
-int idset_put(struct idset *s, const struct id16 *id, uint64_t **ret_num); /* a new one has 0; ret_num may be NULL */
+uint64_t *idset_get(const struct idset *s, const struct id16 *id); /* NULL: it is not in it */
+int idset_put(struct idset *s, const struct id16 *id,
+              uint64_t **ret_num); /* a new one has 0; ret_num may be NULL */
 
 #endif

@@ -19,7 +19,8 @@ static int chunk_walk(struct dec *d, const struct sha *pack, const struct traile
     c.kind = dec_u8(d);
     dec_bytes(d, 3);
     n = dec_u32(d);
-    if (d->bad || c.plain_len > CHUNK_PLAIN_MAX || c.stored_len < CHUNK_HEAD + SUM8 || n > d->left / TRAILER_BLOB)
+    if (d->bad || c.plain_len > CHUNK_PLAIN_MAX || c.stored_len < CHUNK_HEAD + SUM8 ||
+        n > d->left / TRAILER_BLOB)
         return -E_CORRUPT;
     if (cb->chunk)
         r = cb->chunk(cb->arg, &b.chunk, &c);
@@ -53,7 +54,8 @@ int trailer_walk(const struct sha *pack, const void *p, size_t len, const struct
 }
 
 int index_walk(const void *p, size_t len,
-               int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t tlen), void *arg)
+               int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t tlen),
+               void *arg)
 {
     struct dec d = dec_of(p, len);
     uint16_t version = dec_u16(&d);

@@ -48,7 +48,8 @@ static int from_file(const char *path, bool key, struct secret *ret, struct buf 
     } else if (!key) {
         r = take_passphrase(b.data, b.len, path, ret, err);
     } else if (b.len < KEY_FILE_MIN) {
-        buf_printf(err, "%s: a key file has %u bytes at least; head -c 64 /dev/urandom makes one", path, KEY_FILE_MIN);
+        buf_printf(err, "%s: a key file has %u bytes at least; head -c 64 /dev/urandom makes one", path,
+                   KEY_FILE_MIN);
         r = -E_INVAL;
     } else {
         ret->kdf = KDF_FILE;
@@ -253,7 +254,8 @@ int root_prove(const void *p, size_t len, const struct key *master)
 /* --- keys ----------------------------------------------------------------------------------------------------------- */
 
 /* The key that wraps the master key, from the secret and the fields of a body. */
-static int kek_of(const struct secret *s, uint8_t kdf, const uint8_t cost[3], const uint8_t salt[32], struct key *ret)
+static int kek_of(const struct secret *s, uint8_t kdf, const uint8_t cost[3], const uint8_t salt[32],
+                  struct key *ret)
 {
     static const char text[] = "varve key file 1";
     uint8_t both[sizeof(text) - 1 + sizeof(s->file)];
@@ -314,16 +316,16 @@ int key_decode(const void *p, size_t len, const struct uuid *repo, const struct 
         return -E_CORRUPT;
     r = kek_of(s, kdf, cost, salt, &kek);
     if (r == 0)
-        r = crypt_open(&kek, body + KEY_NONCE_AT, body, KEY_NONCE_AT, body + KEY_NONCE_AT + NONCE_SIZE, WRAPPED_SIZE,
-                       ret->b);
+        r = crypt_open(&kek, body + KEY_NONCE_AT, body, KEY_NONCE_AT, body + KEY_NONCE_AT + NONCE_SIZE,
+                       WRAPPED_SIZE, ret->b);
     key_wipe(&kek);
     return r == -E_INVAL ? -E_REPO_NEWER : r;
 }
 
 /* --- domains -------------------------------------------------------------------------------------------------------- */
 
-int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k, const struct key *master,
-                  struct buf *out)
+int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k,
+                  const struct key *master, struct buf *out)
 {
     uint8_t body[DOMAIN_BODY], nonce[NONCE_SIZE];
     struct enc e = {body};
@@ -343,8 +345,8 @@ int domain_encode(const struct uuid *repo, const struct id16 *id, const struct k
     return r < 0 ? r : plain_wrap(PLAIN_DOMAIN, body, sizeof(body), out);
 }
 
-int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master, struct id16 *ret_id,
-                  struct key *ret)
+int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master,
+                  struct id16 *ret_id, struct key *ret)
 {
     const uint8_t *body;
     uint8_t uuid[16];
@@ -360,8 +362,8 @@ int domain_decode(const void *p, size_t len, const struct uuid *repo, const stru
         return -E_CORRUPT;
     r = crypt_subkey(master, "varve domain wrap 1", &kek);
     if (r == 0)
-        r = crypt_open(&kek, body + DOMAIN_NONCE_AT, body, DOMAIN_NONCE_AT, body + DOMAIN_NONCE_AT + NONCE_SIZE,
-                       WRAPPED_SIZE, ret->b);
+        r = crypt_open(&kek, body + DOMAIN_NONCE_AT, body, DOMAIN_NONCE_AT,
+                       body + DOMAIN_NONCE_AT + NONCE_SIZE, WRAPPED_SIZE, ret->b);
     key_wipe(&kek);
     return r == -E_KEY ? -E_CORRUPT : r;
 }

@@ -39,10 +39,10 @@ int key_encode(const struct uuid *repo, const struct key *master, const struct s
 int key_decode(const void *p, size_t len, const struct uuid *repo, const struct secret *s,
                struct key *ret); /* -E_KEY, -E_CORRUPT, -E_REPO_NEWER */
 
-int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k, const struct key *master,
-                  struct buf *out);
-int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master, struct id16 *ret_id,
-                  struct key *ret); /* -E_CORRUPT, -E_REPO_NEWER */
+int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k,
+                  const struct key *master, struct buf *out);
+int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master,
+                  struct id16 *ret_id, struct key *ret); /* -E_CORRUPT, -E_REPO_NEWER */
 
 /* The envelope of plain objects, and the tails of bodies. plain_open: the body. */
 int plain_wrap(enum plain_kind kind, const void *body, size_t len, struct buf *out);

@@ -48,7 +48,8 @@ int pack_close(const struct domain *d, const void *trailer, size_t len, struct b
     return r < 0 ? r : buf_add(pack, foot, sizeof(foot));
 }
 
-int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len, struct buf *ret_trailer)
+int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len,
+              struct buf *ret_trailer)
 {
     struct dec head = dec_of(p, len), foot;
     const uint8_t *magic, *uuid, *at = p;
@@ -69,8 +70,8 @@ int pack_open(const struct uuid *repo, const struct domain *d, const void *p, si
     if (crypt_sum8(at + len - PACK_FOOT, 16, sum) < 0)
         return -E_NOMEM;
     if (memcmp(magic, PACK_MAGIC, 4) != 0 || memcmp(at + len - 4, PACK_END_MAGIC, 4) != 0 ||
-        memcmp(sum, at + len - PACK_FOOT + 16, SUM8) != 0 || memcmp(uuid, repo->b, 16) != 0 || off < PACK_HEAD ||
-        off > len - PACK_FOOT || n != len - PACK_FOOT - off)
+        memcmp(sum, at + len - PACK_FOOT + 16, SUM8) != 0 || memcmp(uuid, repo->b, 16) != 0 ||
+        off < PACK_HEAD || off > len - PACK_FOOT || n != len - PACK_FOOT - off)
         return -E_CORRUPT;
     if (version != VERSION)
         return -E_REPO_NEWER;
@@ -234,7 +235,8 @@ static int put_all(struct packer *p)
     return r;
 }
 
-static int gather_add(struct gather *g, const struct id16 *blob, const void *bytes, size_t len, struct slice *ret)
+static int gather_add(struct gather *g, const struct id16 *blob, const void *bytes, size_t len,
+                      struct slice *ret)
 {
     uint8_t entry[TRAILER_BLOB];
     struct enc e = {entry};
@@ -251,10 +253,12 @@ static int gather_add(struct gather *g, const struct id16 *blob, const void *byt
     return r;
 }
 
-static int add_new(struct packer *p, enum chunk_kind kind, const struct id16 *blob, const void *bytes, size_t len,
-                   struct slice *ret)
+static int add_new(struct packer *p, enum chunk_kind kind, const struct id16 *blob, const void *bytes,
+                   size_t len, struct slice *ret)
 {
-    struct gather alone = {.kind = kind}, *g = len >= BLOB_ALONE ? &alone : kind == CHUNK_META ? &p->meta : &p->data;
+    struct gather alone = {.kind = kind}, *g = len >= BLOB_ALONE    ? &alone
+                                               : kind == CHUNK_META ? &p->meta
+                                                                    : &p->data;
     int r = gather_add(g, blob, bytes, len, ret);
 
     if (r == 0)

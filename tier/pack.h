@@ -26,6 +26,7 @@ void packer_get_stat(const struct packer *p, struct packer_stat *ret);
 /* pack_close: the trailer's plain bytes, sealed, and the footer. pack_open: the trailer's plain bytes of a whole pack. */
 int pack_begin(const struct uuid *repo, const struct domain *d, struct buf *pack);
 int pack_close(const struct domain *d, const void *trailer, size_t len, struct buf *pack);
-int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len, struct buf *ret_trailer);
+int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len,
+              struct buf *ret_trailer);
 
 #endif

@@ -38,7 +38,8 @@ static int name_put(struct buf *out, const char *s)
 static void fix_encode(const struct point *p, uint8_t out[POINT_FIX])
 {
     const struct uuid *ids[] = {&p->volume, &p->family, &p->snapshot, &p->store, &p->group};
-    const uint64_t counts[] = {p->files, p->dirs, p->others, p->bytes, p->new_bytes, p->size_limit, p->inode_limit};
+    const uint64_t counts[] = {p->files,     p->dirs,       p->others,     p->bytes,
+                               p->new_bytes, p->size_limit, p->inode_limit};
     struct enc e = {out};
 
     enc_u16(&e, POINT_VERSION);
@@ -94,7 +95,8 @@ static void name_decode(struct dec *d, char out[POINT_NAME_MAX + 1])
 static void fix_decode(struct dec *d, struct point *p)
 {
     struct uuid *ids[] = {&p->volume, &p->family, &p->snapshot, &p->store, &p->group};
-    uint64_t *counts[] = {&p->files, &p->dirs, &p->others, &p->bytes, &p->new_bytes, &p->size_limit, &p->inode_limit};
+    uint64_t *counts[] = {&p->files,     &p->dirs,       &p->others,     &p->bytes,
+                          &p->new_bytes, &p->size_limit, &p->inode_limit};
 
     p->flags = dec_u16(d);
     p->created_ns = (int64_t)dec_u64(d);
@@ -183,8 +185,8 @@ static int take_id(void *arg, const char *name, const struct backend_stat *st)
     return strlen(hex) == SHA_TEXT - 1 ? buf_add(arg, hex, SHA_TEXT) : 0;
 }
 
-int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p), void (*bad)(void *arg, const char *id, int why),
-                void *arg)
+int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
+                void (*bad)(void *arg, const char *id, int why), void *arg)
 {
     cleanup(buf_free) struct buf ids = {0};
     int x = backend_list(r->b, &r->call, "points/", "", take_id, &ids);
@@ -331,7 +333,8 @@ int point_dirent_decode(const void *p, size_t len, struct point_dirent *ret)
     e.name = (const char *)d.p;
     e.name_len = d.left;
     if (d.bad || e.name_len == 0 || e.name_len > POINT_NAME_MAX || memchr(e.name, '/', e.name_len) ||
-        memchr(e.name, 0, e.name_len) || (e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'))))
+        memchr(e.name, 0, e.name_len) ||
+        (e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'))))
         return -E_CORRUPT;
     *ret = e;
     return 0;
@@ -379,8 +382,8 @@ int point_path(struct repo *r, const struct tree *t, uint64_t ino, struct buf *r
         tree_key_u64(&k, in.parent_hash);
         if ((x = tree_get(r, t, &k, &val)) < 0 || (x = point_dirent_decode(val.data, val.len, &e)) < 0)
             return x;
-        if ((x = buf_add(&longer, e.name, e.name_len)) < 0 || (path.len && (x = buf_puts(&longer, "/")) < 0) ||
-            (x = buf_add(&longer, path.data, path.len)) < 0)
+        if ((x = buf_add(&longer, e.name, e.name_len)) < 0 ||
+            (path.len && (x = buf_puts(&longer, "/")) < 0) || (x = buf_add(&longer, path.data, path.len)) < 0)
             return x;
         buf_free(&path);
         path = longer;

@@ -28,12 +28,12 @@ void point_release(struct point *p);
 int point_encode(const struct point *p, struct buf *out);
 int point_decode(const void *bytes, size_t len, struct point *ret); /* -E_CORRUPT, -E_REPO_NEWER */
 
-int point_put(struct repo *r, struct point *p); /* fills p->id */
+int point_put(struct repo *r, struct point *p);                   /* fills p->id */
 int point_get(struct repo *r, const char *id, struct point *ret); /* a whole id. -E_NOENT */
 
 /* points_each: all that can be read, in no order; cb non-zero ends it with that value. bad (may be NULL): told of others. */
-int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p), void (*bad)(void *arg, const char *id, int why),
-                void *arg);
+int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
+                void (*bad)(void *arg, const char *id, int why), void *arg);
 /* point_find: "latest" (by time taken; of all volumes), or 8 and more digits. -E_NOENT, -E_USAGE (several begin so) with a
  * sentence in err. */
 int point_find(struct repo *r, const char *id, struct point *ret, struct buf *err);
@@ -50,7 +50,8 @@ struct point_inode {
 #define POINT_INODE_SIZE 112u
 void point_inode_encode(const struct point_inode *in, uint8_t out[POINT_INODE_SIZE]);
 int point_inode_decode(const void *p, size_t len, struct point_inode *ret);
-int point_inode_get(struct repo *r, const struct tree *t, uint64_t ino, struct point_inode *ret); /* -E_NOENT */
+int point_inode_get(struct repo *r, const struct tree *t, uint64_t ino,
+                    struct point_inode *ret); /* -E_NOENT */
 
 struct point_dirent {
     uint64_t ino;
@@ -58,7 +59,8 @@ struct point_dirent {
     const char *name;
     size_t name_len;
 };
-int point_dirent_decode(const void *p, size_t len, struct point_dirent *ret); /* -E_CORRUPT: also a name with '/', "." */
+int point_dirent_decode(const void *p, size_t len,
+                        struct point_dirent *ret); /* -E_CORRUPT: also a name with '/', "." */
 int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
                   int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg);
 

@@ -55,8 +55,8 @@ static int put_named(struct backend *b, const struct backend_call *c, const char
     return backend_put_same(b, c, name, p->data, p->len);
 }
 
-static int put_keys(struct backend *b, const struct backend_call *c, const struct secret *s, const struct key *master,
-                    const struct repo_root *root)
+static int put_keys(struct backend *b, const struct backend_call *c, const struct secret *s,
+                    const struct key *master, const struct repo_root *root)
 {
     cleanup(buf_free) struct buf key = {0}, dom = {0};
     struct key domain;
@@ -154,9 +154,10 @@ static int unlock(struct repo *r, const struct secret *s, struct buf *err)
     int x = repo_peek_root(r->b, &r->call, &r->root, &raw);
 
     if (x < 0) {
-        buf_printf(err, "%s", x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
-                              : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
-                                                   : err_text(x));
+        buf_printf(err, "%s",
+                   x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
+                   : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
+                                        : err_text(x));
         return x;
     }
     x = backend_list(r->b, &r->call, "keys/", "", try_key, &u);

@@ -113,8 +113,8 @@ static int restore_entries(struct restore *w, int dir, uint64_t ino, unsigned de
     return r;
 }
 
-static int restore_dir(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in,
-                       unsigned depth)
+static int restore_dir(struct restore *w, int dir, const char *name, uint64_t ino,
+                       const struct point_inode *in, unsigned depth)
 {
     int r;
 
@@ -236,7 +236,8 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
         x = run(&w, err);
     if (x < 0 && err->len == 0)
         buf_printf(err, "%s%s%s: %s", dest, w.path.len ? "/" : "", w.path.len ? buf_cstr(&w.path) : "",
-                   x == -E_NOTEMPTY ? "is not empty; choose a directory that is, or is not there yet" : err_text(x));
+                   x == -E_NOTEMPTY ? "is not empty; choose a directory that is, or is not there yet"
+                                    : err_text(x));
     close_fd(&w.dest);
     links_free(w.links);
     buf_free(&w.path);

@@ -9,7 +9,8 @@ struct restore_opts {
     size_t npaths;
     void *arg;
     int (*progress)(void *arg, uint64_t items, uint64_t bytes); /* so far; negative ends it with that value */
-    void (*hurt)(void *arg, const char *path, int why);         /* a file that is not restored, or not in all it had */
+    void (*hurt)(void *arg, const char *path,
+                 int why); /* a file that is not restored, or not in all it had */
 };
 struct restore_result {
     uint64_t files, dirs, others, bytes;

@@ -180,7 +180,8 @@ static int set_xattr(void *arg, const uint8_t *key, size_t klen, const uint8_t *
         p = large.data;
         len = large.len;
     }
-    return weaker(s->w, s->fd >= 0 ? fsetxattr(s->fd, name, p, len, 0) < 0 : lsetxattr(s->path, name, p, len, 0) < 0);
+    return weaker(s->w, s->fd >= 0 ? fsetxattr(s->fd, name, p, len, 0) < 0
+                                   : lsetxattr(s->path, name, p, len, 0) < 0);
 }
 
 static int set_xattrs(struct setting *s, uint64_t ino)
@@ -206,7 +207,8 @@ int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_ino
 }
 
 /* Of what cannot be opened: a symbolic link, a fifo, a device. */
-static int meta_by_name(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in)
+static int meta_by_name(struct restore *w, int dir, const char *name, uint64_t ino,
+                        const struct point_inode *in)
 {
     char path[64 + POINT_NAME_MAX];
     struct setting s = {w, -1, path};
@@ -253,7 +255,8 @@ static int make_link(struct restore *w, int dir, const char *name, uint64_t ino)
     return symlinkat(buf_cstr(&target), dir, name) < 0 ? err_from_errno(errno) : 0;
 }
 
-static int make_other(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in)
+static int make_other(struct restore *w, int dir, const char *name, uint64_t ino,
+                      const struct point_inode *in)
 {
     int r;
 

@@ -47,8 +47,8 @@ static size_t compress(const uint8_t *p, size_t len, uint8_t *room, uint32_t *le
     return at;
 }
 
-static void head_write(uint8_t *to, const struct domain *d, enum chunk_kind kind, const struct id16 *id, size_t len,
-                       size_t stored, const uint32_t *lens)
+static void head_write(uint8_t *to, const struct domain *d, enum chunk_kind kind, const struct id16 *id,
+                       size_t len, size_t stored, const uint32_t *lens)
 {
     struct enc e = {to};
 
@@ -149,7 +149,8 @@ int unseal_head(const void *p, size_t len, struct chunk_head *ret)
     h.frames = dec_u32(&d);
     dec_copy(&d, h.domain.b, 16);
     dec_copy(&d, h.id.b, 16);
-    if (d.bad || memcmp(magic, CHUNK_MAGIC, 4) != 0 || h.plain_len > CHUNK_PLAIN_MAX || h.frames > CHUNK_PLAIN_MAX / 512)
+    if (d.bad || memcmp(magic, CHUNK_MAGIC, 4) != 0 || h.plain_len > CHUNK_PLAIN_MAX ||
+        h.frames > CHUNK_PLAIN_MAX / 512)
         return -E_CORRUPT;
     h.table = dec_bytes(&d, 4 * (size_t)h.frames);
     sum = dec_bytes(&d, SUM8);

@@ -84,7 +84,8 @@ static int call_parse(const struct msg *m, struct call *ret)
     ret->bounds.timeout_ms = (int)dec_u32(&d);
     ret->off = dec_u64(&d);
     ret->len = dec_u64(&d);
-    if (m->type != TIERD_CALL || nlen > BACKEND_NAME_MAX || alen > BACKEND_NAME_MAX || ret->len > TIERD_MSG_MAX)
+    if (m->type != TIERD_CALL || nlen > BACKEND_NAME_MAX || alen > BACKEND_NAME_MAX ||
+        ret->len > TIERD_MSG_MAX)
         return -E_PROTO;
     dec_copy(&d, ret->name, nlen);
     dec_copy(&d, ret->after, alen);

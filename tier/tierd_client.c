@@ -18,8 +18,8 @@
 #include "base/msg.h"
 #include "tier/tierd.h"
 
-#define ASK_MS 200        /* how often a waiting call asks whether it was cancelled */
-#define GRACE_MS 10000    /* beyond the call's own time, which the other side keeps, too */
+#define ASK_MS 200     /* how often a waiting call asks whether it was cancelled */
+#define GRACE_MS 10000 /* beyond the call's own time, which the other side keeps, too */
 #define HELLO_MS 30000
 #define HEAD_ROOM 4096u
 #define PIECE (16u << 20) /* of a get */
@@ -295,7 +295,8 @@ static int ask(struct backend *b, struct ask *a)
 
 /* --- the functions of a backend ------------------------------------------------------------------------------------- */
 
-static int client_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+static int client_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                      size_t len)
 {
     struct ask a = {.op = TIERD_PUT, .call = c, .name = name, .p = p, .plen = len};
     int r = len > TIERD_MSG_MAX ? -E_TOOBIG : ask(b, &a);
@@ -304,14 +305,15 @@ static int client_put(struct backend *b, const struct backend_call *c, const cha
     return r;
 }
 
-static int client_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
-                      struct buf *ret)
+static int client_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                      size_t len, struct buf *ret)
 {
     size_t was = ret->len;
     int r;
 
     do {
-        struct ask a = {.op = TIERD_GET, .call = c, .name = name, .off = off, .len = MIN_OF(len, (size_t)PIECE)};
+        struct ask a = {
+            .op = TIERD_GET, .call = c, .name = name, .off = off, .len = MIN_OF(len, (size_t)PIECE)};
 
         r = ask(b, &a);
         if (r == 0 && a.got.len > a.len)
@@ -327,7 +329,8 @@ static int client_get(struct backend *b, const struct backend_call *c, const cha
     return r;
 }
 
-static int client_stat(struct backend *b, const struct backend_call *c, const char *name, struct backend_stat *ret)
+static int client_stat(struct backend *b, const struct backend_call *c, const char *name,
+                       struct backend_stat *ret)
 {
     struct ask a = {.op = TIERD_STAT, .call = c, .name = name};
     int r = ask(b, &a);

@@ -54,7 +54,8 @@ static int key_cmp(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen)
 /* --- pages ---------------------------------------------------------------------------------------------------------- */
 
 int page_each(const uint8_t *p, size_t len, uint8_t *ret_level,
-              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen), void *arg)
+              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),
+              void *arg)
 {
     struct dec d = dec_of(p, len);
     uint8_t version = dec_u8(&d), level = dec_u8(&d);
@@ -181,8 +182,10 @@ static int scan_page(struct scan *s, const struct slice *at, unsigned depth)
     return r == 1 && s->done ? 0 : r;
 }
 
-int tree_scan(struct repo *r, const struct tree *t, const struct tree_key *prefix, const struct tree_key *from,
-              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen), void *arg)
+int tree_scan(struct repo *r, const struct tree *t, const struct tree_key *prefix,
+              const struct tree_key *from,
+              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),
+              void *arg)
 {
     struct scan s = {r, prefix, from, cb, arg, false};
 
@@ -255,7 +258,8 @@ static int walk_page(struct walk *w, const struct slice *at)
 }
 
 int tree_walk(struct repo *r, const struct tree *t,
-              int (*cb)(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error), void *arg)
+              int (*cb)(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error),
+              void *arg)
 {
     struct walk w = {r, cb, arg, 0};
 

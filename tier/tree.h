@@ -15,16 +15,19 @@ struct tree_key {
     uint8_t b[TREE_KEY_MAX];
     size_t len;
 };
-struct tree_key tree_key(uint64_t ino, enum rec_kind kind);      /* also as prefix */
-void tree_key_add(struct tree_key *k, const void *p, size_t len); /* len is bounded by TREE_KEY_MAX: asserted */
-void tree_key_u32(struct tree_key *k, uint32_t v);                /* big endian */
+struct tree_key tree_key(uint64_t ino, enum rec_kind kind); /* also as prefix */
+void tree_key_add(struct tree_key *k, const void *p,
+                  size_t len);                     /* len is bounded by TREE_KEY_MAX: asserted */
+void tree_key_u32(struct tree_key *k, uint32_t v); /* big endian */
 void tree_key_u64(struct tree_key *k, uint64_t v);
 struct tree_key tree_key_ino(uint64_t ino); /* prefix of all records of an inode */
 
 /* tree_scan: records whose keys begin with prefix (len 0: all), from `from` on (NULL: from the first), ascending; cb non-zero ends
  * it with that value. -E_CORRUPT, -E_NOENT (a page's chunk is not known). */
-int tree_scan(struct repo *r, const struct tree *t, const struct tree_key *prefix, const struct tree_key *from,
-              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen), void *arg);
+int tree_scan(struct repo *r, const struct tree *t, const struct tree_key *prefix,
+              const struct tree_key *from,
+              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),
+              void *arg);
 int tree_get(struct repo *r, const struct tree *t, const struct tree_key *k, struct buf *ret); /* -E_NOENT */
 
 /* Edits: removals act on what the tree had, then puts. Any order of calls; a key put twice has the last value. */
@@ -41,10 +44,12 @@ int tree_apply(struct packer *p, struct repo *r, struct tree *t, struct edits *e
 /* tree_walk: every page once, parents first: page is told its slice, its plain bytes proved by name. cb: 0 go on, 1 pass
  * over what is below it. A page that cannot be read is told with p NULL and the error. */
 int tree_walk(struct repo *r, const struct tree *t,
-              int (*cb)(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error), void *arg);
+              int (*cb)(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error),
+              void *arg);
 
 /* page_each: the entries of a page. -E_CORRUPT. */
 int page_each(const uint8_t *p, size_t len, uint8_t *ret_level,
-              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen), void *arg);
+              int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),
+              void *arg);
 
 #endif

@@ -458,7 +458,8 @@ int tree_apply(struct packer *p, struct repo *r, struct tree *t, struct edits *e
         struct enc c = {slice};
 
         slice_encode(&c, &t->root);
-        x = apply_page(&a, &(struct entry){NULL, slice, 0, SLICE_SIZE, 0}, (uint8_t)(t->depth - 1), &all, &top);
+        x = apply_page(&a, &(struct entry){NULL, slice, 0, SLICE_SIZE, 0}, (uint8_t)(t->depth - 1), &all,
+                       &top);
     } else {
         x = leaf_merge(&a, &none, &all, &top);
     }

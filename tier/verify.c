@@ -17,9 +17,9 @@ struct verify {
     const struct verify_opts *o;
     struct verify_result res;
     struct mac *mac;
-    struct idset packs;  /* the first half of their names: 1 named by an index, 2 is there */
-    struct idset bad;    /* chunks that cannot be read */
-    struct idset good;   /* pages of metadata that are right, with all that they refer to */
+    struct idset packs; /* the first half of their names: 1 named by an index, 2 is there */
+    struct idset bad;   /* chunks that cannot be read */
+    struct idset good;  /* pages of metadata that are right, with all that they refer to */
     const struct point *point;
     uint64_t last; /* inode told last: once is enough */
 };
@@ -94,8 +94,8 @@ static int pack_named(void *arg, const struct sha *pack, uint64_t size, const vo
         return moved(w, 0);
     if (r < 0 && r != -E_NOENT)
         return r;
-    found(w, r == 0 ? "pack %.*s is damaged: it has not the length that the index says" : "pack %.*s is gone", SHOWN,
-          hex);
+    found(w, r == 0 ? "pack %.*s is damaged: it has not the length that the index says" : "pack %.*s is gone",
+          SHOWN, hex);
     return trailer_walk(pack, trailer, len, &cb);
 }
 
@@ -120,7 +120,7 @@ static int index_read(void *arg, const char *name, const struct backend_stat *st
 struct pack_read {
     struct verify *w;
     const struct buf *pack;
-    struct buf plain;   /* of the chunk */
+    struct buf plain; /* of the chunk */
     struct id16 chunk;
     bool ok;
     const char *hex;
@@ -186,14 +186,16 @@ static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void
         return 0;
     if (r == 0)
         r = crypt_sha256(b.data, b.len, &is);
-    if (r == 0 && (memcmp(is.b, pack->b, sizeof(is.b)) != 0 || b.len != size || BROKEN(VARVE_BREAK_verify_chunks))) {
+    if (r == 0 &&
+        (memcmp(is.b, pack->b, sizeof(is.b)) != 0 || b.len != size || BROKEN(VARVE_BREAK_verify_chunks))) {
         r = BROKEN(VARVE_BREAK_verify_chunks) ? 0 : trailer_walk(pack, trailer, len, &cb);
         if (r == 0)
             found(w, "pack %.*s is damaged: %" PRIu64 " of its chunks cannot be read", SHOWN, hex, p.bad);
     } else if (r == 0) {
         r = trailer_walk(pack, trailer, len, &cb);
         if (r == 0 && p.bad)
-            found(w, "pack %.*s was written wrong: %" PRIu64 " of its chunks cannot be read", SHOWN, hex, p.bad);
+            found(w, "pack %.*s was written wrong: %" PRIu64 " of its chunks cannot be read", SHOWN, hex,
+                  p.bad);
     }
     buf_free(&p.plain);
     return r < 0 ? r : moved(w, b.len);
@@ -238,11 +240,11 @@ static void hurt(struct verify *w, uint64_t ino, const char *what)
     w->last = ino;
     w->res.hurt++;
     if (point_path(w->r, &p->tree, ino, &path) < 0 || !buf_cstr(&path))
-        found(w, "inode %" PRIu64 " of %.*s (%s@%s): %s is lost", ino, SHOWN, p->id, p->volume_name, p->snapshot_name,
-              what);
+        found(w, "inode %" PRIu64 " of %.*s (%s@%s): %s is lost", ino, SHOWN, p->id, p->volume_name,
+              p->snapshot_name, what);
     else
-        found(w, "/%s of %.*s (%s@%s): %s is lost", buf_cstr(&path), SHOWN, p->id, p->volume_name, p->snapshot_name,
-              what);
+        found(w, "/%s of %.*s (%s@%s): %s is lost", buf_cstr(&path), SHOWN, p->id, p->volume_name,
+              p->snapshot_name, what);
 }
 
 /* The chunk is known, large enough, and not among those that cannot be read. */
@@ -251,7 +253,8 @@ static int slice_ok(struct verify *w, const struct slice *s, bool *ret)
     struct have_chunk c;
     int r = have_get_chunk(w->r->have, &s->chunk, &c);
 
-    *ret = r == 0 && !idset_get(&w->bad, &s->chunk) && s->off <= c.plain_len && s->len <= c.plain_len - s->off;
+    *ret =
+        r == 0 && !idset_get(&w->bad, &s->chunk) && s->off <= c.plain_len && s->len <= c.plain_len - s->off;
     return r == -E_NOENT ? 0 : r;
 }
 
@@ -300,8 +303,8 @@ static int page_looked(void *arg, const struct slice *page, const uint8_t *p, si
     if (error < 0 && !is_damage(error))
         return error;
     if (error < 0) {
-        found(w, "a page of metadata of %.*s (%s@%s) is lost, with the names of what it holds", SHOWN, w->point->id,
-              w->point->volume_name, w->point->snapshot_name);
+        found(w, "a page of metadata of %.*s (%s@%s) is lost, with the names of what it holds", SHOWN,
+              w->point->id, w->point->volume_name, w->point->snapshot_name);
         return 1;
     }
     if (len < PAGE_HEAD || p[1] != 0)

@@ -12,8 +12,8 @@ struct verify_opts {
 };
 struct verify_result {
     uint64_t packs, chunks, points, bytes; /* looked at */
-    uint64_t unnamed;                      /* packs that no index names: left by interrupted writers, no damage */
-    uint64_t damages, hurt;                /* lines; of these, files of recovery points */
+    uint64_t unnamed;       /* packs that no index names: left by interrupted writers, no damage */
+    uint64_t damages, hurt; /* lines; of these, files of recovery points */
 };
 
 /* verify_run: r was opened with an empty cache of its own, so that nothing is believed that the repository does not say. */

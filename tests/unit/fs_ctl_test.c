@@ -58,8 +58,8 @@ static json_t *get_json(const char *path)
     return json_of(&b);
 }
 
-static const char *const names[] = {"status", "snapshots", "changes", "rollback",
-                                    "jobs",   "events",    "error",   "help"};
+static const char *const names[] = {"status", "snapshots", "changes", "rollback", "jobs",
+                                    "backup", "events",    "error",   "help"};
 
 struct listed {
     char names[64][64];
@@ -116,7 +116,7 @@ TEST(test_ctl__names_that_are_no_files_are_not_found)
                                         "events-since-x",
                                         "events/since-",
                                         "status.json.json",
-                                        "backup",
+                                        "restore",
                                         "tier",
                                         "events-since-99999999999999999999999"};
     struct ctl_node n;

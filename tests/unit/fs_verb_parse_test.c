@@ -97,6 +97,17 @@ static const struct both {
     {"upgrade T", "upgrade", "upgrade"},
     {"scrub T", "scrub", "scrub"},
     {"scrub T --rate 20M", "scrub rate=20M", "scrub rate=20971520"},
+    {"repo init dir:/x --key-file k", "repo init dir:/x key-file=k", "repo init repo=dir:/x key-file=k"},
+    {"repo add n dir:/x --init", "repo add n url=dir:/x init", "repo add name=n url=dir:/x init=1"},
+    {"repo remove n", "repo remove n", "repo remove name=n"},
+    {"repo list", "repo list", "repo list"},
+    {"repo show n", "repo show n", "repo show repo=n"},
+    {"repo test n", "repo test n", "repo test repo=n"},
+    {"repo verify n --full", "repo verify n full", "repo verify repo=n full=1"},
+    {"backup run T --to n --snap s", "backup run to=n snap=s", "backup run to=n snap=s"},
+    {"backup list n --volume v", "backup list n volume=v", "backup list repo=n volume=v"},
+    {"backup show n#latest", "backup show n#latest", "backup show point=n#latest"},
+    {"restore n#12345678 a /d", "restore n#12345678 to=a to=/d", "restore point=n#12345678 to=a to=/d"},
     {"dump T version", "dump version", "dump what=version"},
     {"dump T table inode", "dump what=table what=inode", "dump what=table what=inode"},
 };
@@ -160,7 +171,9 @@ TEST(test_verb__a_file_takes_its_own_commands_with_or_without_the_noun)
         if (!t[v].file)
             continue;
         snprintf(line, sizeof(line), "%s %s to=y at=7d", t[v].name, value);
-        if (strcmp(t[v].name, "rename") != 0 && strcmp(t[v].name, "expire") != 0)
+        if (strcmp(t[v].name, "run") == 0) /* no argument of it stands as a word */
+            snprintf(line, sizeof(line), "run to=y");
+        else if (strcmp(t[v].name, "rename") != 0 && strcmp(t[v].name, "expire") != 0)
             *strstr(line, " to=") = 0;
         else if (strcmp(t[v].name, "rename") == 0)
             *strstr(line, " at=") = 0;

@@ -1,0 +1,369 @@
+/* `varve backup run`: a job of the process that has the store open; whoever asked over the socket waits for it. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "conf/value.h"
+#include "fs/verb_repo.h"
+#include "fs/verb_runs.h"
+#include "fs/verb_show.h"
+#include "snap/event.h"
+#include "tier/backup.h"
+
+#define WAIT_MS 500u
+#define AUTO_PREFIX "backup-"
+#define AUTO_LABEL "backup"
+#define ID_SHOWN 12
+
+/* --- the job -------------------------------------------------------------------------------------------------------- */
+
+/* Backups of a process go one after the other: what the first has put is there for the next. */
+static pthread_mutex_t one_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool one_busy;
+
+static int turn_take(struct job *j)
+{
+    for (;;) {
+        bool mine;
+
+        pthread_mutex_lock(&one_lock);
+        mine = !one_busy;
+        one_busy = true;
+        pthread_mutex_unlock(&one_lock);
+        if (mine)
+            return 0;
+        if (job_canceled(j))
+            return -E_CANCELED;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+}
+
+static void turn_give(void)
+{
+    pthread_mutex_lock(&one_lock);
+    one_busy = false;
+    pthread_mutex_unlock(&one_lock);
+}
+
+struct working {
+    struct job *j;
+    struct store *s;
+    struct vol *v;
+    struct verb_args a; /* of the job's detail: a line of the control file */
+    struct layer_rec rec;
+    char tag[32];
+    struct backup_result res;
+};
+
+static bool is_canceled(void *arg)
+{
+    return job_canceled(((struct working *)arg)->j);
+}
+
+static int on_progress(void *arg, uint64_t items, uint64_t bytes)
+{
+    struct working *w = arg;
+
+    job_progress(w->j, items, bytes);
+    return job_canceled(w->j) ? -E_CANCELED : 0;
+}
+
+static void on_total(void *arg, uint64_t items, uint64_t bytes)
+{
+    job_total(((struct working *)arg)->j, items, bytes);
+}
+
+static struct vol *vol_of_job(struct store *s, uint32_t id)
+{
+    struct vol *v;
+    struct txn t;
+
+    if (txn_begin(s, TXN_READ, OP_NONE, NULL, &t) < 0)
+        return NULL;
+    v = vol_by_id(s, id);
+    txn_abort(&t);
+    return v;
+}
+
+static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
+{
+    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    struct backup_opts o = {
+        .full = verb_num(&w->a, "full"), .arg = w, .progress = on_progress, .total = on_total};
+    cleanup(repo_done) struct repo *repo = NULL;
+    int r = repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err);
+
+    if (r == 0)
+        r = repo_place_open(p, &call, NULL, &repo, err);
+    if (r == 0)
+        r = snap_wait_durable(w->v, w->rec.layer);
+    if (r == 0)
+        r = backup_run(repo, w->v, &w->rec, &o, &w->res);
+    return r;
+}
+
+/* --- snapshots taken for a backup ----------------------------------------------------------------------------------- */
+
+struct older {
+    const struct working *w;
+    struct buf names; /* each with its NUL */
+};
+
+static int label_is(void *arg, const char *what, const char *key, const char *value)
+{
+    return strcmp(what, "label") == 0 && strcmp(key, AUTO_LABEL) == 0 && strcmp(value, arg) == 0;
+}
+
+static int older_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    struct older *o = arg;
+
+    if (rec->layer >= o->w->rec.layer || rec->holds ||
+        strncmp(rec->name, AUTO_PREFIX, strlen(AUTO_PREFIX)) != 0 ||
+        show_text_each(text, len, label_is, (char *)(uintptr_t)verb_text(&o->w->a, "to")) != 1)
+        return 0;
+    return buf_add(&o->names, rec->name, strlen(rec->name) + 1);
+}
+
+/* Those before were taken by backups to the same place, and only to go on from: this one does that now. */
+static void older_drop(struct working *w)
+{
+    struct older o = {.w = w};
+
+    if (strncmp(w->rec.name, AUTO_PREFIX, strlen(AUTO_PREFIX)) == 0 && snap_each(w->v, older_one, &o) == 0)
+        for (size_t at = 0; at < o.names.len; at += strlen((char *)o.names.data + at) + 1)
+            if (snap_delete(w->v, NULL, (char *)o.names.data + at) == 0)
+                event_emit(w->s, "snapshot-deleted", w->v->rec.name, "%s", (char *)o.names.data + at);
+    buf_free(&o.names);
+}
+
+/* --- what it says --------------------------------------------------------------------------------------------------- */
+
+static void say(struct working *w, const struct repo_place *p)
+{
+    const struct backup_result *s = &w->res;
+    char size[CONF_SIZE_TEXT], read[CONF_SIZE_TEXT], fresh[CONF_SIZE_TEXT], sent[CONF_SIZE_TEXT], line[128];
+    const struct {
+        const char *name;
+        uint64_t n;
+    } counts[] = {{"files", s->files},         {"directories", s->dirs},      {"others", s->others},
+                  {"bytes", s->bytes},         {"read_items", s->read_items}, {"read_bytes", s->read_bytes},
+                  {"new_bytes", s->new_bytes}, {"sent_bytes", s->sent_bytes}};
+
+    conf_size_text(s->bytes, size);
+    conf_size_text(s->read_bytes, read);
+    conf_size_text(s->new_bytes, fresh);
+    conf_size_text(s->sent_bytes, sent);
+    if (s->same)
+        job_say(w->j, "%.*s is in %s already: recovery point %.*s", 60, w->rec.name, repo_place_name(p),
+                ID_SHOWN, s->id);
+    else
+        job_say(w->j, "recovery point %.*s of %.60s: %" PRIu64 " files, %s; read %s, new %s, sent %s",
+                ID_SHOWN, s->id, w->rec.name, s->files, size, read, fresh, sent);
+    snprintf(line, sizeof(line), "id %s", s->id);
+    job_report_line(w->j, line);
+    snprintf(line, sizeof(line), "base %s", s->base);
+    job_report_line(w->j, line);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        snprintf(line, sizeof(line), "%s %" PRIu64, counts[i].name, counts[i].n);
+        job_report_line(w->j, line);
+    }
+}
+
+static int ended(struct working *w, const struct repo_place *p, int r, struct buf *err)
+{
+    if (r == 0) {
+        say(w, p);
+        event_emit(w->s, "backup-done", w->v->rec.name, "%s: recovery point %.*s", w->rec.name, ID_SHOWN,
+                   w->res.id);
+        older_drop(w);
+        return 0;
+    }
+    if (r != -E_CANCELED) {
+        const char *why = err->len ? buf_cstr(err) : err_text(r);
+
+        job_say(w->j, "%s", why);
+        event_emit(w->s, "backup-failed", w->v->rec.name, "%s: %s", w->rec.name, why);
+    }
+    return r;
+}
+
+static int work(struct working *w)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    cleanup(buf_free) struct buf err = {0};
+    int r = p ? snap_hold(w->v, w->rec.name, w->tag) : -E_NOMEM;
+
+    if (r == 0)
+        r = turn_take(w->j);
+    if (r == 0) {
+        r = backup_to(w, p, &err);
+        turn_give();
+    }
+    snap_release(w->v, w->rec.name, w->tag);
+    return p ? ended(w, p, r, &err) : r;
+}
+
+/* detail: a line as of the control file `backup`, with the snapshot's name. */
+int backup_job(struct job *j, struct store *s, const struct job_info *info)
+{
+    struct working w = {.j = j, .s = s, .v = vol_of_job(s, info->vol)};
+    cleanup(buf_free) struct buf err = {0};
+    int r = verb_parse_line("backup", info->detail, strlen(info->detail), &w.a, &err);
+
+    if (r == 0 && (!w.a.verb || !verb_given(&w.a, "snap") || !w.v))
+        r = -E_INVAL;
+    if (r == 0) {
+        snprintf(w.tag, sizeof(w.tag), "backup-%" PRIu64, info->id);
+        r = snap_find(w.v, verb_text(&w.a, "snap"), &w.rec);
+        if (r == -E_NOENT)
+            job_say(j, "snapshot %.100s is gone", verb_text(&w.a, "snap"));
+    }
+    if (r == 0)
+        r = work(&w);
+    verb_args_free(&w.a);
+    return r;
+}
+
+/* --- the verb ------------------------------------------------------------------------------------------------------- */
+
+/* key="text", as next_word() of lines reads it. */
+static int setting(struct buf *b, const char *key, const char *text)
+{
+    int r = text ? buf_printf(b, " %s=\"", key) : 0;
+
+    for (; r == 0 && text && *text; text++)
+        r = *text == '"' || *text == '\\' ? buf_printf(b, "\\%c", *text) : buf_add(b, text, 1);
+    return r < 0 || !text ? r : buf_puts(b, "\"");
+}
+
+static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
+{
+    static const char *const keys[] = {"to", "passphrase-file", "key-file"};
+    int r = buf_puts(ret, "run");
+
+    if (r == 0)
+        r = setting(ret, "snap", snap);
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
+        r = setting(ret, keys[i], verb_text(a, keys[i]));
+    if (r == 0 && verb_num(a, "full"))
+        r = buf_puts(ret, " full");
+    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_TEXT_MAX)) {
+        buf_puts(err,
+                 "backup run: the URL and the path of the secret are too long together; use shorter ones");
+        r = -E_TOOBIG;
+    }
+    return r;
+}
+
+/* A snapshot of its own, where none is named. */
+static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec *ret, struct buf *err)
+{
+    struct vfs_ctx who = {.uid = c->uid, .gid = c->gid};
+    char name[NAME_LEN_MAX + 1], when[CLOCK_TEXT_SIZE];
+    int r = -E_EXIST;
+
+    clock_format(clock_wall_ns(), when);
+    for (char *p = when; (p = strchr(p, ':'));)
+        *p = '-';
+    for (unsigned i = 0; r == -E_EXIST && i < 100; i++) {
+        if (i == 0)
+            snprintf(name, sizeof(name), AUTO_PREFIX "%s", when);
+        else
+            snprintf(name, sizeof(name), AUTO_PREFIX "%s-%u", when, i);
+        r = verb_snap_create(c->env, c->vol, &who, name, ret);
+    }
+    if (r == 0)
+        r = snap_label(c->vol, ret->name, AUTO_LABEL, verb_text(a, "to"));
+    return r < 0 ? verb_snap_complain(r, name, err) : 0;
+}
+
+static void members(struct jw *j, struct buf *report)
+{
+    char *save = NULL, *line, *text = report->len ? (char *)(uintptr_t)buf_cstr(report) : NULL;
+
+    for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+        char *value = strchr(line, ' ');
+
+        if (!value)
+            continue;
+        *value++ = 0;
+        if (strcmp(line, "id") == 0 || strcmp(line, "base") == 0)
+            jw_str(j, line, *value ? value : NULL);
+        else
+            jw_u64(j, line, strtoull(value, NULL, 10));
+    }
+}
+
+static int answer_json(struct verb_ctx *c, const struct job_info *i, const struct layer_rec *rec,
+                       struct buf *report, struct buf *out)
+{
+    struct jw j = jw_begin(out, true);
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
+    jw_name(&j, "snapshot", rec->name, strlen(rec->name));
+    jw_object(&j, "job");
+    show_job_json(&j, i, c->vol->rec.name);
+    jw_close(&j);
+    jw_object(&j, "recovery_point");
+    members(&j, report);
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, struct buf *out,
+                  struct buf *err)
+{
+    cleanup(buf_free) struct buf report = {0};
+    struct job_info i;
+    int r = job_get(c->env->store, id, &i);
+
+    if (r == 0)
+        r = job_report(c->env->store, id, &report);
+    if (r < 0)
+        return r;
+    if (job_state_ended(i.state) && i.result < 0) {
+        buf_printf(err, "backup run: %s", i.text);
+        return i.result;
+    }
+    if (c->json)
+        return answer_json(c, &i, rec, &report, out);
+    if (!job_state_ended(i.state))
+        return buf_printf(out, "job %" PRIu64 " backs %s up; varve job list shows how far it is\n", id,
+                          rec->name);
+    return buf_printf(out, "%s\n", i.text);
+}
+
+RUN(run_backup)
+{
+    cleanup(buf_free) struct buf detail = {0};
+    const char *snap = verb_text(a, "snap");
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    struct layer_rec rec;
+    uint64_t id;
+    int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
+
+    if (r < 0)
+        return r;
+    r = snap ? snap_find(c->vol, snap, &rec) : 0;
+    if (r < 0)
+        return verb_snap_complain(r, snap, err);
+    if (!snap && (r = take(c, a, &rec, err)) < 0)
+        return r;
+    r = detail_of(a, rec.name, &detail, err);
+    if (r == 0)
+        r = job_start(c->env->store, "backup", c->vol->rec.id, buf_cstr(&detail), &id);
+    if (r < 0)
+        return r;
+    c->job = id;
+    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
+        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
+            continue;
+    return answer(c, id, &rec, out, err);
+}

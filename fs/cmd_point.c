@@ -1,0 +1,219 @@
+/* varve backup list, varve backup show: recovery points of a repository. In the command line's process. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "conf/value.h"
+#include "fs/verb_repo.h"
+#include "fs/verb_show.h"
+
+#define ID_SHOWN 12
+
+static void labels_json(struct jw *j, const struct buf *labels)
+{
+    jw_object(j, "labels");
+    for (size_t at = 0; at < labels->len;) {
+        const char *s = (const char *)labels->data + at, *eq = strchr(s, '=');
+        char key[256];
+
+        if (eq) {
+            snprintf(key, sizeof(key), "%.*s", (int)(eq - s), s);
+            jw_name(j, key, eq + 1, strlen(eq + 1));
+        }
+        at += strlen(s) + 1;
+    }
+    jw_close(j);
+}
+
+static void point_json(struct jw *j, const struct point *p)
+{
+    static const struct sha none;
+    char uuid[UUID_TEXT_SIZE], base[SHA_TEXT];
+
+    jw_str(j, "id", p->id);
+    uuid_format(&p->volume, uuid);
+    jw_name(j, "volume", p->volume_name, strlen(p->volume_name));
+    jw_str(j, "volume_uuid", uuid);
+    uuid_format(&p->snapshot, uuid);
+    jw_name(j, "snapshot", p->snapshot_name, strlen(p->snapshot_name));
+    jw_str(j, "snapshot_uuid", uuid);
+    jw_time(j, "taken", p->taken_ns);
+    jw_time(j, "created", p->created_ns);
+    hex_format(p->base.b, sizeof(p->base.b), base);
+    jw_str(j, "base", memcmp(&p->base, &none, sizeof(none)) == 0 ? NULL : base);
+    jw_u64(j, "files", p->files);
+    jw_u64(j, "directories", p->dirs);
+    jw_u64(j, "others", p->others);
+    jw_u64(j, "bytes", p->bytes);
+    jw_u64(j, "new_bytes", p->new_bytes);
+    labels_json(j, &p->labels);
+}
+
+/* --- list ----------------------------------------------------------------------------------------------------------- */
+
+struct points {
+    struct point *v;
+    size_t n;
+    const char *volume; /* NULL: all */
+    struct buf *err;
+};
+
+static void points_free(struct points *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        point_release(&l->v[i]);
+    free(l->v);
+}
+
+static int keep(void *arg, const struct point *p)
+{
+    struct points *l = arg;
+    struct point *v;
+
+    if (l->volume && strcmp(l->volume, p->volume_name) != 0)
+        return 0;
+    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+        return -E_NOMEM;
+    l->v = v;
+    v[l->n] = *p;
+    v[l->n].labels = (struct buf){0};
+    return buf_add(&v[l->n++].labels, p->labels.data, p->labels.len);
+}
+
+static void unreadable(void *arg, const char *id, int why)
+{
+    struct points *l = arg;
+
+    buf_printf(l->err, "recovery point %.*s cannot be read: %s\n", ID_SHOWN, id, err_text(why));
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+
+    if (x->taken_ns != y->taken_ns)
+        return x->taken_ns < y->taken_ns ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+static int list_json(const struct points *l, struct buf *out)
+{
+    struct jw j = jw_begin(out, true);
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_array(&j, "recovery_points");
+    for (size_t i = 0; i < l->n; i++) {
+        jw_object(&j, NULL);
+        point_json(&j, &l->v[i]);
+        jw_close(&j);
+    }
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+static int list_text(const struct points *l, struct buf *out)
+{
+    static const char *const heads[] = {"ID", "VOLUME", "SNAPSHOT", "TAKEN", "FILES", "SIZE", "NEW"};
+    struct show_cols c = {.ncols = ARRAY_LEN(heads), .right = 0x70};
+
+    if (l->n == 0)
+        return buf_puts(out, "no recovery points\n");
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++)
+        show_cell(&c, "%s", heads[i]);
+    for (size_t i = 0; i < l->n; i++) {
+        const struct point *p = &l->v[i];
+        char when[32];
+
+        show_time(p->taken_ns, when);
+        show_cell(&c, "%.*s", ID_SHOWN, p->id);
+        show_cell_name(&c, p->volume_name);
+        show_cell_name(&c, p->snapshot_name);
+        show_cell(&c, "%s", when);
+        show_cell(&c, "%" PRIu64, p->files);
+        show_cell_size(&c, p->bytes);
+        show_cell_size(&c, p->new_bytes);
+    }
+    return show_cols_print(&c, "", out);
+}
+
+REPO_LOCAL(backup_list)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    cleanup(repo_done) struct repo *repo = NULL;
+    cleanup(points_free) struct points l = {.volume = verb_text(a, "volume"), .err = &ans->err};
+    int r = p ? repo_place_parse(verb_text(a, "repo"), false, a, p, &ans->err) : -E_NOMEM;
+
+    if (r == 0)
+        r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
+    if (r == 0)
+        r = points_each(repo, keep, unreadable, &l);
+    if (r < 0)
+        return r;
+    if (l.n)
+        qsort(l.v, l.n, sizeof(*l.v), by_time);
+    return a->json ? list_json(&l, &ans->out) : list_text(&l, &ans->out);
+}
+
+/* --- show ----------------------------------------------------------------------------------------------------------- */
+
+static int show_text(const struct point *p, struct buf *out)
+{
+    static const struct sha none;
+    char taken[32], made[32], uuid[UUID_TEXT_SIZE], base[SHA_TEXT], size[CONF_SIZE_TEXT],
+        fresh[CONF_SIZE_TEXT];
+    int r;
+
+    show_time(p->taken_ns, taken);
+    show_time(p->created_ns, made);
+    uuid_format(&p->volume, uuid);
+    hex_format(p->base.b, sizeof(p->base.b), base);
+    conf_size_text(p->bytes, size);
+    conf_size_text(p->new_bytes, fresh);
+    r = buf_printf(
+        out,
+        "id           %s\nvolume       %s (%s)\nsnapshot     %s\ntaken        %s\nmade         %s\n"
+        "made from    %s\nfiles        %" PRIu64 ", %s\ndirectories  %" PRIu64 "\nothers       %" PRIu64
+        "\nnew          %s\n",
+        p->id, p->volume_name, uuid, p->snapshot_name, taken, made,
+        memcmp(&p->base, &none, sizeof(none)) == 0 ? "everything was read" : base, p->files, size, p->dirs,
+        p->others, fresh);
+    for (size_t at = 0; r == 0 && at < p->labels.len;) {
+        const char *s = (const char *)p->labels.data + at;
+
+        r = buf_printf(out, "label        %s\n", s);
+        at += strlen(s) + 1;
+    }
+    return r;
+}
+
+REPO_LOCAL(backup_show)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    cleanup(repo_done) struct repo *repo = NULL;
+    struct point pt = {.flags = 0};
+    struct jw j;
+    int r = p ? repo_place_parse(verb_text(a, "point"), true, a, p, &ans->err) : -E_NOMEM;
+
+    if (r == 0)
+        r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
+    if (r == 0)
+        r = point_find(repo, p->id, &pt, &ans->err);
+    if (r < 0)
+        return r;
+    if (a->json) {
+        j = jw_begin(&ans->out, true);
+        jw_object(&j, NULL);
+        jw_u64(&j, "schema", 1);
+        jw_object(&j, "recovery_point");
+        point_json(&j, &pt);
+        jw_close(&j);
+        jw_close(&j);
+        r = jw_end(&j);
+    } else {
+        r = show_text(&pt, &ans->out);
+    }
+    point_release(&pt);
+    return r;
+}

@@ -1,0 +1,434 @@
+/* varve repo: names of repositories, making, looking at, trying and verifying one. In the command line's process. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "conf/value.h"
+#include "fs/verb_repo.h"
+#include "fs/verb_show.h"
+#include "tier/tierd.h"
+#include "tier/verify.h"
+
+enum { VERIFY_DAMAGE = 4 };
+
+/* The first word of the verb as a repository. */
+static int place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret)
+{
+    *ret = calloc(1, sizeof(**ret));
+    return *ret ? repo_place_parse(verb_text(a, "repo"), false, a, *ret, &ans->err) : -E_NOMEM;
+}
+
+/* --- names ---------------------------------------------------------------------------------------------------------- */
+
+static int conf_json(struct verb_answer *ans, const struct conf_repo *c)
+{
+    struct jw j = jw_begin(&ans->out, true);
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_object(&j, "repository");
+    jw_str(&j, "name", c->name);
+    jw_name(&j, "url", c->url, strlen(c->url));
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf *err)
+{
+    cleanup(secret_release) struct secret s = {0};
+    struct backend *b;
+    int r = repo_place_secret(p, &s, err);
+
+    if (r == 0)
+        r = tierd_open(p->conf.url, true, &b, err);
+    if (r < 0)
+        return r;
+    r = repo_init(b, &(struct backend_call){.timeout_ms = REPO_CALL_MS}, &s, ret);
+    backend_close(b);
+    if (r < 0)
+        buf_printf(err, "%s: %s", repo_place_name(p), err_text(r));
+    return r;
+}
+
+REPO_LOCAL(repo_add)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    const char *name = verb_text(a, "name"), *url = verb_text(a, "url");
+    struct repo_root root;
+    int r = p ? conf_repo_name_check(name) : -E_NOMEM;
+
+    if (r == -E_NAME) {
+        buf_printf(&ans->err,
+                   "repo add: \"%.70s\" cannot be a name: letters, digits, . _ -, 64 at most, a letter or "
+                   "digit first",
+                   name);
+        return r;
+    }
+    if (r == 0)
+        r = backend_url_check(url, &ans->err);
+    if (r == 0)
+        r = repo_place_parse(url, false, a, p, &ans->err);
+    if (r < 0)
+        return r;
+    snprintf(p->conf.name, sizeof(p->conf.name), "%s", name);
+    if (verb_num(a, "init") && (r = make_at(p, &root, &ans->err)) < 0)
+        return r;
+    r = conf_repo_put(&p->conf, false);
+    if (r < 0) {
+        buf_printf(&ans->err, "repo add: %s: %s%s", name, err_text(r),
+                   r == -E_EXIST ? "; varve repo remove forgets it" : "");
+        return r;
+    }
+    return a->json ? conf_json(ans, &p->conf) : buf_printf(&ans->out, "%s is %s\n", name, p->conf.url);
+}
+
+REPO_LOCAL(repo_remove)
+{
+    const char *name = verb_text(a, "name");
+    int r = conf_repo_del(name);
+
+    if (r < 0) {
+        buf_printf(&ans->err, "repo remove: %s: %s", name,
+                   r == -E_NOENT || r == -E_NAME ? "there is no repository of this name" : err_text(r));
+        return r == -E_NAME ? -E_NOENT : r;
+    }
+    if (a->json)
+        return conf_json(ans, &(struct conf_repo){.url = ""});
+    return buf_printf(&ans->out, "%s is forgotten here; what it holds is untouched\n", name);
+}
+
+struct listing {
+    struct verb_answer *ans;
+    struct jw j;
+    struct show_cols c;
+    bool json;
+    size_t n;
+};
+
+static int list_one(void *arg, const struct conf_repo *c)
+{
+    struct listing *l = arg;
+    const char *secret = c->passphrase_file[0] ? "passphrase-file"
+                         : c->key_file[0]      ? "key-file"
+                                               : "environment";
+
+    l->n++;
+    if (!l->json) {
+        show_cell(&l->c, "%s", c->name);
+        show_cell_name(&l->c, c->url[0] ? c->url : "(cannot be read)");
+        show_cell(&l->c, "%s", secret);
+        return l->c.err;
+    }
+    jw_object(&l->j, NULL);
+    jw_str(&l->j, "name", c->name);
+    jw_name(&l->j, "url", c->url, strlen(c->url));
+    jw_str(&l->j, "secret", secret);
+    jw_close(&l->j);
+    return 0;
+}
+
+REPO_LOCAL(repo_list)
+{
+    struct listing l = {.ans = ans, .json = a->json, .c = {.ncols = 3}};
+    int r;
+
+    l.j = jw_begin(&ans->out, true);
+    if (a->json) {
+        jw_object(&l.j, NULL);
+        jw_u64(&l.j, "schema", 1);
+        jw_array(&l.j, "repositories");
+    } else {
+        show_cell(&l.c, "NAME");
+        show_cell(&l.c, "URL");
+        show_cell(&l.c, "SECRET");
+    }
+    r = conf_repo_each(list_one, &l);
+    if (a->json) {
+        jw_close(&l.j);
+        jw_close(&l.j);
+        return r < 0 ? r : jw_end(&l.j);
+    }
+    if (r == 0 && l.n == 0) {
+        buf_free(&l.c.cells);
+        return buf_puts(&ans->out, "no repositories; varve repo add NAME URL adds one\n");
+    }
+    return r < 0 ? (buf_free(&l.c.cells), r) : show_cols_print(&l.c, "", &ans->out);
+}
+
+/* --- making, looking ------------------------------------------------------------------------------------------------ */
+
+static int root_say(struct verb_args *a, struct verb_answer *ans, const struct repo_place *p,
+                    const struct repo_root *root)
+{
+    char uuid[UUID_TEXT_SIZE];
+    struct jw j;
+
+    uuid_format(&root->uuid, uuid);
+    if (!a->json)
+        return buf_printf(&ans->out, "%s: repository %s is made\n", repo_place_name(p), uuid);
+    j = jw_begin(&ans->out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_object(&j, "repository");
+    jw_name(&j, "url", p->conf.url, strlen(p->conf.url));
+    jw_str(&j, "uuid", uuid);
+    jw_time(&j, "created", root->created_ns);
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+REPO_LOCAL(repo_make)
+{
+    cleanup(repo_place_free) struct repo_place *p = NULL;
+    struct repo_root root;
+    int r = place_of(a, ans, &p);
+
+    if (r == 0)
+        r = make_at(p, &root, &ans->err);
+    return r < 0 ? r : root_say(a, ans, p, &root);
+}
+
+struct sums {
+    uint64_t packs, pack_bytes, index, index_bytes, points, keys;
+};
+
+static int sum_one(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct sums *s = arg;
+
+    if (strncmp(name, "packs/", 6) == 0) {
+        s->packs++;
+        s->pack_bytes += st->size;
+    } else if (strncmp(name, "index/", 6) == 0) {
+        s->index++;
+        s->index_bytes += st->size;
+    }
+    s->points += strncmp(name, "points/", 7) == 0;
+    s->keys += strncmp(name, "keys/", 5) == 0;
+    return 0;
+}
+
+static int show_text(struct buf *out, const struct repo_place *p, const struct repo *r, const struct sums *s)
+{
+    char uuid[UUID_TEXT_SIZE], when[32], size[CONF_SIZE_TEXT], index[CONF_SIZE_TEXT];
+
+    uuid_format(&r->root.uuid, uuid);
+    show_time(r->root.created_ns, when);
+    conf_size_text(s->pack_bytes, size);
+    conf_size_text(s->index_bytes, index);
+    return buf_printf(out,
+                      "url              %s\nuuid             %s\ncreated          %s\nformat           1, "
+                      "generation %" PRIu32 "\nrecovery points  %" PRIu64 "\npacks            %" PRIu64
+                      ", %s\nindex            %" PRIu64 ", %s\nkeys             %" PRIu64 "\n",
+                      p->conf.url, uuid, when, r->root.generation, s->points, s->packs, size, s->index, index,
+                      s->keys);
+}
+
+static int show_json(struct buf *out, const struct repo_place *p, const struct repo *r, const struct sums *s)
+{
+    struct jw j = jw_begin(out, true);
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(&r->root.uuid, uuid);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_object(&j, "repository");
+    jw_name(&j, "url", p->conf.url, strlen(p->conf.url));
+    jw_str(&j, "uuid", uuid);
+    jw_time(&j, "created", r->root.created_ns);
+    jw_u64(&j, "format", 1);
+    jw_u64(&j, "generation", r->root.generation);
+    jw_u64(&j, "recovery_points", s->points);
+    jw_u64(&j, "packs", s->packs);
+    jw_u64(&j, "pack_bytes", s->pack_bytes);
+    jw_u64(&j, "index_objects", s->index);
+    jw_u64(&j, "index_bytes", s->index_bytes);
+    jw_u64(&j, "keys", s->keys);
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+REPO_LOCAL(repo_show)
+{
+    cleanup(repo_place_free) struct repo_place *p = NULL;
+    cleanup(repo_done) struct repo *repo = NULL;
+    struct sums s = {0};
+    int r = place_of(a, ans, &p);
+
+    if (r == 0)
+        r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
+    if (r == 0)
+        r = backend_list(repo->b, &repo->call, "", "", sum_one, &s);
+    if (r == 0)
+        r = a->json ? show_json(&ans->out, p, repo, &s) : show_text(&ans->out, p, repo, &s);
+    return r;
+}
+
+/* --- trying --------------------------------------------------------------------------------------------------------- */
+
+static int try_object(struct repo *r, char name[BACKEND_NAME_MAX + 1], int64_t took[3])
+{
+    cleanup(buf_free) struct buf got = {0};
+    uint8_t bytes[4096], id[16];
+    char hex[ID16_TEXT];
+    int64_t at = clock_mono_ns();
+    int x;
+
+    hash_random(bytes, sizeof(bytes));
+    hash_random(id, sizeof(id));
+    hex_format(id, sizeof(id), hex);
+    snprintf(name, BACKEND_NAME_MAX + 1, "test/%s", hex);
+    x = backend_put(r->b, &r->call, name, bytes, sizeof(bytes));
+    took[0] = clock_mono_ns() - at;
+    at = clock_mono_ns();
+    if (x == 0)
+        x = backend_get(r->b, &r->call, name, 0, sizeof(bytes), &got);
+    took[1] = clock_mono_ns() - at;
+    if (x == 0 && (got.len != sizeof(bytes) || memcmp(got.data, bytes, sizeof(bytes)) != 0))
+        x = -E_CORRUPT;
+    at = clock_mono_ns();
+    if (x == 0)
+        x = backend_del(r->b, &r->call, name);
+    took[2] = clock_mono_ns() - at;
+    return x;
+}
+
+REPO_LOCAL(repo_test)
+{
+    cleanup(repo_place_free) struct repo_place *p = NULL;
+    cleanup(repo_done) struct repo *repo = NULL;
+    char name[BACKEND_NAME_MAX + 1];
+    int64_t took[3] = {0};
+    struct jw j;
+    int r = place_of(a, ans, &p);
+
+    if (r == 0)
+        r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
+    if (r == 0 && (r = try_object(repo, name, took)) < 0)
+        buf_printf(&ans->err, "%s: an object was put, read and deleted again for a test: %s",
+                   repo_place_name(p), err_text(r));
+    if (r < 0)
+        return r;
+    if (!a->json)
+        return buf_printf(&ans->out, "%s works: put %.1f ms, get %.1f ms, delete %.1f ms (4 KiB)\n",
+                          repo_place_name(p), (double)took[0] / 1e6, (double)took[1] / 1e6,
+                          (double)took[2] / 1e6);
+    j = jw_begin(&ans->out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_bool(&j, "works", true);
+    jw_u64(&j, "put_us", (uint64_t)took[0] / 1000);
+    jw_u64(&j, "get_us", (uint64_t)took[1] / 1000);
+    jw_u64(&j, "delete_us", (uint64_t)took[2] / 1000);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+/* --- verifying ------------------------------------------------------------------------------------------------------ */
+
+struct verifying {
+    struct buf *out;
+    struct jw *j;
+};
+
+static void say_damage(void *arg, const char *line)
+{
+    struct verifying *v = arg;
+
+    if (v->j)
+        jw_name(v->j, NULL, line, strlen(line));
+    else
+        buf_printf(v->out, "%s\n", line);
+}
+
+static int verify_json(struct verify_result *res, bool full, struct jw *j)
+{
+    jw_close(j);
+    jw_str(j, "mode", full ? "full" : "structure");
+    jw_u64(j, "packs", res->packs);
+    jw_u64(j, "chunks", res->chunks);
+    jw_u64(j, "recovery_points", res->points);
+    jw_u64(j, "bytes_read", res->bytes);
+    jw_u64(j, "unnamed_packs", res->unnamed);
+    jw_u64(j, "hurt_files", res->hurt);
+    jw_str(j, "verdict", res->damages ? "damaged" : "sound");
+    jw_close(j);
+    return jw_end(j);
+}
+
+static int verify_text(const struct verify_result *res, bool full, struct buf *out)
+{
+    char size[CONF_SIZE_TEXT];
+    int r = 0;
+
+    conf_size_text(res->bytes, size);
+    if (res->unnamed)
+        r = buf_printf(out, "%" PRIu64 " packs that no index names: left by interrupted backups, no damage\n",
+                       res->unnamed);
+    if (r < 0)
+        return r;
+    return buf_printf(out, "%s: %" PRIu64 " recovery points, %" PRIu64 " packs%s%s%s\n",
+                      res->damages ? "DAMAGED" : "sound", res->points, res->packs, full ? ", " : "",
+                      full ? size : "", full ? " read" : "");
+}
+
+/* A cache of its own, empty and gone afterwards: what is verified is what the repository says. */
+static int verify_in(struct repo_place *p, const char *cache, struct verify_opts *o,
+                     struct verify_result *res, struct buf *err)
+{
+    cleanup(repo_done) struct repo *repo = NULL;
+    int r = repo_place_open(p, NULL, cache, &repo, err);
+
+    return r < 0 ? r : verify_run(repo, o, res);
+}
+
+static int remove_name(void *arg, const char *name)
+{
+    char path[PATH_MAX * 2];
+
+    snprintf(path, sizeof(path), "%s/%s", (const char *)arg, name);
+    if (unlink(path) < 0 && io_list(path, remove_name, path) == 0)
+        rmdir(path);
+    return 0;
+}
+
+REPO_LOCAL(repo_verify)
+{
+    cleanup(repo_place_free) struct repo_place *p = NULL;
+    struct jw j = jw_begin(&ans->out, true);
+    struct verifying v = {&ans->out, a->json ? &j : NULL};
+    struct verify_opts o = {.full = verb_num(a, "full"), .arg = &v, .found = say_damage};
+    struct verify_result res = {0};
+    const char *tmp = getenv("TMPDIR");
+    char dir[PATH_MAX];
+    int r = place_of(a, ans, &p);
+
+    if (r < 0)
+        return r;
+    snprintf(dir, sizeof(dir), "%s/varve-verify.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
+    if (!mkdtemp(dir)) {
+        buf_printf(&ans->err, "%s: a directory is needed to work in: TMPDIR names another", dir);
+        return -E_ACCES;
+    }
+    if (a->json) {
+        jw_object(&j, NULL);
+        jw_u64(&j, "schema", 1);
+        jw_array(&j, "damages");
+    }
+    r = verify_in(p, dir, &o, &res, &ans->err);
+    io_list(dir, remove_name, dir);
+    rmdir(dir);
+    if (r < 0) {
+        if (ans->err.len == 0)
+            buf_printf(&ans->err, "%s: %s", repo_place_name(p), err_text(r));
+        return r;
+    }
+    ans->exit_code = res.damages ? VERIFY_DAMAGE : 0;
+    return a->json ? verify_json(&res, o.full, &j) : verify_text(&res, o.full, &ans->out);
+}

@@ -1,0 +1,193 @@
+#include "fs/verb_repo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fs/verb_value.h"
+#include "tier/tierd.h"
+
+/* --- words ---------------------------------------------------------------------------------------------------------- */
+
+void repo_place_free(struct repo_place **p)
+{
+    free(*p);
+}
+
+void repo_done(struct repo **r)
+{
+    repo_close(*r);
+}
+
+const char *repo_place_name(const struct repo_place *p)
+{
+    return p->conf.name[0] ? p->conf.name : p->conf.url;
+}
+
+static bool has_arg(const struct verb_args *a, const char *name)
+{
+    for (size_t i = 0; a && i < VERB_ARGS_MAX && a->verb->args[i].name; i++)
+        if (strcmp(a->verb->args[i].name, name) == 0)
+            return verb_given(a, name);
+    return false;
+}
+
+static int path_given(const struct verb_args *a, const char *name, char out[PATH_MAX], struct buf *err)
+{
+    if (!has_arg(a, name))
+        return 0;
+    if (realpath(verb_text(a, name), out))
+        return 1;
+    buf_printf(err, "%s: --%s %s: there is no such file", a->verb->name, name, verb_text(a, name));
+    return -E_NOENT;
+}
+
+/* One secret: what is given on the command line takes the place of both that are configured. */
+static int secrets_given(const struct verb_args *a, struct conf_repo *c, struct buf *err)
+{
+    char pass[PATH_MAX] = "", key[PATH_MAX] = "";
+    int p = path_given(a, "passphrase-file", pass, err), k;
+
+    if (p < 0)
+        return p;
+    k = path_given(a, "key-file", key, err);
+    if (k < 0)
+        return k;
+    if (p && k) {
+        buf_puts(err, "give --passphrase-file or --key-file, not both");
+        return -E_USAGE;
+    }
+    if (p || k) {
+        memcpy(c->passphrase_file, pass, sizeof(pass));
+        memcpy(c->key_file, key, sizeof(key));
+    }
+    return 0;
+}
+
+static int id_split(const char *text, char where[CONF_REPO_URL + 1], struct repo_place *p, struct buf *err)
+{
+    const char *hash = strrchr(text, '#');
+
+    if (!hash) {
+        buf_printf(err, "%s: which recovery point is missing; write REPO#ID, or REPO#latest", text);
+        return -E_USAGE;
+    }
+    if (strlen(hash + 1) >= sizeof(p->id) || !hash[1] || (size_t)(hash - text) > CONF_REPO_URL) {
+        buf_printf(err, "%s: what follows # is no recovery point", text);
+        return -E_USAGE;
+    }
+    snprintf(p->id, sizeof(p->id), "%s", hash + 1);
+    snprintf(where, CONF_REPO_URL + 1, "%.*s", (int)(hash - text), text);
+    return 0;
+}
+
+static int where_parse(const char *where, struct conf_repo *c, struct buf *err)
+{
+    int r;
+
+    if (strchr(where, ':') || strchr(where, '/')) {
+        r = backend_url_check(where, err);
+        snprintf(c->url, sizeof(c->url), "%s", where);
+        return r;
+    }
+    r = conf_repo_get(where, c, err);
+    if (r < 0 && err->len == 0)
+        buf_printf(err, "%s: there is no repository of this name; varve repo list shows what there is",
+                   where);
+    return r;
+}
+
+int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, struct repo_place *ret,
+                     struct buf *err)
+{
+    struct repo_place *p = calloc(1, sizeof(*p));
+    char where[CONF_REPO_URL + 1];
+    int r = p ? 0 : -E_NOMEM;
+
+    if (r == 0 && strlen(text) > CONF_REPO_URL) {
+        buf_puts(err, "REPO is too long");
+        r = -E_USAGE;
+    }
+    if (r == 0 && with_id)
+        r = id_split(text, where, p, err);
+    else if (r == 0)
+        snprintf(where, sizeof(where), "%s", text);
+    if (r == 0)
+        r = where_parse(where, &p->conf, err);
+    if (r == 0)
+        r = secrets_given(a, &p->conf, err);
+    if (r == 0)
+        *ret = *p;
+    free(p);
+    return r;
+}
+
+static int replace(struct verb_args *a, const char *name, const char *text, struct buf *err)
+{
+    for (size_t i = 0; i < VERB_ARGS_MAX && a->verb->args[i].name; i++)
+        if (strcmp(a->verb->args[i].name, name) == 0)
+            verb_value_free(&a->vals[i]);
+    return *text ? verb_set(a, name, text, err) : 0;
+}
+
+int verb_backup_resolve(struct verb_args *a, struct buf *err)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = replace(a, "to", p->conf.url, err);
+    if (r == 0)
+        r = replace(a, "passphrase-file", p->conf.passphrase_file, err);
+    if (r == 0)
+        r = replace(a, "key-file", p->conf.key_file, err);
+    return r;
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------------- */
+
+int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf *err)
+{
+    return secret_read(p->conf.passphrase_file[0] ? p->conf.passphrase_file : NULL,
+                       p->conf.key_file[0] ? p->conf.key_file : NULL, ret, err);
+}
+
+int repo_place_open(const struct repo_place *p, const struct backend_call *c, const char *cache,
+                    struct repo **ret, struct buf *err)
+{
+    cleanup(secret_release) struct secret s = {0};
+    cleanup(buf_free) struct buf why = {0};
+    char own[PATH_MAX];
+    struct backend *b;
+    int r = repo_place_secret(p, &s, err);
+
+    if (r == 0 && !cache)
+        r = conf_repo_cache(own);
+    if (r == 0)
+        r = tierd_open(p->conf.url, false, &b, err);
+    if (r < 0)
+        return r;
+    r = repo_open(b, c, &s, cache ? cache : own, ret, &why);
+    if (r < 0)
+        buf_printf(err, "%s: %s", repo_place_name(p), why.len ? buf_cstr(&why) : err_text(r));
+    return r;
+}
+
+/* --- which verb ----------------------------------------------------------------------------------------------------- */
+
+int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
+{
+    static const struct {
+        const char *noun, *name;
+        int (*fn)(struct verb_args *a, struct verb_answer *ans);
+    } own[] = {{"repo", "add", repo_add},       {"repo", "remove", repo_remove},
+               {"repo", "list", repo_list},     {"repo", "show", repo_show},
+               {"repo", "init", repo_make},     {"repo", "test", repo_test},
+               {"repo", "verify", repo_verify}, {"backup", "list", backup_list},
+               {"backup", "show", backup_show}, {"", "restore", restore_files}};
+
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&
+            strcmp(own[i].name, a->verb->name) == 0)
+            return own[i].fn(a, ans);
+    return -E_NOSYS;
+}

@@ -1,0 +1,48 @@
+/* fs/verb_repo: what the verbs about repositories share: REPO and REPO#ID as words, opening one; and those verbs that need no store. */
+#ifndef VARVE_FS_VERB_REPO_H
+#define VARVE_FS_VERB_REPO_H
+
+#include "conf/repo.h"
+#include "fs/verb_client.h"
+#include "tier/point.h"
+
+/* A repository as it was named. */
+struct repo_place {
+    struct conf_repo conf; /* name "" where a URL was given */
+    char id[SHA_TEXT];     /* what follows #; "" none */
+};
+
+/* repo_place_parse(text, with_id, a, ret, err): NAME or URL, with #ID where with_id; options --passphrase-file and --key-file of a
+ * (where its verb has them) go before what is configured, and become absolute. -E_NOENT, -E_USAGE, -E_INVAL with a sentence. */
+int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, struct repo_place *ret,
+                     struct buf *err);
+void repo_place_free(struct repo_place **p); /* fit for cleanup(), as is repo_done() */
+void repo_done(struct repo **r);
+const char *repo_place_name(const struct repo_place *p); /* for sentences */
+
+/* repo_place_open: through varve-tierd. cache NULL: this machine's. err: the sentence with the repository's name. */
+int repo_place_open(const struct repo_place *p, const struct backend_call *c, const char *cache,
+                    struct repo **ret, struct buf *err);
+int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf *err);
+
+/* verb_repo_run: a verb of those that need no store; -E_NOSYS: it is none of them. */
+int verb_repo_run(struct verb_args *a, struct verb_answer *ans);
+/* verb_backup_resolve: the words of `backup run` as another process understands them: a URL, absolute paths. */
+int verb_backup_resolve(struct verb_args *a, struct buf *err);
+
+#define REPO_LOCAL(name) int name(struct verb_args *a, struct verb_answer *ans)
+/* cmd_repo.c */
+REPO_LOCAL(repo_add);
+REPO_LOCAL(repo_remove);
+REPO_LOCAL(repo_list);
+REPO_LOCAL(repo_show);
+REPO_LOCAL(repo_make);
+REPO_LOCAL(repo_test);
+REPO_LOCAL(repo_verify);
+/* cmd_point.c */
+REPO_LOCAL(backup_list);
+REPO_LOCAL(backup_show);
+/* cmd_restore.c */
+REPO_LOCAL(restore_files);
+
+#endif
