@@ -147,6 +147,7 @@ static void forget_one(struct session *ss, fuse_ino_t ino, uint64_t count)
 {
     vfs_node n = {ino};
 
+    atomic_fetch_add_explicit(&ss->forgotten, 1, memory_order_relaxed);
     if (op_is_own(ino))
         snapdir_forget(ss, ino, count);
     else if (!ss->snap && vfs_node_view(n) == ss->vol->rec.live_view)

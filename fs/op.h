@@ -39,6 +39,7 @@ struct session {
     atomic_uint workers, idle;
     atomic_bool ended;
     atomic_ullong requests[OP_CODES];
+    atomic_ullong forgotten; /* node ids that the kernel has let go */
     atomic_ullong resent,
         known;       /* asked again after a death; of these, answered as a former daemon would have */
     size_t init_len; /* atomic, set last: the kernel's first message, for a keeper to come */

@@ -305,7 +305,7 @@ static int worker_spawn(struct session *ss)
     pthread_t t;
     int e;
 
-    if (atomic_fetch_add(&ss->workers, 1) >= WORKERS_MAX) {
+    if (atomic_fetch_add(&ss->workers, 1) >= WORKERS_MAX && !BROKEN(VARVE_BREAK_workers)) {
         atomic_fetch_sub(&ss->workers, 1);
         return 0;
     }
@@ -766,7 +766,8 @@ int session_print_requests(const struct session *ss, struct buf *out)
             r = buf_printf(out, "%s %llu\n", names[i],
                            (unsigned long long)atomic_load_explicit(&ss->requests[i], memory_order_relaxed));
     if (r == 0)
-        r = buf_printf(out, "resent %llu\nknown %llu\n", (unsigned long long)atomic_load(&ss->resent),
-                       (unsigned long long)atomic_load(&ss->known));
+        r = buf_printf(
+            out, "forgotten %llu\nresent %llu\nknown %llu\n", (unsigned long long)atomic_load(&ss->forgotten),
+            (unsigned long long)atomic_load(&ss->resent), (unsigned long long)atomic_load(&ss->known));
     return r;
 }

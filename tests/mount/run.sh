@@ -78,8 +78,7 @@ own_end() {
     set +e
     cd /
     for p in "$scratch"/own-*.mnt*; do
-        # one that has lost its daemon is no mountpoint to mountpoint(1)
-        while grep -q " $p fuse" /proc/self/mounts; do umount "$p" 2>/dev/null || umount -l "$p" || break; done
+        while mountpoint -q "$p" 2>/dev/null; do umount "$p" 2>/dev/null || umount -l "$p" || break; done
     done
     [ -z "${manager:-}" ] || { # tests/mount/t_service.sh
         kill -TERM "$manager"

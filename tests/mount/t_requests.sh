@@ -9,7 +9,7 @@ def counts():
     out = subprocess.run([sys.argv[1], 'requests', sys.argv[2]], capture_output=True, text=True, check=True).stdout
     return {k: int(n) for k, n in (l.split() for l in out.splitlines())}
 def asked():
-    return {k: n for k, n in counts().items() if k not in ('FORGET', 'BATCH_FORGET', 'INTERRUPT', 'resent', 'known')}
+    return {k: n for k, n in counts().items() if k not in ('FORGET', 'BATCH_FORGET', 'INTERRUPT', 'forgotten', 'resent', 'known')}
 g = {'os': os}
 exec(sys.argv[3], g)
 work = compile(sys.argv[4], 'work', 'exec')
