@@ -1,6 +1,6 @@
 #!/bin/bash
 # sanitized.sh: SAN=asan|tsan. The unit tests, the model and, through a mount, fsx with a sanitized daemon. The reports of all
-# processes go to one directory; any report fails the run.
+# processes go to one directory; any report fails the run. ONLY="suite ...": these alone.
 set -u
 cd "$(dirname "$0")/../.."
 export BUILD=build-$SAN
@@ -29,12 +29,15 @@ suite() {
 
 # ThreadSanitizer of gcc 12 needs a predictable address space
 fixed=$([ $SAN = tsan ] && setarch -R true 2>/dev/null && echo setarch -R)
-make_suite() { suite "$1" $fixed make --no-print-directory SAN=$SAN "$1"; }
+make_suite() {
+    case " ${ONLY:-$1} " in *" $1 "*) ;; *) return ;; esac
+    suite "$1" $fixed make --no-print-directory SAN=$SAN "$1"
+}
 make_suite unit
 export SCALE=${SCALE:-short}
 make_suite demo
 make_suite pjdfstest
-for dir in model crash fuzz bitflip sweep fsx mount; do
+for dir in model crash fuzz bitflip sweep tier fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
 if [ -n "$(ls "$reports")" ]; then
