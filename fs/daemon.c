@@ -270,8 +270,10 @@ static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
         }
         if (r == 0 && one->m.kind == KEEPER_HELLO)
             hear_hello(d, &one->m, ret_deaths);
-        if (r == 0 && one->m.kind == KEEPER_LISTEN)
+        if (r == 0 && one->m.kind == KEEPER_LISTEN && d->listen < 0)
             d->listen = one->fd;
+        else if (r == 0 && one->fd >= 0)
+            close(one->fd);
         if (r < 0 || one->m.kind == KEEPER_GO) {
             free(one);
             return r;

@@ -128,7 +128,7 @@ void keeper_service_drop(struct keeper *k, uint64_t conn)
 
 void keeper_service_listen(struct keeper *k)
 {
-    if (!is_told(k))
+    if (!is_told(k) || k->listen < 0)
         return;
     take_out(k, LISTEN_NAME);
     put(k, LISTEN_NAME, k->listen);
