@@ -311,6 +311,7 @@ test_life_hung_daemon() {
     echo x >"$point/f"
     was=$(daemon_pid "$store")
     kill -STOP "$was"
+    wait_for 5 grep -q '^State:.T' "/proc/$was/status" # its threads stop one after the other, busy machines take their time
     echo y >>"$point/f"
     [ "$(daemon_pid "$store")" != "$was" ]
     was=$(daemon_pid "$store")
