@@ -16,6 +16,8 @@
 #define RING                                                                                                 \
     8192 /* forgotten inodes kept in mind; when there are more, the table of orphans is read instead */
 #define SCAN_WAIT_NS 500000000ll /* after the last word, so that a burst is over */
+#define BURST_NS 20000000        /* orphans freed so shortly before: more will come */
+#define GATHER_NS 50000000       /* in a burst they are freed so many nanoseconds apart, many at a time */
 #define NOTIFY_EPOCH_CODE 8
 
 struct notifier {
@@ -26,10 +28,11 @@ struct notifier {
     pthread_rwlock_t making; /* shared: an inode without a name is made and not noted in `unnamed` yet */
     uint64_t ring[RING];
     size_t head, count;
-    bool maybe;    /* some name went since the table of orphans was last seen empty */
-    bool scan;     /* read the table */
-    uint64_t went; /* names that went */
-    void *unnamed; /* tree of inode numbers made without a name and not forgotten yet: see notify_made() */
+    int64_t freed_ns; /* when the ring was last worked off */
+    bool maybe;       /* some name went since the table of orphans was last seen empty */
+    bool scan;        /* read the table */
+    uint64_t went;    /* names that went */
+    void *unnamed;    /* tree of inode numbers made without a name and not forgotten yet: see notify_made() */
     bool end, stop;
     uint64_t rollbacks_asked, rollbacks_done;
 };
@@ -100,7 +103,8 @@ void notify_forget(struct session *ss, uint64_t ino)
             n->ring[(n->head + n->count++) % RING] = ino;
         else
             n->scan = true;
-        pthread_cond_signal(&n->word);
+        if (n->count == 1 || n->count == RING / 2)
+            pthread_cond_signal(&n->word);
     }
     pthread_mutex_unlock(&n->lock);
 }
@@ -292,6 +296,19 @@ static void await(struct notifier *n)
     }
 }
 
+/* In a burst of names that go, whoever takes them away would meet the freeing of the one before at every step, for the store's lock. */
+static void gather(struct notifier *n)
+{
+    int64_t now = clock_mono_ns(), until_ns = now + GATHER_NS;
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+
+    if (now - n->freed_ns > BURST_NS)
+        return;
+    while (n->count < RING / 2 && !n->end && !n->stop && n->rollbacks_done == n->rollbacks_asked)
+        if (pthread_cond_timedwait(&n->word, &n->lock, &until) == ETIMEDOUT)
+            return;
+}
+
 static void do_rollback_locked(struct notifier *n)
 {
     uint64_t asked = n->rollbacks_asked;
@@ -305,6 +322,7 @@ static void do_rollback_locked(struct notifier *n)
 
 static void do_ring_locked(struct notifier *n)
 {
+    gather(n);
     while (n->count > 0 && !n->end && n->rollbacks_done == n->rollbacks_asked) {
         uint64_t ino = n->ring[n->head];
 
@@ -315,6 +333,7 @@ static void do_ring_locked(struct notifier *n)
         try_drop(n->ss, ino);
         pthread_mutex_lock(&n->lock);
     }
+    n->freed_ns = clock_mono_ns();
 }
 
 /* When the table is empty, FORGETs of the kernel need no look until another name goes. */

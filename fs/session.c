@@ -23,6 +23,9 @@
 #endif
 
 #define WORKERS_KEPT 3 /* wait for requests even when nothing is to be done */
+#define WORKERS_OVER                                                                                         \
+    2 /* more than these stay for a while: to end and begin a thread costs as much as several requests */
+#define TURNS_OVER 1000 /* requests long */
 #define WORKERS_MAX 16
 #define WORKER_STACK (1u << 20) /* address space; touched as far as needed */
 #define TOUCHED_BYTES (128u << 10)
@@ -45,7 +48,8 @@ struct worker {
     int64_t since_ns;    /* atomic: when its request came; 0: it has none */
     uint64_t seen_moved; /* of session_still_ms() */
     int64_t seen_ns;
-    bool touched; /* more than TOUCHED_BYTES of room are in memory */
+    unsigned over; /* requests in a row after which it was one of too many */
+    bool touched;  /* more than TOUCHED_BYTES of room are in memory */
 };
 
 static _Thread_local struct worker *me;
@@ -229,6 +233,16 @@ static void serve(struct worker *w, size_t len)
 
 static int worker_spawn(struct session *ss);
 
+/* So many wait already: is this worker one too many? */
+static bool is_over(struct worker *w, unsigned idle)
+{
+    if (idle < WORKERS_KEPT)
+        w->over = 0;
+    else
+        w->over++;
+    return idle >= WORKERS_KEPT + WORKERS_OVER || w->over > TURNS_OVER;
+}
+
 /* Leaves one reader at least: when the last idle worker takes a request, another one is started. */
 static void worker_loop(struct worker *w)
 {
@@ -237,7 +251,7 @@ static void worker_loop(struct worker *w)
     for (;;) {
         size_t len;
 
-        if (atomic_fetch_add(&ss->idle, 1) >= WORKERS_KEPT) {
+        if (is_over(w, atomic_fetch_add(&ss->idle, 1))) {
             atomic_fetch_sub(&ss->idle, 1);
             return;
         }

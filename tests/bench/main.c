@@ -138,7 +138,9 @@ static void turn_prepare(struct turn *t, const struct row *r)
     }
     snprintf(w->dir, sizeof(w->dir), "%.300s/%s", t->place->mnt, r->keep ? r->how : r->id);
     w->ready = mkdir(w->dir, 0755) < 0 && errno == EEXIST;
-    if (chdir(w->dir) < 0 || (r->prepare && r->prepare(w) < 0))
+    if (chdir(w->dir) < 0 && fail(w, w->dir) < 0)
+        say_bad(t, "");
+    else if (r->prepare && r->prepare(w) < 0)
         say_bad(t, "it could not be prepared");
     if (r->needs_disk)
         settle(settings.disk);

@@ -54,4 +54,4 @@ get() {
 
 tests/tools/deps.sh bench || exit 1
 get passthrough_hp
-get juicefs
+[ "${PEERS_WITHOUT:-}" = juicefs ] || get juicefs

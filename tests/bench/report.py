@@ -152,6 +152,9 @@ def print_rows(verdicts):
               f"{others_of(v.res):>7}  {v.state}")
         for place in places[1:]:
             print(f"{'':34} {spread(v.ratios[place]):>24} {v.bound_of(place):>7g}  with {place}")
+        others = [p for p in v.ratios if p != "floor" and p != v.row.base and not p.startswith("varve")]
+        if others:
+            print("    " + ", ".join(f"{p} {amount(v.ratios[p][0])}" for p in others))
         for place, why in v.res.absent.items():
             print(f"    {place}: {why}")
 

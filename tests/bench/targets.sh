@@ -77,7 +77,7 @@ mount_it() {
         ;;
     passthrough_hp-kernel) hp ;;
     bindfs) peer bindfs && start bindfs -f "$back" "$mnt" ;;
-    mergerfs) peer mergerfs && start mergerfs -f -o allow_other,use_ino,cache.files=auto-full "$back" "$mnt" ;;
+    mergerfs) peer mergerfs && start mergerfs -f -o allow_other,use_ino,minfreespace=0,cache.files=auto-full "$back" "$mnt" ;;
     fuse-overlayfs)
         peer fuse-overlayfs \
             && start fuse-overlayfs -f -o "lowerdir=$back/lower,upperdir=$back/upper,workdir=$back/work" "$mnt"

@@ -47,6 +47,9 @@ def absent(p):
     rm -r a
     asks "$store/main" "$setup" 'assert len(os.listdir("a/b/c")) == 50' 0 readdir
     rm -r a
+    # one asks for the labels of all, one for the ACL of the directory
+    asks "$store/main" "$setup"$'\nimport subprocess' 'subprocess.run(["ls", "-l", "a/b/c"], stdout=subprocess.DEVNULL, check=True)' 4 'ls -l'
+    rm -r a
     asks "$store/main" "$setup" 'assert all(e.stat().st_size == 4096 for e in os.scandir("a/b/c"))' 0 'readdir, stat of each'
     rm -r a
     asks "$store/main" "$setup" 'absent("a/b/c/none")' 0 'absent name'
