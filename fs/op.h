@@ -38,6 +38,12 @@ struct session {
     struct snapdir *snapdir;
     atomic_uint workers, idle;
     atomic_bool ended;
+    atomic_bool ready; /* workers may be started: the first message is answered */
+    atomic_bool rest;  /* workers whose read(2) is interrupted are to leave; a request ends it */
+    struct {           /* of fs/rest.c alone */
+        unsigned long long requests;
+        int64_t since_ns;
+    } seen;
     atomic_ullong requests[OP_CODES];
     atomic_ullong forgotten; /* node ids that the kernel has let go */
     atomic_ullong resent,
@@ -47,6 +53,18 @@ struct session {
     uint8_t init_out[96]; /* our answer to it */
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
 };
+
+/* --- connections that rest: fs/rest.c -------------------------------------------------------------------------------------- */
+
+/* rest_begin: once a process, before the first session starts. rest_poke: a session has no worker any more, or is new. */
+void rest_begin(void);
+void rest_poke(void);
+
+/* What it needs of fs/session.c. sessions_each: under the list's lock. session_worker: starts one. session_wake_idle: interrupts the
+ * read(2) of those who wait for a request. */
+void sessions_each(void (*cb)(struct session *ss, void *arg), void *arg);
+int session_worker(struct session *ss);
+void session_wake_idle(struct session *ss);
 
 /* --- requests ---------------------------------------------------------------------------------------------------------- */
 

@@ -31,6 +31,7 @@
 #define TOUCHED_BYTES (128u << 10)
 #define BUFFERS_SPARE 4u
 #define QUIET_MS 2000 /* a worker that gave a large answer and then none for so long gives its pages back */
+#define RESTS SIZE_MAX
 #define NOTIFY_RESEND_CODE 7
 #define UNIQUE_RESENT (1ull << 63) /* in a request that was sent again */
 #define SETTLE_STEP_NS 500000
@@ -146,7 +147,7 @@ static void worker_release(struct worker *w)
         munmap(w->room, OP_BUF_SIZE);
 }
 
-/* One request into w->in. 0 when the connection has ended. */
+/* One request into w->in. 0 when the connection has ended, RESTS when the worker is to leave. */
 static size_t receive(struct worker *w)
 {
     struct session *ss = w->ss;
@@ -164,6 +165,8 @@ static size_t receive(struct worker *w)
         n = read(ss->fd, w->in, OP_BUF_SIZE);
         if (n >= (ssize_t)sizeof(struct fuse_in_header))
             return (size_t)n;
+        if (n < 0 && errno == EINTR && atomic_load(&ss->rest))
+            return RESTS;
         if (n < 0 &&
             (errno == EINTR || errno == EAGAIN || errno == ENOENT)) /* ENOENT: taken back meanwhile */
             continue;
@@ -256,6 +259,12 @@ static void worker_loop(struct worker *w)
             return;
         }
         len = receive(w);
+        if (len == RESTS) {
+            atomic_fetch_sub(&ss->idle, 1);
+            return;
+        }
+        if (atomic_load_explicit(&ss->rest, memory_order_relaxed))
+            atomic_store(&ss->rest, false);
         if (atomic_fetch_sub(&ss->idle, 1) == 1 && len > 0)
             worker_spawn(ss);
         if (len == 0) {
@@ -290,6 +299,23 @@ static void worker_leave(struct worker *w)
     io_moved = NULL;
 }
 
+/* A worker leaves. After the last one the connection has ended, or rests, or had no memory for another. Under the list's lock, so that
+ * whoever looks after those that rest sees it before or after; ss may be gone on return. */
+static void worker_gone(struct session *ss)
+{
+    bool rests = false;
+
+    pthread_mutex_lock(&sessions_lock);
+    if (atomic_fetch_sub(&ss->workers, 1) == 1 && !atomic_load(&leaving)) {
+        rests = !atomic_load(&ss->ended);
+        if (!rests)
+            notify_end(ss);
+    }
+    pthread_mutex_unlock(&sessions_lock);
+    if (rests)
+        rest_poke();
+}
+
 static void *worker_main(void *arg)
 {
     struct worker w = {.ss = arg};
@@ -308,8 +334,7 @@ static void *worker_main(void *arg)
     worker_leave(&w);
     me = NULL;
     worker_release(&w);
-    if (atomic_fetch_sub(&ss->workers, 1) == 1 && !atomic_load(&leaving))
-        notify_end(ss);
+    worker_gone(ss);
     return NULL;
 }
 
@@ -395,14 +420,15 @@ static void *first_main(void *arg)
     if (r == 0)
         r = begin(ss, ss->fd, w.in, len, true);
     worker_release(&w);
+    atomic_store(&ss->ready, r == 0);
+    rest_poke();
     if (r == 0)
         return worker_main(arg);
     if (r != -E_CLOSED)
         log_err(r, "fs", "conn=%llx the kernel's first message was not understood",
                 (unsigned long long)ss->conn);
     atomic_store(&ss->ended, !atomic_load(&leaving));
-    if (atomic_fetch_sub(&ss->workers, 1) == 1 && !atomic_load(&leaving))
-        notify_end(ss);
+    worker_gone(ss);
     return NULL;
 }
 
@@ -491,10 +517,32 @@ static void keep_unnamed(void *arg, const struct answer_rec *r)
     notify_made(arg, r->value);
 }
 
-int session_start(struct session *ss, int fd, const void *init, size_t init_len)
+/* Ends a read(2) that waits for a request. */
+static void on_wake(int sig)
+{
+    (void)sig;
+}
+
+/* Under the list's lock: its worker may find that the kernel has gone already, and its end must not come before this one's. */
+static int session_ready(struct session *ss)
 {
     int r;
 
+    pthread_mutex_lock(&sessions_lock);
+    r = worker_spawn(ss);
+    atomic_store(&ss->ready, r == 0);
+    pthread_mutex_unlock(&sessions_lock);
+    rest_poke();
+    return r;
+}
+
+int session_start(struct session *ss, int fd, const void *init, size_t init_len)
+{
+    struct sigaction act = {.sa_handler = on_wake};
+    int r;
+
+    sigaction(SIGUSR1, &act, NULL);
+    rest_begin();
     ss->fd = fd;
     sessions_add(ss);
     if (init && init_len == 0)
@@ -509,16 +557,10 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
-    return worker_spawn(ss);
+    return session_ready(ss);
 }
 
 /* --- leaving, and being watched over ----------------------------------------------------------------------------------------- */
-
-/* Ends a read(2) that waits for a request. */
-static void on_wake(int sig)
-{
-    (void)sig;
-}
 
 static bool wake_workers(void)
 {
@@ -533,13 +575,33 @@ static bool wake_workers(void)
     return any;
 }
 
+void session_wake_idle(struct session *ss)
+{
+    pthread_mutex_lock(&workers_lock);
+    for (struct worker *w = workers; w; w = w->next)
+        if (w->ss == ss && __atomic_load_n(&w->since_ns, __ATOMIC_RELAXED) == 0)
+            pthread_kill(w->thread, SIGUSR1);
+    pthread_mutex_unlock(&workers_lock);
+}
+
+int session_worker(struct session *ss)
+{
+    return worker_spawn(ss);
+}
+
+void sessions_each(void (*cb)(struct session *ss, void *arg), void *arg)
+{
+    pthread_mutex_lock(&sessions_lock);
+    for (struct session *ss = sessions; ss; ss = ss->next)
+        cb(ss, arg);
+    pthread_mutex_unlock(&sessions_lock);
+}
+
 bool session_leave_all(unsigned timeout_ms)
 {
-    struct sigaction act = {.sa_handler = on_wake};
     int64_t until = clock_mono_ns() + timeout_ms * 1000000ll;
     struct timespec wait = {.tv_nsec = SETTLE_STEP_NS};
 
-    sigaction(SIGUSR1, &act, NULL);
     atomic_store(&leaving, true);
     while (wake_workers()) { /* again and again: the signal may come just before the read */
         if (clock_mono_ns() > until)
@@ -729,59 +791,4 @@ void session_rolled_back(struct vol *v)
         if (ss->vol == v && !ss->snap && !atomic_load(&ss->ended))
             notify_rolled_back(ss, until);
     pthread_mutex_unlock(&sessions_lock);
-}
-
-int session_print_requests(const struct session *ss, struct buf *out)
-{
-    static const char *const names[OP_CODES] = {
-        [FUSE_LOOKUP] = "LOOKUP",
-        [FUSE_FORGET] = "FORGET",
-        [FUSE_GETATTR] = "GETATTR",
-        [FUSE_SETATTR] = "SETATTR",
-        [FUSE_READLINK] = "READLINK",
-        [FUSE_SYMLINK] = "SYMLINK",
-        [FUSE_MKNOD] = "MKNOD",
-        [FUSE_MKDIR] = "MKDIR",
-        [FUSE_UNLINK] = "UNLINK",
-        [FUSE_RMDIR] = "RMDIR",
-        [FUSE_RENAME] = "RENAME",
-        [FUSE_LINK] = "LINK",
-        [FUSE_OPEN] = "OPEN",
-        [FUSE_READ] = "READ",
-        [FUSE_WRITE] = "WRITE",
-        [FUSE_STATFS] = "STATFS",
-        [FUSE_RELEASE] = "RELEASE",
-        [FUSE_FSYNC] = "FSYNC",
-        [FUSE_SETXATTR] = "SETXATTR",
-        [FUSE_GETXATTR] = "GETXATTR",
-        [FUSE_LISTXATTR] = "LISTXATTR",
-        [FUSE_REMOVEXATTR] = "REMOVEXATTR",
-        [FUSE_FLUSH] = "FLUSH",
-        [FUSE_OPENDIR] = "OPENDIR",
-        [FUSE_READDIR] = "READDIR",
-        [FUSE_RELEASEDIR] = "RELEASEDIR",
-        [FUSE_FSYNCDIR] = "FSYNCDIR",
-        [FUSE_CREATE] = "CREATE",
-        [FUSE_INTERRUPT] = "INTERRUPT",
-        [FUSE_BATCH_FORGET] = "BATCH_FORGET",
-        [FUSE_FALLOCATE] = "FALLOCATE",
-        [FUSE_READDIRPLUS] = "READDIRPLUS",
-        [FUSE_RENAME2] = "RENAME2",
-        [FUSE_LSEEK] = "LSEEK",
-        [FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
-        [51] = "TMPFILE",
-        [52] = "STATX",
-        [53] = "COPY_FILE_RANGE_64",
-    };
-    int r = 0;
-
-    for (size_t i = 0; i < OP_CODES && r == 0; i++)
-        if (names[i])
-            r = buf_printf(out, "%s %llu\n", names[i],
-                           (unsigned long long)atomic_load_explicit(&ss->requests[i], memory_order_relaxed));
-    if (r == 0)
-        r = buf_printf(
-            out, "forgotten %llu\nresent %llu\nknown %llu\n", (unsigned long long)atomic_load(&ss->forgotten),
-            (unsigned long long)atomic_load(&ss->resent), (unsigned long long)atomic_load(&ss->known));
-    return r;
 }
