@@ -496,6 +496,8 @@ int keeper_run(struct keeper *k)
     keeper_service_ended(k);
     while (k->places)
         place_drop(k);
+    while (k->holds)
+        keeper_hold_drop(k, k->holds->conn);
     if (k->service)
         return k->ending ? 0 : 1;
     return k->bye || !k->failed ? 0 : 1;

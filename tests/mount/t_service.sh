@@ -19,6 +19,7 @@ told_count() { grep -c "$1" "$told" || true; }
 kept_names() { # what is in the manager's store now
     awk '$2 == "store" { n[$3]++ } $2 == "remove" { delete n[$3] } END { for (i in n) print i }' "$told" | sort
 }
+connections_are() { [ "$(kept_names | grep -c '^conn-')" = "$1" ]; } # awaited: another's mount namespace may hold one up
 kill_both() {
     was=$(daemon_pid "$store")
     starts=$(told_count ' start ')
@@ -63,7 +64,7 @@ print('longest call %.0f ms' % (max(longest) * 1000))" "$point" "$store"
     expect "$(told_count ' exit -9')" 4
     "$VARVE" umount "$point"
     "$VARVE" check "$store"
-    expect "$(kept_names | grep -c conn-)" 0
+    wait_for 20 connections_are 0
 }
 
 # the keeper alone, the daemon alone: the one is the manager's to replace, the other the keeper's
@@ -82,6 +83,25 @@ test_service_one_killed() {
     [ "$(daemon_pid "$store")" != "$was" ]
     exec 8>&-
     expect "$(told_count ' start ')" "$starts"
+    expect "$(tr -d '\n' <"$point/f")" abc
+}
+
+# a manager that leaves the daemon alone: it goes by itself, and starts no keeper of its own
+test_service_keeper_killed_alone() {
+    service_begin alone2 --no-kill
+    echo a >"$point/f"
+    exec 8>>"$point/f"
+    starts=$(told_count ' start ')
+    was=$(daemon_pid "$store")
+    kill -9 "$(keeper_pid "$store")"
+    echo b >&8
+    next() { came_back && [ "$(daemon_pid "$store")" != "$was" ] && [ "$(daemon_pid "$store" | wc -l)" = 1 ]; }
+    wait_for 10 next
+    echo c >&8
+    exec 8>&-
+    expect "$(keeper_pid "$store" | wc -l)" 1
+    expect "$(told_count ' start ')" 2
+    expect "$(told_count ' stranger')" 0
     expect "$(tr -d '\n' <"$point/f")" abc
 }
 
@@ -116,7 +136,7 @@ test_service_restart_reload_and_stop() {
     wait_for 5 came_back
     expect "$(kept_names | grep -c state-)" 1
     "$VARVE" umount "$point.b"
-    expect "$(kept_names | grep -c conn-)" 1
+    wait_for 20 connections_are 1
     kill -INT "$(keeper_pid "$store")" # as the unit's ExecStop does
     wait_for 10 was_told 'exit 0'
     if mountpoint -q "$point"; then return 1; fi
@@ -278,4 +298,112 @@ test_service_unit() {
     # systemd before 254 does not know that word, and says so
     out=$(grep -v "'FileDescriptorStorePreserve'" <<<"$out" || true)
     expect "$out" ""
+}
+
+# The unit under the real one, where it is installed and lets itself be run: in namespaces and a cgroup of its own, with nothing but
+# this unit.
+systemd_end() {
+    set +e
+    [ -z "${outer:-}" ] || kill -9 "$outer"
+    for i in $(seq 50); do
+        [ -d "${cgroup:-/nowhere}" ] || break
+        find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null
+        sleep 0.05
+    done
+    set -e
+}
+test_service_systemd() {
+    [ -x /lib/systemd/systemd ] && command -v systemctl nsenter unshare >/dev/null || skip "no systemd is installed"
+    [ -z "${SAN:-}" ] || skip "the unit gives no room to a sanitizer"
+    root=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
+    cgroup=$root/varve-test.$$
+    [ -n "$root" ] && mkdir "$cgroup" 2>/dev/null || skip "no cgroup2 that can be written"
+    trap 'rc=$?; systemd_end; (exit $rc); own_end' EXIT
+    store=$scratch/own-real point=$scratch/own-real.mnt real=$scratch/real
+    mkdir -p "$point" "$real/units/varve@.service.d"
+    "$VARVE" create "$store" >/dev/null
+    sed "s|@BINDIR@/varve|$VARVE|g" "$OLDPWD/conf/systemd/varve@.service.in" >"$real/units/varve@.service"
+    for t in default shutdown multi-user; do
+        printf '[Unit]\nDefaultDependencies=no\n' >"$real/units/$t.target"
+    done
+    printf '[Service]\nStandardOutput=append:%s/out\nStandardError=append:%s/out\n' "$real" "$real" \
+        >"$real/units/varve@.service.d/log.conf"
+    echo 0123456789abcdef0123456789abcdef >"$real/machine-id"
+    cat >"$real/begin.sh" <<END
+set -e
+for m in \$(awk '\$3 ~ /^fuse/ { print \$2 }' /proc/mounts); do umount -l "\$m"; done
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,ro,bind /proc/sys
+mount -t cgroup2 none /sys/fs/cgroup
+mount -t tmpfs tmpfs /run
+mount --bind "$real/machine-id" /etc/machine-id
+exec env -i PATH="$PATH" container=varve-test SYSTEMD_UNIT_PATH="$real/units" /lib/systemd/systemd --system \
+    --log-target=console --show-status=no
+END
+    cat >"$real/inside.sh" <<'END'
+set -eu
+varve=$1 store=$2 point=$3 unit=varve@$(systemd-escape -p "$2").service
+is() { [ "$(systemctl show -P "$1" "$unit")" = "$2" ] || { echo "$1 is $(systemctl show -P "$1" "$unit"), not $2"; exit 1; }; }
+pids() { pgrep -f "varve $1 $store"; }
+write() { # until told to stop; fails at the first error
+    i=0
+    while [ ! -e "$store.enough" ]; do
+        i=$((i + 1))
+        echo $i >"$point/w$((i % 20))" && sync "$point/w$((i % 20))" || exit 1
+    done
+    [ $i -gt 20 ]
+}
+until_restarted() {
+    for i in $(seq 100); do
+        [ "$(systemctl show -P NRestarts "$unit")" != "$1" ] || { pids daemon >/dev/null && return 0; }
+        sleep 0.05
+    done
+    echo "it was not started again"
+    exit 1
+}
+systemctl start "$unit"
+"$varve" mount "$store" "$point" >/dev/null
+is NFileDescriptorStore 3
+write &
+writer=$!
+exec 8>>"$point/f"
+for n in 1 2 3; do
+    sleep 0.3
+    if [ $n = 3 ]; then kill -9 $(pids keeper); else kill -9 $(pids keeper) $(pids daemon); fi
+    echo $n >&8
+    until_restarted $n
+    is NFileDescriptorStore 3
+done
+systemctl restart "$unit"
+echo 4 >&8
+systemctl reload "$unit"
+echo 5 >&8
+exec 8>&-
+"$varve" doctor "$store" | grep '^ok *service manager *watchdog 60' >/dev/null
+touch "$store.enough"
+wait $writer
+[ "$(tr -d '\n' <"$point/f")" = 12345 ]
+is NFileDescriptorStore 3
+systemctl stop "$unit"
+is NFileDescriptorStore 0
+is Result success
+! grep -q " $point fuse" /proc/self/mounts
+flock -n "$store/lock" true
+systemctl start "$unit"
+"$varve" mount "$store" "$point" >/dev/null
+[ "$(tr -d '\n' <"$point/f")" = 12345 ]
+systemctl start --no-block shutdown.target # the machine goes down
+for i in $(seq 100); do grep -q " $point fuse" /proc/self/mounts || exit 0; sleep 0.05; done
+exit 1
+END
+    (
+        echo $BASHPID >"$cgroup/cgroup.procs"
+        exec unshare --pid --fork --kill-child=KILL --mount --uts --ipc --cgroup --propagation private sh "$real/begin.sh"
+    ) >"$real/log" 2>&1 </dev/null &
+    outer=$!
+    inner() { first=$(pgrep -P $outer) && nsenter -t "$first" -m -p -u -i -C "$@"; }
+    wait_for 5 inner systemctl is-system-running || skip "systemd does not run here: $(tail -n 1 "$real/log")"
+    cd /
+    inner timeout 40 bash "$real/inside.sh" "$VARVE" "$store" "$point" || { cat "$real/out"; tail -n 20 "$real/log"; return 1; }
 }
