@@ -23,7 +23,9 @@ int check_pass_values(struct check *c)
 {
     int r = txn_scan(&c->t, KEEP_FIRM, NULL, 0, check_value, c);
 
-    return r < 0 ? r : txn_scan(&c->t, KEEP_PENDING, NULL, 0, check_value, c);
+    if (r < 0 || !txn_any_pending(&c->t))
+        return r;
+    return txn_scan(&c->t, KEEP_PENDING, NULL, 0, check_value, c);
 }
 
 /* --- life spans --------------------------------------------------------------------------------------------------------- */

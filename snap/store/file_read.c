@@ -60,11 +60,14 @@ int span_get(struct txn *t, struct vt_at at, const struct inode *in, uint64_t sp
 static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64_t to, struct file_run *run,
                      int (*cb)(void *arg, const struct file_run *run), void *arg)
 {
-    uint64_t base = span * SPAN_BLOCKS;
+    uint64_t base = span * SPAN_BLOCKS, end = MIN_OF(to, base + SPAN_BLOCKS), b = MAX_OF(from, base), n;
 
-    for (uint64_t b = MAX_OF(from, base); b < MIN_OF(to, base + SPAN_BLOCKS); b++) {
+    for (; b < end; b += n) {
         const struct span_src *s = span_at(sp, (unsigned)(b - base));
-        struct file_run next = {.block = b, .count = 1};
+        struct file_run next = {.block = b};
+        for (n = 1; b + n < end && sp->block[b + n - base] == sp->block[b - base];)
+            n++;
+        next.count = n;
         if (s) {
             next.kind = s->kind;
             next.object = s->object;
@@ -74,7 +77,7 @@ static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64
         }
         if (run->count && run->kind == next.kind && run->object == next.object &&
             run->data_born == next.data_born && (!s || run->obj_block + run->count == next.obj_block)) {
-            run->count++;
+            run->count += n;
             continue;
         }
         int r = run->count ? cb(arg, run) : 0;

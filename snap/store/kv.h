@@ -49,6 +49,11 @@ int kv_ge(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, siz
 int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
                  struct kv_item *ret);
 
+/* kv_after: the first entry > key among those that begin with the first plen bytes of key. A step instead of a search where key is
+ * what this reader was given last. */
+int kv_after(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
+             struct kv_item *ret);
+
 /* Does the pending layer hold an image of this key (1) or not (0)? */
 int kv_is_pending(struct kv *kv, const void *key, size_t klen);
 

@@ -39,6 +39,8 @@ struct kv_seek {
     struct delta_node *at[3]; /* pending, active, sealed */
     MDB_cursor *cursor;
     MDB_val db_key, db_val;
+    const void *gave; /* the key of the entry that was given last; gave_len 0: none, or not any more */
+    size_t gave_len;
     size_t from_len;
     uint8_t from[DELTA_KEY_MAX];
 };

@@ -321,6 +321,7 @@ static int seek_all(struct kv *kv, struct kv_read *r, bool firm_only, const void
     int layer, e;
 
     s->valid = false;
+    s->gave_len = 0;
     if (s->changes != kv->changes && s->db_passed)
         s->db_valid = false;
     e = db_seek(kv, r, s, ascending, key, klen);
@@ -359,10 +360,8 @@ static bool least(const struct kv_seek *s, struct kv_item *ret, const struct del
 }
 
 /* Every position at this key one further. */
-static int pass(struct kv_seek *s, const struct delta_node *tomb)
+static int pass(struct kv_seek *s, const void *key, size_t klen)
 {
-    const void *key = delta_key(tomb);
-    size_t klen = tomb->klen;
     int layer;
 
     for (layer = PENDING; layer <= SEALED; layer++)
@@ -379,12 +378,31 @@ static bool has_prefix(const struct kv_item *it, const void *key, size_t plen)
     return it->klen >= plen && memcmp(it->key, key, plen) == 0;
 }
 
+/* What the positions show first, beyond what was deleted. */
+static int give(struct kv_seek *s, const void *prefix, size_t plen, struct kv_item *ret)
+{
+    const struct delta_node *n;
+    struct kv_item it;
+    int e = 0;
+
+    while (e == 0) {
+        if (!least(s, &it, &n) || !has_prefix(&it, prefix, plen))
+            return -E_NOENT; /* also: what was deleted beyond the prefix is not walked over */
+        if (!n || !n->tomb) {
+            s->gave = it.key;
+            s->gave_len = it.klen;
+            *ret = it;
+            return 0;
+        }
+        e = pass(s, delta_key(n), n->klen);
+    }
+    s->valid = false;
+    return e;
+}
+
 int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
                  struct kv_item *ret)
 {
-    struct kv_seek *s = &r->seek[firm_only];
-    const struct delta_node *n;
-    struct kv_item it;
     int e;
 
     io_move();
@@ -394,15 +412,30 @@ int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *k
     e = read_fresh(kv, r);
     if (e == 0)
         e = seek_all(kv, r, firm_only, key, klen);
-    while (e == 0) {
-        if (!least(s, &it, &n) || !has_prefix(&it, key, plen))
-            return -E_NOENT; /* also: what was deleted beyond the prefix is not walked over */
-        if (!n || !n->tomb) {
-            *ret = it;
-            return 0;
-        }
-        e = pass(s, n);
-    }
+    return e < 0 ? e : give(&r->seek[firm_only], key, plen, ret);
+}
+
+int kv_after(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen, size_t plen,
+             struct kv_item *ret)
+{
+    struct kv_seek *s = &r->seek[firm_only];
+    uint8_t next[DELTA_KEY_MAX];
+    int e;
+
+    assert(klen < sizeof(next));
+    memcpy(next, key, klen);
+    next[klen] = 0;
+    if (r->epoch != kv->epoch || !s->valid || s->changes != kv->changes || s->gave_len != klen ||
+        memcmp(s->gave, key, klen) != 0)
+        return kv_ge_prefix(kv, r, firm_only, next, klen + 1, plen, ret);
+    io_move();
+    s->gave_len = 0;
+    e = pass(s, next, klen);
+    s->db_passed = false; /* all before is asked for no more */
+    memcpy(s->from, next, klen + 1);
+    s->from_len = klen + 1;
+    if (e == 0)
+        return give(s, next, plen, ret);
     s->valid = false;
     return e;
 }

@@ -106,6 +106,11 @@ void txn_abort(struct txn *t)
     txn_end(t);
 }
 
+bool txn_any_pending(const struct txn *t)
+{
+    return kv_pending_bytes(t->store->kv) > 0;
+}
+
 /* The sum of an envelope: the same for a record in the live table and in history. */
 static uint32_t envelope_sum(const uint8_t *key, size_t klen, const uint8_t *env, size_t len)
 {

@@ -116,6 +116,9 @@ int txn_begin_freeing(struct store *s, enum op_kind op, struct vol *v, struct tx
 int txn_commit(struct txn *t);
 void txn_abort(struct txn *t); /* also ends a read transaction */
 
+/* Is anything pending in the store? If not, both levels show the same. */
+bool txn_any_pending(const struct txn *t);
+
 /* Arena memory of the transaction: NULL when memory is out. */
 void *txn_alloc(struct txn *t, size_t len);
 

@@ -401,35 +401,47 @@ static int load_layer(struct store *s, const uint8_t *key, const struct txn_val 
     return r;
 }
 
-static int has_own(struct txn *t, uint8_t table, uint32_t branch)
+#define OWN_BRANCHES 1024u /* of more the tables are not looked at: seldom, and right without it */
+
+/* Branches that have no record in a table: from each record that is found to the first one of a later branch. */
+static int load_own_of(struct txn *t, uint8_t tab, bool old, uint32_t branches)
 {
-    uint8_t k[5] = {table};
+    uint8_t k[5] = {old ? tab | TAB_HISTORY : tab};
+    uint32_t id = 0, holds;
     const uint8_t *found;
     size_t flen;
     struct txn_val v;
 
-    put_be32(k + 1, branch);
-    int r = txn_ge(t, KEEP_PENDING, k, sizeof(k), sizeof(k), &found, &flen, &v);
-    return r == -E_NOENT ? 0 : r < 0 ? r : 1;
+    while (id < branches) {
+        put_be32(k + 1, id);
+        int r = txn_ge(t, KEEP_PENDING, k, sizeof(k), 1, &found, &flen, &v);
+        if (r < 0 && r != -E_NOENT)
+            return r;
+        if (r == 0 && flen < sizeof(k))
+            return 0; /* no key of ours: nothing is certain any more */
+        holds = r == 0 ? get_be32(found + 1) : UINT32_MAX;
+        for (; id < MIN_OF(holds, branches); id++) {
+            struct branch_mem *b = branch_mem(t->store, id);
+            if (b)
+                b->own[old] &= ~(1u << tab);
+        }
+        id++;
+    }
+    return 0;
 }
-
-#define OWN_BRANCHES 1024u /* of more the tables are not looked at: seldom, and right without it */
 
 /* Which tables each branch holds anything in. */
 static int load_own(struct txn *t)
 {
-    for (uint32_t id = 0; id < MIN_OF(t->store->nbranches, OWN_BRANCHES); id++) {
-        struct branch_mem *b = branch_mem(t->store, id);
-        for (uint8_t i = 0; b && i < 2 * TAB__LIFE_END; i++) {
-            uint8_t tab = i / 2, old = i & 1;
-            int r = tab ? has_own(t, old ? tab | TAB_HISTORY : tab, id) : 0;
-            if (r < 0)
-                return r;
-            if (r == 0)
-                b->own[old] &= ~(1u << tab);
-        }
+    uint32_t branches = MIN_OF(t->store->nbranches, OWN_BRANCHES);
+    int r = 0;
+
+    for (uint8_t tab = 1; tab < TAB__LIFE_END && r == 0; tab++) {
+        r = load_own_of(t, tab, false, branches);
+        if (r == 0)
+            r = load_own_of(t, tab, true, branches);
     }
-    return 0;
+    return r;
 }
 
 int vols_load(struct store *s)

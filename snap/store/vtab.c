@@ -34,6 +34,13 @@ static bool has_none(struct txn *t, uint32_t branch, uint8_t tab, bool history)
     return b && !(b->own[history] & 1u << tab);
 }
 
+/* Is a branch's own live record what a place in it shows? */
+static bool live_shows(struct vt_at at, const struct txn_val *v)
+{
+    return at.layer == LAYER_NOW ||
+           (BROKEN(VARVE_BREAK_born_off_by_one) ? v->born < at.layer : v->born <= at.layer);
+}
+
 /* What a branch itself holds for a place in it. -E_NOENT: ask the parent. */
 static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const void *key,
                        struct txn_val *ret)
@@ -42,7 +49,7 @@ static int own_visible(struct txn *t, enum keep keep, struct vt_at at, uint8_t t
 
     if (at.layer == LAYER_NOW || (r < 0 && r != -E_NOENT))
         return r;
-    if (r == 0 && (BROKEN(VARVE_BREAK_born_off_by_one) ? ret->born < at.layer : ret->born <= at.layer))
+    if (r == 0 && live_shows(at, ret))
         return 0;
     if (has_none(t, at.branch, tab, true))
         return -E_NOENT;
@@ -271,7 +278,7 @@ static int scan_seek(struct vt_scan *sc, uint32_t branch, bool history, struct v
 
 /* Takes its key for the best one if it is smaller. i: which of the tables of all branches it is. */
 static int scan_candidate(struct vt_scan *sc, unsigned i, uint32_t branch, bool history, uint8_t *best,
-                          bool *have, struct txn_val *val)
+                          bool *have)
 {
     struct vt_ahead once = {0}, *a = i < VT_AHEAD ? &sc->ahead[i] : &once;
     size_t len = tab_key_len(sc->tab);
@@ -283,50 +290,53 @@ static int scan_candidate(struct vt_scan *sc, unsigned i, uint32_t branch, bool 
     }
     if (!a->end && (!*have || memcmp(a->key, best, len) < 0)) {
         memcpy(best, a->key, len);
-        *val = a->val;
         *have = true;
     }
     return 0;
 }
 
-static int scan_next_key(struct vt_scan *sc, uint8_t *best, struct txn_val *val, bool *have)
+static int scan_next_key(struct vt_scan *sc, uint8_t *best, bool *have)
 {
     struct vt_at at = sc->at;
     unsigned i = 0;
     int r;
 
     do {
-        r = scan_candidate(sc, i++, at.branch, false, best, have, val);
+        r = scan_candidate(sc, i++, at.branch, false, best, have);
         if (r == 0 && at.layer != LAYER_NOW)
-            r = scan_candidate(sc, i++, at.branch, true, best, have, val);
+            r = scan_candidate(sc, i++, at.branch, true, best, have);
     } while (r == 0 && at_parent(sc->t, &at));
     return r;
 }
 
+/* The record of a key that was found: mostly the one at hand, the branch's own that is live. -E_NOENT: the place does not show it. */
+static int scan_visible(struct vt_scan *sc, const uint8_t *key, struct vt_val *ret)
+{
+    const struct vt_ahead *live = &sc->ahead[0];
+    const struct txn_val *v = &live->val;
+
+    if (live->end || memcmp(live->key, key, tab_key_len(sc->tab)) != 0 || !live_shows(sc->at, v))
+        return vt_get(sc->t, sc->keep, sc->at, sc->tab, key, ret);
+    *ret = (struct vt_val){v->data, v->len, v->born, sc->at.branch};
+    return v->flags & VAL_TOMB ? -E_NOENT : 0;
+}
+
 int vt_scan_next(struct vt_scan *sc, const uint8_t **ret_key, struct vt_val *ret)
 {
-    struct vt_at up = sc->at;
-    bool simple = sc->at.layer == LAYER_NOW && !at_parent(sc->t, &up);
     uint8_t *best = txn_alloc(sc->t, sizeof(sc->key));
 
     if (!best)
         return -E_NOMEM;
     while (!sc->done) {
-        struct txn_val val;
         bool have = false;
-        int r = scan_next_key(sc, best, &val, &have);
+        int r = scan_next_key(sc, best, &have);
         if (r < 0)
             return r;
         if (!have)
             break;
         memcpy(sc->key, best, tab_key_len(sc->tab));
         sc->done = !key_step(sc);
-        if (simple && (val.flags & VAL_TOMB))
-            continue;
-        if (simple)
-            *ret = (struct vt_val){val.data, val.len, val.born, sc->at.branch};
-        else
-            r = vt_get(sc->t, sc->keep, sc->at, sc->tab, best, ret);
+        r = scan_visible(sc, best, ret);
         if (r == -E_NOENT)
             continue;
         *ret_key = best;
