@@ -82,6 +82,7 @@ struct c_state {
     size_t nsnaps;
     struct c_shown snap[SNAPS_MAX];
 };
+#define C_ANEW 16 /* one in so many is read and checked though it is known */
 #define C_STATES 96u
 #define C_SUMS 512u
 /* The latest ones of this life; see known.c. */
@@ -128,6 +129,9 @@ struct c_run {
 /* main.c */
 void c_fail(struct c_run *c, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 uint64_t c_rand(struct c_run *c, uint64_t below);
+
+/* seeds.c: n seeds, with figures; 1 if any failed. */
+int c_seeds(struct c_run *c, uint64_t from, uint64_t n, uint32_t ops);
 
 /* life.c: one seed. */
 int c_seed(struct c_run *c, uint64_t seed, uint32_t ops);

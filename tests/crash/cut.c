@@ -103,7 +103,7 @@ static struct c_state *image_judge(struct c_run *c, const struct c_cut *cut, str
     st = c_state_here(c, false);
     c_judge(c, st, cut->acked, cut->upto);
     passes = c_known_passes(&c->known, st);
-    if (c_rand(c, 8) == 0)
+    if (c_rand(c, C_ANEW) == 0)
         passes = 0;
     if (passes != C_NO_PASS)
         c_sound(c, passes);

@@ -1,14 +1,13 @@
 /* crash [--seeds N] [--seed S] [--ops M] [--trace] [--directed [name...]]: see crash.h. One seed is one test. KEEP=dir: where the
- * image of a failure is put. */
+ * image of a failure is put. FROM=file: the seeds that it says to be done are left out, and those that are done now are added
+ * (with the ordinary number of operations). A signal ends the run after the seed under way. */
 #include "tests/crash/crash.h"
 
 #include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -72,57 +71,20 @@ static void parse(int argc, char **argv)
     }
 }
 
-static double core_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void print_figures(const struct c_figures *f, double took)
-{
-#define N(x) ((unsigned long long)(x))
-    printf("seeds %llu..%llu: %llu operations on %u volumes, %llu power cuts (%llu at syncs, %llu at writes; "
-           "%llu of them while opening, %llu during recovery), %llu images, %llu of them unlike and judged: "
-           "%llu recovered, %llu read, %llu checked; %llu deaths, %llu snapshots compared; "
-           "%.1f core-seconds, %.3f a seed\n",
-           N(args.seed), N(args.seed + args.seeds - 1), N(f->ops), VOLS, N(f->cuts), N(f->cuts_sync),
-           N(f->cuts_write), N(f->cuts_open), N(f->cuts_recovery), N(f->images), N(f->judged),
-           N(f->recovered), N(f->read), N(f->checked), N(f->deaths), N(f->snaps), took,
-           took / (double)MAX_OF(args.seeds, (uint64_t)1));
-}
-
-/* The seed under way is the last one. */
-static volatile sig_atomic_t stopped;
-
-static void on_stop(int sig)
-{
-    (void)sig;
-    stopped = 1;
-}
-
 static int run_seeds(void)
 {
     static struct c_run c;
-    uint64_t failed = 0, done = 0;
-    double began = core_seconds();
+    int r;
 
     c.trace = args.trace;
     c.bytes = malloc(C_FILE_MAX + 8);
     c.bytes2 = malloc(C_FILE_MAX + 8);
     assert(c.bytes);
     assert(c.bytes2);
-    signal(SIGTERM, on_stop);
-    signal(SIGINT, on_stop);
-    for (uint64_t i = 0; i < args.seeds && !stopped; i++, done++)
-        failed += (uint64_t)c_seed(&c, args.seed + i, (uint32_t)args.ops);
-    args.seeds = done;
-    print_figures(&c.fig, core_seconds() - began);
-    printf("%llu passed, %llu failed, 0 skipped\n", N(args.seeds - failed), N(failed));
+    r = c_seeds(&c, args.seed, args.seeds, (uint32_t)args.ops);
     free(c.bytes);
     free(c.bytes2);
-    return failed > 0;
+    return r;
 }
 
 int main(int argc, char **argv)

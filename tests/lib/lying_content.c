@@ -58,10 +58,42 @@ static struct lying_table *table_new(size_t nslots)
     return t;
 }
 
-static void page_unref(struct lying_page *p)
+static struct lying_page *unused; /* by `next`; guarded by unused_lock */
+static size_t nunused;
+static pthread_mutex_t unused_lock = PTHREAD_MUTEX_INITIALIZER;
+#define UNUSED_MAX 4096u
+
+static struct lying_page *page_new(void)
 {
-    if (--p->refs == 0)
-        free(p);
+    struct lying_page *p;
+
+    pthread_mutex_lock(&unused_lock);
+    p = unused;
+    if (p) {
+        unused = p->next;
+        nunused--;
+    }
+    pthread_mutex_unlock(&unused_lock);
+    if (!p)
+        p = malloc(sizeof(*p));
+    if (!p)
+        abort();
+    return p;
+}
+
+void lying__page_unref(struct lying_page *p)
+{
+    if (!p || --p->refs > 0)
+        return;
+    pthread_mutex_lock(&unused_lock);
+    if (nunused < UNUSED_MAX) {
+        p->next = unused;
+        unused = p;
+        nunused++;
+        p = NULL;
+    }
+    pthread_mutex_unlock(&unused_lock);
+    free(p);
 }
 
 static void table_unref(struct lying_table *t)
@@ -70,7 +102,7 @@ static void table_unref(struct lying_table *t)
         return;
     for (size_t i = 0; i < t->nslots; i++) {
         if (t->slots[i].page)
-            page_unref(t->slots[i].page);
+            lying__page_unref(t->slots[i].page);
     }
     free(t);
 }
@@ -91,31 +123,46 @@ static void table_own(struct lying_content *c, size_t nslots)
     c->table = t;
 }
 
-/* page_for_write(c, no, whole): the page, made when it is a hole, copied when it is shared. whole: all of it will be written. */
-static uint8_t *page_for_write(struct lying_content *c, uint64_t no, bool whole)
+/* slot_for_write(c, no): where the page is or will be, in a table of the content's own. */
+static struct lying_slot *slot_for_write(struct lying_content *c, uint64_t no)
 {
-    struct lying_slot *s;
-    struct lying_page *p;
-
     if (!c->table || (c->table->used + 1) * 4 > c->table->nslots * 3)
         table_own(c, c->table ? c->table->nslots * 2 : 16);
     else if (c->table->refs > 1)
         table_own(c, c->table->nslots);
     c->table->sum[0] = c->table->sum[1] = 0;
-    s = slot_in(c->table, no);
+    return slot_in(c->table, no);
+}
+
+void lying__content_page(struct lying_content *c, uint64_t no, struct lying_page *p)
+{
+    struct lying_slot *s = slot_for_write(c, no);
+
+    p->refs++;
+    if (s->page)
+        lying__page_unref(s->page);
+    else
+        c->table->used++;
+    *s = (struct lying_slot){.no = no, .page = p};
+}
+
+/* page_for_write(c, no, whole): the page, made when it is a hole, copied when it is shared. whole: all of it will be written. */
+static uint8_t *page_for_write(struct lying_content *c, uint64_t no, bool whole)
+{
+    struct lying_slot *s = slot_for_write(c, no);
+    struct lying_page *p;
+
     if (s->page && s->page->refs == 1) {
         s->page->sum = 0;
         return s->page->b;
     }
-    p = malloc(sizeof(*p));
-    if (!p)
-        abort();
+    p = page_new();
     if (!whole && s->page)
         memcpy(p->b, s->page->b, LYING_PAGE);
     else if (!whole)
         memset(p->b, 0, LYING_PAGE);
     if (s->page)
-        page_unref(s->page);
+        lying__page_unref(s->page);
     else
         c->table->used++;
     p->refs = 1;
@@ -154,13 +201,45 @@ static void zero_part(struct lying_content *c, uint64_t from, uint64_t to)
         memset(page_for_write(c, no, to - from == LYING_PAGE) + from % LYING_PAGE, 0, to - from);
 }
 
+static bool is_zero(const uint8_t *p)
+{
+    return p[0] == 0 && memcmp(p, p + 1, LYING_PAGE - 1) == 0;
+}
+
+struct lying_page *lying__page_of(const struct lying_content *c, uint64_t no, const uint8_t *bytes)
+{
+    struct lying_slot *s = slot_of(c, no);
+    struct lying_page *p;
+
+    if (s && memcmp(s->page->b, bytes, LYING_PAGE) == 0) {
+        s->page->refs++;
+        return s->page;
+    }
+    p = page_new();
+    p->refs = 1;
+    p->sum = 0;
+    memcpy(p->b, bytes, LYING_PAGE);
+    return p;
+}
+
+/* Files that are made of zeros, like a new journal, are made of one page. */
+static void write_zeros(struct lying_content *c, uint64_t no)
+{
+    static struct lying_page zeros = {.refs = 1};
+
+    lying__content_page(c, no, &zeros);
+}
+
 void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len)
 {
     while (len > 0) {
         size_t at = off % LYING_PAGE;
         size_t n = MIN_OF(len, LYING_PAGE - at);
 
-        memcpy(page_for_write(c, off / LYING_PAGE, n == LYING_PAGE) + at, p, n);
+        if (n == LYING_PAGE && is_zero(p))
+            write_zeros(c, off / LYING_PAGE);
+        else
+            memcpy(page_for_write(c, off / LYING_PAGE, n == LYING_PAGE) + at, p, n);
         off += n;
         p += n;
         len -= n;

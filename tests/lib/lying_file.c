@@ -34,6 +34,30 @@ static bool page_in_place(const struct lying_node *f, uint64_t page)
     return true;
 }
 
+/* A whole page is shared with what the process sees. */
+static void bytes_keep(const struct lying_node *f, struct lying_event *e, const uint8_t *p)
+{
+    if (e->len == LYING_PAGE) {
+        e->page = lying__page_of(&f->live, e->off / LYING_PAGE, p);
+        return;
+    }
+    e->data = malloc(e->len);
+    if (!e->data)
+        abort();
+    memcpy(e->data, p, e->len);
+}
+
+static const uint8_t *bytes_of(const struct lying_event *e)
+{
+    return e->page ? e->page->b : e->data;
+}
+
+static void event_free(struct lying_event *e)
+{
+    lying__page_unref(e->page);
+    free(e->data);
+}
+
 void lying__write(struct lying *d, struct lying_node *f, const uint8_t *p, size_t len, uint64_t off)
 {
     bool meta = f->nmeta > 0;
@@ -45,8 +69,7 @@ void lying__write(struct lying *d, struct lying_node *f, const uint8_t *p, size_
         struct lying_event *e = event_add(d, f, LYING_EV_WRITE, off, n);
 
         e->in_place = in_place;
-        e->data = lying__alloc(n);
-        memcpy(e->data, p, n);
+        bytes_keep(f, e, p);
         p += n;
         off += n;
         len -= n;
@@ -97,15 +120,20 @@ static void piece_apply(struct lying_content *c, const struct lying_event *e, un
 
     if (sectors == 0)
         return;
-    if (e->data)
+    if (bytes_of(e))
         c->size = MAX_OF(c->size, limit);
+    if (e->page && sectors == UINT8_MAX) {
+        lying__content_page(c, page / LYING_PAGE, e->page);
+        return;
+    }
     limit = MIN_OF(limit, c->size);
     for (unsigned s = 0; s < LYING_SECTORS; s++) {
         uint64_t from = MAX_OF(e->off, page + (uint64_t)s * LYING_SECTOR);
         uint64_t to = MIN_OF(limit, page + (uint64_t)(s + 1) * LYING_SECTOR);
 
         if (sectors >> s & 1 && from < to)
-            lying__content_write(c, from, e->data ? e->data + (from - e->off) : zeros, (size_t)(to - from));
+            lying__content_write(c, from, bytes_of(e) ? bytes_of(e) + (from - e->off) : zeros,
+                                 (size_t)(to - from));
     }
 }
 
@@ -152,7 +180,7 @@ void lying__sync(struct lying_node *f)
         }
         if (!clean)
             event_apply(&f->safe, e, UINT8_MAX);
-        free(e->data);
+        event_free(e);
     }
     f->nmeta = 0;
     events_keep(f, kept);
@@ -175,7 +203,7 @@ void lying__sync_pages(struct lying_node *f, uint64_t off, uint64_t len)
             continue;
         }
         event_apply(&f->safe, e, UINT8_MAX);
-        free(e->data);
+        event_free(e);
     }
     events_keep(f, kept);
 }
@@ -191,14 +219,14 @@ uint64_t lying__unsynced(const struct lying_node *f)
     uint64_t n = 0;
 
     for (size_t i = 0; i < f->nev; i++)
-        n += f->ev[i].data ? f->ev[i].len : 0;
+        n += bytes_of(&f->ev[i]) ? f->ev[i].len : 0;
     return n;
 }
 
 void lying__events_free(struct lying_node *f)
 {
     for (size_t i = 0; i < f->nev; i++)
-        free(f->ev[i].data);
+        event_free(&f->ev[i]);
     free(f->ev);
     f->ev = NULL;
     f->nev = f->capev = 0;

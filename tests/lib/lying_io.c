@@ -26,28 +26,32 @@ static int code_of(long r)
     return r < 0 ? err_from_errno(errno) : 0;
 }
 
-static int open_model(struct lying *d, const char *path, int flags, mode_t mode, struct lying_verdict v,
-                      enum lying_kind kind)
-{
+struct asked { /* for, by an open */
+    const char *path, *name;
     struct lying_node *dir, *n;
-    char name[256];
+    int flags;
+    mode_t mode;
+};
+
+static int open_model(struct lying *d, const struct asked *a, struct lying_verdict v, enum lying_kind kind)
+{
+    struct lying_node *n = a->n;
     int fd = v.code;
 
-    n = lying__find(d, path, &dir, name);
     if (v.code == 0 && d->ram) {
-        fd = lying__ram_open(d, dir, n, flags);
+        fd = lying__ram_open(d, a->dir, n, a->flags);
         if (fd < 0)
             return fd;
     } else if (v.code == 0) {
-        fd = (int)syscall(SYS_openat, AT_FDCWD, path, (flags | O_CLOEXEC) & ~O_DIRECT, mode);
+        fd = (int)syscall(SYS_openat, AT_FDCWD, a->path, (a->flags | O_CLOEXEC) & ~O_DIRECT, a->mode);
         if (fd < 0)
             return err_from_errno(errno);
     } else if (!v.recorded) {
         return v.code;
     }
     if (kind == LYING_CREATE) {
-        n = lying__node_new(false, mode);
-        lying__name_create(d, dir, name, n);
+        n = lying__node_new(false, a->mode);
+        lying__name_create(d, a->dir, a->name, n);
         lying__node_unref(n);
     } else if (kind == LYING_TRUNCATE) {
         lying__truncate(d, n, 0);
@@ -57,7 +61,7 @@ static int open_model(struct lying *d, const char *path, int flags, mode_t mode,
     if (kind & LYING_MUTATING)
         lying__moment(d, kind);
     if (fd >= 0 && n)
-        lying__fd_track(d, fd, n, flags, path + d->root_len);
+        lying__fd_track(d, fd, n, a->flags, a->path + d->root_len);
     return fd;
 }
 
@@ -65,19 +69,19 @@ static int lying_open(struct io *io, const char *path, int flags, mode_t mode)
 {
     struct lying *d = (struct lying *)io;
     enum lying_kind kind = LYING_OPEN;
-    struct lying_node *dir, *n;
     char name[256];
+    struct asked a = {.path = path, .name = name, .flags = flags, .mode = mode};
     int fd;
 
     if (!lying__below(d, path))
         return io_open(io_real(), path, flags, mode);
     lock(io);
-    n = lying__find(d, path, &dir, name);
-    if (!n && dir && dir->is_dir && flags & O_CREAT)
+    a.n = lying__find(d, path, &a.dir, name);
+    if (!a.n && a.dir && a.dir->is_dir && flags & O_CREAT)
         kind = LYING_CREATE;
-    else if (n && !n->is_dir && flags & O_TRUNC && !(flags & O_EXCL && flags & O_CREAT) && n->size > 0)
+    else if (a.n && !a.n->is_dir && flags & O_TRUNC && !(flags & O_EXCL && flags & O_CREAT) && a.n->size > 0)
         kind = LYING_TRUNCATE;
-    fd = open_model(d, path, flags, mode, lying__judge(d, kind), kind);
+    fd = open_model(d, &a, lying__judge(d, kind), kind);
     lying__trace(d,
                  kind == LYING_CREATE     ? "create"
                  : kind == LYING_TRUNCATE ? "open-truncate"

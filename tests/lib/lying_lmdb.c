@@ -106,15 +106,16 @@ static ssize_t write_at_seat(struct lying *d, int fd, const void *p, size_t len)
 
 static int gather(const struct iovec *iov, int n, struct buf *b)
 {
-    if (n < 0 || n > IOV_MAX)
-        return -E_INVAL;
-    for (int i = 0; i < n; i++) {
-        int r = buf_add(b, iov[i].iov_base, iov[i].iov_len);
+    size_t len = 0;
+    int r = n < 0 || n > IOV_MAX ? -E_INVAL : 0;
 
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    for (int i = 0; i < n && r == 0; i++)
+        len += iov[i].iov_len;
+    if (r == 0)
+        r = buf_reserve(b, len);
+    for (int i = 0; i < n && r == 0; i++)
+        r = buf_add(b, iov[i].iov_base, iov[i].iov_len);
+    return r;
 }
 
 ssize_t libc_write(int fd, const void *p, size_t len)

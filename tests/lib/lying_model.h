@@ -15,7 +15,8 @@
 
 struct lying_page {
     uint32_t refs;
-    uint64_t sum; /* of its bytes; 0: not known */
+    uint64_t sum;            /* of its bytes; 0: not known */
+    struct lying_page *next; /* of those that are not used */
     uint8_t b[LYING_PAGE];
 };
 
@@ -41,8 +42,10 @@ struct lying_event {
     uint64_t seq;  /* order over the whole disk; the pieces of one write share it */
     uint64_t off;  /* truncate: the new size */
     uint64_t len;
-    uint8_t *
-        data; /* owned; writes only, len bytes. NULL: zeroes at the edge of a truncate or punch, grows nothing */
+    /* Writes only: its bytes, a whole page (a reference) or less of one (owned). Neither: zeroes at the edge of a truncate or
+     * punch, grows nothing. */
+    struct lying_page *page;
+    uint8_t *data;
 };
 
 struct lying_content {
@@ -51,7 +54,7 @@ struct lying_content {
 };
 
 struct lying_entry {
-    char *name;
+    const char *name;        /* lying__word() */
     struct lying_node *node; /* a reference */
 };
 
@@ -90,7 +93,7 @@ struct lying_name {
     bool lands; /* scratch */
     uint64_t seq;
     struct lying_node *dir, *dir2; /* dir2: rename only */
-    char *name, *name2;
+    const char *name, *name2;
     struct lying_node *child, *victim; /* victim: what a rename replaces, or NULL */
 };
 
@@ -136,6 +139,10 @@ void *lying__grow(void *p, size_t *cap, size_t n, size_t each);
 
 /* contents */
 void lying__content_write(struct lying_content *c, uint64_t off, const uint8_t *p, size_t len);
+void lying__content_page(struct lying_content *c, uint64_t no, struct lying_page *p); /* shares p */
+/* A page with these bytes: c's own if it has them there, else a new one. The caller's reference. */
+struct lying_page *lying__page_of(const struct lying_content *c, uint64_t no, const uint8_t *bytes);
+void lying__page_unref(struct lying_page *p); /* NULL is allowed */
 void lying__content_truncate(struct lying_content *c, uint64_t size);
 void lying__content_punch(struct lying_content *c, uint64_t off, uint64_t len);
 void lying__content_copy(struct lying_content *to, const struct lying_content *from); /* O(1) */
@@ -173,8 +180,10 @@ struct lying_node *lying__node_new(bool is_dir, mode_t mode);
 struct lying_node *lying__node_ref(struct lying_node *n);
 void lying__node_unref(struct lying_node *n);
 struct lying_node *lying__entry(const struct lying_entries *es, const char *name);
+const char *lying__word(
+    const char *name); /* the one copy of a name, kept for ever: few are used again and again */
 void lying__entry_set(struct lying_entries *es, const char *name, struct lying_node *n); /* NULL removes */
-void lying__entry_add(struct lying_entries *es, const char *name, struct lying_node *n); /* it is not there */
+void lying__entry_add(struct lying_entries *es, const char *word, struct lying_node *n); /* it is not there */
 void lying__entries_free(struct lying_entries *es);
 /* lying__find(d, path, &ret_dir, &ret_name): node of a path below root or NULL; dir NULL when the way is missing. */
 struct lying_node *lying__find(struct lying *d, const char *path, struct lying_node **ret_dir,

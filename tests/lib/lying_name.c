@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 struct lying_node *lying__node_new(bool is_dir, mode_t mode)
 {
     struct lying_node *n = lying__alloc(sizeof(*n));
@@ -49,19 +51,38 @@ struct lying_node *lying__entry(const struct lying_entries *es, const char *name
     return i < es->n ? es->e[i].node : NULL;
 }
 
-static char *copy_name(const char *name)
-{
-    char *s = strdup(name);
+#define WORD_BUCKETS 4096u
 
-    if (!s)
-        abort();
-    return s;
+struct word {
+    struct word *next;
+    char name[];
+};
+static struct word *words[WORD_BUCKETS]; /* guarded by words_lock */
+static pthread_mutex_t words_lock = PTHREAD_MUTEX_INITIALIZER;
+
+const char *lying__word(const char *name)
+{
+    size_t len = strlen(name) + 1;
+    struct word **at, *w;
+
+    pthread_mutex_lock(&words_lock);
+    at = &words[hash_sum(0, name, len) % WORD_BUCKETS];
+    for (w = *at; w && strcmp(w->name, name) != 0;)
+        w = w->next;
+    if (!w) {
+        w = lying__alloc(sizeof(*w) + len);
+        memcpy(w->name, name, len);
+        w->next = *at;
+        *at = w;
+    }
+    pthread_mutex_unlock(&words_lock);
+    return w->name;
 }
 
-void lying__entry_add(struct lying_entries *es, const char *name, struct lying_node *n)
+void lying__entry_add(struct lying_entries *es, const char *word, struct lying_node *n)
 {
     es->e = lying__grow(es->e, &es->cap, es->n, sizeof(*es->e));
-    es->e[es->n++] = (struct lying_entry){copy_name(name), lying__node_ref(n)};
+    es->e[es->n++] = (struct lying_entry){word, lying__node_ref(n)};
 }
 
 void lying__entry_set(struct lying_entries *es, const char *name, struct lying_node *n)
@@ -72,20 +93,17 @@ void lying__entry_set(struct lying_entries *es, const char *name, struct lying_n
     if (i < es->n && n) {
         es->e[i].node = lying__node_ref(n);
     } else if (i < es->n) {
-        free(es->e[i].name);
         es->e[i] = es->e[--es->n];
     } else if (n) {
-        lying__entry_add(es, name, n);
+        lying__entry_add(es, lying__word(name), n);
     }
     lying__node_unref(old);
 }
 
 void lying__entries_free(struct lying_entries *es)
 {
-    for (size_t i = 0; i < es->n; i++) {
-        free(es->e[i].name);
+    for (size_t i = 0; i < es->n; i++)
         lying__node_unref(es->e[i].node);
-    }
     free(es->e);
     *es = (struct lying_entries){0};
 }
@@ -134,7 +152,7 @@ static struct lying_name *name_add(struct lying *d, enum lying_name_kind kind, s
         .kind = kind,
         .seq = ++d->seq,
         .dir = lying__node_ref(dir),
-        .name = copy_name(name),
+        .name = lying__word(name),
         .child = lying__node_ref(child),
     };
     return op;
@@ -146,8 +164,6 @@ static void name_free(struct lying_name *op)
     lying__node_unref(op->dir2);
     lying__node_unref(op->child);
     lying__node_unref(op->victim);
-    free(op->name);
-    free(op->name2);
 }
 
 void lying__name_create(struct lying *d, struct lying_node *dir, const char *name, struct lying_node *child)
@@ -172,7 +188,7 @@ void lying__name_rename(struct lying *d, struct lying_node *dir, const char *nam
         return;
     op = name_add(d, LYING_NAME_RENAME, dir, name, child);
     op->dir2 = lying__node_ref(dir2);
-    op->name2 = copy_name(name2);
+    op->name2 = lying__word(name2);
     op->victim = lying__node_ref(victim);
     lying__entry_set(&dir2->now, name2, child);
     lying__entry_set(&dir->now, name, NULL);

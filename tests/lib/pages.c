@@ -1,5 +1,6 @@
 #include "tests/lib/pages.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 static void *must(void *p)
@@ -8,10 +9,38 @@ static void *must(void *p)
     return p;
 }
 
+static struct pg_page *unused; /* by `next`; guarded by unused_lock */
+static size_t nunused;
+static pthread_mutex_t unused_lock = PTHREAD_MUTEX_INITIALIZER;
+#define UNUSED_MAX 4096u
+
+static struct pg_page *page_new(void)
+{
+    struct pg_page *pg;
+
+    pthread_mutex_lock(&unused_lock);
+    pg = unused;
+    if (pg) {
+        unused = pg->next;
+        nunused--;
+    }
+    pthread_mutex_unlock(&unused_lock);
+    return pg ? pg : must(malloc(sizeof(*pg)));
+}
+
 static void page_unref(struct pg_page *pg)
 {
-    if (pg && --pg->refs == 0)
-        free(pg);
+    if (!pg || --pg->refs > 0)
+        return;
+    pthread_mutex_lock(&unused_lock);
+    if (nunused < UNUSED_MAX) {
+        pg->next = unused;
+        unused = pg;
+        nunused++;
+        pg = NULL;
+    }
+    pthread_mutex_unlock(&unused_lock);
+    free(pg);
 }
 
 static void chunk_unref(struct pg_chunk *c)
@@ -112,7 +141,7 @@ static struct pg_page *page_own(struct pg_slot *s, bool whole)
 
     if (s->page && s->page->refs == 1)
         return s->page;
-    pg = must(malloc(sizeof(*pg)));
+    pg = page_new();
     pg->refs = 1;
     if (s->page && !whole)
         memcpy(pg->data, s->page->data, PG_SIZE);

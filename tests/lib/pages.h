@@ -12,6 +12,7 @@ enum pg_kind { PG_HOLE, PG_DATA, PG_UNWRITTEN };
 
 struct pg_page {
     uint32_t refs;
+    struct pg_page *next; /* of those that are not used */
     uint8_t data[PG_SIZE];
 };
 struct pg_slot {
