@@ -103,7 +103,9 @@ int backend_put_same(struct backend *b, const struct backend_call *c, const char
 
     for (int i = 0; i < TRIES && r == -E_UNSURE; i++) {
         r = backend_put(b, c, name, p, len);
-        if (r == -E_EXIST || (r == -E_UNSURE && !BROKEN(VARVE_BREAK_put_unsure))) {
+        if (r == -E_UNSURE && BROKEN(VARVE_BREAK_put_unsure))
+            return 0;
+        if (r == -E_EXIST || r == -E_UNSURE) {
             int t = there(b, c, name, p, len);
 
             r = t == 1 ? 0 : t < 0 ? t : -E_UNSURE;

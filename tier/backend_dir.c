@@ -48,8 +48,6 @@ static int sync_dir(const char *path)
 
     if (fd < 0)
         return err_from_errno(errno);
-    if (BROKEN(VARVE_BREAK_put_dirsync))
-        return 0;
     return fsync(fd) < 0 ? err_from_errno(errno) : 0;
 }
 
@@ -174,7 +172,7 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            r = n < 0 ? err_from_errno(errno) : 0;
+            r = n == 0 ? 0 : errno == EISDIR ? -E_NOENT : err_from_errno(errno);
             break;
         }
         ret->len += (size_t)n;

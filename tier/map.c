@@ -279,7 +279,8 @@ int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino
     if (top->n)
         qsort(top->v, top->n, sizeof(*top->v), by_block);
     number = c.runs ? c.run[c.runs - 1] + 1 : 1;
-    while (x == 0 && c.runs && (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
+    while (x == 0 && c.runs && !BROKEN(VARVE_BREAK_runs_many) &&
+           (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
         number = c.run[--c.runs];
         x = merge_run(e, r, t, ino, number, top);
     }

@@ -342,7 +342,9 @@ static int pending_check(struct repo *r)
         hex_format(pack.b, sizeof(pack.b), hex);
         snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
         x = backend_stat(r->b, &r->call, name, &st);
-        if (x == -E_NOENT || (x == 0 && st.size != size)) {
+        if (BROKEN(VARVE_BREAK_pending_gone) && x == -E_NOENT)
+            x = 0;
+        else if (x == -E_NOENT || (x == 0 && st.size != size)) {
             MARK("pack: a pending one is gone");
             x = have_forget_pack(r->have, &pack);
         }

@@ -309,7 +309,7 @@ int repo_may_write(struct repo *r)
 
     if (x == 0 && (now.ro_compat & ~REPO_RO_COMPAT || now.generation != r->root.generation))
         x = -E_REPO_NEWER;
-    if (x == 0)
+    if (x == 0 && !BROKEN(VARVE_BREAK_condemned))
         x = backend_list(r->b, &r->call, "condemned/", "", any, NULL);
     return x == 1 ? -E_REPO_NEWER : x;
 }

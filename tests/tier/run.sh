@@ -1,0 +1,320 @@
+#!/bin/bash
+# The repository: the C program beside this, then backup and restore as people do it. SCALE=short: smaller files. `run.sh NAME...` runs
+# the named cases only.
+set -u
+here=$(dirname "$(readlink -f "$0")")
+. "$here/../tools/mounted.sh"
+export XDG_CONFIG_HOME=$scratch/config XDG_CACHE_HOME=$scratch/cache VARVE_TIERD
+VARVE_TIERD=$(readlink -f "$BUILD")/varve-tierd
+unset VARVE_PASSPHRASE
+big=1024
+load=160 # MiB where something is done meanwhile
+[ "${SCALE:-full}" = short ] && big=64 load=64
+[ -z "${SAN:-}" ] || big=32
+
+failures=0 out='' rc=0
+fail() {
+    failures=$((failures + 1))
+    printf '    line %s: %s\n' "${BASH_LINENO[1]}" "$*"
+}
+ok() {
+    out=$("$@" 2>"$scratch/err")
+    rc=$?
+    [ $rc -eq 0 ] || fail "exit $rc: $*: $(cat "$scratch/err")"
+}
+# refused CODE WORDS COMMAND...
+refused() {
+    local want=$1 words=$2
+    shift 2
+    out=$("$@" 2>"$scratch/err")
+    rc=$?
+    [ $rc -eq "$want" ] || fail "exit $rc, not $want: $*: $out $(cat "$scratch/err")"
+    case "$out$(cat "$scratch/err")" in *"$words"*) ;; *) fail "$* says \"$out$(cat "$scratch/err")\", not \"$words\"" ;; esac
+}
+has() { case $out in *"$1"*) ;; *) fail "lacks \"$1\": $out" ;; esac; }
+# json EXPRESSION of $out, as d
+json() { printf '%s' "$out" | python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == 1; print(eval(sys.argv[1]))' "$1"; }
+varve() { "$VARVE" "$@"; }
+# Everything about a tree but what filesystems decide by themselves
+picture() { (cd "$1" && find . -mindepth 1 \( -type d -printf '%p %y %m %U %G %T@\n' -o -printf '%p %y %m %U %G %T@ %s %n %l\n' \) | sort && find . -type f -print0 | sort -z | xargs -0 -r sha256sum && find . -print0 | sort -z | xargs -0 getfattr -h -d -m - 2>/dev/null); }
+same_trees() { diff <(picture "$1") <(picture "$2") >"$scratch/diff" || fail "$1 and $2 differ: $(head -n 5 "$scratch/diff")"; }
+repo_bytes() { find "$1/packs" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
+packs() { find "$1/packs" -type f 2>/dev/null | wc -l; }
+random() { head -c "$1" /dev/urandom; }
+
+new_repo() { # one of the case's own, with a key file
+    mkdir -p "$dir" && random 64 >"$dir/key"
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+}
+new_volume() {
+    mkdir -p "$dir/m"
+    mounted+=("$dir/m")
+    ok varve mount "$dir/s" "$dir/m" --create
+}
+backup() { ok varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --json "$@"; }
+restore() { ok varve restore "dir:$dir/r#$1" --key-file "$dir/key" "${@:2}"; }
+verify() { ok varve repo verify "dir:$dir/r" --key-file "$dir/key" "$@"; }
+
+some_tree() {
+    mkdir -p "$1/d/e/f" "$1/empty"
+    random 300000 >"$1/d/large"
+    seq 1 2000 >"$1/d/e/text"
+    for i in $(seq 1 60); do echo "small $i" >"$1/d/e/f/$i"; done
+    : >"$1/nothing"
+    truncate -s 20M "$1/holes"
+    printf x | dd of="$1/holes" bs=1 seek=12345678 conv=notrunc status=none
+    ln -s d/e/text "$1/link"
+    ln "$1/d/large" "$1/hard"
+    mkfifo "$1/fifo"
+    setfattr -n user.note -v hello "$1/d"
+    setfattr -n user.long -v "$(head -c 3000 /dev/zero | tr '\0' y)" "$1/d/large"
+    chmod 4751 "$1/d/e/text"
+    chown 12:34 "$1/d/e/f/7"
+    touch -d '2001-02-03 04:05:06.789' "$1/d/e/f/8"
+}
+
+test_trees_come_back() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    backup
+    first=$(json 'd["recovery_point"]["id"]')
+    restore "$first" "$dir/out"
+    same_trees "$dir/m" "$dir/out"
+    cp -a "$dir/out" "$dir/before"
+    rm -r "$dir/m/d/e/f" "$dir/m/nothing"
+    mv "$dir/m/d/e" "$dir/m/moved"
+    truncate -s 1000 "$dir/m/d/large"
+    random 5000 >>"$dir/m/holes"
+    setfattr -x user.note "$dir/m/d"
+    chmod 600 "$dir/m/moved/text"
+    backup
+    [ "$(json 'd["recovery_point"]["base"]')" = "$first" ] || fail 'not made from the one before'
+    restore latest "$dir/out2"
+    same_trees "$dir/m" "$dir/out2"
+    restore "${first:0:10}" "$dir/out3"
+    same_trees "$dir/before" "$dir/out3"
+    restore latest moved/text d/large "$dir/some"
+    cmp "$dir/some/text" "$dir/m/moved/text" && cmp "$dir/some/large" "$dir/m/d/large" || fail 'single files'
+    verify --full
+    has sound
+    ok varve backup list "dir:$dir/r" --key-file "$dir/key" --json
+    [ "$(json 'len(d["recovery_points"])')" = 2 ] || fail "$out"
+}
+
+test_ten_bytes_of_a_large_file() {
+    local sent
+    new_repo
+    new_volume
+    random $((big * 1048576)) >"$dir/m/db"
+    sync "$dir/m/db"
+    backup
+    printf 0123456789 | dd of="$dir/m/db" bs=1 seek=$((big * 524288 + 4090)) conv=notrunc status=none
+    backup
+    sent=$(json 'd["recovery_point"]["sent_bytes"]')
+    [ "$sent" -lt 65536 ] || fail "$sent bytes sent"
+    [ "$(json 'd["recovery_point"]["read_bytes"]')" = 8192 ] || fail "$(json 'd["recovery_point"]["read_bytes"]') bytes read"
+    say "    $big MiB, 10 bytes changed: $sent bytes sent"
+    restore latest "$dir/out"
+    cmp "$dir/out/db" "$dir/m/db" || fail 'other bytes'
+}
+
+test_another_program_reads_by_the_format_page() {
+    python3 -c 'import cryptography' 2>/dev/null || { skip='python3-cryptography is not installed'; return; }
+    mkdir -p "$dir"
+    printf 'correct horse\n' >"$dir/pass"
+    ok varve repo init "dir:$dir/r" --passphrase-file "$dir/pass"
+    new_volume
+    some_tree "$dir/m"
+    random 3000000 >"$dir/m/d/db"
+    ok varve backup run "$dir/m" --to "dir:$dir/r" --passphrase-file "$dir/pass"
+    random 9000 | dd of="$dir/m/d/db" bs=1 seek=1500000 conv=notrunc status=none
+    truncate -s 2500000 "$dir/m/d/db"
+    VARVE_PASSPHRASE='correct horse' ok varve backup list "dir:$dir/r"
+    ok varve backup run "$dir/m" --to "dir:$dir/r" --passphrase-file "$dir/pass"
+    for f in d/db d/e/text d/e/f/33 d/large nothing holes; do
+        ok python3 "$here/read_repo.py" "$dir/r" "@$dir/pass" latest "$f" "$dir/got"
+        cmp "$dir/got" "$dir/m/$f" || fail "$f differs"
+    done
+    [ "$(wc -l <"$here/read_repo.py")" -le 200 ] || fail 'the program is longer than 200 lines'
+    refused 1 'wrong passphrase or key' env VARVE_PASSPHRASE=wrong "$VARVE" repo show "dir:$dir/r"
+    refused 1 'no passphrase: give' varve repo show "dir:$dir/r"
+}
+
+test_names_of_repositories() {
+    new_repo
+    ok varve repo add off "dir:$dir/r" --key-file "$dir/key"
+    refused 1 'exists already' varve repo add off "dir:$dir/r"
+    refused 1 'cannot be a name' varve repo add 'a/b' "dir:$dir/r"
+    refused 2 'is no URL of a repository' varve repo add x ftp://x
+    ok varve repo list
+    has "dir:$dir/r"
+    ok varve repo show off
+    has 'recovery points  0'
+    ok varve repo test off
+    has 'off works'
+    [ ! -e "$dir/r/test" ] || [ -z "$(ls "$dir/r/test")" ] || fail 'the test left something'
+    new_volume
+    echo hello >"$dir/m/f"
+    ok varve snapshot create "$dir/m" now
+    ok varve backup run "$dir/s/main@now" --to off
+    ok varve backup show off#latest
+    has 'snapshot     now'
+    ok varve backup run "$dir/m" --snap now --to off
+    has 'is in'
+    refused 1 'snapshot none' varve backup run "$dir/m" --snap none --to off
+    refused 1 'there is no repository of this name' varve backup run "$dir/m" --to of
+    refused 1 'there is no recovery point' varve restore off#00000000 "$dir/x"
+    refused 2 'is no recovery point' varve restore off#1 "$dir/x"
+    refused 2 'which recovery point is missing' varve restore off "$dir/x"
+    refused 1 'there is a repository already' varve repo init off
+    refused 1 'there is no repository here' varve repo show "dir:$dir/m" --key-file "$dir/key"
+    refused 1 'does not exist' varve repo show "dir:$dir/nowhere" --key-file "$dir/key"
+    ok varve repo remove off
+    refused 1 'there is no repository of this name' varve repo show off
+}
+
+test_control_file() {
+    local id
+    new_repo
+    new_volume
+    echo hello >"$dir/m/f"
+    echo "run to=\"dir:$dir/r\" key-file=\"$dir/key\"" >"$dir/m/.snapshots/.control/backup" || fail 'refused'
+    out=$(cat "$dir/m/.snapshots/.control/backup.json")
+    id=$(json 'd["jobs"][0]["id"]')
+    ok varve job wait "$dir/m" "$id"
+    grep -q 'recovery point' "$dir/m/.snapshots/.control/backup" || fail "$(cat "$dir/m/.snapshots/.control/backup")"
+    (echo "run to=nothing" >"$dir/m/.snapshots/.control/backup") 2>/dev/null && fail 'an unknown repository'
+    grep -q 'there is no repository of this name' "$dir/m/.snapshots/.control/error" || fail "$(cat "$dir/m/.snapshots/.control/error")"
+    restore latest "$dir/out"
+    cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
+}
+
+# Waits until N packs are in the repository, for 20 s
+wait_packs() {
+    local i
+    for ((i = 0; i < 2000; i++)); do
+        [ "$(packs "$dir/r")" -lt "$1" ] || return 0
+        sleep 0.01
+    done
+    fail "no $1 packs"
+}
+
+test_killed_and_begun_again() {
+    local size=$((load * 1048576)) pid total
+    new_repo
+    new_volume
+    random $size >"$dir/m/f"
+    ok varve umount "$dir/m"
+    varve backup run "$dir/s/main" --to "dir:$dir/r" --key-file "$dir/key" >/dev/null 2>&1 &
+    pid=$!
+    wait_packs 1
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    total=$(packs "$dir/r")
+    [ -z "$(ls "$dir/r/points" 2>/dev/null)" ] || fail 'it was through already'
+    ok varve mount "$dir/s" "$dir/m" # the job goes on by itself
+    ok varve job wait "$dir/m" 1
+    total=$(repo_bytes "$dir/r")
+    say "    killed and begun again: $((size / 1048576)) MiB, $((total / 1048576)) MiB in packs"
+    [ "$total" -lt $((size + 33 * 1048576)) ] || fail "$total bytes"
+    verify --full
+    restore latest "$dir/out"
+    cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
+}
+
+# The processes that serve this case's repository
+served_by() {
+    local p
+    for p in /proc/[0-9]*; do
+        [ "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)" = "$VARVE_TIERD dir:$dir/r " ] && echo "${p#/proc/}"
+    done
+}
+
+test_the_process_that_speaks_dies() {
+    local pid i killed=0
+    new_repo
+    new_volume
+    random $((load * 1048576)) >"$dir/m/f"
+    varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" >"$dir/log" 2>&1 &
+    pid=$!
+    wait_packs 1
+    for i in $(served_by); do kill -9 "$i" && killed=1; done
+    [ $killed = 1 ] || fail "none was there"
+    wait $pid || fail "$(cat "$dir/log")"
+    restore latest "$dir/out"
+    cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
+    verify --full
+}
+
+test_cancelled() {
+    new_repo
+    new_volume
+    random $((load * 1048576)) >"$dir/m/f"
+    ok varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --background
+    wait_packs 1
+    ok varve job cancel "$dir/m" 1
+    refused 1 cancelled varve job wait "$dir/m" 1
+    [ -z "$(ls "$dir/r/points" 2>/dev/null)" ] || fail 'there is a recovery point'
+    backup
+    verify --full
+}
+
+test_damage_is_named() {
+    local pack
+    new_repo
+    new_volume
+    random 3000000 >"$dir/m/hurt"
+    backup
+    pack=$(find "$dir/r/packs" -type f -size +1M)
+    for i in 1 2 3; do echo "fine $i" >"$dir/m/$i"; done
+    backup
+    printf '\377\377' | dd of="$pack" bs=1 seek=1500000 conv=notrunc status=none
+    verify
+    refused 4 '/hurt of' varve repo verify "dir:$dir/r" --full --key-file "$dir/key"
+    refused 1 '/hurt is damaged in the repository and was left out' varve restore "dir:$dir/r#latest" "$dir/out" --key-file "$dir/key"
+    cmp "$dir/out/2" "$dir/m/2" || fail 'what is not hurt'
+    [ ! -e "$dir/out/hurt" ] || fail 'a damaged file was restored'
+}
+
+test_snapshots_taken_for_backups_do_not_pile_up() {
+    local i
+    new_repo
+    new_volume
+    ok varve snapshot create "$dir/m" mine
+    for i in 1 2 3; do
+        echo $i >"$dir/m/f"
+        backup
+    done
+    ok varve snapshot list "$dir/m" --json
+    [ "$(json '" ".join(sorted(s["name"].split("-")[0] for s in d["snapshots"]))')" = 'backup mine' ] || fail "$out"
+    [ "$(json 'sum(len(s["holds"]) for s in d["snapshots"])')" = 0 ] || fail "$out"
+}
+
+passed=0 failed=0 skipped=0
+if [ $# -eq 0 ]; then
+    "$BUILD/tests/tier" >"$scratch/unit" 2>&1
+    grep -av ' note \| warn ' "$scratch/unit" | sed '$d'
+    read -r passed _ failed _ skipped _ <<<"$(tail -n 1 "$scratch/unit")"
+    case $passed in '' | *[!0-9]*) passed=0 failed=1 skipped=0 ;; esac
+    set -- $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p')
+fi
+for name in "$@"; do
+    failures=0 skip='' dir=$scratch/$name
+    "$name" >"$scratch/log" 2>&1
+    unmount_all
+    if [ -n "$skip" ]; then
+        skipped=$((skipped + 1))
+        say "skip $name: $skip"
+    elif [ "$failures" = 0 ]; then
+        passed=$((passed + 1))
+        grep -a '^    [a-z0-9]' "$scratch/log"
+    else
+        failed=$((failed + 1))
+        say "FAIL $name"
+        cat "$scratch/log"
+    fi
+    rm -rf --one-file-system "$dir"
+done
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
