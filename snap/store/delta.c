@@ -7,6 +7,7 @@
 #define FINE_MAX 1024u /* blocks up to here are multiples of the grain, beyond powers of two */
 #define FINE_CLASSES (FINE_MAX / GRAIN + 1)
 #define CLASSES (FINE_CLASSES + 32)
+#define BUCKETS_LEAST 1024u /* a power of two, as all that follow */
 #define NODE_MAX (sizeof(struct delta_node) + DELTA_HEIGHT_MAX * sizeof(void *) + 64)
 
 struct chunk {
@@ -25,6 +26,8 @@ struct delta {
     uint64_t count, bytes, taken;
     uint64_t dice;
     struct delta_node *head; /* of full height, without a key */
+    struct delta_node **bucket;
+    size_t nbuckets;
 };
 
 static size_t block_size(size_t len)
@@ -104,6 +107,73 @@ static int chunk_add(struct delta *d, size_t need)
     return 0;
 }
 
+/* --- one key --- */
+
+static uint32_t key_hash(const void *key, size_t klen)
+{
+    uint64_t h = klen, w;
+    const uint8_t *p = key;
+
+    for (; klen >= 8; p += 8, klen -= 8) {
+        memcpy(&w, p, 8);
+        h = (h ^ w) * 0x9e3779b97f4a7c15ull;
+        h ^= h >> 32;
+    }
+    w = 0;
+    memcpy(&w, p, klen);
+    h = (h ^ w) * 0x9e3779b97f4a7c15ull;
+    return (uint32_t)(h >> 32);
+}
+
+static struct delta_node **bucket_of(const struct delta *d, uint32_t hash)
+{
+    return &d->bucket[hash & (d->nbuckets - 1)];
+}
+
+static struct delta_node *find(const struct delta *d, uint32_t hash, const void *key, size_t klen)
+{
+    struct delta_node *n = *bucket_of(d, hash);
+
+    while (n && (n->hash != hash || n->klen != klen || memcmp(delta_key(n), key, klen) != 0))
+        n = n->chain;
+    return n;
+}
+
+static void chain_add(struct delta *d, struct delta_node *n)
+{
+    struct delta_node **at = bucket_of(d, n->hash);
+
+    n->chain = *at;
+    *at = n;
+}
+
+static void chain_drop(struct delta *d, const struct delta_node *n)
+{
+    struct delta_node **at = bucket_of(d, n->hash);
+
+    while (*at != n)
+        at = &(*at)->chain;
+    *at = n->chain;
+}
+
+/* Where there is no memory for more buckets, the chains grow longer instead. */
+static void buckets_for(struct delta *d, uint64_t count)
+{
+    struct delta_node **more;
+    size_t n = d->nbuckets;
+
+    while (n < count)
+        n *= 2;
+    more = n > d->nbuckets ? calloc(n, sizeof(*more)) : NULL;
+    if (!more)
+        return;
+    free(d->bucket);
+    d->bucket = more;
+    d->nbuckets = n;
+    for (struct delta_node *at = d->head->next[0]; at; at = at->next[0])
+        chain_add(d, at);
+}
+
 int delta_reserve(struct delta *d, size_t n, size_t bytes)
 {
     size_t one = NODE_MAX + d->extra + DELTA_ALLOC_MAX + 4 * GRAIN, need;
@@ -111,6 +181,7 @@ int delta_reserve(struct delta *d, size_t n, size_t bytes)
     if (__builtin_mul_overflow(n, one, &need) || bytes > SIZE_MAX / 8 ||
         __builtin_add_overflow(need, bytes * 2, &need))
         return -E_NOMEM;
+    buckets_for(d, d->count + n);
     return (size_t)(d->end - d->at) >= need ? 0 : chunk_add(d, need);
 }
 
@@ -122,10 +193,14 @@ int delta_new(size_t extra, struct delta **ret)
     if (!d)
         return -E_NOMEM;
     d->head = calloc(1, sizeof(struct delta_node) + DELTA_HEIGHT_MAX * sizeof(void *));
-    if (!d->head) {
+    d->bucket = calloc(BUCKETS_LEAST, sizeof(*d->bucket));
+    if (!d->head || !d->bucket) {
+        free(d->head);
+        free(d->bucket);
         free(d);
         return -E_NOMEM;
     }
+    d->nbuckets = BUCKETS_LEAST;
     d->head->height = DELTA_HEIGHT_MAX;
     d->extra = extra;
     d->dice = 0x9e3779b97f4a7c15ull;
@@ -146,6 +221,7 @@ void delta_clear(struct delta *d)
         d->at = (uint8_t *)(keep + 1);
     memset(d->unused, 0, sizeof(d->unused));
     memset(d->head->next, 0, DELTA_HEIGHT_MAX * sizeof(void *));
+    memset(d->bucket, 0, d->nbuckets * sizeof(*d->bucket));
     d->count = d->bytes = d->taken = 0;
 }
 
@@ -155,6 +231,7 @@ void delta_free(struct delta *d)
         return;
     delta_clear(d);
     free(d->chunks);
+    free(d->bucket);
     free(d->head);
     free(d);
 }
@@ -201,9 +278,7 @@ struct delta_node *delta_ge(const struct delta *d, const void *key, size_t klen)
 
 struct delta_node *delta_get(const struct delta *d, const void *key, size_t klen)
 {
-    struct delta_node *n = seek(d, key, klen, NULL);
-
-    return n && n->klen == klen && memcmp(delta_key(n), key, klen) == 0 ? n : NULL;
+    return find(d, key_hash(key, klen), key, klen);
 }
 
 struct delta_node *delta_first(const struct delta *d)
@@ -259,23 +334,34 @@ static struct delta_node *node_new(struct delta *d, const void *key, size_t klen
     return n;
 }
 
+static struct delta_node *node_add(struct delta *d, uint32_t hash, const void *key, size_t klen, size_t vlen)
+{
+    struct delta_node *before[DELTA_HEIGHT_MAX], *n;
+    int level;
+
+    (void)seek(d, key, klen, before);
+    n = node_new(d, key, klen, vlen);
+    for (level = 0; level < n->height; level++) {
+        n->next[level] = before[level]->next[level];
+        before[level]->next[level] = n;
+    }
+    n->hash = hash;
+    chain_add(d, n);
+    d->count++;
+    return n;
+}
+
 struct delta_node *delta_put(struct delta *d, const void *key, size_t klen, const void *val, size_t vlen)
 {
-    struct delta_node *before[DELTA_HEIGHT_MAX], *n = seek(d, key, klen, before);
-    int level;
+    uint32_t hash = key_hash(key, klen);
+    struct delta_node *n = find(d, hash, key, klen);
 
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
     if (!val)
         vlen = 0;
-    if (!n || n->klen != klen || memcmp(delta_key(n), key, klen) != 0) {
-        n = node_new(d, key, klen, vlen);
-        for (level = 0; level < n->height; level++) {
-            n->next[level] = before[level]->next[level];
-            before[level]->next[level] = n;
-        }
-        d->count++;
-    }
+    if (!n)
+        n = node_add(d, hash, key, klen, vlen);
     value_set(d, n, val, vlen);
     return n;
 }
@@ -288,6 +374,7 @@ void delta_remove(struct delta *d, struct delta_node *n)
     assert(found == n);
     for (level = 0; level < n->height; level++)
         before[level]->next[level] = n->next[level];
+    chain_drop(d, n);
     value_drop(d, n);
     block_give(d, (uint8_t *)n - d->extra, n->size);
     d->count--;

@@ -1,6 +1,7 @@
 /* snap/store/delta: an ordered map of bytes in memory, made so that a change cannot fail: memory is taken beforehand
- * (delta_reserve). A skip list whose nodes, keys and values lie in chunks that go away as a whole. Single entries can be
- * removed too; their memory is used again. Locks: none; changes are exclusive, reading may be shared (snap/store/kv.h). */
+ * (delta_reserve). A skip list whose nodes, keys and values lie in chunks that go away as a whole, and a table of hashes over the
+ * same nodes: most of what is asked for is one key, and a search in order meets a node that is in no cache at every step. Single
+ * entries can be removed too; their memory is used again. Locks: none; changes are exclusive, reading may be shared (snap/store/kv.h). */
 #ifndef VARVE_SNAP_STORE_DELTA_H
 #define VARVE_SNAP_STORE_DELTA_H
 
@@ -11,9 +12,11 @@
 
 struct delta;
 struct delta_node {
-    uint8_t *val; /* within the node's block, or in one of its own */
+    uint8_t *val;             /* within the node's block, or in one of its own */
+    struct delta_node *chain; /* of the same bucket */
     uint32_t vlen, vcap;
     uint32_t size; /* of the block */
+    uint32_t hash; /* of the key */
     uint16_t klen;
     uint8_t height;
     bool tomb;                 /* hides what lies below; val is memory only */
