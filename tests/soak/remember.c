@@ -11,6 +11,7 @@
 
 #define KEPT 8u /* snapshots */
 #define KEPT_NAME "before-rollback-"
+#define STEPS_A_SECOND 18.0 /* of overwriting; a busy machine does fewer */
 
 /* A rollback, and the first snapshot of a clone, wait until all that is unsynced is on the disk (at most 128 MiB), and begin after
  * a checkpoint or a flattening that is under way. */
@@ -210,12 +211,22 @@ static void difference_read(struct soak *k, unsigned n)
         close(fd);
 }
 
+/* So much is written between two snapshots, whatever the machine does beside it: else what they hold would say how busy it was. */
+static void until_tick(const struct soak *k, double began, unsigned long long steps)
+{
+    unsigned long long want = steps + (unsigned long long)(k->tick_s * STEPS_A_SECOND);
+
+    while (!soak_ends(k) && (now_s() - began < k->tick_s || atomic_load(&k->steps[1]) < want))
+        pause_s(0.01);
+}
+
 void *remember(void *arg)
 {
     struct soak *k = arg;
     char name[64];
 
     for (unsigned n = 1; !soak_ends(k); n++) {
+        unsigned long long steps = atomic_load(&k->steps[1]);
         double began = now_s();
 
         delete_kept(k);
@@ -230,8 +241,7 @@ void *remember(void *arg)
         default: break;
         }
         atomic_fetch_add(&k->steps[5], 1);
-        while (!soak_ends(k) && now_s() - began < k->tick_s)
-            pause_s(0.01);
+        until_tick(k, began, steps);
     }
     return NULL;
 }
