@@ -1,16 +1,22 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
 #define LINE_MAX_BYTES 1024
 #define LINES_PER_SECOND 10
+#define FILE_MAX_BYTES (8u << 20)
+#define FILE_KEPT_BYTES (2u << 20)
+#define LOOK_EACH_BYTES (64u << 10) /* how long the file is */
 
 static pthread_mutex_t site_lock = PTHREAD_MUTEX_INITIALIZER; /* guards every struct log_site */
 static atomic_int log_fd = STDERR_FILENO;
@@ -50,10 +56,8 @@ static bool site_admit(struct log_site *site, uint32_t *ret_held)
     return admit;
 }
 
-static void write_line(const char *line, size_t len)
+static void write_all(int fd, const char *line, size_t len)
 {
-    int fd = atomic_load(&log_fd);
-
     while (len > 0) {
         ssize_t n = write(fd, line, len);
 
@@ -64,6 +68,37 @@ static void write_line(const char *line, size_t len)
         line += n;
         len -= (size_t)n;
     }
+}
+
+bool log_bound(int fd, uint64_t most_bytes, uint64_t kept_bytes)
+{
+    int flags = fcntl(fd, F_GETFL);
+    const char *first;
+    struct stat st;
+    ssize_t n;
+    char *p;
+
+    if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || !(flags & O_APPEND) || fstat(fd, &st) < 0 ||
+        !S_ISREG(st.st_mode) || (uint64_t)st.st_size <= most_bytes || BROKEN(VARVE_BREAK_log_endless))
+        return false;
+    kept_bytes = MIN_OF(kept_bytes, (uint64_t)st.st_size);
+    p = malloc(kept_bytes);
+    n = p ? pread(fd, p, kept_bytes, st.st_size - (off_t)kept_bytes) : -1;
+    first = n > 0 ? memchr(p, '\n', (size_t)n) : NULL;
+    if (n >= 0 && ftruncate(fd, 0) == 0 && first)
+        write_all(fd, first + 1, (size_t)(p + n - (first + 1)));
+    free(p);
+    return n >= 0;
+}
+
+static void write_line(const char *line, size_t len)
+{
+    static atomic_uint written;
+    int fd = atomic_load(&log_fd);
+
+    write_all(fd, line, len);
+    if (atomic_fetch_add(&written, (unsigned)len) % LOOK_EACH_BYTES + len >= LOOK_EACH_BYTES)
+        log_bound(fd, FILE_MAX_BYTES, FILE_KEPT_BYTES);
 }
 
 static size_t line_add(char *line, size_t len, const char *fmt, ...) PRINTF_LIKE(3, 4);

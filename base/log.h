@@ -15,6 +15,10 @@ struct log_site {
 };
 
 void log_set_fd(int fd); /* lines go there from now on; the caller keeps the descriptor open */
+/* log_bound(fd, most, kept): of a regular file that is open for reading and appending and longer than most bytes, the last lines stay,
+ * at most kept bytes of them; true: it was. Anything else is left as it is. The log's own file is kept below 8 MiB so. What another
+ * process appends at that very moment may be lost. */
+bool log_bound(int fd, uint64_t most_bytes, uint64_t kept_bytes);
 void log_set_level(enum log_level level); /* default LOG_NOTE */
 void log_line(struct log_site *site, enum log_level level, const char *room, const char *event,
               const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -17,7 +17,7 @@
 
 /* --- the process ------------------------------------------------------------------------------------------------------------------ */
 
-/* Standard input from nowhere, output and errors to STORE/log/daemon.log. */
+/* Standard input from nowhere, output and errors to STORE/log/daemon.log; for reading, too, so that the log can cut it. */
 static void detach_streams(const char *store)
 {
     char path[PATH_MAX];
@@ -27,7 +27,7 @@ static void detach_streams(const char *store)
     if (snprintf(path, sizeof(path), "%s/log", store) < (int)sizeof(path)) {
         mkdir(path, 0750);
         if (snprintf(path, sizeof(path), "%s/log/daemon.log", store) < (int)sizeof(path))
-            log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+            log = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     }
     dup2(null, STDIN_FILENO);
     dup2(log >= 0 ? log : null, STDOUT_FILENO);

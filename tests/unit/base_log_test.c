@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -128,6 +129,35 @@ TEST(test_log__threads_share_a_site)
         pthread_join(th[i], NULL);
     log_end(fd);
     CHECK_EQ(count(text, "thread"), 10);
+}
+
+TEST(test_log__of_a_long_file_the_last_lines_stay)
+{
+    int fd = log_begin();
+
+    CHECK(write(fd, "first line\nsecond line\nthird\nlast one\n", 38) == 38);
+    CHECK(!log_bound(fd, 38, 20));
+    CHECK(log_bound(fd, 37, 20));
+    CHECK(!log_bound(fd, 37, 20));
+    log_note("fs", "goes", "on=%d", 1);
+    CHECK(strcmp(log_end(fd), "third\nlast one\n2026-11-20T22:00:00Z note fs goes on=1\n") == 0);
+}
+
+TEST(test_log__its_file_stays_below_its_bound)
+{
+    static char much[900];
+    struct stat st = {0};
+    int fd = log_begin();
+
+    memset(much, 'x', sizeof(much) - 1);
+    for (int i = 0; i < 12000; i++) {
+        log_note("fs", "much", "%d %s", i, much);
+        if (i % 10 == 9)
+            clock_test_set((int64_t)(1795212000 + i) * 1000000000, (int64_t)(i + 1) * 1000000000);
+        CHECK(fstat(fd, &st) == 0 && st.st_size < (8 << 20) + (128 << 10));
+    }
+    CHECK(st.st_size > 2 << 20);
+    log_end(fd);
 }
 
 int main(int argc, char **argv)
