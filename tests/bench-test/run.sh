@@ -126,7 +126,7 @@ rows_are_named() { # each once, with a bound, a title, and a base
 # --- runs that are real -----------------------------------------------------------------------------------------------
 run_bench() { # ROWS TARGETS: in a directory whose name is seen in mounts, loop devices and processes
     mkdir -p "$scratch/tmp"
-    SCALE=short DISK_MIB=256 ONLY=$1 TARGETS=$2 BUILD=$scratch/build TMPDIR=$scratch/tmp VARVE=$VARVE tests/bench/run.sh
+    SCALE=short DISK_MIB=192 ONLY=$1 TARGETS=$2 BUILD=$scratch/build TMPDIR=$scratch/tmp VARVE=$VARVE tests/bench/run.sh
 }
 nothing_left() {
     local left
@@ -137,8 +137,8 @@ mkdir -p "$scratch/build"
 ln -s "$(readlink -f "$BUILD")/tests" "$scratch/build/tests"
 
 short_run() {
-    run_bench "stat create create-fsync overwrite-fsync untar cold-stat-new" "ext4 varve floor" >"$scratch/short" 2>&1
-    tail -n 1 "$scratch/short" | grep -qx '6 passed, 0 failed, 0 skipped' || { cat "$scratch/short"; return 1; }
+    run_bench "stat create create-fsync cold-stat-new untar" "ext4 varve floor" >"$scratch/short" 2>&1
+    tail -n 1 "$scratch/short" | grep -qx '5 passed, 0 failed, 0 skipped' || { cat "$scratch/short"; return 1; }
     nothing_left
 }
 place_that_is_not() { # is named, and the others are measured

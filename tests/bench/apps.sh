@@ -71,7 +71,7 @@ pg_round() {
 dbench_round() { # clients
     needs dbench
     rm -rf clients
-    dbench -D . -c /usr/share/dbench/client.txt -t "$(count 8 1)" "$1" >"$run/dbench.out" 2>>"$log" \
+    dbench -D . -c /usr/share/dbench/client.txt -t "$(count 8 2)" "$1" >"$run/dbench.out" 2>>"$log" \
         || cannot "dbench: $(tail -n 1 "$run/dbench.out")"
     sed -n 's/^Throughput \([0-9.]*\) .*/rate \1/p' "$run/dbench.out"
 }

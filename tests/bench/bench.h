@@ -117,7 +117,7 @@ int drop_caches(void);
 int remove_tree(const char *path);
 void settle(
     const char *
-        dir); /* what is dirty on the disk below dir goes to it; until the machine is idle, 2 s at the most */
+        dir); /* what is dirty on the disk below dir goes to it; until the machine is idle, half a second at the most */
 /* n files NAME%lu of `size` bytes each in the working directory. */
 int make_files(struct work *w, const char *name, unsigned long n, size_t size);
 int make_file(struct work *w, const char *name, uint64_t size); /* synced */

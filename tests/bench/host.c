@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define SETTLE_MS 500
+#define SETTLE_SHORT_MS 60
 #define SETTLE_STEP_MS 30
 
 int run_program(const char *const *argv, char *ret_line, size_t size)
@@ -80,6 +81,7 @@ static void sleep_ms(unsigned ms)
 void settle(const char *dir)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    unsigned most_ms = settings.is_short ? SETTLE_SHORT_MS : SETTLE_MS;
     struct cpu before, now;
 
     if (fd >= 0) {
@@ -87,7 +89,7 @@ void settle(const char *dir)
         close(fd);
     }
     cpu_read(&before, "");
-    for (unsigned ms = 0; ms < SETTLE_MS; ms += SETTLE_STEP_MS) {
+    for (unsigned ms = 0; ms < most_ms; ms += SETTLE_STEP_MS) {
         sleep_ms(SETTLE_STEP_MS);
         cpu_read(&now, "");
         if (now.busy - before.busy - (now.own - before.own) < 0.011) /* a tick at the most */

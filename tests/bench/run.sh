@@ -13,7 +13,7 @@ fi
 . tests/tools/mounted.sh
 short=$([ "${SCALE:-full}" = short ] && echo 1 || echo)
 ROUNDS=${ROUNDS:-$([ "$short" ] && echo 1 || echo 5)}
-DISK_MIB=${DISK_MIB:-$([ "$short" ] && echo 1536 || echo 24576)}
+DISK_MIB=${DISK_MIB:-$([ "$short" ] && echo 1536 || echo 16384)}
 PEERS="passthrough_hp passthrough_hp-uring passthrough_hp-kernel bindfs mergerfs fuse-overlayfs juicefs"
 TARGETS=${TARGETS:-ext4 varve floor$([ "$short" ] || echo " $PEERS")}
 BENCH=$(readlink -f "$BUILD")/tests/bench
