@@ -206,6 +206,14 @@ static int firm_with_sync(struct store *s, struct dirty *d)
     return txn_commit(&t);
 }
 
+/* Bytes that may travel in a record, which lies in one segment, with what else is in it (change_finish bounds that). */
+static uint64_t payload_max(const struct store *s)
+{
+    if (BROKEN(VARVE_BREAK_long_record))
+        return FSYNC_BYTES_MAX;
+    return MIN_OF((uint64_t)FSYNC_BYTES_MAX, s->set.segment_bytes / 2);
+}
+
 int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload)
 {
     int r;
@@ -222,7 +230,7 @@ int firm_locked(struct store *s, uint32_t branch, uint64_t ino, bool payload)
     uint64_t bytes = few_bytes(d);
     if (payload && !d->pending)
         return 0; /* its bytes are in records already */
-    if (payload && bytes <= FSYNC_BYTES_MAX)
+    if (payload && bytes <= payload_max(s))
         r = firm_with_payload(s, d, bytes);
     else
         r = firm_with_sync(s, d);

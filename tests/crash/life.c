@@ -10,10 +10,10 @@
 
 static void settings_choose(struct c_run *c)
 {
-    static const uint32_t inline_bytes[] = {512, 4096, 4096, 16384}, segment_kib[] = {96, 128, 192};
+    static const uint32_t inline_bytes[] = {512, 4096, 4096, 16384}, segment_kib[] = {64, 96, 128, 192};
 
     c->set = (struct store_settings){.no_threads = true, .segments = 4, .fd_cache = 8};
-    c->set.segment_bytes = segment_kib[c_rand(c, 3)] << 10;
+    c->set.segment_bytes = segment_kib[c_rand(c, 4)] << 10;
     c->set.inline_bytes = inline_bytes[c_rand(c, 4)];
     c->set.delta_bytes = (32u + c_rand(c, 400)) << 10;
     c->set.dirty_bytes = (1u + c_rand(c, 4)) << 20;

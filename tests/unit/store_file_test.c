@@ -168,6 +168,47 @@ TEST(test_file__copy_shares_and_stays_apart)
     CHECK_OK(store_close(s));
 }
 
+static void check_sound(void)
+{
+    struct check_opts o = {.quiet = true};
+    struct check_result found = {0};
+
+    CHECK_OK(check_store(s, &o, &found));
+    CHECK_EQ(found.problems, 0);
+}
+
+/* A record does not go over two segments: what does not fit into one is done another way, or refused before anything is done. */
+TEST(test_file__a_segment_may_be_shorter_than_the_bytes_of_an_fsync)
+{
+    const struct store_settings set = {.no_threads = true, .segment_bytes = 64 << 10, .segments = 4};
+    uint8_t *big = malloc(65000);
+
+    CHECK(big != NULL);
+    memset(big, 'x', 65000);
+    CHECK_OK(store_create(io_real(), test_dir(), &set));
+    open_store();
+    CHECK_OK(volume_create(s, "main", &(struct volume_opts){0}, &v));
+    vfs_node a = make("a");
+    for (size_t len = 58000; len <= 65000; len += 1000) {
+        fill(a, 0, len, pattern);
+        CHECK_OK(vfs_fsync(v, a));
+        expect(a, len, pattern);
+    }
+    CHECK(!v->readonly);
+    CHECK_OK(vfs_setxattr(v, &ctx, a, "user.b", "before", 6, 0, false));
+    CHECK_ERR(vfs_setxattr(v, &ctx, a, "user.b", big, 65000, 0, false), -E_TOOBIG);
+    cleanup(buf_free) struct buf val = {0};
+    CHECK_OK(vfs_getxattr(v, a, "user.b", &val));
+    CHECK(val.len == 6 && memcmp(val.data, "before", 6) == 0);
+    check_sound();
+    reopen(true);
+    CHECK_OK(vfs_fsync(v, a));
+    expect(a, 65000, pattern);
+    check_sound();
+    CHECK_OK(store_close(s));
+    free(big);
+}
+
 int main(int argc, char **argv)
 {
     log_set_level(LOG_WARN);
