@@ -81,6 +81,12 @@ uint64_t file_new(struct world *w, const char *name)
     return vfs_node_ino(a.node);
 }
 
+void two_files(struct world *w, uint64_t *ret_a, uint64_t *ret_b)
+{
+    *ret_a = file_new(w, "a");
+    *ret_b = file_new(w, "b");
+}
+
 void put(struct world *w, uint64_t ino, uint64_t off, size_t len, uint8_t fill)
 {
     uint8_t *p = malloc(len);

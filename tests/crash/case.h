@@ -8,6 +8,9 @@
 #include "tests/lib/lying.h"
 #include "tests/lib/test.h"
 
+#define MIB (1u << 20)
+#define PAGE 4096u
+
 struct world {
     char path[256], image[256];
     struct store_settings set;
@@ -23,7 +26,21 @@ void world_new_boot(void);
 /* Kills the daemon (nothing is lost) and opens again on the same boot. */
 void world_death(struct world *w);
 
+/* A test in a world of its own, `w`. */
+#define WORLD_TEST(name, inline_bytes)                                                                       \
+    static void name##__in(struct world *w);                                                                 \
+    TEST(name)                                                                                               \
+    {                                                                                                        \
+        struct world world;                                                                                  \
+                                                                                                             \
+        world_new(&world, inline_bytes);                                                                     \
+        name##__in(&world);                                                                                  \
+        world_end(&world);                                                                                   \
+    }                                                                                                        \
+    static void name##__in(struct world *w)
+
 uint64_t file_new(struct world *w, const char *name);
+void two_files(struct world *w, uint64_t *ret_a, uint64_t *ret_b); /* "a" and "b" */
 vfs_node node_of(const struct world *w, uint64_t ino);
 void put(struct world *w, uint64_t ino, uint64_t off, size_t len, uint8_t fill);
 void sync_file(struct world *w, uint64_t ino);
