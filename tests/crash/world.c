@@ -1,25 +1,9 @@
 #include "tests/crash/crash.h"
 
-#include <sys/random.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "snap/store/journal.h"
+#include "tests/lib/seeded.h"
 
 static const char *const names[VOLS] = {"main", "other"};
-
-/* Numbers that must be new each time are the seed's here, or a failure could not be replayed. */
-static bool seeded;
-static uint64_t stream;
-
-ssize_t getrandom(void *p, size_t len, unsigned flags)
-{
-    if (!seeded)
-        return syscall(SYS_getrandom, p, len, flags);
-    for (size_t i = 0; i < len; i++)
-        ((uint8_t *)p)[i] = (uint8_t)test_rand(&stream);
-    return (ssize_t)len;
-}
 
 void c_new_boot(struct c_run *c)
 {
@@ -53,8 +37,7 @@ void c_start(struct c_run *c, struct lying_shot *shot)
 {
     assert(!c->disk);
     c->disk = lying_ram(shot);
-    seeded = true;
-    stream = ++c->starts * 1000003 + c->seed;
+    seeded_begin(++c->starts * 1000003 + c->seed);
     c_new_boot(c);
     if (c->trace)
         lying_trace(c->disk, &c->disk_trace);

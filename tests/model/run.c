@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "snap/store/journal.h"
+#include "tests/lib/seeded.h"
 
 static const struct {
     const char *name;
@@ -206,6 +207,7 @@ int m_seed_run(struct m_run *m, uint64_t seed, uint64_t count)
     m->nvols = 0;
     m->vol_name = m->place = NULL;
     m->snap_seq = m->vol_seq = m->op = 0;
+    seeded_begin(seed);
     if (setjmp(m->out) == 0) {
         begin(m);
         for (m->op = 1; m->op <= count; m->op++)
@@ -220,6 +222,7 @@ int m_seed_run(struct m_run *m, uint64_t seed, uint64_t count)
         m_vol_forget(&m->vol[i]);
     if (!failed || !getenv("KEEP"))
         nftw(m->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    seeded_end();
     clock_test_off();
     journal_test_boot_id(NULL);
     return failed;
