@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -196,6 +197,7 @@ int repo_open(struct backend *b, const struct backend_call *c, const struct secr
         return -E_NOMEM;
     }
     r->b = b;
+    (void)mlock(&r->dom, sizeof(r->dom)); /* keys do not go to a swap */
     if (c)
         r->call = *c;
     if (r->call.timeout_ms == 0)
@@ -224,6 +226,7 @@ void repo_close(struct repo *r)
     backend_close(r->b);
     key_wipe(&r->dom.blob_key);
     key_wipe(&r->dom.chunk_key);
+    (void)munlock(&r->dom, sizeof(r->dom));
     free(r);
 }
 

@@ -21,6 +21,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     log_set_level(LOG_WARN);
     fcntl(TIERD_FD, F_SETFD, FD_CLOEXEC);
+    (void)close_range(TIERD_FD + 1, ~0u, 0); /* nothing of who started it is kept open by it */
     r = backend_open(argv[1], argc == 3, &b, &err);
     if (tierd_hello(TIERD_FD, r, err.len ? buf_cstr(&err) : "") < 0 || r < 0)
         return 1;

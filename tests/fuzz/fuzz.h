@@ -47,6 +47,8 @@ const uint8_t *in_bytes(struct fuzz_in *in, size_t len, size_t *ret_len);
 /* The rest as a text with a NUL; the caller frees it. */
 char *in_text(const uint8_t *p, size_t len);
 
+void run_repo(const uint8_t *p, size_t len);
+void seeds_repo(void);
 void run_journal(const uint8_t *p, size_t len);
 void seeds_journal(void);
 void run_records(const uint8_t *p, size_t len);

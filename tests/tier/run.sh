@@ -223,6 +223,26 @@ test_killed_and_begun_again() {
     cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
 }
 
+# The daemon dies in the middle: the next one goes on, and who waits is answered
+test_daemon_killed() {
+    local pid total
+    new_repo
+    new_volume
+    random $((load * 1048576)) >"$dir/m/f"
+    varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" >"$dir/log" 2>&1 &
+    pid=$!
+    wait_packs 1
+    ok varve status "$dir/m" --json
+    kill -9 "$(json 'd["daemon_pid"]')"
+    wait $pid || fail "$(cat "$dir/log")"
+    grep -q 'recovery point' "$dir/log" || fail "$(cat "$dir/log")"
+    [ "$(ls "$dir/r/points" | wc -l)" = 1 ] || fail "recovery points: $(ls "$dir/r/points")"
+    total=$(repo_bytes "$dir/r")
+    [ "$total" -lt $(((load + 33) * 1048576)) ] || fail "$total bytes"
+    restore latest "$dir/out"
+    cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
+}
+
 # The processes that serve this case's repository
 served_by() {
     local p
