@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -21,6 +22,7 @@
 #define ASK_MS 200     /* how often a waiting call asks whether it was cancelled */
 #define GRACE_MS 10000 /* beyond the call's own time, which the other side keeps, too */
 #define HELLO_MS 30000
+#define WHOLE_MS 60000 /* a message that has begun, however busy the machine is */
 #define HEAD_ROOM 4096u
 #define PIECE (16u << 20) /* of a get */
 
@@ -190,19 +192,19 @@ static int send_call(struct client *c, const struct ask *a)
     return msg_send(c->fd, TIERD_CALL, b.data, b.len, NULL, 0, HELLO_MS + GRACE_MS);
 }
 
-/* One message, asking about cancelling and time while none comes. */
+/* One message, asking about cancelling and time while none begins. */
 static int wait_answer(struct client *c, const struct ask *a, int64_t began, struct msg *m)
 {
-    int r;
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
 
-    while ((r = msg_recv(c->fd, TIERD_MSG_MAX + HEAD_ROOM, ASK_MS, m)) == -E_AGAIN) {
+    while (poll(&p, 1, ASK_MS) <= 0) {
         if (a->call && a->call->canceled && a->call->canceled(a->call->arg))
             return -E_CANCELED;
         if (a->call && a->call->timeout_ms > 0 &&
             clock_mono_ns() - began > (a->call->timeout_ms + (int64_t)GRACE_MS) * 1000000)
             return -E_TIMEOUT;
     }
-    return r;
+    return msg_recv(c->fd, TIERD_MSG_MAX + HEAD_ROOM, WHOLE_MS, m);
 }
 
 static int take_items(const struct msg *m, struct ask *a)

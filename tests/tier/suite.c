@@ -1,8 +1,11 @@
 /* The contract of tier/backend.h, held over each backend. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -327,6 +330,69 @@ TEST(test_backend__a_directory_is_made_or_missed)
     CHECK(strstr(buf_cstr(&err), "/none: does not exist"));
     CHECK_ERR(backend_open("dir:relative", true, &b, &err), -E_USAGE);
     CHECK_ERR(backend_open("ftp://x", true, &b, &err), -E_USAGE);
+}
+
+/* The process that serves b: our only child. */
+static pid_t child(void)
+{
+    pid_t found = 0;
+    DIR *d = opendir("/proc");
+    struct dirent *e;
+
+    CHECK(d != NULL);
+    while ((e = readdir(d))) {
+        char path[300], state;
+        int pid, parent;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        if (e->d_name[0] < '0' || e->d_name[0] > '9' || !(f = fopen(path, "re")))
+            continue;
+        if (fscanf(f, "%d (%*[^)]) %c %d", &pid, &state, &parent) == 3 && parent == getpid() && state != 'Z')
+            found = pid;
+        fclose(f);
+    }
+    closedir(d);
+    CHECK(found > 0);
+    return found;
+}
+
+struct halting {
+    pid_t pid;
+    long after_ms;
+};
+
+static void *halt(void *arg)
+{
+    const struct halting *h = arg;
+
+    nanosleep(&(struct timespec){.tv_nsec = h->after_ms * 1000000}, NULL);
+    kill(h->pid, SIGSTOP);
+    nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+    kill(h->pid, SIGCONT);
+    return NULL;
+}
+
+/* The other side stands still in the middle of an answer, as on a machine that is busy. */
+TEST(test_backend__a_slow_answer_is_waited_for)
+{
+    static uint8_t bytes[30 << 20];
+    struct halting h;
+    pthread_t thread;
+
+    b = open_in("tierd", 0);
+    h.pid = child();
+    CHECK_OK(backend_put(b, NULL, "x", bytes, sizeof(bytes)));
+    for (h.after_ms = 2; h.after_ms < 32; h.after_ms += 3) {
+        cleanup(buf_free) struct buf got = {0};
+
+        CHECK(pthread_create(&thread, NULL, halt, &h) == 0);
+        CHECK_OK(backend_get(b, NULL, "x", 0, sizeof(bytes), &got));
+        CHECK_EQ(got.len, sizeof(bytes));
+        pthread_join(thread, NULL);
+    }
+    CHECK_EQ((uint64_t)child(), (uint64_t)h.pid);
+    backend_close(b);
 }
 
 /* What a dead writer leaves is seen by nobody. */
