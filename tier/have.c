@@ -186,10 +186,10 @@ static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen,
     if (m != 0)
         return from_mdb(m);
     m = mdb_get(t, h->dbi, &k, &v);
-    if (m == 0 && v.mv_size == len)
-        memcpy(out, v.mv_data, len);
-    else if (m == 0)
+    if (m == 0 && v.mv_size != len)
         m = MDB_CORRUPTED;
+    if (m == 0 && len)
+        memcpy(out, v.mv_data, len);
     mdb_txn_abort(t);
     return from_mdb(m);
 }
