@@ -281,8 +281,10 @@ test_service_unit() {
     printf '#!/bin/sh\ncat "%s"\n' "$scratch/jobs" >"$scratch/bin/systemctl"
     chmod +x "$scratch/bin/systemctl"
     for job in 'varve@a\x2db.service restart' 'varve@b.service stop' 'varve@a\x2db.service stop'; do
-        (trap 'exit 0' INT; while :; do sleep 0.05; done) &
+        # not a shell: one that was started with SIGINT ignored cannot trap it
+        python3 -c 'import signal, sys, time; signal.signal(signal.SIGINT, lambda *a: sys.exit(0)); time.sleep(60)' &
         pid=$!
+        wait_for 5 grep -q '^SigCgt:.*2$' /proc/$pid/status
         printf '7 %s running\n' "$job" >"$scratch/jobs"
         MAINPID=$pid PATH=$scratch/bin:$PATH timeout 10 sh -c "$stop" || true
         alive=yes
