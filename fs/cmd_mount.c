@@ -136,9 +136,11 @@ static int mount_here(const struct request *q, struct sock_msg *m, int sock)
 /* 0 and an exit code, or -E_CLOSED: the daemon was about to end and said nothing. */
 static int ask(struct request *q, int sock, int *ret_exit)
 {
+    bool here = false;
     const char *words[] = {"mount",        q->target.volume,
                            q->target.snap, q->opts.len > 0 ? (const char *)q->opts.data : "",
                            q->dir,         q->create ? "create" : "-"};
+    char why[256];
     int r = send_words(sock, words, ARRAY_LEN(words));
 
     for (;;) {
@@ -149,11 +151,13 @@ static int ask(struct request *q, int sock, int *ret_exit)
         if (r < 0)
             return r;
         if (m.kind == SOCK_FD)
-            r = mount_here(q, &m, sock);
+            here = (r = mount_here(q, &m, sock)) == 0;
         else if (m.kind == SOCK_ERR)
             fwrite(m.data.data, 1, m.data.len, stderr);
         else if (m.kind == SOCK_DONE && m.data.len >= 4) {
             *ret_exit = (int)get_le32(m.data.data);
+            if (here && *ret_exit != CMD_OK)
+                mount_detach(q->dir, true, why); /* nobody serves it */
             return 0;
         }
         if (r < 0) { /* said already */
@@ -179,6 +183,8 @@ static int reach(struct request *q, int *ret_sock)
         return 0; /* somebody else's was faster */
     if (r == -E_FAILED)
         return cmd_fail("%s", why);
+    if (r < 0 && r != -E_CLOSED)
+        return cmd_fail("%s: its keeper cannot be started: %s", q->target.store, err_text(r));
     if (r < 0)
         return cmd_fail("%s: the daemon did not start; see log/daemon.log there", q->target.store);
     r = sock_connect(q->target.store, ret_sock);

@@ -263,6 +263,8 @@ static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
         struct restore *one = calloc(1, sizeof(*one));
         int r = one ? keeper_recv(KEEPER_FD, &one->m, &one->fd) : -E_NOMEM;
 
+        if (r == 0 && one->m.kind == KEEPER_RESTORE && one->fd < 0)
+            r = -E_FILES; /* it found no place in this process */
         if (r == 0 && one->m.kind == KEEPER_RESTORE) {
             one->next = *ret;
             *ret = one;
@@ -282,7 +284,13 @@ static int hear(struct daemon *d, uint32_t *ret_deaths, struct restore **ret)
     }
 }
 
-static void restore_one(struct daemon *d, struct restore *one)
+/* What another daemon may manage: this one lacked memory, threads or descriptors. */
+static bool may_pass(int r)
+{
+    return r == -E_NOMEM || r == -E_AGAIN || r == -E_FILES;
+}
+
+static int restore_one(struct daemon *d, struct restore *one)
 {
     struct vol *v = daemon_volume(d, one->m.n);
     struct mount_opts o = {0};
@@ -294,12 +302,15 @@ static void restore_one(struct daemon *d, struct restore *one)
                        one->m.init_len);
     else
         close(one->fd);
-    if (r < 0) {
-        log_err(r, "daemon", "conn=%llx cannot be taken over %s", (unsigned long long)one->m.conn, why);
-        daemon_tell(KEEPER_GONE, one->m.conn, 0, -1); /* who waits there gets ENOTCONN */
-    } else {
+    if (r == 0) {
         log_note("daemon", "takeover", "volume=%s conn=%llx", v->rec.name, (unsigned long long)one->m.conn);
+        return 0;
     }
+    log_err(r, "daemon", "conn=%llx cannot be taken over %s", (unsigned long long)one->m.conn, why);
+    if (may_pass(r))
+        return r;
+    daemon_tell(KEEPER_GONE, one->m.conn, 0, -1); /* who waits there gets ENOTCONN */
+    return 0;
 }
 
 /* Answers for connections that the keeper does not hold any more are nobody's. */
@@ -321,16 +332,21 @@ static void keep_answers(struct daemon *d, const struct restore *list)
     free(conns);
 }
 
-static void restore_all(struct daemon *d, struct restore *list)
+/* When one fails for want of something that may pass, the daemon ends: the keeper has them all, and starts another one. */
+static int restore_all(struct daemon *d, struct restore *list)
 {
+    int r = 0;
+
     keep_answers(d, list);
     while (list) {
         struct restore *one = list;
 
         list = one->next;
-        restore_one(d, one);
+        if (r == 0)
+            r = restore_one(d, one);
         free(one);
     }
+    return r;
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------------------------------- */
@@ -458,6 +474,13 @@ static void last_words(struct daemon *d, int r)
     free(d->waiters);
 }
 
+/* Without a word to the threads that run already: as after a death the next daemon begins where this one stopped. */
+static int cannot_serve(const char *why)
+{
+    daemon_tell_failed(why);
+    _exit(CMD_FAILED);
+}
+
 static int daemon_run(struct daemon *d, struct restore *list)
 {
     char path[PATH_MAX];
@@ -467,18 +490,17 @@ static int daemon_run(struct daemon *d, struct restore *list)
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
         pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 ||
-        pthread_create(&accepting, NULL, daemon_serve_main, d) != 0) {
-        daemon_tell_failed("the socket of the store cannot be made: are there descriptors and room for it?");
-        return CMD_FAILED;
-    }
+        pthread_create(&alive, NULL, daemon_alive_main, d) != 0 ||
+        pthread_create(&accepting, NULL, daemon_serve_main, d) != 0)
+        return cannot_serve("the socket of the store or the daemon's threads cannot be made: are there "
+                            "descriptors, room and processes left?");
     d->was_asked = list != NULL;
-    restore_all(d, list);
+    if (restore_all(d, list) < 0)
+        return cannot_serve("a mount could not be taken over at once");
     daemon_tell(KEEPER_READY, 0, 0, -1);
     log_note("daemon", "serving", "store=%s opened_ms=%lld ms=%lld", d->store,
              (long long)(d->opened_ns - d->began_ns) / 1000000,
              (long long)(clock_mono_ns() - d->began_ns) / 1000000);
-    if (pthread_create(&alive, NULL, daemon_alive_main, d) != 0)
-        log_warn("daemon", "alive", "no thread: the keeper will take this for a daemon that stands still");
     wait_idle(d);
     shutdown(d->listen, SHUT_RDWR);
     pthread_join(accepting, NULL);
@@ -550,6 +572,10 @@ static int run(int argc, char **argv)
         return CMD_FAILED;
     if (deaths >= DEATHS_UNSAFE)
         log_warn("daemon", "safe", "deaths=%u within a minute: read-only from now on", deaths);
+    if (d.wake < 0) {
+        daemon_tell_failed("no descriptor is left for the daemon");
+        return CMD_FAILED;
+    }
     r = open_store(&d, deaths >= DEATHS_UNSAFE ? STORE_SAFE : 0, &err);
     if (r < 0) {
         daemon_tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));

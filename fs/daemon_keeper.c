@@ -22,6 +22,7 @@
 #define CLIENTS_WAIT_MS 1000
 #define REQUESTS_WAIT_MS 150
 #define KEEPERS_PAUSE_S 1
+#define LEAVE_TRIES 50
 
 /* --- words ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -182,6 +183,8 @@ static int new_keeper(struct daemon *d)
     pthread_mutex_lock(&d->lock);
     r = child < 0 || dup3(pair[0], KEEPER_FD, O_CLOEXEC) < 0 ? err_from_errno(errno) : hand_over_locked(d);
     pthread_mutex_unlock(&d->lock);
+    if (r < 0)
+        shutdown(pair[0], SHUT_RDWR); /* it ends, and is followed by another one */
     close(pair[0]);
     if (r == 0)
         log_note("daemon", "keeper", "store=%s the keeper died: another one holds its mounts", d->store);
@@ -282,8 +285,19 @@ void daemon_leave(struct daemon *d)
     first = !d->told_to_leave && !d->closing;
     d->told_to_leave = true;
     pthread_mutex_unlock(&d->lock);
-    if (first && pthread_create(&t, NULL, leave_main, d) == 0)
-        pthread_detach(t);
+    for (int i = 0; first && i < LEAVE_TRIES; i++) {
+        if (pthread_create(&t, NULL, leave_main, d) == 0) {
+            pthread_detach(t);
+            return;
+        }
+        sleep_ms(20);
+    }
+    if (first) {
+        log_error("daemon", "leave", "no thread for it: this daemon goes on");
+        pthread_mutex_lock(&d->lock);
+        d->told_to_leave = false;
+        pthread_mutex_unlock(&d->lock);
+    }
 }
 
 void daemon_end(struct daemon *d)

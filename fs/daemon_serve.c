@@ -151,7 +151,7 @@ static int mount_again(struct client *c, struct wanted *w, struct session *ss)
 static int mount_new(struct client *c, struct wanted *w)
 {
     struct keeper_msg *m = calloc(1, sizeof(*m));
-    bool elsewhere = is_elsewhere(&c->peer);
+    bool elsewhere = is_elsewhere(&c->peer), held;
     uint64_t conn = 0;
     int fd = -1;
     int r;
@@ -166,17 +166,20 @@ static int mount_new(struct client *c, struct wanted *w)
     r = fill_ask(w, m);
     if (r == 0)
         r = daemon_ask(c->d, m, w->why, &fd);
+    held = r == 0;
+    if (held && fd < 0)
+        r = -E_FILES; /* it found no place in this process */
     if (r == 0 && elsewhere)
         r = let_mount(c, w, fd);
     if (r == 0)
         r = daemon_add(c->d, w->v, w->snap, &w->o, conn, fd, NULL, 0);
     else if (fd >= 0)
         close(fd);
-    if (r < 0 && fd >= 0) {
-        int none = -1;
-
+    if (r < 0 && held) { /* a caller elsewhere undoes its mount itself */
         *m = (struct keeper_msg){.kind = KEEPER_GONE, .conn = conn};
-        keeper_send(KEEPER_FD, m, none);
+        if (!elsewhere)
+            keeper_put(m, w->dir);
+        keeper_send(KEEPER_FD, m, -1);
     }
     free(m);
     if (r == 0)

@@ -93,8 +93,8 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
 
     if (r == 0 && call && geteuid() != 0) {
         r = mount_by_helper(keeper_field(m, 2), dir, &o, why, ret_fd);
-        if (r == 0)
-            r = hold(k, m, *ret_fd);
+        if (r == 0 && (r = hold(k, m, *ret_fd)) < 0)
+            mount_detach(dir, true, why);
     } else if (r == 0) {
         r = hold_and_mount(k, m, &o, call, ret_fd);
     }
@@ -124,6 +124,18 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
         keeper_service_save(k);
     }
     return r;
+}
+
+/* Nobody will serve what was mounted there. */
+static void give_back(struct keeper *k, const char *dir)
+{
+    char why[256];
+    int r = mount_is_point(dir) ? mount_detach(dir, true, why) : 0;
+
+    if (r < 0)
+        log_err(r, "keeper", "dir=%s stays behind, without a daemon", dir);
+    keeper_place_remove(k, dir);
+    keeper_service_save(k);
 }
 
 static void reply(struct keeper *k, int r, const char *why, int fd)
@@ -239,7 +251,11 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         keep_init(k, m);
         reply(k, 0, "", -1);
         break;
-    case KEEPER_GONE: let_go(k, m->conn); break;
+    case KEEPER_GONE:
+        let_go(k, m->conn);
+        if (m->len > 0)
+            give_back(k, keeper_field(m, 0));
+        break;
     case KEEPER_BYE: k->bye = true; break;
     default: log_error("keeper", "message", "kind=%u is not known", m->kind);
     }
@@ -264,17 +280,20 @@ static void exec_daemon(const char *store, int sock)
 
 static int daemon_start(struct keeper *k)
 {
-    int pair[2];
+    int pair[2], e;
 
+    k->sock = -1;
+    k->daemon = -1;
+    k->failed = k->ready = k->left = k->hung = k->adopted = false;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_from_errno(errno);
     k->daemon = fork();
     if (k->daemon == 0)
         exec_daemon(k->store, pair[1]);
+    e = errno;
     close(pair[1]);
     k->sock = pair[0];
-    k->failed = k->ready = k->left = k->hung = k->adopted = false;
-    return k->daemon < 0 ? err_from_errno(errno) : keeper_hand_over(k, k->sock, k->ndeaths);
+    return k->daemon < 0 ? err_from_errno(e) : keeper_hand_over(k, k->sock, k->ndeaths);
 }
 
 static volatile sig_atomic_t told_to_end, told_to_upgrade; /* told_to_end: by which signal */
@@ -361,6 +380,7 @@ static void serve(struct keeper *k)
     static struct keeper_msg m; /* one thread; large */
     struct pollfd p = {.fd = k->sock, .events = POLLIN};
     const unsigned hung_ms = keeper_hung_ms();
+    const struct timespec pause = {.tv_nsec = 10000000};
     sigset_t none;
 
     sigemptyset(&none);
@@ -379,12 +399,14 @@ static void serve(struct keeper *k)
         if (n <= 0)
             continue;
         r = keeper_recv(k->sock, &m, &fd);
-        if (r == -E_PROTO)
-            log_err(r, "keeper", "a message of the daemon");
-        else if (r < 0)
+        if (r == -E_CLOSED)
             return;
-        else
+        if (r == 0) {
             handle(k, &m, fd);
+            continue;
+        }
+        log_err(r, "keeper", "a message of the daemon");
+        nanosleep(&pause, NULL);
     }
 }
 
@@ -401,7 +423,8 @@ static void daemon_reap(struct keeper *k)
 {
     int status = 0;
 
-    close(k->sock);
+    if (k->sock >= 0)
+        close(k->sock);
     if (k->adopted) {
         await_end(k->daemon);
         k->was_ended = k->killed = !k->hung;
@@ -474,6 +497,16 @@ static bool goes_on(struct keeper *k)
     return k->killed && k->tries++ < TRIES;
 }
 
+static void cannot_start(struct keeper *k, int r)
+{
+    char text[256];
+
+    log_err(r, "keeper", "the daemon cannot be started");
+    snprintf(text, sizeof(text), "the daemon cannot be started: %s", err_text(r));
+    if (!k->holds)
+        tell_ready(k, text);
+}
+
 int keeper_run(struct keeper *k)
 {
     for (;;) {
@@ -482,7 +515,7 @@ int keeper_run(struct keeper *k)
         if (r == 0)
             serve(k);
         else
-            log_err(r, "keeper", "the daemon cannot be started");
+            cannot_start(k, r);
         daemon_reap(k);
         if (!goes_on(k))
             break;

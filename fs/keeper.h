@@ -37,7 +37,7 @@ enum keeper_kind {
     KEEPER_ATTACH,  /* conn; fields "", options, source, dir: mounts once more what it holds */
     KEEPER_OPEN,    /* as MOUNT, but the caller mounts: opens and holds */
     KEEPER_INIT,    /* conn; init: the kernel's first message, before it is answered */
-    KEEPER_GONE,    /* conn: let it go */
+    KEEPER_GONE,    /* conn: let it go; data: where it was mounted and nobody came to serve it, or nothing */
     KEEPER_BYE,     /* the store is closed, nothing is mounted */
     KEEPER_REPLY,   /* err: 0 or a negative code; data: a sentence, or empty */
     KEEPER_PLACE,   /* data: a directory that was mounted on */

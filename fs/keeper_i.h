@@ -64,6 +64,7 @@ struct hold *keeper_hold(struct keeper *k, uint64_t conn);
 int keeper_hold_add(struct keeper *k, const struct keeper_msg *m, int fd); /* takes fd */
 void keeper_hold_drop(struct keeper *k, uint64_t conn);
 void keeper_place_add(struct keeper *k, const char *dir);
+void keeper_place_remove(struct keeper *k, const char *dir);
 
 /* keeper_tell_all: HELLO with n, all that is held, LISTEN, GO, each to put with its descriptor or -1. keeper_hand_over: to a socket.
  * keeper_take_over: from one, until GO; *ret_n is that of HELLO. keeper_take_one: a single one; takes fd. */

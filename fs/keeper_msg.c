@@ -6,6 +6,7 @@
 
 #include "base/rights.h"
 #include "fs/keeper.h"
+#include "fs/sock.h"
 
 unsigned keeper_hung_ms(void)
 {
@@ -43,13 +44,14 @@ int keeper_send(int sock, const struct keeper_msg *m, int fd)
     struct iovec iov = {.iov_base = (void *)(uintptr_t)m,
                         .iov_len = offsetof(struct keeper_msg, data) + m->len};
     struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
+    unsigned tries = 0;
     ssize_t n;
 
     if (fd >= 0)
         rights_put(&h, &room, fd);
     do
         n = sendmsg(sock, &h, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && sock_again(errno, &tries));
     if (n < 0)
         return errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN ? -E_CLOSED : err_from_errno(errno);
     return 0;
@@ -63,21 +65,41 @@ bool keeper_is_sound(const struct keeper_msg *m, size_t n)
            (m->len == 0 || m->data[m->len - 1] == 0);
 }
 
+/* Looks at the message first: a descriptor for which there is no place at the moment is still in it afterwards. */
+static ssize_t look(int sock, struct msghdr *h, union rights_room *room)
+{
+    const struct msghdr as = *h;
+    unsigned tries = 0;
+
+    for (;;) {
+        ssize_t n;
+        int fd = -1;
+
+        *h = as;
+        rights_room_for(h, room);
+        n = recvmsg(sock, h, MSG_CMSG_CLOEXEC | MSG_PEEK);
+        if (n > 0 ? !(h->msg_flags & MSG_CTRUNC) : n == 0 || !sock_again(errno, &tries))
+            return n;
+        if (n > 0 && !sock_again(ENOMEM, &tries))
+            return n;
+        if (n > 0 && rights_take(h, &fd) == 0 && fd >= 0)
+            close(fd);
+    }
+}
+
 int keeper_recv(int sock, struct keeper_msg *m, int *ret_fd)
 {
     union rights_room room;
     struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
     struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
     int fd = -1;
-    ssize_t n;
+    ssize_t n = look(sock, &h, &room);
     int r;
 
-    rights_room_for(&h, &room);
-    do
-        n = recvmsg(sock, &h, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
+    while (n > 0 && recv(sock, NULL, 0, 0) < 0 && errno == EINTR)
+        continue;
     r = rights_take(&h, &fd);
     if (n == 0)
         r = -E_CLOSED;

@@ -18,24 +18,32 @@
 /* --- the process ------------------------------------------------------------------------------------------------------------------ */
 
 /* Standard input from nowhere, output and errors to STORE/log/daemon.log; for reading, too, so that the log can cut it. */
-static void detach_streams(const char *store)
+static int detach_streams(const char *store)
 {
     char path[PATH_MAX];
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int log = -1;
+    int log = -1, r = 0;
 
     if (snprintf(path, sizeof(path), "%s/log", store) < (int)sizeof(path)) {
         mkdir(path, 0750);
         if (snprintf(path, sizeof(path), "%s/log/daemon.log", store) < (int)sizeof(path))
             log = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     }
-    dup2(null, STDIN_FILENO);
-    dup2(log >= 0 ? log : null, STDOUT_FILENO);
-    dup2(log >= 0 ? log : null, STDERR_FILENO);
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(log >= 0 ? log : null, STDOUT_FILENO) < 0 ||
+        dup2(log >= 0 ? log : null, STDERR_FILENO) < 0)
+        r = err_from_errno(errno); /* whoever reads what our starter says would wait for us */
     if (null > STDERR_FILENO)
         close(null);
     if (log > STDERR_FILENO)
         close(log);
+    return r;
+}
+
+/* To whoever waits for it. */
+static void cannot_start(int ready, int r)
+{
+    if (ready >= 0 && dprintf(ready, "the keeper cannot be started: %s\n", err_text(r)) < 0)
+        _exit(126);
 }
 
 static void spare_from_oom(void)
@@ -92,8 +100,12 @@ static int run(int argc, char **argv)
     k.ready_fd = (int)strtol(argv[3], NULL, 10);
     if (k.ready_fd >= 0)
         fcntl(k.ready_fd, F_SETFD, FD_CLOEXEC);
-    if (!k.foreground && !k.service)
-        detach_streams(k.store);
+    if (!k.foreground && !k.service && argc == 4) /* who goes on has them */
+        r = detach_streams(k.store);
+    if (r < 0) {
+        cannot_start(k.ready_fd, r);
+        return CMD_FAILED;
+    }
     keeper_signals(&k);
     if (chdir("/") < 0)
         return CMD_FAILED;
@@ -130,13 +142,20 @@ int keeper_become(struct keeper *k, const char *path)
     char name[] = "varve", sub[] = "keeper", word[] = "resume", state[16], before[16], none[] = "-1",
          mode[16];
     char *argv[] = {name, sub, (char *)(uintptr_t)k->store, mode, none, word, state, before, NULL};
-    int pair[2], self = open(KEEPER_SELF, O_PATH | O_CLOEXEC);
+    int pair[2], self = open(KEEPER_SELF, O_PATH | O_CLOEXEC), e;
     pid_t teller;
 
     snprintf(mode, sizeof(mode), "%s", k->service ? "service" : k->foreground ? "foreground" : "background");
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    if (self < 0 && k->before_fd < 0) /* there would be no way back */
         return err_from_errno(errno);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        e = errno;
+        if (self >= 0)
+            close(self);
+        return err_from_errno(e);
+    }
     teller = fork();
+    e = errno;
     if (teller == 0) {
         close(pair[0]);
         _exit(keeper_hand_over(k, pair[1], 0) < 0);
@@ -147,14 +166,16 @@ int keeper_become(struct keeper *k, const char *path)
     fcntl(pair[0], F_SETFD, 0);
     if (self >= 0 && k->before_fd < 0)
         fcntl(self, F_SETFD, 0);
-    if (teller > 0)
+    if (teller > 0) {
         execv(path, argv);
+        e = errno;
+    }
     close(pair[0]);
     if (self >= 0)
         close(self);
     if (teller > 0)
         waitpid(teller, NULL, 0);
-    return err_from_errno(errno);
+    return err_from_errno(e);
 }
 
 /* --- starting one ------------------------------------------------------------------------------------------------------------------ */
@@ -168,6 +189,7 @@ static void exec_keeper(const char *store, bool foreground, int ready)
     fcntl(ready, F_SETFD, 0);
     unsetenv("FUSE_URING_ENABLE");
     execv(KEEPER_SELF, argv);
+    cannot_start(ready, err_from_errno(errno));
     _exit(127);
 }
 
@@ -180,7 +202,10 @@ static pid_t fork_keeper(const char *store, bool foreground, int ready)
         return pid;
     if (!foreground) {
         setsid();
-        if (fork() != 0)
+        pid = fork();
+        if (pid < 0)
+            cannot_start(ready, err_from_errno(errno));
+        if (pid != 0)
             _exit(0);
     }
     exec_keeper(store, foreground, ready);
@@ -189,7 +214,7 @@ static pid_t fork_keeper(const char *store, bool foreground, int ready)
 
 int keeper_start(const char *store, bool foreground, int *ret_pid, char *why)
 {
-    int ends[2];
+    int ends[2], e;
     size_t at = 0;
     ssize_t n;
     pid_t pid;
@@ -197,6 +222,7 @@ int keeper_start(const char *store, bool foreground, int *ret_pid, char *why)
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_from_errno(errno);
     pid = fork_keeper(store, foreground, ends[1]);
+    e = errno;
     close(ends[1]);
     if (pid > 0 && !foreground)
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -206,8 +232,10 @@ int keeper_start(const char *store, bool foreground, int *ret_pid, char *why)
     close(ends[0]);
     why[at] = 0;
     why[strcspn(why, "\n")] = 0;
-    if (pid < 0 || at == 0)
-        return -E_IO; /* it died without a word */
+    if (pid < 0)
+        return err_from_errno(e);
+    if (at == 0)
+        return -E_CLOSED; /* it died without a word */
     if (*why)
         return -E_FAILED;
     *ret_pid = pid;

@@ -72,6 +72,19 @@ void keeper_place_add(struct keeper *k, const char *dir)
     k->places = p;
 }
 
+void keeper_place_remove(struct keeper *k, const char *dir)
+{
+    for (struct place **at = &k->places; *at; at = &(*at)->next)
+        if (strcmp((*at)->dir, dir) == 0) {
+            struct place *p = *at;
+
+            *at = p->next;
+            free(p->dir);
+            free(p);
+            return;
+        }
+}
+
 typedef int (*put_fn)(void *arg, const struct keeper_msg *m, int fd);
 
 static int tell_holds(struct keeper *k, put_fn put, void *arg)

@@ -30,6 +30,7 @@
 #define WORKER_STACK (1u << 20) /* address space; touched as far as needed */
 #define TOUCHED_BYTES (128u << 10)
 #define BUFFERS_SPARE 4u
+#define INIT_WAIT_MS 5000
 #define QUIET_MS 2000 /* a worker that gave a large answer and then none for so long gives its pages back */
 #define RESTS SIZE_MAX
 #define NOTIFY_RESEND_CODE 7
@@ -403,14 +404,18 @@ static void keep_init(struct session *ss, const void *req, size_t len)
     __atomic_store_n(&ss->init_len, n, __ATOMIC_RELEASE);
 }
 
-/* The first thread of a fresh connection: waits for INIT, then becomes a worker. */
-static void *first_main(void *arg)
+/* A fresh connection: the kernel's first message is there when mount(2) has returned. */
+static int begin_fresh(struct session *ss)
 {
-    struct session *ss = arg;
+    struct pollfd p = {.fd = ss->fd, .events = POLLIN};
     struct worker w = {.ss = ss, .in = request_buffer()};
-    size_t len = w.in ? receive(&w) : 0;
-    int r = len > 0 ? 0 : -E_CLOSED;
+    size_t len = 0;
+    int r = w.in ? 0 : -E_NOMEM;
 
+    if (r == 0 && poll(&p, 1, INIT_WAIT_MS) == 0)
+        r = -E_TIMEOUT;
+    if (r == 0 && (len = receive(&w)) == 0)
+        r = -E_CLOSED;
     if (r == 0)
         keep_init(ss, w.in, len);
     if (r == 0 && ss->hooks.on_init)
@@ -420,31 +425,10 @@ static void *first_main(void *arg)
     if (r == 0)
         r = begin(ss, ss->fd, w.in, len, true);
     worker_release(&w);
-    atomic_store(&ss->ready, r == 0);
-    rest_poke();
-    if (r == 0)
-        return worker_main(arg);
-    if (r != -E_CLOSED)
-        log_err(r, "fs", "conn=%llx the kernel's first message was not understood",
+    if (r < 0)
+        log_err(r, "fs", "conn=%llx the kernel's first message was not answered",
                 (unsigned long long)ss->conn);
-    atomic_store(&ss->ended, !atomic_load(&leaving));
-    worker_gone(ss);
-    return NULL;
-}
-
-static int first_spawn(struct session *ss)
-{
-    pthread_t t;
-    int e;
-
-    atomic_store(&ss->workers, 1);
-    e = pthread_create(&t, NULL, first_main, ss);
-    if (e != 0) {
-        atomic_store(&ss->workers, 0);
-        return err_from_errno(e);
-    }
-    pthread_detach(t);
-    return 0;
+    return r;
 }
 
 /* Requests that a former daemon had read and not answered come again, marked; kernels before 6.9 do not know this. */
@@ -547,8 +531,10 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     sessions_add(ss);
     if (init && init_len == 0)
         ask_resend(ss);
-    if (init_len == 0)
-        return first_spawn(ss);
+    if (init_len == 0) {
+        r = begin_fresh(ss);
+        return r < 0 ? r : session_ready(ss);
+    }
     r = begin(ss, fd, init, init_len, false);
     if (r < 0)
         return r;

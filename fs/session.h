@@ -33,7 +33,7 @@ struct session_hooks {
 int session_new(struct verb_env *env, struct vol *v, const char *snap, const struct mount_opts *opts,
                 uint64_t conn, const struct session_hooks *hooks, struct session **ret);
 
-/* session_start: takes fd (closed at the end). init NULL: the kernel's first message is awaited by the first worker.
+/* session_start: takes fd (closed at the end). init NULL: the kernel has mounted it, and its first message is answered here.
  * init given (takeover): it was answered by a former daemon; asks the kernel to send again what that one left unanswered.
  * init_len 0 then: the former daemon died before it had answered even that. */
 int session_start(struct session *ss, int fd, const void *init, size_t init_len);

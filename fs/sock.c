@@ -6,11 +6,27 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/mark.h"
 #include "base/rights.h"
 
 #define FRAME_HDR 5u
+#define SOCK_TRIES 100u
+
+bool sock_again(int e, unsigned *tries)
+{
+    struct timespec wait = {.tv_nsec = 10000000};
+
+    if (e == EINTR)
+        return true;
+    if ((e != ENOBUFS && e != ENOMEM && e != ETOOMANYREFS) || ++*tries > SOCK_TRIES)
+        return false;
+    MARK("sock: the kernel has no room for a message");
+    nanosleep(&wait, NULL);
+    return true;
+}
 
 void sock_msg_free(struct sock_msg *m)
 {
@@ -97,10 +113,12 @@ int sock_listen(const char *store, int *ret_fd)
 
 static int send_all(int sock, const uint8_t *p, size_t len)
 {
+    unsigned tries = 0;
+
     while (len > 0) {
         ssize_t n = send(sock, p, len, MSG_NOSIGNAL);
 
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && sock_again(errno, &tries))
             continue;
         if (n < 0)
             return errno == EPIPE || errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
@@ -116,13 +134,14 @@ static int send_header(int sock, uint8_t hdr[FRAME_HDR], int fd)
     union rights_room room;
     struct iovec iov = {.iov_base = hdr, .iov_len = FRAME_HDR};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+    unsigned tries = 0;
     ssize_t n;
 
     if (fd >= 0)
         rights_put(&m, &room, fd);
     do
         n = sendmsg(sock, &m, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && sock_again(errno, &tries));
     if (n < 0)
         return errno == EPIPE || errno == ECONNRESET ? -E_CLOSED : err_from_errno(errno);
     return send_all(sock, hdr + n, FRAME_HDR - (size_t)n);
@@ -157,6 +176,8 @@ int sock_done(int sock, int exit_code, int err)
 /* Reads exactly len bytes; a descriptor that comes along replaces *fd. */
 static int recv_all(int sock, uint8_t *p, size_t len, int *fd)
 {
+    unsigned tries = 0;
+
     while (len > 0) {
         union rights_room room;
         struct iovec iov = {.iov_base = p, .iov_len = len};
@@ -166,7 +187,7 @@ static int recv_all(int sock, uint8_t *p, size_t len, int *fd)
 
         rights_room_for(&m, &room);
         n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && sock_again(errno, &tries))
             continue;
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return -E_CLOSED;

@@ -37,6 +37,10 @@ void sock_msg_free(struct sock_msg *m); /* fit for cleanup() */
 int sock_connect(const char *store, int *ret_fd);
 int sock_listen(const char *store, int *ret_fd);
 
+/* sock_again(errno, &tries): is a message to be sent or received once more? Where the kernel has no memory for it at the moment: after
+ * a while, for a second in all. *tries: 0 at first. */
+bool sock_again(int e, unsigned *tries);
+
 /* sock_send: fd -1: none goes along. -E_CLOSED when the other side is gone. sock_recv: -E_CLOSED at its end, -E_PROTO. */
 int sock_send(int sock, enum sock_kind kind, const void *p, size_t len, int fd);
 int sock_recv(int sock, struct sock_msg *ret);
