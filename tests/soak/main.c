@@ -8,10 +8,15 @@
 
 #define LONGEST_S 1.0
 #define FAULTS_SHOWN 20
+#define SLOW_MOST 4 /* times as long as was asked for, until the load is steady */
 
 bool soak_ends(const struct soak *k)
 {
-    return atomic_load(&k->stop) || now_s() - k->began_s >= k->seconds;
+    double s = now_s() - k->began_s;
+
+    if (atomic_load(&k->steady_s) == 0 && s < SLOW_MOST * k->asked_s)
+        return false;
+    return s >= atomic_load(&k->seconds);
 }
 
 void fault(struct soak *k, const char *fmt, ...)
@@ -63,7 +68,8 @@ static int verdict(struct soak *k)
                                        "reading", "schedule",    "probe"};
     unsigned all = sample_count() + PROBE_KINDS + 4 + 1, bad;
 
-    printf("  %.0f s, a snapshot each %.2f s; steps:", k->seconds, k->tick_s);
+    printf("  %.0f s, a snapshot each %.2f s, steady after %.0f s; steps:", atomic_load(&k->seconds),
+           k->tick_s, atomic_load(&k->steady_s));
     for (size_t i = 0; i < ARRAY_LEN(what); i++)
         printf(" %s %llu%s", what[i], (unsigned long long)atomic_load(&k->steps[i]),
                i + 1 < ARRAY_LEN(what) ? "," : "\n");
@@ -79,7 +85,7 @@ int main(int argc, char **argv)
 {
     static struct soak k = {.world = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP,
                             .shelf = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP,
-                            .seconds = 60,
+                            .asked_s = 60,
                             .bound_pct = 5};
     static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
                                             {"bound", required_argument, NULL, 'b'},
@@ -89,7 +95,7 @@ int main(int argc, char **argv)
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         switch (c) {
-        case 's': k.seconds = strtod(optarg, NULL); break;
+        case 's': k.asked_s = strtod(optarg, NULL); break;
         case 'b': k.bound_pct = strtod(optarg, NULL); break;
         case 'c': k.csv = optarg; break;
         default: return 2;
@@ -100,9 +106,10 @@ int main(int argc, char **argv)
     k.mnt = argv[optind];
     k.store = argv[optind + 1];
     k.varve = argv[optind + 2];
-    k.shrunk = k.seconds < 60 ? 6 : 1;
-    k.tick_s = MIN_OF(MAX_OF(k.seconds / 400, 0.15), 9.0);
-    k.step_s = MIN_OF(MAX_OF(k.seconds / 100, 0.1), 10.0);
+    atomic_store(&k.seconds, k.asked_s);
+    k.shrunk = k.asked_s < 60 ? 6 : 1;
+    k.tick_s = MIN_OF(MAX_OF(k.asked_s / 400, 0.15), 1.0);
+    k.step_s = MIN_OF(MAX_OF(k.asked_s / 100, 0.1), 10.0);
     k.began_s = now_s();
     run(&k);
     return verdict(&k);

@@ -11,7 +11,8 @@
 
 #define KEPT 8u /* snapshots */
 #define KEPT_NAME "before-rollback-"
-#define STEPS_A_SECOND 18.0 /* of overwriting; a busy machine does fewer */
+#define STEADY(k) ((k)->shrunk > 1 ? 40u : 100u) /* snapshots, of which a quarter with a rollback */
+#define STEPS_A_SECOND 18.0                      /* of overwriting; a busy machine does fewer */
 
 /* A rollback, and the first snapshot of a clone, wait until all that is unsynced is on the disk (at most 128 MiB), and begin after
  * a checkpoint or a flattening that is under way. */
@@ -220,6 +221,16 @@ static void until_tick(const struct soak *k, double began, unsigned long long st
         pause_s(0.01);
 }
 
+/* Until then more is kept from one snapshot to the next: the oldest is not of the steady time, chains of rollbacks have not been
+ * flattened, some of the large file has never been written over. As long again is measured at least. */
+static void is_steady(struct soak *k)
+{
+    double s = now_s() - k->began_s;
+
+    atomic_store(&k->seconds, MAX_OF(k->asked_s, 2 * s));
+    atomic_store(&k->steady_s, s);
+}
+
 void *remember(void *arg)
 {
     struct soak *k = arg;
@@ -241,6 +252,8 @@ void *remember(void *arg)
         default: break;
         }
         atomic_fetch_add(&k->steps[5], 1);
+        if (n == STEADY(k))
+            is_steady(k);
         until_tick(k, began, steps);
     }
     return NULL;

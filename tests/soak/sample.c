@@ -10,7 +10,6 @@
 
 #define KIB 1024.0
 #define MIB (1024.0 * KIB)
-#define STEADY_S 9.0
 
 /* `grain`: less than so much more is never called growth; judged 0: shown only. */
 enum metric {
@@ -219,11 +218,11 @@ unsigned sample_count(void)
 }
 
 /* The mean of the end against that around a sixth of the time (of an hour: the last 8 minutes, minutes 7 to 15), and not before the
- * load is steady: the oldest snapshot is of its time, chains of rollbacks have been flattened, nearly all of the large file has been
- * written over. */
+ * load is steady. */
 unsigned sample_verdict(struct soak *k)
 {
-    double t = k->seconds, early = MAX_OF(t / 6, STEADY_S) - t / 20, long_s = t * 2 / 15;
+    double t = atomic_load(&k->seconds), early = MAX_OF(t / 6 - t / 20, atomic_load(&k->steady_s)),
+           long_s = t * 2 / 15;
     unsigned bad = 0;
 
     printf("  %-20s %12s %12s %8s %12s   at most +%.0f %%\n", "", "early", "at the end", "", "most",

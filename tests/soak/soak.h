@@ -11,16 +11,17 @@
 
 struct soak {
     const char *mnt, *store, *varve, *csv;
-    double seconds, bound_pct;
-    unsigned shrunk; /* what the load keeps is divided by this, so that a short one is soon steady */
-    double tick_s;   /* between two snapshots */
-    double step_s;   /* between two samples */
-    double began_s;  /* by now_s() */
-    atomic_bool stop;
-    atomic_uint faults;     /* answers that were wrong */
-    pthread_rwlock_t world; /* shared: a step of the load; exclusive: the tree is rolled back */
-    pthread_rwlock_t shelf; /* shared: a view is read; exclusive: snapshots are deleted */
-    atomic_ullong steps[8]; /* of the load, by kind */
+    double asked_s, bound_pct;
+    _Atomic double seconds;  /* what it takes: longer where the machine is slow */
+    _Atomic double steady_s; /* when the load had become so, 0: not yet */
+    unsigned shrunk;         /* what the load keeps is divided by this, so that a short one is soon steady */
+    double tick_s;           /* between two snapshots */
+    double step_s;           /* between two samples */
+    double began_s;          /* by now_s() */
+    atomic_uint faults;      /* answers that were wrong */
+    pthread_rwlock_t world;  /* shared: a step of the load; exclusive: the tree is rolled back */
+    pthread_rwlock_t shelf;  /* shared: a view is read; exclusive: snapshots are deleted */
+    atomic_ullong steps[8];  /* of the load, by kind */
 };
 
 bool soak_ends(const struct soak *k);
