@@ -16,24 +16,53 @@
 #include "base/log.h"
 #include "fs/keeper_i.h"
 #include "fs/mount.h"
+#include "fs/verb_target.h"
 
 #define MINUTE_NS 60000000000ll
 #define TRIES 5u
+/* A service that could not begin lets its manager wait so long: systemd gives up after some tries in a minute. */
+#define AGAIN_S 2
 
 /* --- what it holds --------------------------------------------------------------------------------------------------------- */
 
-static void place_drop(struct keeper *k)
+static void place_drop(struct place **at)
 {
-    struct place *p = k->places;
+    struct place *p = *at;
 
-    k->places = p->next;
+    *at = p->next;
     free(p->dir);
     free(p);
+}
+
+static int see_place(void *arg, const struct verb_mount *m)
+{
+    const struct keeper *k = arg;
+    size_t len = strlen(k->store);
+
+    for (struct place *p = k->places; p; p = p->next)
+        if (strcmp(p->dir, m->dir) == 0) /* the last one is on top */
+            p->ours = strncmp(m->source, k->store, len) == 0 && m->source[len] == '/';
+    return 0;
+}
+
+/* Those where no mount of this store is on top any more: another store's may be. */
+static void forget_places(struct keeper *k)
+{
+    for (struct place *p = k->places; p; p = p->next)
+        p->ours = false;
+    if (BROKEN(VARVE_BREAK_places_kept) || verb_mounts_each(see_place, k) < 0)
+        return;
+    for (struct place **at = &k->places; *at;)
+        if ((*at)->ours)
+            at = &(*at)->next;
+        else
+            place_drop(at);
 }
 
 /* The last mounted first. */
 void keeper_places_detach(struct keeper *k)
 {
+    forget_places(k);
     while (k->places) {
         struct place *p = k->places;
         char why[256];
@@ -42,7 +71,7 @@ void keeper_places_detach(struct keeper *k)
         if (r < 0)
             r = mount_detach(p->dir, true, why);
         log_note("keeper", "unmount", "dir=%s result=%s", p->dir, err_name(r));
-        place_drop(k);
+        place_drop(&k->places);
     }
 }
 
@@ -85,6 +114,13 @@ static int hold_and_mount(struct keeper *k, const struct keeper_msg *m, const st
     return r;
 }
 
+static void note_place(struct keeper *k, const char *dir)
+{
+    forget_places(k);
+    keeper_place_add(k, dir);
+    keeper_service_save(k);
+}
+
 static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, char why[256], int *ret_fd)
 {
     struct mount_opts o = {0};
@@ -99,8 +135,7 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
         r = hold_and_mount(k, m, &o, call, ret_fd);
     }
     if (r == 0 && call) {
-        keeper_place_add(k, dir);
-        keeper_service_save(k);
+        note_place(k, dir);
         mount_tune(dir);
     }
     return r;
@@ -119,10 +154,8 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
     if (geteuid() != 0)
         return -E_PERM;
     r = mount_attach(h->fd, keeper_field(m, 2), keeper_field(m, 3), &o);
-    if (r == 0) {
-        keeper_place_add(k, keeper_field(m, 3));
-        keeper_service_save(k);
-    }
+    if (r == 0)
+        note_place(k, keeper_field(m, 3));
     return r;
 }
 
@@ -507,6 +540,17 @@ static void cannot_start(struct keeper *k, int r)
         tell_ready(k, text);
 }
 
+/* Until it is told to end, at the longest. */
+static void rest(const struct keeper *k)
+{
+    struct timespec wait = {.tv_sec = AGAIN_S};
+    sigset_t none;
+
+    sigemptyset(&none);
+    if (k->service && !k->served && !k->ending && !BROKEN(VARVE_BREAK_no_rest))
+        ppoll(NULL, 0, &wait, &none);
+}
+
 int keeper_run(struct keeper *k)
 {
     for (;;) {
@@ -527,11 +571,12 @@ int keeper_run(struct keeper *k)
     }
     tell_ready(k, "the daemon ended before it served the store; see log/daemon.log there");
     keeper_service_ended(k);
+    rest(k);
     while (k->places)
-        place_drop(k);
+        place_drop(&k->places);
     while (k->holds)
         keeper_hold_drop(k, k->holds->conn);
     if (k->service)
-        return k->ending ? 0 : 1;
+        return k->ending || told_to_end ? 0 : 1;
     return k->bye || !k->failed ? 0 : 1;
 }

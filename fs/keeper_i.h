@@ -28,6 +28,7 @@ struct hold {
 struct place {
     struct place *next;
     char *dir;
+    bool ours; /* it was when the table of mounts was last read */
 };
 
 struct keeper {
@@ -58,6 +59,7 @@ struct keeper {
     int64_t pinged_ns;   /* when the manager's watchdog was last told that all is well */
     int64_t well_ns;     /* when a daemon that serves was last heard, or the keeper began */
     uint64_t generation; /* of what the manager keeps; 0: nothing yet */
+    bool unsaved;        /* something is newer than that */
 };
 
 struct hold *keeper_hold(struct keeper *k, uint64_t conn);

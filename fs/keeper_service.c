@@ -39,9 +39,12 @@ static void report(int r, const char *what)
 
 /* --- what the manager keeps ------------------------------------------------------------------------------------------------ */
 
-static void put(struct keeper *k, const char *name, int fd)
+static int put(struct keeper *k, const char *name, int fd)
 {
-    report(sdnotify_send(&k->manager, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name), "to keep a descriptor");
+    int r = sdnotify_send(&k->manager, fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+
+    report(r, "to keep a descriptor");
+    return r;
 }
 
 static void take_out(struct keeper *k, const char *name)
@@ -68,32 +71,39 @@ static void say_state(struct keeper *k)
                       (int)k->daemon);
 }
 
-/* The new file before the old one goes: at every moment there is one. */
-static void put_state(struct keeper *k)
+/* The new file before the old one goes: at every moment there is one. Where it cannot be put there the old one stays, and this is tried
+ * again. */
+static int put_state(struct keeper *k)
 {
     char name[NAME_MAX_LEN];
     int fd = -1;
     int r = keeper_save(k, k->generation + 1, &fd);
 
+    k->unsaved = r < 0;
     if (r < 0) {
         report(r, "what is held could not be written down");
-        return;
+        return r;
     }
     snprintf(name, sizeof(name), STATE_NAME, k->generation + 1);
-    put(k, name, fd);
+    r = put(k, name, fd);
     close(fd);
+    k->unsaved = r < 0;
+    if (r < 0 && !BROKEN(VARVE_BREAK_state_untold))
+        return r;
     if (k->generation > 0) {
         snprintf(name, sizeof(name), STATE_NAME, k->generation);
         take_out(k, name);
     }
     k->generation++;
+    return 0;
 }
 
 void keeper_service_save(struct keeper *k)
 {
     if (!is_told(k))
         return;
-    put_state(k);
+    if (put_state(k) < 0)
+        return;
     say_state(k);
     report(sdnotify_barrier(&k->manager), "it gives no sign");
 }
@@ -102,15 +112,19 @@ void keeper_service_hold(struct keeper *k, uint64_t conn)
 {
     const struct hold *h = keeper_hold(k, conn);
     char name[NAME_MAX_LEN];
+    bool fits;
 
     if (!is_told(k) || !h)
         return;
-    if (k->manager.descriptors > 0 && count_holds(k) + 3 > k->manager.descriptors)
+    /* beside them `listen` and files of state, three after a death: without room for these all would be lost, not this one alone */
+    fits = k->manager.descriptors == 0 || count_holds(k) + 4 <= k->manager.descriptors ||
+           BROKEN(VARVE_BREAK_store_full);
+    if (!fits)
         log_warn("keeper", "descriptors",
-                 "more than the %u that the service manager keeps: raise FileDescriptorStoreMax",
-                 k->manager.descriptors);
+                 "conn=%" PRIx64 " is not kept: the service manager keeps %u, raise FileDescriptorStoreMax",
+                 conn, k->manager.descriptors);
     snprintf(name, sizeof(name), CONN_NAME, conn);
-    if (!BROKEN(VARVE_BREAK_store_lost))
+    if (fits && !BROKEN(VARVE_BREAK_store_lost))
         put(k, name, h->fd);
     keeper_service_save(k);
 }
@@ -275,8 +289,8 @@ int keeper_service_begin(struct keeper *k)
         r = take_state(k, &kept);
         if (r == 0) {
             k->listen = take_named(&kept, LISTEN_NAME, is_listener);
-            put_state(k); /* before those of before go */
-            refuse_rest(k, &kept);
+            if (put_state(k) == 0) /* before those of before go */
+                refuse_rest(k, &kept);
             log_note("keeper", "restored", "store=%s connections=%u of %zu descriptors", k->store,
                      count_holds(k), kept.n);
         }
@@ -304,8 +318,11 @@ static bool is_well(const struct keeper *k, int64_t now)
 
 unsigned keeper_service_tick(struct keeper *k)
 {
-    int64_t period = k->manager.watchdog_ns / 2, now = clock_mono_ns();
+    int64_t period = k->manager.watchdog_ns / 2, now;
 
+    if (k->unsaved)
+        keeper_service_save(k);
+    now = clock_mono_ns();
     if (!is_told(k) || period == 0)
         return 0;
     if (now - k->pinged_ns >= period && is_well(k, now)) {

@@ -259,6 +259,67 @@ test_service_without_a_manager() {
     fails "holds no store" "$VARVE" serve "$scratch"
 }
 
+# a place that another store has by now is left alone; those that nobody has any more are forgotten
+test_service_places() {
+    service_begin places
+    state_bytes() {
+        for f in /proc/$manager/fd/*; do
+            if [[ $(readlink "$f") == *memfd:varve-keeper* ]]; then stat -L -c %s "$f"; fi
+        done | tail -n 1
+    }
+    was=$(state_bytes)
+    "$VARVE" umount "$point"
+    for i in 1 2 3; do
+        mkdir -p "$point.$i"
+        "$VARVE" mount "$store" "$point.$i" >/dev/null
+        [ "$(state_bytes)" -le $((was + 16)) ]
+        "$VARVE" umount "$point.$i"
+    done
+    "$VARVE" create "$store.b" >/dev/null
+    "$VARVE" mount "$store.b" "$point" >/dev/null
+    "$VARVE" mount "$store" "$point.1" >/dev/null
+    kill -INT "$(keeper_pid "$store")"
+    wait_for 10 was_told 'exit 0'
+    if mountpoint -q "$point.1"; then return 1; fi
+    mountpoint -q "$point"
+    "$VARVE" umount "$point"
+}
+
+# more mounts than the manager keeps: those beyond it are lost with both, not all
+test_service_full() {
+    service_begin full --descriptors 6
+    for i in b c; do
+        mkdir -p "$point.$i"
+        "$VARVE" mount "$store/$i" "$point.$i" --create >/dev/null
+        echo $i >"$point.$i/f"
+    done
+    grep -q 'is not kept' "$scratch/full.out"
+    kill_both
+    expect "$(timeout -s KILL 10 cat "$point.b/f")" b
+    wait_for 5 came_back
+    echo a >"$point/f"
+    fails "not connected" cat "$point.c/f"
+    "$VARVE" umount "$point.b"
+    expect "$(kept_names | grep -c '^state-')" 1
+}
+
+# it finds the store served by a pair without a manager: no more tries than a manager bears (30 in a minute), until it may
+test_service_waits_for_its_turn() {
+    store=$scratch/own-turn point=$scratch/own-turn.mnt told=$scratch/turn.told
+    [ -x "$(dirname "$VARVE")/tests/manager" ] || skip "manager is not built"
+    mkdir -p "$point"
+    "$VARVE" create "$store" >/dev/null
+    "$VARVE" mount "$store" "$point" >/dev/null
+    "$(dirname "$VARVE")/tests/manager" --log "$told" -- "$VARVE" serve "$store" >"$scratch/turn.out" 2>&1 &
+    manager=$!
+    wait_for 10 was_told ' exit 1'
+    sleep 4
+    [ "$(told_count ' start ')" -le 3 ]
+    expect "$(told_count ' ready')" 0
+    "$VARVE" umount "$point"
+    wait_for 10 was_told ' ready'
+}
+
 test_service_doctor() {
     service_begin doctor --watchdog 9000 --descriptors 50
     out=$("$VARVE" doctor "$store" || true)

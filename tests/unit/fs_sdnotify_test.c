@@ -414,6 +414,32 @@ TEST(test_keeper_load__refuses_what_is_damaged_open_or_strange)
     release(&k);
 }
 
+/* Only what is there is replaced: the file before stays until the manager has the next one. */
+TEST(test_keeper_service_save__takes_nothing_out_for_what_was_not_put_there)
+{
+    int s = manager_socket("@varve-sdnotify-save"), fd;
+    static struct keeper k;
+    char text[256];
+
+    k = (struct keeper){.listen = -1, .service = true, .generation = 4};
+    hold(&k, 1, "rw");
+    sdnotify_init(&k.manager);
+    close(s);
+    keeper_service_save(&k);
+    CHECK_EQ(k.generation, 4);
+    s = manager_socket("@varve-sdnotify-save");
+    keeper_service_tick(&k); /* and it is tried again */
+    CHECK_EQ(k.generation, 5);
+    hear(s, text, &fd);
+    CHECK(strstr(text, "FDSTORE=1\n") && strstr(text, "FDNAME=state-5") && fd >= 0);
+    close(fd);
+    hear(s, text, &fd);
+    CHECK(strcmp(text, "FDSTOREREMOVE=1\nFDNAME=state-4") == 0);
+    close(s);
+    sdnotify_forget_env();
+    release(&k);
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
