@@ -19,6 +19,8 @@
 #include "snap/snapshot.h"
 #include "snap/store/answer.h"
 
+#define MOUNTER_WAIT_S 10
+
 struct client {
     struct daemon *d;
     int sock;
@@ -104,16 +106,24 @@ static int fill_ask(struct wanted *w, struct keeper_msg *m)
     return keeper_put(m, w->dir);
 }
 
-/* Gives the descriptor to the caller, who mounts and says how that went. */
-static int let_mount(struct client *c, const struct wanted *w, int fd)
+/* Gives the descriptor to the caller, who mounts and says how that went. Others who want to mount wait meanwhile, and so does a daemon
+ * that is to leave: not for ever. */
+static int let_mount(struct client *c, struct wanted *w, int fd)
 {
     cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
-    int r = sock_send(c->sock, SOCK_FD, w->source.data, w->source.len, fd);
+    struct timeval wait = {.tv_sec = BROKEN(VARVE_BREAK_mounter_awaited) ? 0 : MOUNTER_WAIT_S};
+    int r;
 
+    setsockopt(c->sock, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    r = sock_send(c->sock, SOCK_FD, w->source.data, w->source.len, fd);
     if (r == 0)
         r = sock_recv(c->sock, &m);
+    wait.tv_sec = 0;
+    setsockopt(c->sock, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    if (r == -E_AGAIN)
+        snprintf(w->why, sizeof(w->why), "it was not mounted within %d s", MOUNTER_WAIT_S);
     if (r < 0)
-        return r;
+        return r == -E_AGAIN ? -E_TIMEOUT : r;
     return m.kind == SOCK_REQUEST && m.data.len == 8 && memcmp(m.data.data, "mounted", 8) == 0 ? 0
                                                                                                : -E_CANCELED;
 }

@@ -211,6 +211,31 @@ test_life_other_mount_namespace() {
         umount '$point.in'" | grep -qx y
 }
 
+# One who mounts for himself, in another mount namespace, and stands still when he has the descriptor: others are mounted all the same.
+test_life_mounter_stands_still() {
+    own_store stands
+    mkdir -p "$point.b" "$point.c"
+    for i in b c; do
+        "$VARVE" mount "$store/$i" "$point.$i" --create >/dev/null
+        "$VARVE" umount "$point.$i"
+    done
+    (cd "$store" && exec unshare -m --propagation private python3 -c "
+import socket, struct, sys, time
+s = socket.socket(socket.AF_UNIX); s.connect('sock')
+words = b'mount\0b\0\0\0' + sys.argv[1].encode() + b'\0-\0'
+s.send(struct.pack('<IB', len(words), 1) + words)
+assert s.recv(5)[4] == 5
+open(sys.argv[2], 'w').close()
+time.sleep(40)" "$point.b" "$scratch/stands.there") &
+    mounter=$!
+    wait_for 10 [ -e "$scratch/stands.there" ]
+    rc=0
+    timeout 25 "$VARVE" mount "$store/c" "$point.c" >/dev/null || rc=$?
+    kill $mounter
+    [ $rc = 0 ]
+    umount "$point.c"
+}
+
 # in a mount namespace where everybody may open /dev/fuse, as it is on most machines
 test_life_ordinary_user() {
     command -v fusermount3 >/dev/null || skip "no fusermount3"
