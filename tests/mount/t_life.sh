@@ -157,26 +157,6 @@ test_life_again_with_other_options() {
     done
 }
 
-# The keeper has mounted, and its word is lost, as the daemon may have no more descriptors: nobody waits there for ever.
-test_life_lost_word() {
-    own_store lost
-    mkdir -p "$point.b"
-    "$VARVE" mount "$store/b" "$point.b" --create >/dev/null
-    "$VARVE" umount "$point.b"
-    was=$(daemon_pid "$store")
-    had=$(prlimit --pid "$was" --nofile --noheadings --output SOFT,HARD | tr -s ' ' ':')
-    sleep 0.5
-    for ((n = 3, free = 0; free < 2; n++)); do [ -e "/proc/$was/fd/$n" ] || free=$((free + 1)); done
-    prlimit --pid "$was" --nofile=$((n - 1)): # one more, for the client
-    if timeout 10 "$VARVE" mount "$store/b" "$point.b" >/dev/null 2>"$scratch/lost.out"; then return 1; fi
-    prlimit --pid "$was" --nofile="$had"
-    rc=0
-    timeout -s KILL 5 stat "$point.b" >/dev/null 2>&1 || rc=$?
-    [ $rc -lt 124 ]
-    echo x >"$point/f"
-    umount "$point.b" || true
-}
-
 test_life_foreground() {
     own_store fg
     umount "$point"
