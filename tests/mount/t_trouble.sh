@@ -127,7 +127,7 @@ test_trouble_foreground_told_to_end() {
         kill -$sig $pid
         wait $pid
         if mountpoint -q "$point"; then return 1; fi
-        daemon_gone "$store"
+        wait_for 10 daemon_gone "$store"
     done
 }
 
