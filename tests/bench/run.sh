@@ -28,12 +28,23 @@ command -v python3 >/dev/null || skip_suite "needs python3"
 
 targets() { tests/bench/targets.sh "$@"; }
 
+# with the programs that it runs: they stand in the mounts
+harness_end() {
+    kill -- "-$harness"
+    wait "$harness"
+    for f in $(seq 100); do
+        kill -0 -- "-$harness" || return
+        sleep 0.1
+    done
+    kill -9 -- "-$harness"
+}
+
 # whatever was begun is ended: also when a row failed, or when somebody lost patience
 bench_release() {
     local rc=$? f
     trap - EXIT INT TERM HUP
     cd "$top" || exit 1
-    [ -z "${harness:-}" ] || { kill "$harness"; wait "$harness"; } 2>/dev/null
+    [ -z "${harness:-}" ] || harness_end 2>/dev/null
     for f in "$BENCH_RUN"/*.pid; do
         [ ! -e "$f" ] || targets down "$(basename "$f" .pid)"
     done
@@ -69,7 +80,7 @@ args=()
 for row in ${ONLY:-}; do args+=(--only "$row"); done
 [ -z "$short" ] || args+=(--short)
 # shellcheck disable=SC2086
-"$BENCH" run --run "$BENCH_RUN" --targets "$top/tests/bench/targets.sh" --out "$results" --rounds "$ROUNDS" "${args[@]}" $TARGETS &
+setsid "$BENCH" run --run "$BENCH_RUN" --targets "$top/tests/bench/targets.sh" --out "$results" --rounds "$ROUNDS" "${args[@]}" $TARGETS &
 harness=$!
 wait $harness
 rc=$?
