@@ -230,14 +230,6 @@ class Again(Second):
     def act(self):
         return run('mount', self.store, self.m2)
 
-    def end(self, r):
-        if r.returncode == 0:
-            works(self.m2)
-            self.umount(self.m2)
-        else:
-            refused(r)
-        self.same()
-
 
 class Taken(Served):
     """The daemon is killed; another one takes its mounts over, under a writer."""
