@@ -35,19 +35,24 @@ static int chunk_walk(struct dec *d, const struct sha *pack, const struct traile
     return r != 0 ? r : b.off == c.plain_len ? 0 : -E_CORRUPT;
 }
 
+/* How many entries follow. */
+static int head(struct dec *d, uint32_t *ret)
+{
+    uint16_t version = dec_u16(d);
+
+    dec_u16(d);
+    *ret = dec_u32(d);
+    if (d->bad)
+        return -E_CORRUPT;
+    return version == VERSION ? 0 : -E_REPO_NEWER;
+}
+
 int trailer_walk(const struct sha *pack, const void *p, size_t len, const struct trailer_cb *cb)
 {
     struct dec d = dec_of(p, len);
-    uint16_t version = dec_u16(&d);
     uint32_t n;
-    int r = 0;
+    int r = head(&d, &n);
 
-    dec_u16(&d);
-    n = dec_u32(&d);
-    if (d.bad)
-        return -E_CORRUPT;
-    if (version != VERSION)
-        return -E_REPO_NEWER;
     for (; r == 0 && n > 0; n--)
         r = chunk_walk(&d, pack, cb);
     return r != 0 ? r : d.left ? -E_CORRUPT : 0;
@@ -58,16 +63,9 @@ int index_walk(const void *p, size_t len,
                void *arg)
 {
     struct dec d = dec_of(p, len);
-    uint16_t version = dec_u16(&d);
     uint32_t n;
-    int r = 0;
+    int r = head(&d, &n);
 
-    dec_u16(&d);
-    n = dec_u32(&d);
-    if (d.bad)
-        return -E_CORRUPT;
-    if (version != VERSION)
-        return -E_REPO_NEWER;
     for (; r == 0 && n > 0; n--) {
         const uint8_t *trailer;
         struct sha pack;

@@ -134,21 +134,27 @@ static int mem_put(struct backend *b, const struct backend_call *c, const char *
     return end(m, f == 1 ? -E_UNSURE : 0);
 }
 
-static int mem_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
-                   size_t len, struct buf *ret)
+/* Where an object stands that is there. -E_NOENT, and what the call or a fault says. */
+static int find(struct mem *m, const struct backend_call *c, const char *name, size_t *ret)
 {
     int r = backend_name_check(name);
-    struct mem *m = begin(b);
     bool there;
-    size_t i;
 
     if (r == 0)
         r = backend_call_check(c, clock_mono_ns());
     if (r == 0)
         r = faulty(m, false);
-    i = place(m, name, &there);
-    if (r == 0 && !there)
-        r = -E_NOENT;
+    *ret = place(m, name, &there);
+    return r == 0 && !there ? -E_NOENT : r;
+}
+
+static int mem_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                   size_t len, struct buf *ret)
+{
+    struct mem *m = begin(b);
+    size_t i;
+    int r = find(m, c, name, &i);
+
     if (r == 0 && off < m->v[i].bytes.len)
         r = buf_add(ret, m->v[i].bytes.data + off, MIN_OF(len, m->v[i].bytes.len - (size_t)off));
     return end(m, r);
@@ -157,18 +163,10 @@ static int mem_get(struct backend *b, const struct backend_call *c, const char *
 static int mem_stat(struct backend *b, const struct backend_call *c, const char *name,
                     struct backend_stat *ret)
 {
-    int r = backend_name_check(name);
     struct mem *m = begin(b);
-    bool there;
     size_t i;
+    int r = find(m, c, name, &i);
 
-    if (r == 0)
-        r = backend_call_check(c, clock_mono_ns());
-    if (r == 0)
-        r = faulty(m, false);
-    i = place(m, name, &there);
-    if (r == 0 && !there)
-        r = -E_NOENT;
     if (r == 0)
         *ret = (struct backend_stat){m->v[i].bytes.len, m->v[i].mtime_ns};
     return end(m, r);
@@ -203,18 +201,10 @@ static int mem_list(struct backend *b, const struct backend_call *c, const char 
 
 static int mem_del(struct backend *b, const struct backend_call *c, const char *name)
 {
-    int r = backend_name_check(name);
     struct mem *m = begin(b);
-    bool there;
     size_t i;
+    int r = find(m, c, name, &i);
 
-    if (r == 0)
-        r = backend_call_check(c, clock_mono_ns());
-    if (r == 0)
-        r = faulty(m, false);
-    i = place(m, name, &there);
-    if (r == 0 && !there)
-        r = -E_NOENT;
     if (r < 0)
         return end(m, r);
     buf_free(&m->v[i].bytes);
