@@ -79,7 +79,7 @@ static const struct verb table[] = {
      "make the volume what a snapshot shows",
      "The state before is kept as snapshot before-rollback-TIME: rolling back to that undoes it.\n"
      "What was open keeps the old tree, read-only; who holds such files is printed.\n", run_rollback},
-    {NULL, "clone", "snapshots", NEED_VOLUME, ROLE_ADMIN, "STORE/VOLUME[@SNAP]",
+    {NULL, "clone", "snapshots", NEED_VOLUME, ROLE_ADMIN, "TARGET[@SNAP]",
      {{"to", ARG_VOLUME, ARG_REQUIRED | ARG_WORD, "NEW", "name of the new volume, in the same store"},
       {"snap", ARG_SNAP, 0, "SNAP", "its first state; default: now"}},
      "make a volume that begins as a snapshot of another; instant", NULL, run_clone},

@@ -205,6 +205,39 @@ static int by_directory(const char *text, struct verb_target *t)
     return 1;
 }
 
+static int refuse(int r, const char *text, const char *why, struct buf *err)
+{
+    buf_printf(err, "%s: %s", text, why);
+    return r;
+}
+
+/* @SNAP at the end of text. */
+static int snap_take(const char *text, const char *at, struct verb_target *t, struct buf *err)
+{
+    if (!at[1] || strchr(at, '/') || strlen(at + 1) > NAME_LEN_MAX)
+        return refuse(-E_NAME, text, "what follows @ is not the name of a snapshot", err);
+    snprintf(t->snap, sizeof(t->snap), "%s", at + 1);
+    return 0;
+}
+
+/* DIR@SNAP, where there is nothing of that name and DIR lies below a mount: 1 found, 0 it is something else. */
+static int by_directory_at(const char *text, struct verb_target *t, struct buf *err)
+{
+    const char *last = strrchr(text, '/'), *at = strrchr(last ? last + 1 : text, '@');
+    char dir[PATH_MAX];
+    struct stat st;
+
+    if (!at || lstat(text, &st) == 0)
+        return 0;
+    snprintf(dir, sizeof(dir), "%.*s", (int)(at - text), text);
+    if (at == text || at[-1] == '/' || lstat(dir, &st) < 0 || !by_directory(dir, t))
+        return 0;
+    if (t->snap[0])
+        return refuse(-E_USAGE, text,
+                      "what is mounted there is a snapshot itself; leave @ and what follows out", err);
+    return snap_take(text, at, t, err) < 0 ? -E_NAME : 1;
+}
+
 /* --- STORE/VOLUME[@SNAP] ------------------------------------------------------------------------------------------ */
 
 /* The prefix of len bytes holds a store: its real path into t. */
@@ -251,12 +284,6 @@ static bool longest(const char *text, struct verb_target *t, const char **rest)
     return false;
 }
 
-static int refuse(int r, const char *text, const char *why, struct buf *err)
-{
-    buf_printf(err, "%s: %s", text, why);
-    return r;
-}
-
 /* VOLUME[@SNAP] */
 static int rest_take(const char *text, const char *rest, unsigned flags, struct verb_target *t,
                      struct buf *err)
@@ -269,9 +296,8 @@ static int rest_take(const char *text, const char *rest, unsigned flags, struct 
     if (at && !(flags & TARGET_SNAP))
         return refuse(-E_USAGE, text, "a volume is meant here, not a snapshot; leave @ and what follows out",
                       err);
-    if (at && (!at[1] || strchr(at, '/') || strlen(at + 1) > NAME_LEN_MAX))
-        return refuse(-E_NAME, text, "what follows @ is not the name of a snapshot", err);
-    snprintf(t->snap, sizeof(t->snap), "%s", at ? at + 1 : "");
+    if (at && (r = snap_take(text, at, t, err)) < 0)
+        return r;
     if (n == 0) {
         snprintf(t->volume, sizeof(t->volume), "%s", flags & (TARGET_STORE | TARGET_ANY) ? "" : "main");
         return 0;
@@ -343,6 +369,10 @@ static int resolve(const char *text, unsigned flags, struct verb_target *t, stru
 {
     const char *rest;
 
+    int r = (flags & TARGET_SNAP) && !(flags & TARGET_NO_DIR) ? by_directory_at(text, t, err) : 0;
+
+    if (r != 0)
+        return MIN_OF(r, 0);
     if (!(flags & TARGET_NO_DIR) && by_directory(text, t)) {
         if (flags & TARGET_STORE)
             t->volume[0] = t->snap[0] = 0;

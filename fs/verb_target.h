@@ -25,7 +25,8 @@ enum verb_target_flag {
 
 /* verb_target_parse: STORE is the longest prefix that holds a store; one further component is the volume (not the store's
  * own names, no '/', '@', '#'); without one it is "main". Of a
- * store to be made (TARGET_NEW) the parent must be there; where only that one's parent is, the last component is the volume. A directory below a mount of varve means that mount's volume.
+ * store to be made (TARGET_NEW) the parent must be there; where only that one's parent is, the last component is the volume. A directory below a mount of varve means that mount's volume;
+ * with TARGET_SNAP DIR@SNAP, where nothing has that name, means a snapshot of it.
  * -E_STORE_MISSING, -E_STORE_NOT, -E_NAME, -E_NOENT (parent of a new store) with a sentence in err. */
 int verb_target_parse(const char *text, unsigned flags, struct verb_target *ret, struct buf *err);
 

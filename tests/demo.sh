@@ -12,7 +12,8 @@ finish() {
     trap - EXIT
     cd /
     if [ -n "${KEEP:-}" ] && [ $rc -eq 0 ]; then
-        printf '\nLeft mounted: %s/vol (undo: varve umount %s/vol; varve umount %s/copy; rm -r %s)\n' "$work" "$work" "$work" "$work"
+        mv "$work/lost" "$work/store" && varve mount "$work/store" "$work/vol"
+        printf '\nUndo: varve umount %s/vol; rm -r %s\n' "$work" "$work"
         exit 0
     fi
     for dir in "$work"/copy "$work"/vol; do
@@ -49,7 +50,7 @@ must_fail() { # a command that has to be refused
 
 command -v varve >/dev/null || fail "no $BUILD/varve: run make"
 cd "$work" || exit 1
-mkdir vol copy expect
+mkdir vol copy restored expect
 
 title "A store is a directory; a volume in it is mounted like any filesystem"
 run 'varve create store --size 4G'
@@ -120,5 +121,20 @@ same "monday" expect/monday vol/.snapshots/monday/project
 same "tuesday" expect/tuesday vol/.snapshots/tuesday/project
 run 'rmdir vol/.snapshots/tuesday'
 run 'varve list store'
+
+title "Back up into a repository: a directory of another disk, encrypted; what is there is not sent again"
+run 'head -c 32 /dev/urandom > key; chmod 600 key'
+run "varve repo init dir:$work/repo --key-file key"
+run "varve backup run vol@monday --to dir:$work/repo --key-file key"
+cp -a vol/project expect/backup || fail "copy of the state that is backed up"
+run "varve backup run vol --to dir:$work/repo --key-file key"
+run "varve backup list dir:$work/repo --key-file key"
+run "varve repo verify dir:$work/repo --full --key-file key"
+
+title "The disk with the store is lost; what is in the repository comes back on any machine"
+run 'varve umount vol'
+run 'mv store lost'
+run "varve restore dir:$work/repo#latest --key-file key restored"
+same "all of it is as it was backed up" expect/backup restored/project
 
 printf '\n%d passed, 0 failed, 0 skipped\n' $compared

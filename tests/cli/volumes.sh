@@ -166,3 +166,24 @@ test_a_mount_point_missing_or_busy() {
     ok varve umount "$case_dir/m"
     refused 1 '' varve umount "$case_dir/m"
 }
+
+test_a_snapshot_of_a_mounted_directory() {
+    local s=$case_dir/s m=$case_dir/m
+    ok varve mount "$s" "$m" --create
+    mkdir "$m/sub" "$m/sub@mon" "$case_dir/n"
+    echo first >"$m/f"
+    ok varve snapshot create "$m" mon
+    echo second >"$m/f"
+    ok varve clone "$m@mon" one
+    ok varve clone "$m/sub/@mon" two
+    refused 1 'volume two: exists already' varve clone "$m/sub@mon" two # a directory of that name: the volume as it is
+    refused 1 'snapshot no: does not exist' varve clone "$m@no" three
+    refused 1 'what follows @ is not the name of a snapshot' varve clone "$m@" three
+    ok varve mount "$s/one" "$case_dir/n"
+    same "$(cat "$case_dir/n/f")" first
+    ok umount "$case_dir/n"
+    ok varve mount "$s/main@mon" "$case_dir/n"
+    refused 2 'is a snapshot itself' varve clone "$case_dir/n@mon" three
+    ok umount "$case_dir/n"
+    ok umount "$m"
+}
