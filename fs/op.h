@@ -60,7 +60,7 @@ struct session {
 void rest_begin(void);
 void rest_poke(void);
 
-/* What it needs of fs/session.c. sessions_each: under the list's lock. session_worker: starts one. session_wake_idle: interrupts the
+/* What it needs of fs/session*.c. sessions_each: under the list's lock. session_worker: starts one. session_wake_idle: interrupts the
  * read(2) of those who wait for a request. */
 void sessions_each(void (*cb)(struct session *ss, void *arg), void *arg);
 int session_worker(struct session *ss);

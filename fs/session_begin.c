@@ -1,0 +1,180 @@
+/* The beginning of a connection: the kernel's first message, or a former daemon's connection taken over. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fs/session_i.h"
+
+#define INIT_WAIT_MS 5000
+#define NOTIFY_RESEND_CODE 7
+
+/* libfuse gets one end of a pair of sockets for the first answer, and the kernel's descriptor in its place afterwards. */
+static int fuse_open(struct session *ss, int catcher[2])
+{
+    char name[] = "varve", path[32];
+    char *argv[] = {name, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, catcher) < 0)
+        return err_from_errno(errno);
+    ss->fuse = fuse_session_new(&args, &op_table, sizeof(op_table), ss);
+    fuse_opt_free_args(&args);
+    snprintf(path, sizeof(path), "/dev/fd/%d", catcher[0]);
+    if (ss->fuse && fuse_session_mount(ss->fuse, path) == 0)
+        return 0;
+    close(catcher[0]);
+    close(catcher[1]);
+    return -E_NOMEM;
+}
+
+/* Brings libfuse and the kernel together by the INIT request in req. answer: the kernel still waits for it. */
+static int begin(struct session *ss, int fd, const void *req, size_t len, bool answer)
+{
+    int catcher[2];
+    int r = fuse_open(ss, catcher);
+
+    if (r < 0)
+        return r;
+    r = init_answer(ss, req, len, catcher, answer ? fd : -1);
+    close(catcher[1]);
+    if (r == 0 && dup3(fd, catcher[0], O_CLOEXEC) < 0) /* libfuse closes it */
+        r = err_from_errno(errno);
+    return r;
+}
+
+static void keep_init(struct session *ss, const void *req, size_t len)
+{
+    size_t n = MIN_OF(len, sizeof(ss->init));
+
+    memcpy(ss->init, req, n);
+    __atomic_store_n(&ss->init_len, n, __ATOMIC_RELEASE);
+}
+
+/* A fresh connection: the kernel's first message is there when mount(2) has returned. */
+static int begin_fresh(struct session *ss)
+{
+    struct pollfd p = {.fd = ss->fd, .events = POLLIN};
+    struct worker w;
+    size_t len = 0;
+    int r = session__worker_init(&w, ss, false);
+
+    if (r == 0 && poll(&p, 1, INIT_WAIT_MS) == 0)
+        r = -E_TIMEOUT;
+    if (r == 0 && (len = session__receive(&w)) == 0)
+        r = -E_CLOSED;
+    if (r == 0)
+        keep_init(ss, w.in, len);
+    if (r == 0 && ss->hooks.on_init)
+        ss->hooks.on_init(ss->hooks.arg, ss, w.in, len);
+    if (r == 0 && answer_door)
+        answer_door(ANSWER_BEFORE_REPLY, OP_NONE);
+    if (r == 0)
+        r = begin(ss, ss->fd, w.in, len, true);
+    session__worker_release(&w);
+    if (r < 0)
+        log_err(r, "fs", "conn=%llx the kernel's first message was not answered",
+                (unsigned long long)ss->conn);
+    return r;
+}
+
+/* Requests that a former daemon had read and not answered come again, marked; kernels before 6.9 do not know this. */
+static void ask_resend(struct session *ss)
+{
+    struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND_CODE};
+
+    if (BROKEN(VARVE_BREAK_no_resend))
+        return;
+    if (write(ss->fd, &h, sizeof(h)) < 0)
+        log_warn("fs", "resend", "conn=%llx errno=%d: requests the former daemon had read wait for ever",
+                 (unsigned long long)ss->conn, errno);
+}
+/* An O_TMPFILE that was made and not answered looks like an orphan to everybody. */
+static void keep_unnamed(void *arg, const struct answer_rec *r)
+{
+    if (r->kind != OP_TMPFILE)
+        return;
+    notify_making(arg);
+    notify_made(arg, r->value);
+}
+
+/* Ends a read(2) that waits for a request. */
+static void on_wake(int sig)
+{
+    (void)sig;
+}
+
+/* Under the list's lock: its worker may find that the kernel has gone already, and its end must not come before this one's. */
+static int session_ready(struct session *ss)
+{
+    int r;
+
+    session__list_hold();
+    r = session_worker(ss);
+    atomic_store(&ss->ready, r == 0);
+    session__list_release();
+    rest_poke();
+    return r;
+}
+
+int session_start(struct session *ss, int fd, const void *init, size_t init_len)
+{
+    struct sigaction act = {.sa_handler = on_wake};
+    int r;
+
+    sigaction(SIGUSR1, &act, NULL);
+    rest_begin();
+    ss->fd = fd;
+    session__list_add(ss);
+    if (init && init_len == 0)
+        ask_resend(ss);
+    if (init_len == 0) {
+        r = begin_fresh(ss);
+        return r < 0 ? r : session_ready(ss);
+    }
+    r = begin(ss, fd, init, init_len, false);
+    if (r < 0)
+        return r;
+    keep_init(ss, init, init_len);
+    answers_each(ss->env->store, ss->conn, keep_unnamed, ss);
+    notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
+    ask_resend(ss);
+    notify_unlinked(ss); /* what the former daemon had not reclaimed */
+    return session_ready(ss);
+}
+/* --- without a kernel ---------------------------------------------------------------------------------------------------- */
+
+int session_feed_begin(struct session *ss, int fd, const void *init, size_t len)
+{
+    int r;
+
+    ss->fd = fd;
+    session__list_add(ss);
+    atomic_store(&ss->workers, 1);
+    r = begin(ss, fd, init, len, true);
+    if (r == 0 && ss->hooks.on_init)
+        ss->hooks.on_init(ss->hooks.arg, ss, init, len);
+    return r;
+}
+
+void session_feed(struct session *ss, const void *req, size_t len)
+{
+    struct worker w;
+
+    if (session__worker_init(&w, ss, true) == 0 && len >= sizeof(struct fuse_in_header) &&
+        len <= OP_BUF_SIZE) {
+        memcpy(w.in, req, len);
+        session__serve(&w, len);
+    }
+    session__worker_release(&w);
+}
+
+void session_feed_end(struct session *ss)
+{
+    atomic_store(&ss->ended, true);
+    atomic_store(&ss->workers, 0);
+    notify_end(ss);
+}

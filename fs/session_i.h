@@ -1,0 +1,44 @@
+/* fs/session_i: inside of the sessions: fs/session.c (life, the list of all), session_begin.c (the first message),
+ * session_worker.c (the loop), session_watch.c (leaving, and being watched over). Only they include it. */
+#ifndef VARVE_FS_SESSION_I_H
+#define VARVE_FS_SESSION_I_H
+
+#include "fs/op.h"
+
+#define SESSION_SETTLE_STEP_NS 500000
+
+struct worker {
+    struct session *ss;
+    uint8_t *in, *room; /* OP_BUF_SIZE each; room is untouched until used */
+    uint32_t setxattr_flags;
+    struct answer_rec answer;
+    bool known; /* answer is that of a former daemon to this request */
+    pthread_t thread;
+    struct worker *next; /* all of this process; guarded by workers_lock in fs/session_worker.c */
+    uint64_t moved;      /* atomic: see io_moved */
+    int64_t since_ns;    /* atomic: when its request came; 0: it has none */
+    uint64_t seen_moved; /* of session_still_ms() */
+    int64_t seen_ns;
+    unsigned over; /* requests in a row after which it was one of too many */
+    bool touched;  /* much of room is in memory */
+};
+
+extern atomic_bool session__leaving; /* no more requests are read */
+
+/* session__list_hold: keeps sessions from coming and going until session__list_release. */
+void session__list_hold(void);
+void session__list_release(void);
+void session__list_add(struct session *ss);
+
+/* session__worker_init: its buffers; with_room: for answers, too. session__receive: one request into w->in; 0 when the connection
+ * has ended, SESSION_RESTS when the worker is to leave. session__serve: carries it out in this thread. */
+#define SESSION_RESTS SIZE_MAX
+int session__worker_init(struct worker *w, struct session *ss, bool with_room); /* -E_NOMEM */
+void session__worker_release(struct worker *w);
+size_t session__receive(struct worker *w);
+void session__serve(struct worker *w, size_t len);
+
+/* session__workers_each: under the list's lock. */
+void session__workers_each(void (*cb)(struct worker *w, void *arg), void *arg);
+
+#endif
