@@ -127,17 +127,28 @@ static void object_open(struct bytes *b, uint64_t object)
     b->size = (uint64_t)st.st_size;
 }
 
-/* A part that is not allocated within the blocks that should hold bytes. The end of the object may lie within its last one. */
+/* A block without any byte within those that should have some. The end of the object may lie within its last one, and a filesystem
+ * with smaller blocks keeps only those parts of ours that were written. */
 static bool has_hole(const struct bytes *b, const struct file_run *run)
 {
-    uint64_t from = run->obj_block * BLOCK_SIZE, to = from + run->count * BLOCK_SIZE;
-    off_t hole = lseek(b->fd, (off_t)from, SEEK_HOLE);
+    uint64_t from = run->obj_block * BLOCK_SIZE, to = from + run->count * BLOCK_SIZE, whole;
+    off_t hole, data;
 
-    if (hole < 0)
-        return errno == ENXIO;
-    if ((uint64_t)hole >= to)
-        return false;
-    return (uint64_t)hole != b->size || (b->size + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE < to;
+    while (from < to) {
+        hole = lseek(b->fd, (off_t)from, SEEK_HOLE);
+        if (hole < 0)
+            return errno == ENXIO;
+        if ((uint64_t)hole >= to)
+            return false;
+        data = lseek(b->fd, hole, SEEK_DATA);
+        if (data < 0 && errno != ENXIO)
+            return false;
+        whole = ((uint64_t)hole + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+        from = data < 0 || (uint64_t)data > to ? to : (uint64_t)data;
+        if (whole + BLOCK_SIZE <= from)
+            return true;
+    }
+    return false;
 }
 
 static int see_run(void *arg, const struct file_run *run)
