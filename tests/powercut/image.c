@@ -58,22 +58,60 @@ static bool log_next(struct log *l, struct pc_rec *ret, const uint8_t **ret_byte
     return true;
 }
 
-static void put(int fd, const struct pc_rec *rec, const uint8_t *p, uint64_t from, uint64_t to)
+/* The medium as the last flush left it, and the file that shows it with some of the writes since. Going on to a later position costs
+ * what lies between. */
+struct medium {
+    struct log log, rest; /* rest: not in `base` yet */
+    uint64_t size, done;  /* records in base */
+    uint8_t *base, *out;
+    uint8_t *used; /* a byte for each block of base: it was written */
+    int fd;
+};
+
+static void *memory(uint64_t size)
 {
-    static const uint8_t zeros[1u << 16];
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    while (from < to) {
-        uint64_t n = to - from < sizeof(zeros) ? to - from : sizeof(zeros);
-        const uint8_t *b = rec->kind == PC_ZERO ? zeros : p + (from - rec->off);
+    if (p == MAP_FAILED)
+        pc_die("memory");
+    return p;
+}
 
-        if (pwrite(fd, b, n, (off_t)from) != (ssize_t)n)
-            pc_die("image");
-        from += n;
-    }
+static void rewind_to_start(struct medium *m)
+{
+    munmap(m->base, m->size);
+    munmap(m->used, m->size / BLOCK);
+    m->base = memory(m->size);
+    m->used = memory(m->size / BLOCK);
+    m->rest = m->log;
+    m->done = 0;
+}
+
+static void medium_open(struct medium *m, const char *log, const char *out)
+{
+    m->rest = m->log = log_open(log);
+    m->size = device_size(m->log);
+    m->base = memory(m->size);
+    m->used = memory(m->size / BLOCK);
+    m->fd = open(out, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (m->fd < 0 || ftruncate(m->fd, (off_t)m->size) < 0)
+        pc_die(out);
+    m->out = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+    if (m->out == MAP_FAILED)
+        pc_die(out);
+}
+
+static void put(uint8_t *bytes, const struct pc_rec *rec, const uint8_t *p, uint64_t from, uint64_t to)
+{
+    if (rec->kind == PC_ZERO)
+        memset(bytes + from, 0, to - from);
+    else
+        memcpy(bytes + from, p + (from - rec->off), to - from);
 }
 
 /* Blocks, or sectors, of one write: each lands or not. */
-static void put_some(int fd, const struct pc_rec *rec, const uint8_t *p, uint64_t unit, uint64_t *rand)
+static void put_some(uint8_t *bytes, const struct pc_rec *rec, const uint8_t *p, uint64_t unit,
+                     uint64_t *rand)
 {
     uint64_t end = rec->off + rec->count;
 
@@ -82,43 +120,112 @@ static void put_some(int fd, const struct pc_rec *rec, const uint8_t *p, uint64_
 
         to = to < end ? to : end;
         if (pc_rand(rand) & 1)
-            put(fd, rec, p, from, to);
+            put(bytes, rec, p, from, to);
         from = to;
     }
 }
 
-static uint64_t last_flush(struct log l, uint64_t pos)
+/* Base goes on to the last flush before the position. */
+static uint64_t go_to(struct medium *m, uint64_t pos)
 {
+    struct log l;
     struct pc_rec rec;
     const uint8_t *p;
-    uint64_t flush = 0;
+    uint64_t flush;
 
-    for (uint64_t i = 0; i < pos && log_next(&l, &rec, &p); i++)
+    if (m->done > pos)
+        rewind_to_start(m);
+    l = m->rest;
+    flush = m->done;
+    for (uint64_t i = m->done; i < pos && log_next(&l, &rec, &p); i++)
         if (rec.kind == PC_FLUSH)
             flush = i;
+    for (; m->done < flush && log_next(&m->rest, &rec, &p); m->done++) {
+        if (rec.kind != PC_WRITE && rec.kind != PC_ZERO)
+            continue;
+        put(m->base, &rec, p, rec.off, rec.off + rec.count);
+        if (rec.count)
+            memset(m->used + rec.off / BLOCK, 1, (rec.off + rec.count - 1) / BLOCK - rec.off / BLOCK + 1);
+    }
     return flush;
 }
 
-int pc_image(const char *log, uint64_t pos, enum pc_way way, uint64_t seed, const char *out)
+/* What the last image left where base has nothing. */
+static void clear_rest(struct medium *m)
 {
-    struct log l = log_open(log);
-    uint64_t flush = last_flush(l, pos), rand = seed, size = device_size(l), kept;
-    int fd = open(out, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    off_t data, hole = 0;
+
+    while ((data = lseek(m->fd, hole, SEEK_DATA)) >= 0) {
+        hole = lseek(m->fd, data, SEEK_HOLE);
+        for (uint64_t b = (uint64_t)data / BLOCK; b * BLOCK < (uint64_t)hole; b++)
+            if (!m->used[b])
+                memset(m->out + b * BLOCK, 0, BLOCK);
+    }
+}
+
+static void show_base(struct medium *m)
+{
+    clear_rest(m);
+    for (uint64_t b = 0; b < m->size / BLOCK; b++)
+        if (m->used[b] && memcmp(m->out + b * BLOCK, m->base + b * BLOCK, BLOCK) != 0)
+            memcpy(m->out + b * BLOCK, m->base + b * BLOCK, BLOCK);
+}
+
+static void build(struct medium *m, uint64_t pos, enum pc_way way, uint64_t seed)
+{
+    uint64_t flush = go_to(m, pos), rand = seed, kept;
+    struct log l = m->rest;
     struct pc_rec rec;
     const uint8_t *p;
 
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-        pc_die(out);
+    show_base(m);
     kept = flush + (pos > flush ? pc_rand(&rand) % (pos - flush + 1) : 0);
-    for (uint64_t i = 0; i < pos && log_next(&l, &rec, &p); i++) {
+    for (uint64_t i = flush; i < pos && log_next(&l, &rec, &p); i++) {
         if (rec.kind != PC_WRITE && rec.kind != PC_ZERO)
             continue;
-        if (i < flush || way == PC_KEPT || (way == PC_PREFIX && i < kept))
-            put(fd, &rec, p, rec.off, rec.off + rec.count);
+        if (way == PC_KEPT || (way == PC_PREFIX && i < kept))
+            put(m->out, &rec, p, rec.off, rec.off + rec.count);
         else if (way == PC_BLOCKS || way == PC_TORN)
-            put_some(fd, &rec, p, way == PC_TORN ? SECTOR : BLOCK, &rand);
+            put_some(m->out, &rec, p, way == PC_TORN ? SECTOR : BLOCK, &rand);
     }
-    return close(fd) < 0;
+}
+
+static void marks_before(struct log l, uint64_t pos, FILE *f)
+{
+    struct pc_rec rec;
+    const uint8_t *p;
+
+    for (uint64_t i = 0; i < pos && log_next(&l, &rec, &p); i++)
+        if (rec.kind == PC_MARK)
+            fprintf(f, "%.*s\n", (int)rec.len, (const char *)p);
+}
+
+int pc_images(const char *log, const char *out, const char *marks)
+{
+    struct medium m = {0};
+    char line[256], way[16];
+    unsigned long long pos, seed, last = 0;
+
+    medium_open(&m, log, out);
+    while (fgets(line, sizeof(line), stdin)) {
+        FILE *f;
+
+        if (sscanf(line, "%llu %15s %llu", &pos, way, &seed) != 3)
+            pc_die(line);
+        build(&m, pos, pc_way_of(way), seed);
+        if (pos != last) {
+            f = fopen(marks, "we");
+            if (!f)
+                pc_die(marks);
+            marks_before(m.log, pos, f);
+            if (fclose(f) != 0)
+                pc_die(marks);
+        }
+        last = pos;
+        printf("built\n");
+        fflush(stdout);
+    }
+    return 0;
 }
 
 static bool mark_is(const struct pc_rec *rec, const uint8_t *p, const char *text)
@@ -192,12 +299,6 @@ int pc_points(const char *log, uint64_t n, uint64_t seed)
 
 int pc_marks(const char *log, uint64_t pos)
 {
-    struct log l = log_open(log);
-    struct pc_rec rec;
-    const uint8_t *p;
-
-    for (uint64_t i = 0; i < pos && log_next(&l, &rec, &p); i++)
-        if (rec.kind == PC_MARK)
-            printf("%.*s\n", (int)rec.len, (const char *)p);
+    marks_before(log_open(log), pos, stdout);
     return 0;
 }

@@ -1,5 +1,4 @@
-/* powercut disk FILE BYTES LOG SOCKET | mark SOCKET | points LOG N SEED | marks LOG POS | image LOG POS WAY SEED OUT: see
- * powercut.h. WAY: lost, prefix, blocks, torn, kept. */
+/* powercut disk FILE BYTES LOG SOCKET | mark SOCKET | points LOG N SEED | marks LOG POS | images LOG OUT MARKS: see powercut.h. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +32,7 @@ static uint64_t number(const char *s)
     return n;
 }
 
-static enum pc_way way_of(const char *s)
+enum pc_way pc_way_of(const char *s)
 {
     static const char *const names[PC_WAYS] = {"lost", "prefix", "blocks", "torn", "kept"};
 
@@ -56,10 +55,10 @@ int main(int argc, char **argv)
         return pc_points(argv[2], number(argv[3]), number(argv[4]));
     if (strcmp(verb, "marks") == 0 && argc == 4)
         return pc_marks(argv[2], number(argv[3]));
-    if (strcmp(verb, "image") == 0 && argc == 7)
-        return pc_image(argv[2], number(argv[3]), way_of(argv[4]), number(argv[5]), argv[6]);
+    if (strcmp(verb, "images") == 0 && argc == 5)
+        return pc_images(argv[2], argv[3], argv[4]);
     fprintf(stderr,
             "usage: powercut disk FILE BYTES LOG SOCKET | mark SOCKET | points LOG N SEED | marks LOG POS |\n"
-            "       image LOG POS lost|prefix|blocks|torn|kept SEED OUT\n");
+            "       images LOG OUT MARKS <<<'POS lost|prefix|blocks|torn|kept SEED'...\n");
     return 2;
 }

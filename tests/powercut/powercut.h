@@ -29,7 +29,10 @@ int pc_disk(const char *file, uint64_t size, const char *log, const char *socket
 int pc_mark(const char *socket); /* each line of stdin is a mark; answered when it is in the log */
 
 /* image.c */
-int pc_image(const char *log, uint64_t pos, enum pc_way way, uint64_t seed, const char *out);
+enum pc_way pc_way_of(const char *name); /* lost, prefix, blocks, torn, kept */
+/* Each line "POS WAY SEED" of stdin makes `out` the medium of a cut there, and `marks` what had been promised; answered by a line.
+ * Rising positions cost what lies between them. Between a line and the next one `out` may be changed by anybody. */
+int pc_images(const char *log, const char *out, const char *marks);
 int pc_points(const char *log, uint64_t n,
               uint64_t seed);                /* prints positions after the mark "begin" and before "end" */
 int pc_marks(const char *log, uint64_t pos); /* prints the marks before a position */

@@ -6,6 +6,7 @@ ready            all of it is there from now on
 file I           f/I has its bytes                 gone I        f/I is gone
 line N           the lines 0..N are in lines       page K V      page K of pages has version V or a newer one
 current V        current is version V or newer     snap NAME V   snapshot NAME shows current as of version V
+unsnap NAME      snapshot NAME is gone
 A file replaced by rename is one version, whole, also without fsync (loose)."""
 import hashlib
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 
-PAGES, PAGE = 32, 4096
+PAGES, PAGE, FILES, SNAPS = 32, 4096, 200, 6
 
 
 def bytes_of(name, version, size):
@@ -61,7 +62,7 @@ def promised(*words):
 
 class Work:
     def __init__(self, root, seed):
-        self.root, self.rng, self.files, self.next = root, random.Random(seed), [], 0
+        self.root, self.rng, self.files, self.next, self.kept = root, random.Random(seed), [], 0, []
         self.lines = self.current = self.loose = self.snaps = 0
         self.pages = [0] * PAGES
         os.makedirs(root + "/f")
@@ -77,6 +78,8 @@ class Work:
         os.rename(f"{self.root}/{name}.new", f"{self.root}/{name}")
 
     def do_file(self):
+        while len(self.files) >= FILES:
+            self.do_gone()
         i, self.next = self.next, self.next + 1
         write(f"{self.root}/f/{i}", bytes_of("f", i, size_of("f", i)), True)
         sync_dir(self.root + "/f")
@@ -124,6 +127,13 @@ class Work:
         name = f"s{self.snaps}"
         subprocess.run([os.environ["VARVE"], "snapshot", "create", self.root, name, "--sync"], check=True, stdout=subprocess.DEVNULL)
         promised("snap", name, self.current)
+        self.kept.append(name)
+        if len(self.kept) > SNAPS:
+            name = self.kept.pop(self.rng.randrange(len(self.kept)))
+            promised("dropping", name)
+            os.rmdir(f"{self.root}/.snapshots/{name}")
+            sync_dir(self.root)
+            promised("unsnap", name)
 
     def run(self, seconds):
         kinds = [(self.do_file, 4), (self.do_gone, 2), (self.do_line, 4), (self.do_page, 6), (self.do_current, 3), (self.do_loose, 3)]
@@ -136,7 +146,7 @@ class Work:
 
 class Marks:
     def __init__(self, path):
-        self.files, self.going, self.gone, self.pages, self.snaps = set(), set(), set(), {}, []
+        self.files, self.going, self.gone, self.pages, self.snaps, self.unsnaps = set(), set(), set(), {}, {}, set()
         self.line = self.current = 0
         self.ready = False
         for words in (line.split() for line in open(path)):
@@ -155,7 +165,11 @@ class Marks:
             elif words[0] == "current":
                 self.current = int(words[1])
             elif words[0] == "snap":
-                self.snaps.append((words[1], int(words[2])))
+                self.snaps[words[1]] = int(words[2])
+            elif words[0] == "dropping":
+                del self.snaps[words[1]]
+            elif words[0] == "unsnap":
+                self.unsnaps.add(words[1])
 
 
 class Verify:
@@ -193,9 +207,8 @@ class Verify:
             data = self.read(f"f/{i}")
             if data is not None and data != bytes_of("f", i, size_of("f", i)):
                 self.say(f"f/{i}", "has other bytes")
-        for i in self.marks.gone:
-            if os.path.exists(f"{self.root}/f/{i}"):
-                self.say(f"f/{i}", "was deleted and is there")
+        for i in self.marks.gone & {int(name) for name in os.listdir(self.root + "/f")}:
+            self.say(f"f/{i}", "was deleted and is there")
 
     def lines(self):
         data = self.read("lines") or b""
@@ -226,7 +239,9 @@ class Verify:
         self.pages()
         self.whole("current", "current", self.marks.current)
         self.whole("loose", "loose", 0)
-        for name, version in self.marks.snaps:
+        for name in self.marks.unsnaps & set(os.listdir(self.root + "/.snapshots")):
+            self.say("snapshot", name, "was deleted and is there")
+        for name, version in self.marks.snaps.items():
             got = self.whole(f".snapshots/{name}/current", "current", version)
             if got is not None and got != version:
                 self.say("snapshot", name, f"shows version {got}, it was {version}")
