@@ -71,6 +71,12 @@ static void on_init(void *arg, struct session *ss, const void *req, size_t len)
     daemon_tell_init(arg, ss, req, len);
 }
 
+static void on_told(void *arg, struct session *ss)
+{
+    (void)arg;
+    daemon_tell_told(ss);
+}
+
 static void on_end(void *arg, struct session *ss)
 {
     struct daemon *d = arg;
@@ -109,9 +115,9 @@ static void unlink_locked(struct daemon *d, const struct served *one)
 }
 
 int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
-               int fd, const void *init, size_t init_len)
+               int fd, const struct session_past *past)
 {
-    struct session_hooks hooks = {.arg = d, .on_init = on_init, .on_end = on_end};
+    struct session_hooks hooks = {.arg = d, .on_init = on_init, .on_told = on_told, .on_end = on_end};
     struct served *s = calloc(1, sizeof(*s));
     int r = s ? count_mount(d, v, 1) : -E_NOMEM;
 
@@ -129,7 +135,7 @@ int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct m
     s->next = d->served;
     d->served = s;
     pthread_mutex_unlock(&d->lock);
-    r = session_start(s->ss, fd, init, init_len);
+    r = session_start(s->ss, fd, past);
     if (r == 0)
         return 0;
     pthread_mutex_lock(&d->lock);
@@ -293,13 +299,14 @@ static bool may_pass(int r)
 static int restore_one(struct daemon *d, struct restore *one)
 {
     struct vol *v = daemon_volume(d, one->m.n);
+    struct session_past past = {
+        .init = one->m.init, .init_len = one->m.init_len, .told = keeper_told(&one->m, 2)};
     struct mount_opts o = {0};
     char why[256] = "";
     int r = v ? mount_opts_parse(&o, keeper_field(&one->m, 1), why) : -E_NOENT;
 
     if (r == 0)
-        r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd, one->m.init,
-                       one->m.init_len);
+        r = daemon_add(d, v, keeper_field(&one->m, 0), &o, one->m.conn, one->fd, &past);
     else
         close(one->fd);
     if (r == 0) {

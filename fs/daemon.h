@@ -59,6 +59,7 @@ void daemon_tell(uint32_t kind, uint64_t conn, uint32_t n, int fd);
 void daemon_tell_failed(const char *why);
 void daemon_tell_init(struct daemon *d, struct session *ss, const void *req,
                       size_t len); /* waits until it is held */
+void daemon_tell_told(const struct session *ss);
 
 /* daemon_leave: finishes what it is at and ends, the mounts stay with the keeper. daemon_hear_main: the keeper's words, and another
  * keeper when it dies. daemon_alive_main: says that requests move. */
@@ -72,9 +73,9 @@ void *daemon_alive_main(void *arg);
 struct session *daemon_find_locked(struct daemon *d, const struct vol *v, const char *snap);
 struct vol *daemon_volume(struct daemon *d, uint32_t id); /* NULL: it is not there */
 
-/* daemon_add: makes a connection and serves it. Takes fd. init as for session_start(). */
+/* daemon_add: makes a connection and serves it. Takes fd. past as for session_start(). */
 int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
-               int fd, const void *init, size_t init_len);
+               int fd, const struct session_past *past);
 
 /* daemon_serve_main(d): accepts connections of STORE/sock until d->closing. */
 void *daemon_serve_main(void *arg);

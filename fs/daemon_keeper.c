@@ -91,12 +91,27 @@ void daemon_tell_init(struct daemon *d, struct session *ss, const void *req, siz
         m->conn = session_conn(ss);
         m->init_len = (uint32_t)len;
         memcpy(m->init, req, len);
-        r = daemon_ask(d, m, why, &fd);
+        r = keeper_put_told(m, session_told(ss));
+        if (r == 0)
+            r = daemon_ask(d, m, why, &fd);
     }
     if (r < 0 && r != -E_CLOSED) /* the next keeper is told by us */
         log_err(r, "daemon", "conn=%llx is not known to the keeper", (unsigned long long)session_conn(ss));
     if (fd >= 0)
         close(fd);
+    free(m);
+}
+
+void daemon_tell_told(const struct session *ss)
+{
+    struct keeper_msg *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return; /* the kernel is told again after the next takeover */
+    m->kind = KEEPER_TOLD;
+    m->conn = session_conn(ss);
+    if (keeper_put_told(m, session_told(ss)) == 0)
+        keeper_send(KEEPER_FD, m, -1);
     free(m);
 }
 
@@ -134,7 +149,9 @@ static int put_session(struct keeper_msg *m, const struct session *ss)
         r = mount_opts_print(&opts, session_opts(ss));
     if (r == 0 && !buf_cstr(&opts))
         r = -E_NOMEM;
-    return r < 0 ? r : keeper_put(m, (const char *)opts.data);
+    if (r == 0)
+        r = keeper_put(m, (const char *)opts.data);
+    return r < 0 ? r : keeper_put_told(m, session_told(ss));
 }
 
 /* As a keeper does for a daemon. Called with d->lock: connections that come or go are told after GO. */

@@ -182,7 +182,7 @@ static int mount_new(struct client *c, struct wanted *w)
     if (r == 0 && elsewhere)
         r = let_mount(c, w, fd);
     if (r == 0)
-        r = daemon_add(c->d, w->v, w->snap, &w->o, conn, fd, NULL, 0);
+        r = daemon_add(c->d, w->v, w->snap, &w->o, conn, fd, NULL);
     else if (fd >= 0)
         close(fd);
     if (r < 0 && held) { /* a caller elsewhere undoes its mount itself */

@@ -200,6 +200,17 @@ static void keep_init(struct keeper *k, const struct keeper_msg *m)
         return;
     memcpy(h->init, m->init, m->init_len);
     h->init_len = m->init_len;
+    h->told = keeper_told(m, 0);
+    keeper_service_save(k);
+}
+
+static void keep_told(struct keeper *k, const struct keeper_msg *m)
+{
+    struct hold *h = keeper_hold(k, m->conn);
+
+    if (!h)
+        return;
+    h->told = keeper_told(m, 0);
     keeper_service_save(k);
 }
 
@@ -284,6 +295,7 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         keep_init(k, m);
         reply(k, 0, "", -1);
         break;
+    case KEEPER_TOLD: keep_told(k, m); break;
     case KEEPER_GONE:
         let_go(k, m->conn);
         if (m->len > 0)

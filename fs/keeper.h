@@ -7,7 +7,7 @@
  *   keeper -> daemon   HELLO, RESTORE* (each with its descriptor), PLACE*, LISTEN (when there was a socket), GO;
  *                      then REPLY, LEAVE, END
  *   daemon -> keeper   LISTEN (holds the socket of STORE/sock), READY or FAILED (text); then
- *                      MOUNT, ATTACH, OPEN, UPGRADE, INIT (answered by REPLY), GONE, ALIVE, LEFT, BYE
+ *                      MOUNT, ATTACH, OPEN, UPGRADE, INIT (answered by REPLY), TOLD, GONE, ALIVE, LEFT, BYE
  *
  * The same words from HELLO to GO bring what is held to a new keeper: from the keeper that becomes another program, and from the
  * daemon when its keeper has died. Either of the two may die; the other one restores it. Where a service manager runs the keeper
@@ -28,7 +28,7 @@ enum keeper_kind {
         1, /* n: deaths of daemons by their own fault within the last minute; conn: KEEPER_STAYS, KEEPER_KEPT;
                        * fields: milliseconds of the manager's watchdog, descriptors that it keeps at the most, generation
                        * of the file that it has */
-    KEEPER_RESTORE, /* conn, n: volume; fields snap, options; init; with its descriptor */
+    KEEPER_RESTORE, /* conn, n: volume; fields snap, options, as TOLD; init; with its descriptor */
     KEEPER_LISTEN,
     KEEPER_GO,
     KEEPER_READY,
@@ -36,7 +36,7 @@ enum keeper_kind {
     KEEPER_MOUNT, /* conn, n: volume; fields snap, options, source, dir: opens, mounts, holds. REPLY carries it */
     KEEPER_ATTACH,  /* conn; fields "", options, source, dir: mounts once more what it holds */
     KEEPER_OPEN,    /* as MOUNT, but the caller mounts: opens and holds */
-    KEEPER_INIT,    /* conn; init: the kernel's first message, before it is answered */
+    KEEPER_INIT,    /* conn; init: the kernel's first message, before it is answered; field as TOLD */
     KEEPER_GONE,    /* conn: let it go; data: where it was mounted and nobody came to serve it, or nothing */
     KEEPER_BYE,     /* the store is closed, nothing is mounted */
     KEEPER_REPLY,   /* err: 0 or a negative code; data: a sentence, or empty */
@@ -46,6 +46,7 @@ enum keeper_kind {
     KEEPER_LEFT,    /* it goes now; the mounts stay */
     KEEPER_ALIVE,   /* n: milliseconds that some request has stood still */
     KEEPER_END,     /* a daemon that stays ends when nothing is mounted any more, or now */
+    KEEPER_TOLD,    /* conn; field: which live tree the kernel was told of, a number; "": not known */
 };
 
 #define KEEPER_STAYS 1u /* the daemon stays when nothing is mounted */
@@ -70,6 +71,10 @@ struct keeper_msg {
 /* keeper_put: appends a field. -E_TOOBIG. keeper_field: the i-th one, "" when there are fewer. */
 int keeper_put(struct keeper_msg *m, const char *field);
 const char *keeper_field(const struct keeper_msg *m, unsigned i);
+
+/* The field of KEEPER_TOLD, from and to session_told(). */
+int keeper_put_told(struct keeper_msg *m, int64_t told);
+int64_t keeper_told(const struct keeper_msg *m, unsigned i);
 
 /* fd -1: none goes along. recv: *ret_fd is -1 or owned by the caller; -1 on failure. -E_CLOSED; -E_PROTO: malformed, the next one
  * may be sound. */

@@ -20,6 +20,7 @@ struct hold {
     uint32_t vol;
     int fd;
     char *snap, *opts;
+    int64_t told; /* as in KEEPER_TOLD */
     uint8_t init[KEEPER_INIT_MAX];
     uint32_t init_len;
 };

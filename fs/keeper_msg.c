@@ -1,11 +1,14 @@
 /* Messages between keeper and daemon. */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/rights.h"
 #include "fs/keeper.h"
+#include "fs/session.h"
 #include "fs/sock.h"
 
 unsigned keeper_hung_ms(void)
@@ -36,6 +39,22 @@ const char *keeper_field(const struct keeper_msg *m, unsigned i)
         i--;
     }
     return at < m->len ? m->data + at : "";
+}
+
+int keeper_put_told(struct keeper_msg *m, int64_t told)
+{
+    char text[32] = "";
+
+    if (told != SESSION_TOLD_UNKNOWN)
+        snprintf(text, sizeof(text), "%" PRId64, told);
+    return keeper_put(m, text);
+}
+
+int64_t keeper_told(const struct keeper_msg *m, unsigned i)
+{
+    const char *text = keeper_field(m, i);
+
+    return *text >= '0' && *text <= '9' ? (int64_t)strtoull(text, NULL, 10) : SESSION_TOLD_UNKNOWN;
 }
 
 int keeper_send(int sock, const struct keeper_msg *m, int fd)

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "fs/keeper_i.h"
+#include "fs/session.h"
 
 struct hold *keeper_hold(struct keeper *k, uint64_t conn)
 {
@@ -26,7 +27,7 @@ int keeper_hold_add(struct keeper *k, const struct keeper_msg *m, int fd)
     struct hold *h = calloc(1, sizeof(*h));
 
     if (h) {
-        *h = (struct hold){.conn = m->conn, .vol = m->n, .fd = fd};
+        *h = (struct hold){.conn = m->conn, .vol = m->n, .fd = fd, .told = SESSION_TOLD_UNKNOWN};
         h->snap = strdup(keeper_field(m, 0));
         h->opts = strdup(keeper_field(m, 1));
     }
@@ -100,6 +101,8 @@ static int tell_holds(struct keeper *k, put_fn put, void *arg)
         if (r == 0)
             r = keeper_put(&m, h->opts);
         if (r == 0)
+            r = keeper_put_told(&m, h->told);
+        if (r == 0)
             r = put(arg, &m, h->fd);
     }
     return r;
@@ -163,6 +166,7 @@ int keeper_take_one(struct keeper *k, const struct keeper_msg *m, int fd, uint32
         if (h) {
             memcpy(h->init, m->init, m->init_len);
             h->init_len = m->init_len;
+            h->told = keeper_told(m, 2);
         }
         return r;
     default: break;

@@ -260,13 +260,10 @@ static bool raise_epoch(struct session *ss)
     return !getenv("VARVE_NO_EPOCH") && write(ss->fd, &h, sizeof(h)) == (ssize_t)sizeof(h);
 }
 
-void notify_names_stale(struct session *ss)
-{
-    raise_epoch(ss);
-}
-
 static void forget_tree(struct session *ss)
 {
+    int64_t view = ss->vol->rec.live_view;
+
     if (BROKEN(VARVE_BREAK_rollback_untold))
         return;
     if (!raise_epoch(ss)) {
@@ -274,6 +271,25 @@ static void forget_tree(struct session *ss)
         forget_names(ss);
     }
     fuse_lowlevel_notify_inval_inode(ss->fuse, FUSE_ROOT_ID, 0, 0);
+    atomic_store(&ss->told, view);
+    if (ss->hooks.on_told)
+        ss->hooks.on_told(ss->hooks.arg, ss);
+}
+
+/* Only then: a name that counts as old is taken out of the kernel's tree when it is next looked up. Whoever stands in that directory
+ * meanwhile has none that getcwd(2) could find, and what is mounted on it is unmounted. */
+void notify_taken_over(struct session *ss)
+{
+    bool stale = !ss->snap && atomic_load(&ss->told) != (int64_t)ss->vol->rec.live_view;
+
+    if (BROKEN(VARVE_BREAK_names_stale))
+        raise_epoch(ss);
+    if (!stale || BROKEN(VARVE_BREAK_told_kept))
+        return;
+    log_note("fs", "told", "conn=%llx the daemon before had not told the kernel of a rollback",
+             (unsigned long long)ss->conn);
+    raise_epoch(ss);
+    notify_rolled_back(ss, 0); /* the rest when requests are served; waits for nothing */
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------------------- */

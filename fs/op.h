@@ -47,8 +47,9 @@ struct session {
     atomic_ullong requests[OP_CODES];
     atomic_ullong forgotten; /* node ids that the kernel has let go */
     atomic_ullong resent,
-        known;       /* asked again after a death; of these, answered as a former daemon would have */
-    size_t init_len; /* atomic, set last: the kernel's first message, for a keeper to come */
+        known;            /* asked again after a death; of these, answered as a former daemon would have */
+    _Atomic int64_t told; /* see session_told() */
+    size_t init_len;      /* atomic, set last: the kernel's first message, for a keeper to come */
     uint8_t init[256];
     uint8_t init_out[96]; /* our answer to it */
     struct session *next; /* all of this process; guarded by sessions_lock in fs/session.c */
@@ -153,9 +154,8 @@ void init_op(void *arg, struct fuse_conn_info *conn);
 int notify_new(struct session *ss, struct notifier **ret);
 void notify_free(struct notifier *n);                 /* waits for its end */
 void notify_forget(struct session *ss, uint64_t ino); /* a hint: O(1), never waits */
-void notify_names_stale(
-    struct session *ss);                  /* the kernel asks again for every name it keeps (Linux 6.16 on) */
-void notify_unlinked(struct session *ss); /* some name went: there may be orphans */
+void notify_taken_over(struct session *ss);           /* the kernel may never have been told of a rollback */
+void notify_unlinked(struct session *ss);             /* some name went: there may be orphans */
 void notify_making(
     struct session *ss); /* around the making of an inode without a name; notify_made() ends it. */
 int notify_made(struct session *ss, uint64_t ino); /* ino 0: it was not made. -E_NOMEM: do not answer it */

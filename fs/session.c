@@ -179,6 +179,11 @@ int session_fd(const struct session *ss)
     return ss->fd;
 }
 
+int64_t session_told(const struct session *ss)
+{
+    return atomic_load(&ss->told);
+}
+
 /* The last umount(2) returns before any worker has heard of it. */
 bool session_ended(const struct session *ss)
 {

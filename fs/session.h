@@ -24,6 +24,8 @@ struct session_hooks {
     /* the first message is about to be answered: req as read from the kernel. It is when this returns: from then on whoever takes the
      * connection over must know it */
     void (*on_init)(void *arg, struct session *ss, const void *req, size_t len);
+    /* the kernel knows of session_told() from now on: whoever takes over later need not tell it */
+    void (*on_told)(void *arg, struct session *ss);
     /* the kernel is gone, no request is under way any more, orphans are reclaimed */
     void (*on_end)(void *arg, struct session *ss);
 };
@@ -33,10 +35,17 @@ struct session_hooks {
 int session_new(struct verb_env *env, struct vol *v, const char *snap, const struct mount_opts *opts,
                 uint64_t conn, const struct session_hooks *hooks, struct session **ret);
 
-/* session_start: takes fd (closed at the end). init NULL: the kernel has mounted it, and its first message is answered here.
- * init given (takeover): it was answered by a former daemon; asks the kernel to send again what that one left unanswered.
- * init_len 0 then: the former daemon died before it had answered even that. */
-int session_start(struct session *ss, int fd, const void *init, size_t init_len);
+/* What the kernel and a former daemon had said to each other. */
+struct session_past {
+    const void *init; /* the kernel's first message */
+    size_t init_len;  /* 0: the former daemon died before it had answered even that */
+    int64_t told;     /* session_told() as it was; SESSION_TOLD_UNKNOWN */
+};
+#define SESSION_TOLD_UNKNOWN (-1)
+
+/* session_start: takes fd (closed at the end). past NULL: the kernel has mounted it, and its first message is answered here.
+ * past given (takeover): asks the kernel to send again what the former daemon left unanswered. */
+int session_start(struct session *ss, int fd, const struct session_past *past);
 
 void session_free(struct session *ss); /* after on_end, or when it never started */
 
@@ -63,6 +72,10 @@ bool session_leave_all(unsigned timeout_ms);
 
 /* session_init_bytes: the kernel's first message, at most size bytes; 0: there was none yet. */
 size_t session_init_bytes(const struct session *ss, void *p, size_t size);
+
+/* session_told: which live tree (volume_rec.live_view) the kernel was last told to look at. While that is the live one, all names that the
+ * kernel keeps are right: each was given or changed by an answer to the kernel. */
+int64_t session_told(const struct session *ss);
 
 /* session_still_ms: how long the request that has stood still longest has done so. One that waits while another long one moves counts
  * as moving. From one thread only. */

@@ -68,6 +68,7 @@ static int begin_fresh(struct session *ss)
         r = -E_CLOSED;
     if (r == 0)
         keep_init(ss, w.in, len);
+    atomic_store(&ss->told, ss->vol->rec.live_view); /* the kernel has no name yet */
     if (r == 0 && ss->hooks.on_init)
         ss->hooks.on_init(ss->hooks.arg, ss, w.in, len);
     if (r == 0 && answer_door)
@@ -120,7 +121,7 @@ static int session_ready(struct session *ss)
     return r;
 }
 
-int session_start(struct session *ss, int fd, const void *init, size_t init_len)
+int session_start(struct session *ss, int fd, const struct session_past *past)
 {
     struct sigaction act = {.sa_handler = on_wake};
     int r;
@@ -129,18 +130,19 @@ int session_start(struct session *ss, int fd, const void *init, size_t init_len)
     rest_begin();
     ss->fd = fd;
     session__list_add(ss);
-    if (init && init_len == 0)
+    if (past && past->init_len == 0)
         ask_resend(ss);
-    if (init_len == 0) {
+    if (!past || past->init_len == 0) {
         r = begin_fresh(ss);
         return r < 0 ? r : session_ready(ss);
     }
-    r = begin(ss, fd, init, init_len, false);
+    r = begin(ss, fd, past->init, past->init_len, false);
     if (r < 0)
         return r;
-    keep_init(ss, init, init_len);
+    keep_init(ss, past->init, past->init_len);
+    atomic_store(&ss->told, past->told);
     answers_each(ss->env->store, ss->conn, keep_unnamed, ss);
-    notify_names_stale(ss); /* the former daemon may have moved names and died before it could say so */
+    notify_taken_over(ss);
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
     return session_ready(ss);

@@ -499,3 +499,103 @@ test_life_takeover_keeps_views() {
     expect "$(cat "$point/.snapshots/.control/error" | wc -l | grep -c .)" 1
     cd /
 }
+
+# Who stands in a directory, and what is mounted on one or is a bind mount of one, does not notice: names are looked up while the next
+# daemon does not answer, so that what it told the kernel of them shows.
+test_life_takeover_keeps_directories() {
+    own_store stays
+    mkdir -p "$point/top/low" "$point/on" "$point/bound" "$scratch/other.dir" "$scratch/bound.dir"
+    echo there >"$scratch/other.dir/f"
+    echo there >"$point/bound/f"
+    mount --bind "$scratch/other.dir" "$point/on"
+    mount --bind "$point/bound" "$scratch/bound.dir"
+    trap 'rc=$?; set +e; umount -l "$point/on" "$scratch/bound.dir" 2>/dev/null; (exit $rc); own_end' EXIT
+    py "
+import signal, subprocess
+def stander(d):
+    ask, go = os.pipe(); get, tell = os.pipe()
+    if os.fork() == 0:
+        os.close(go); os.chdir(d)
+        while os.read(ask, 1):
+            try: said = os.getcwd() + ' ' + os.readlink('/proc/self/cwd')
+            except OSError as x: said = str(x)
+            os.write(tell, said.encode().ljust(4096))
+        os._exit(0)
+    os.close(ask)
+    return go, get, d
+point, store, bound = sys.argv[1:]
+standers = [stander(d) for d in (point, point + '/top', point + '/top/low', bound)]
+def ask():
+    for go, get, d in standers:
+        os.write(go, b'?')
+        said = os.read(get, 4096).decode().strip()
+        assert said == d + ' ' + d, (d, said)
+def daemon(): return [int(p) for p in subprocess.run(['pgrep', '-f', 'varve daemon ' + store + '\$'], stdout=subprocess.PIPE).stdout.split()]
+ask()
+for lookup in ('/top', '/bound', '/top/low', '/on', '/bound/f'):
+    was = daemon()[0]
+    os.kill(was, signal.SIGKILL)
+    os.statvfs(point)
+    while daemon() in ([], [was]): time.sleep(0.01)
+    if lookup.count('/') > 1: os.stat(point + os.path.dirname(lookup))
+    now = daemon()[0]
+    os.kill(now, signal.SIGSTOP)
+    while 'T' not in open('/proc/%d/stat' % now).read().rsplit(')', 1)[1].split()[0]: time.sleep(0.01)
+    asker = os.fork()
+    if asker == 0: os.stat(point + lookup); os._exit(0)
+    try:
+        time.sleep(0.3)
+        ask()
+    finally: os.kill(now, signal.SIGCONT)
+    assert os.waitpid(asker, 0)[1] == 0
+    ask()
+    os.stat(point + '/on')
+    assert open(point + '/on/f').read() == 'there\n', 'what was mounted in there is gone'
+    assert open(bound + '/f').read() == 'there\n'" "$point" "$store" "$scratch/bound.dir"
+    findmnt -n -o SOURCE "$scratch/bound.dir" | grep -q '\[/bound\]$'
+    umount "$point/on"
+    umount "$scratch/bound.dir"
+}
+
+# Rolled back by a daemon that died before it had told the kernel, and nobody asks for the answer: the next one tells it. The keeper's
+# death, and another program, do not make that known a second time, nor forget it.
+test_life_untold_rollback() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/untold-order
+    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store untold
+    unset VARVE_KILL
+    mkdir "$point/d" "$point/d/sub"
+    echo then >"$point/d/f"
+    mkdir "$point/.snapshots/s"
+    echo later >"$point/d/f"
+    echo later >"$point/new"
+    for round in 1 2; do
+        [ $round = 1 ] || { # the new keeper has it from the daemon
+            kill -9 "$(keeper_pid "$store")"
+            wait_for 5 keeper_pid "$store"
+        }
+        cat "$point/d/f" >/dev/null
+        cd "$point"
+        rm -f "$scratch/untold-order"
+        echo "3 1 1" >"$scratch/untold-order"
+        py "
+s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); s.connect('sock')
+words = b'verb\\0#7%d\\0rollback\\0main\\0--name=s\\0' % int(sys.argv[2])
+s.send(struct.pack('<IB', len(words), 1) + words)
+assert s.recv(5) == b''" "$store" $round
+        told() { [ "$(grep -c 'fs told' "$store/log/daemon.log")" = $round ]; }
+        wait_for 5 told
+        expect "$(cat "$point/d/f")" then
+        [ ! -e "$point/new" ]
+        expect "$(/bin/pwd -P)" "$point" # the root stays what it is
+        (
+            cd "$point/d"
+            kill -9 "$(daemon_pid "$store")"
+            stat "$point/d/sub" >/dev/null
+            /bin/pwd -P >/dev/null
+        )
+        told
+        echo later >"$point/d/f"
+        echo later >"$point/new"
+    done
+}
