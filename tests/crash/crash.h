@@ -82,9 +82,16 @@ struct c_state {
     size_t nsnaps;
     struct c_shown snap[SNAPS_MAX];
 };
-#define C_ANEW 16 /* one in so many is read and checked though it is known */
+#define C_ANEW 16 /* one in so many is recovered, read and checked though it is known */
 #define C_STATES 96u
 #define C_SUMS 512u
+#define C_OUTCOMES 256u
+/* What recovery does to an image whose tables, records and names are the same; see outcome.c. */
+struct c_outcome {
+    uint64_t image; /* 0: free */
+    uint64_t tables;
+    struct lying_log *log; /* of what it does to the objects' files */
+};
 /* The latest ones of this life; see known.c. */
 struct c_known {
     struct c_state state[C_STATES];
@@ -93,11 +100,18 @@ struct c_known {
         struct c_sums sums;
     } image[C_SUMS];
     struct c_sums sound[C_SUMS];
-    size_t next_state, next_image, next_sound;
+    struct c_outcome outcome[C_OUTCOMES];
+    struct {
+        uint64_t meta, lsn; /* a file of tables, what it holds of the journal */
+    } applied[C_OUTCOMES];
+    struct {
+        uint64_t journal, lsn, records; /* the files, where they are read from, what recovery sees in them */
+    } records[C_SUMS];
+    size_t next_state, next_image, next_sound, next_outcome, next_applied, next_records;
 };
 struct c_figures {
-    uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, recovered, read,
-        checked, deaths, snaps;
+    uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, foreseen, recovered,
+        read, checked, deaths, snaps;
 };
 struct c_run {
     uint64_t seed, rng, life_seed, starts;
@@ -111,6 +125,7 @@ struct c_run {
     bool there_kept[SNAPS_MAX],
         durable_kept[SNAPS_MAX]; /* the same of the image that the next life begins with */
     struct c_known known;
+    struct lying_log *log; /* of the recovery under way */
     /* one playing */
     struct lying *disk;
     struct lying_shot *shown; /* with KEEP=: the image that is judged */
@@ -166,6 +181,7 @@ bool c_same_tree(const struct o_tree *a, const struct o_tree *b, char why[256]);
 /* known.c */
 /* What the open store holds, read if it is not known (anew: in any case). Valid until the next call. */
 struct c_state *c_state_here(struct c_run *c, bool anew);
+struct c_state *c_known_state(struct c_known *kn, const struct c_sums *sums); /* by tables and bytes; NULL */
 struct o_tree *c_state_snap(struct c_run *c, struct c_shown *sh); /* NULL: not read, and no store is open */
 struct c_state *c_known_image(struct c_known *kn,
                               uint64_t image); /* what an image recovers to; NULL: not known */
@@ -174,6 +190,20 @@ void c_know_image(struct c_known *kn, uint64_t image, const struct c_state *st);
 #define C_NO_PASS UINT32_MAX
 uint32_t c_known_passes(struct c_known *kn, const struct c_state *st);
 void c_known_forget(struct c_known *kn);
+
+/* outcome.c */
+/* c_outcome_begin: of the image that c->disk holds, which is not open; to be called before it is recovered. */
+struct c_image_of {
+    uint64_t image; /* all that recovery looks at; 0: it cannot be foreseen */
+    struct c_outcome *known;
+    struct c_sums then; /* with known: tables and bytes as they will be */
+};
+void c_outcome_begin(struct c_run *c, struct c_image_of *of);
+struct c_state *c_outcome_state(struct c_run *c, const struct c_image_of *of); /* NULL: not known */
+/* Around recovery, and when it was found what it led to: that is what had been foreseen. */
+void c_outcome_watch(struct c_run *c);
+void c_outcome_know(struct c_run *c, const struct c_image_of *of, const struct c_state *st);
+void c_outcomes_forget(struct c_known *kn);
 
 /* judge.c */
 /* Is the state one that may be found after a power cut while operation `upto` was under way or done, when acked ones had

@@ -62,6 +62,12 @@ void c_cuts_free(struct c_life *l)
     l->ncuts = 0;
 }
 
+/* It was judged by the same promises, and tells nothing new. */
+static bool told(const struct c_state *st, const struct c_cut *cut)
+{
+    return st->fits && st->acked == cut->acked && st->upto == cut->upto;
+}
+
 /* Some of those that recover go on: they reclaim, are checked again, and closed. */
 static void go_on(struct c_run *c)
 {
@@ -73,16 +79,21 @@ static void go_on(struct c_run *c)
     WANT(c, r == 0, "close: %s", err_name(r));
 }
 
-/* Recovers it. */
-static void image_open(struct c_run *c, struct lying_shot *shot, bool again)
+/* A disk with it, on another boot. */
+static void image_start(struct c_run *c, struct lying_shot *shot)
 {
-    int r;
-
     if (getenv("KEEP")) {
         lying_shot_free(c->shown);
         c->shown = lying_shot_copy(shot);
     }
     c_start(c, shot);
+}
+
+static void image_recover(struct c_run *c, bool again)
+{
+    int r;
+
+    c_outcome_watch(c);
     if (again) {
         c->past.writes = 4;
         c_cut_watch(c, &c->past);
@@ -93,23 +104,43 @@ static void image_open(struct c_run *c, struct lying_shot *shot, bool again)
     c->fig.recovered++;
 }
 
-static struct c_state *image_judge(struct c_run *c, const struct c_cut *cut, struct lying_shot *shot,
-                                   uint64_t sum, bool again)
+/* anew: although all is known. */
+static struct c_state *state_judge(struct c_run *c, const struct c_cut *cut, const struct c_image_of *of,
+                                   bool anew)
 {
-    struct c_state *st;
+    struct c_state *st = c_state_here(c, anew);
     uint32_t passes;
 
-    image_open(c, shot, again);
-    st = c_state_here(c, false);
+    c_outcome_know(c, of, st);
     c_judge(c, st, cut->acked, cut->upto);
     passes = c_known_passes(&c->known, st);
-    if (c_rand(c, C_ANEW) == 0)
+    if (anew)
         passes = 0;
     if (passes != C_NO_PASS)
         c_sound(c, passes);
-    c_know_image(&c->known, sum, st);
-    if (c_rand(c, 16) == 0)
+    if (anew)
         go_on(c);
+    return st;
+}
+
+static struct c_state *image_judge(struct c_run *c, const struct c_cut *cut, struct lying_shot *shot,
+                                   uint64_t sum, bool again)
+{
+    bool anew = c_rand(c, C_ANEW) == 0;
+    struct c_image_of of;
+    struct c_state *st;
+
+    image_start(c, shot);
+    c_outcome_begin(c, &of);
+    st = anew || again ? NULL : c_outcome_state(c, &of);
+    if (st) {
+        c->fig.foreseen++;
+        c_judge(c, st, cut->acked, cut->upto);
+    } else {
+        image_recover(c, again);
+        st = state_judge(c, cut, &of, anew);
+    }
+    c_know_image(&c->known, sum, st);
     c_stop(c);
     return st;
 }
@@ -132,8 +163,8 @@ static void cut_judge(struct c_run *c, struct c_cut *cut, struct lying_shot **ke
         if (c->trace)
             printf("      image of mode %d, seed %llu, acked %u upto %u\n", (int)cut->mode[i],
                    (unsigned long long)cut->seed[i], cut->acked, cut->upto);
-        if (st && !again && i != kept && st->fits && st->acked == cut->acked && st->upto == cut->upto)
-            continue; /* it tells nothing new */
+        if (st && !again && i != kept && told(st, cut))
+            continue;
         c->fig.judged++;
         if (st && !again)
             c_judge(c, st, cut->acked, cut->upto);

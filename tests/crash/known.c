@@ -84,7 +84,7 @@ static void state_read(struct c_run *c, struct c_state *st)
     c->fig.read++;
 }
 
-static struct c_state *state_find(struct c_known *kn, const struct c_sums *sums)
+struct c_state *c_known_state(struct c_known *kn, const struct c_sums *sums)
 {
     for (size_t i = 0; i < C_STATES; i++)
         if (kn->state[i].tree[0] && kn->state[i].sums.tables == sums->tables &&
@@ -97,7 +97,7 @@ struct c_state *c_state_here(struct c_run *c, bool anew)
 {
     struct c_known *kn = &c->known;
     struct c_sums sums = sums_take(c);
-    struct c_state *st = state_find(kn, &sums);
+    struct c_state *st = c_known_state(kn, &sums);
 
     if (st && !anew && c_rand(c, C_ANEW))
         return st;
@@ -127,7 +127,7 @@ struct c_state *c_known_image(struct c_known *kn, uint64_t image)
 {
     for (size_t i = 0; i < C_SUMS; i++)
         if (kn->image[i].image == image)
-            return state_find(kn, &kn->image[i].sums);
+            return c_known_state(kn, &kn->image[i].sums);
     return NULL;
 }
 
@@ -161,4 +161,5 @@ void c_known_forget(struct c_known *kn)
     memset(kn->image, 0, sizeof(kn->image));
     memset(kn->sound, 0, sizeof(kn->sound));
     kn->next_state = kn->next_image = kn->next_sound = 0;
+    c_outcomes_forget(kn);
 }

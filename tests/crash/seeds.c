@@ -75,11 +75,11 @@ static void print_figures(const struct c_figures *f, const struct seeds *s, uint
     printf("%llu seeds: %llu operations on %u volumes, %llu power cuts (%llu at syncs, %llu at writes; %llu "
            "of them while "
            "opening, %llu during recovery), %llu images, %llu of them unlike and judged: %llu recovered, "
-           "%llu read, %llu "
-           "checked; %llu deaths, %llu snapshots compared; %.1f core-seconds, %.3f a seed\n",
+           "%llu foreseen, %llu read, %llu checked; %llu deaths, %llu snapshots compared; %.1f core-seconds, "
+           "%.3f a seed\n",
            N(s->played), N(f->ops), VOLS, N(f->cuts), N(f->cuts_sync), N(f->cuts_write), N(f->cuts_open),
-           N(f->cuts_recovery), N(f->images), N(f->judged), N(f->recovered), N(f->read), N(f->checked),
-           N(f->deaths), N(f->snaps), (double)took / 1000,
+           N(f->cuts_recovery), N(f->images), N(f->judged), N(f->recovered), N(f->foreseen), N(f->read),
+           N(f->checked), N(f->deaths), N(f->snaps), (double)took / 1000,
            (double)took / 1000 / (double)MAX_OF(s->played, (uint64_t)1));
 }
 

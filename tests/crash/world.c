@@ -49,6 +49,7 @@ void c_stop(struct c_run *c)
         store_drop(TAKE(c->s));
     memset(c->vol, 0, sizeof(c->vol));
     lying_free(TAKE(c->disk));
+    lying_log_free(TAKE(c->log));
 }
 
 struct lying_shot *c_first_store(struct c_run *c)

@@ -145,6 +145,19 @@ const char *lying_root(const struct lying *d);
 enum lying_sum { LYING_SUM_NAMES, LYING_SUM_HOLES, LYING_SUM_BYTES };
 uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of);
 
+/* A log of changes, and what a file tree on another disk would be if they were made there, too.
+ * lying_log_begin(d, path, log): from now on every change of bytes, sizes and names below path is kept in log, which is empty;
+ * lying_log_end(d) ends it. A rename there cannot be kept: lying_log_whole() is false then.
+ * lying_sum_then(d, path, of, log): lying_sum() of path on a disk that holds a shot and was not written to, if the changes were
+ * made to it. Changes nothing. Both disks are in memory. */
+struct lying_log;
+struct lying_log *lying_log_new(void);
+void lying_log_free(struct lying_log *log); /* NULL is allowed */
+void lying_log_begin(struct lying *d, const char *path, struct lying_log *log);
+void lying_log_end(struct lying *d);
+bool lying_log_whole(const struct lying_log *log);
+uint64_t lying_sum_then(struct lying *d, const char *path, enum lying_sum of, const struct lying_log *log);
+
 void lying_allocate(struct lying *d, bool real); /* whether allocate() reserves in the real file too */
 
 #endif

@@ -53,8 +53,10 @@ static int open_model(struct lying *d, const struct asked *a, struct lying_verdi
         n = lying__node_new(false, a->mode);
         lying__name_create(d, a->dir, a->name, n);
         lying__node_unref(n);
+        lying__log(d, LYING_CREATE, a->path, 0, a->mode, NULL);
     } else if (kind == LYING_TRUNCATE) {
         lying__truncate(d, n, 0);
+        lying__log(d, LYING_TRUNCATE, a->path, 0, 0, NULL);
         if (d->ram)
             lying__ram_resize(n, 0);
     }
@@ -156,6 +158,7 @@ int lying__pwrite_some(struct lying *d, int fd, const void *p, size_t len, uint6
         bool syncs = lying__fd(d, fd)->flags & (O_DSYNC | O_SYNC);
 
         lying__write(d, lying__node_of(d, fd), p, done, off);
+        lying__log_fd(d, LYING_WRITE, fd, off, done, p);
         lying__moment(d, LYING_WRITE | (syncs ? LYING_FDATASYNC : 0u));
         if (syncs && v.code == 0)
             lying__sync_pages(lying__node_of(d, fd), off, done);
@@ -248,8 +251,10 @@ static int lying_truncate(struct io *io, int fd, uint64_t size)
         lying__ram_resize(lying__node_of(d, fd), size);
     else if (r == 0)
         r = code_of(syscall(SYS_ftruncate, fd, (long)size));
-    if ((r == 0 || v.recorded) && lying__node_of(d, fd))
+    if ((r == 0 || v.recorded) && lying__node_of(d, fd)) {
         lying__truncate(d, lying__node_of(d, fd), size);
+        lying__log_fd(d, LYING_TRUNCATE, fd, size, 0, NULL);
+    }
     lying__moment(d, LYING_TRUNCATE);
     lying__trace_fd(d, "truncate", fd, size, 0, r);
     return unlock(d, r);
@@ -278,8 +283,10 @@ static int lying_punch(struct io *io, int fd, uint64_t off, uint64_t len)
     else if (r == 0)
         r = code_of(
             syscall(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (long)off, (long)len));
-    if ((r == 0 || v.recorded) && lying__node_of(d, fd))
+    if ((r == 0 || v.recorded) && lying__node_of(d, fd)) {
         lying__punch(d, lying__node_of(d, fd), off, len);
+        lying__log_fd(d, LYING_PUNCH, fd, off, len, NULL);
+    }
     lying__moment(d, LYING_PUNCH);
     lying__trace_fd(d, "punch", fd, off, len, r);
     return unlock(d, r);
@@ -330,8 +337,10 @@ static int lying_remove(struct io *io, const char *path, bool is_dir)
         r = !n ? -E_NOENT : n->is_dir != is_dir ? -E_INVAL : n->now.n ? -E_NOTEMPTY : 0;
     else if (r == 0)
         r = code_of(syscall(SYS_unlinkat, AT_FDCWD, path, is_dir ? AT_REMOVEDIR : 0));
-    if (n && dir && (r == 0 || (v.recorded && n->is_dir == is_dir && n->now.n == 0)))
+    if (n && dir && (r == 0 || (v.recorded && n->is_dir == is_dir && n->now.n == 0))) {
         lying__name_remove(d, dir, name);
+        lying__log(d, LYING_UNLINK, path, 0, 0, NULL);
+    }
     lying__moment(d, LYING_UNLINK);
     lying__trace(d, is_dir ? "rmdir" : "unlink", path, 0, 0, r);
     return unlock(d, r);
@@ -368,8 +377,11 @@ static int lying_rename(struct io *io, const char *from, const char *to)
         r = !n || !dir2 ? -E_NOENT : !would_rename(n, n2) ? -E_NOTEMPTY : 0;
     else if (r == 0)
         r = code_of(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
-    if (n && dir && dir2 && (r == 0 || (v.recorded && would_rename(n, n2))))
+    if (n && dir && dir2 && (r == 0 || (v.recorded && would_rename(n, n2)))) {
         lying__name_rename(d, dir, name, dir2, name2);
+        lying__log(d, LYING_RENAME, from, 0, 0, NULL);
+        lying__log(d, LYING_RENAME, to, 0, 0, NULL);
+    }
     lying__moment(d, LYING_RENAME);
     lying__trace(d, "rename", from, 0, 0, r);
     lying__trace(d, "rename-to", to, 0, 0, r);
@@ -394,6 +406,7 @@ static int lying_mkdir(struct io *io, const char *path, mode_t mode)
         n = lying__node_new(true, mode);
         lying__name_create(d, dir, name, n);
         lying__node_unref(n);
+        lying__log(d, LYING_MKDIR, path, 0, mode, NULL);
     }
     lying__moment(d, LYING_MKDIR);
     lying__trace(d, "mkdir", path, 0, 0, r);

@@ -131,7 +131,8 @@ struct lying {
     void (*on_cut)(void *arg, unsigned kind);
     void *cut_arg;
     struct buf *trace;
-    struct lying *next; /* list of all disks, guarded by a lock of its own */
+    struct lying_log *log; /* NULL: changes are not kept */
+    struct lying *next;    /* list of all disks, guarded by a lock of its own */
 };
 
 void *lying__alloc(size_t bytes); /* zeroed; aborts when memory is out */
@@ -243,6 +244,15 @@ bool lying__ram_is(int fd); /* such a descriptor */
 void *lying__ram_map(struct lying *d, int fd, size_t len, bool writes);
 bool lying__ram_unmap(void *p);
 int64_t lying__ram_seek(struct lying *d, int fd, int64_t off, int whence);
+
+/* a log of changes: what was done to a path of the disk, or to the file of a descriptor */
+void lying__log(struct lying *d, enum lying_kind kind, const char *path, uint64_t off, uint64_t len,
+                const void *bytes);
+void lying__log_fd(struct lying *d, enum lying_kind kind, int fd, uint64_t off, uint64_t len,
+                   const void *bytes);
+/* what a shot is made of */
+struct lying_node *lying__tree_copy(const struct lying_node *from); /* of one that was not written to */
+uint64_t lying__tree_sum(const struct lying_node *n, enum lying_sum of);
 
 /* what lying_lmdb.c and lying_libc.c use: descriptors and paths of any disk */
 struct lying *lying__of_path(const char *path);

@@ -56,14 +56,14 @@ struct lying_shot *lying_shot(struct lying *d, uint64_t seed, enum lying_mode mo
     return s;
 }
 
-static struct lying_node *copy(const struct lying_node *from)
+struct lying_node *lying__tree_copy(const struct lying_node *from)
 {
     struct lying_node *n = lying__node_new(from->is_dir, from->mode);
 
     lying__content_copy(&n->safe, &from->safe);
     ready(n);
     for (size_t i = 0; i < from->now.n; i++)
-        enter(n, from->now.e[i].name, copy(from->now.e[i].node));
+        enter(n, from->now.e[i].name, lying__tree_copy(from->now.e[i].node));
     return n;
 }
 
@@ -71,18 +71,18 @@ struct lying_shot *lying_shot_copy(const struct lying_shot *s)
 {
     struct lying_shot *to = lying__alloc(sizeof(*to));
 
-    to->top = copy(s->top);
+    to->top = lying__tree_copy(s->top);
     return to;
 }
 
-static uint64_t sum(const struct lying_node *n, enum lying_sum of)
+uint64_t lying__tree_sum(const struct lying_node *n, enum lying_sum of)
 {
     const struct lying_content *c = n->seen ? &n->live : &n->safe;
     uint64_t all = n->is_dir || of == LYING_SUM_NAMES ? 1 : lying__content_sum(c, of == LYING_SUM_BYTES);
 
     for (size_t i = 0; i < n->now.n; i++) {
         const struct lying_entry *e = &n->now.e[i];
-        uint64_t one[2] = {hash_sum(2, e->name, strlen(e->name)), sum(e->node, of)};
+        uint64_t one[2] = {hash_sum(2, e->name, strlen(e->name)), lying__tree_sum(e->node, of)};
 
         all ^= hash_sum(3, one, sizeof(one));
     }
@@ -91,7 +91,7 @@ static uint64_t sum(const struct lying_node *n, enum lying_sum of)
 
 uint64_t lying_shot_sum(const struct lying_shot *s)
 {
-    return sum(s->top, LYING_SUM_BYTES);
+    return lying__tree_sum(s->top, LYING_SUM_BYTES);
 }
 
 uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of)
@@ -103,7 +103,7 @@ uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of)
     pthread_mutex_lock(&d->lock);
     assert(d->ram);
     n = lying__find(d, path, &dir, name);
-    all = n ? sum(n, of) : 0;
+    all = n ? lying__tree_sum(n, of) : 0;
     pthread_mutex_unlock(&d->lock);
     return all;
 }
