@@ -16,7 +16,7 @@ struct args {
     uint64_t seed, seeds, ops;
     bool trace, directed;
 };
-static struct args args = {.seed = 1, .seeds = 20, .ops = 220};
+static struct args args = {.seed = 1, .seeds = 20, .ops = 200};
 
 void c_fail(struct c_run *c, const char *fmt, ...)
 {
