@@ -3,6 +3,7 @@
 #define VARVE_TIER_BACKUP_I_H
 
 #include "tier/backup.h"
+#include "tier/condemned.h"
 #include "tier/map.h"
 
 struct backup {
@@ -16,6 +17,9 @@ struct backup {
     struct tree base;  /* of the recovery point that this one goes on from */
     struct vt_at from; /* its snapshot; branch 0: none */
     uint8_t *room;     /* BLOB_MAX */
+    struct condemned gone;
+    int64_t began_ns; /* by the backend's clock */
+    bool again;       /* an attempt before this one relied on what was condemned meanwhile */
     struct backup_result res;
 };
 

@@ -19,10 +19,17 @@ struct id16 {
 struct sha {
     uint8_t b[32];
 };
+static inline struct id16 sha_half(const struct sha *s)
+{
+    struct id16 id;
+
+    memcpy(id.b, s->b, sizeof(id.b));
+    return id;
+}
 #define ID16_TEXT 33
 #define SHA_TEXT 65
 
-enum plain_kind { PLAIN_ROOT = 1, PLAIN_KEY = 2, PLAIN_DOMAIN = 3 };
+enum plain_kind { PLAIN_ROOT = 1, PLAIN_KEY = 2, PLAIN_DOMAIN = 3, PLAIN_LEASE = 4 };
 #define PLAIN_MAGIC "vREP"
 #define PLAIN_HEAD 12u /* magic, version, kind, length; then the body, then the hash */
 #define PLAIN_MAX 65536u
@@ -43,7 +50,14 @@ enum cipher_id { CIPHER_AES_256_GCM = 1 };
 enum codec_id { CODEC_NONE = 0, CODEC_LZ4 = 1, CODEC_ZSTD = 2 };
 enum kdf_id { KDF_SCRYPT = 1, KDF_FILE = 2 };
 
-enum chunk_kind { CHUNK_DATA = 1, CHUNK_META = 2, CHUNK_TRAILER = 3, CHUNK_INDEX = 4, CHUNK_POINT = 5 };
+enum chunk_kind {
+    CHUNK_DATA = 1,
+    CHUNK_META = 2,
+    CHUNK_TRAILER = 3,
+    CHUNK_INDEX = 4,
+    CHUNK_POINT = 5,
+    CHUNK_CONDEMNED = 6,
+};
 #define CHUNK_MAGIC "vCHK"
 #define CHUNK_HEAD 56u /* then the frames' lengths, sum8, the frames */
 #define FRAME_RAW 0x80000000u
@@ -55,6 +69,7 @@ enum chunk_kind { CHUNK_DATA = 1, CHUNK_META = 2, CHUNK_TRAILER = 3, CHUNK_INDEX
 #define PACK_FOOT 28u
 #define PACK_SIZE (16u << 20) /* about: a pack ends with the chunk that passes it */
 #define PACK_SIZE_MAX (256u << 20)
+#define PACK_NAME 96
 #define TRAILER_HEAD 8u
 #define TRAILER_CHUNK 36u
 #define TRAILER_BLOB 20u

@@ -20,6 +20,8 @@ struct have_blob {
     uint32_t off, len;
 };
 
+void pack_name(const struct sha *pack, char out[PACK_NAME]); /* of its object */
+
 int have_open(const char *dir, struct have **ret); /* makes it; -E_ACCES, -E_NOSPC, -E_IO, -E_CORRUPT */
 void have_close(struct have *h);
 int have_clear(struct have *h); /* forgets everything but pending packs */

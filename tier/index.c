@@ -1,7 +1,18 @@
 /* Trailers of packs and index objects, as plain bytes. */
+#include <stdio.h>
+
+#include "tier/crypt.h"
 #include "tier/have.h"
 
 #define VERSION 1
+
+void pack_name(const struct sha *pack, char out[PACK_NAME])
+{
+    char hex[SHA_TEXT];
+
+    hex_format(pack->b, sizeof(pack->b), hex);
+    snprintf(out, PACK_NAME, "packs/%.2s/%s", hex, hex);
+}
 
 /* One chunk of a trailer with its blobs; *end: where the last chunk of the pack ended. */
 static int chunk_walk(struct dec *d, const struct sha *pack, const struct trailer_cb *cb)

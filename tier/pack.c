@@ -102,6 +102,10 @@ struct packer {
     uint32_t nchunks;
     struct fresh *fresh;
     size_t nfresh, cap;
+    const struct idset *gone;
+    struct idset relied;    /* packs that others may delete, and something given out lies in */
+    struct id16 last;       /* the chunk asked for last, */
+    bool last_set, last_ok; /* and what was found */
     struct packer_stat st;
 };
 
@@ -152,7 +156,7 @@ static int gather_begin(struct gather *g)
 
 static int put_pack(struct packer *p)
 {
-    char hex[SHA_TEXT], name[96];
+    char name[PACK_NAME];
     uint8_t head[TRAILER_HEAD];
     cleanup(buf_free) struct buf t = {0};
     struct enc e = {head};
@@ -171,8 +175,7 @@ static int put_pack(struct packer *p)
         r = crypt_sha256(p->pack.data, p->pack.len, &sum);
     if (r < 0)
         return r;
-    hex_format(sum.b, sizeof(sum.b), hex);
-    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    pack_name(&sum, name);
     r = repo_put(p->r, name, p->pack.data, p->pack.len);
     if (r == 0)
         r = have_pack(p->r->have, &sum, p->pack.len, t.data, t.len, true);
@@ -186,35 +189,49 @@ static int put_pack(struct packer *p)
     return 0;
 }
 
-/* Seals a chunk into the pack. */
-static int gather_end(struct packer *p, struct gather *g)
+/* The chunk lies in the pack from `at` on. */
+static int chunk_added(struct packer *p, const struct id16 *id, const struct have_chunk *c, const void *blobs,
+                       uint32_t n)
 {
     uint8_t head[TRAILER_CHUNK];
     struct enc e = {head};
-    size_t at;
-    int r = 0;
+    int r;
 
-    if (g->n == 0)
-        return 0;
-    if (p->pack.len == 0)
-        r = pack_begin(&p->r->root.uuid, &p->r->dom, &p->pack);
-    at = p->pack.len;
-    if (r == 0)
-        r = seal(&p->r->dom, g->kind, &g->id, g->plain.data, g->plain.len, &p->pack);
-    if (r < 0)
-        return r;
-    enc_bytes(&e, g->id.b, 16);
-    enc_u32(&e, (uint32_t)at);
-    enc_u32(&e, (uint32_t)(p->pack.len - at));
-    enc_u32(&e, (uint32_t)g->plain.len);
-    enc_u8(&e, (uint8_t)g->kind);
+    enc_bytes(&e, id->b, 16);
+    enc_u32(&e, c->off);
+    enc_u32(&e, c->stored_len);
+    enc_u32(&e, c->plain_len);
+    enc_u8(&e, c->kind);
     enc_u8(&e, 0);
     enc_u16(&e, 0);
-    enc_u32(&e, g->n);
+    enc_u32(&e, n);
     if ((r = buf_add(&p->trailer, head, sizeof(head))) < 0 ||
-        (r = buf_add(&p->trailer, g->blobs.data, g->blobs.len)) < 0)
+        (r = buf_add(&p->trailer, blobs, n * (size_t)TRAILER_BLOB)) < 0)
         return r;
     p->nchunks++;
+    return 0;
+}
+
+static int pack_ready(struct packer *p)
+{
+    return p->pack.len == 0 ? pack_begin(&p->r->root.uuid, &p->r->dom, &p->pack) : 0;
+}
+
+/* Seals a chunk into the pack. */
+static int gather_end(struct packer *p, struct gather *g)
+{
+    struct have_chunk c = {.plain_len = (uint32_t)g->plain.len, .kind = (uint8_t)g->kind};
+    int r = g->n ? pack_ready(p) : 0;
+
+    if (r < 0 || g->n == 0)
+        return r;
+    c.off = (uint32_t)p->pack.len;
+    r = seal(&p->r->dom, g->kind, &g->id, g->plain.data, g->plain.len, &p->pack);
+    c.stored_len = (uint32_t)p->pack.len - c.off;
+    if (r == 0)
+        r = chunk_added(p, &g->id, &c, g->blobs.data, g->n);
+    if (r < 0)
+        return r;
     g->n = 0;
     buf_reset(&g->plain);
     buf_reset(&g->blobs);
@@ -272,6 +289,71 @@ static int add_new(struct packer *p, enum chunk_kind kind, const struct id16 *bl
     return r;
 }
 
+int packer_chunk(struct packer *p, const struct id16 *id, const struct have_chunk *c, const void *sealed,
+                 const void *blobs, uint32_t n)
+{
+    struct have_chunk here = *c;
+    int r = pack_ready(p);
+
+    here.off = (uint32_t)p->pack.len;
+    if (r == 0)
+        r = buf_add(&p->pack, sealed, c->stored_len);
+    if (r == 0)
+        r = chunk_added(p, id, &here, blobs, n);
+    return r == 0 && p->pack.len >= PACK_SIZE ? put_all(p) : r;
+}
+
+/* --- what may be relied on ------------------------------------------------------------------------------------------ */
+
+/* Is the chunk in a pack that stays? That pack is remembered. */
+static int chunk_stays(struct packer *p, const struct id16 *chunk, bool *ret)
+{
+    struct have_chunk c;
+    struct id16 id;
+    int r = 0;
+
+    if (!p->last_set || memcmp(p->last.b, chunk->b, sizeof(p->last.b)) != 0) {
+        r = have_get_chunk(p->r->have, chunk, &c);
+        id = sha_half(&c.pack);
+        p->last_ok = r == 0 && (!p->gone || !idset_get(p->gone, &id) || BROKEN(VARVE_BREAK_condemned_absent));
+        if (p->last_ok)
+            r = idset_put(&p->relied, &id, NULL);
+        p->last = *chunk;
+        p->last_set = r == 0;
+    }
+    *ret = p->last_ok;
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int is_gone(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct id16 id = sha_half(pack);
+
+    (void)size;
+    (void)trailer;
+    (void)len;
+    return idset_get(arg, &id) != NULL;
+}
+
+int packer_relies(const struct packer *p, const struct idset *gone)
+{
+    for (size_t i = 0; gone->n && i < p->relied.cap; i++)
+        if (p->relied.v[i].set && idset_get(gone, &p->relied.v[i].id))
+            return 1;
+    return gone->n ? have_pending(p->r->have, is_gone, (void *)(uintptr_t)gone) : 0;
+}
+
+/* A blob that the repository has where it stays. -E_NOENT. */
+static int blob_there(struct packer *p, const struct id16 *blob, struct have_blob *ret)
+{
+    bool stays = false;
+    int r = have_get_blob(p->r->have, blob, ret);
+
+    if (r == 0)
+        r = chunk_stays(p, &ret->chunk, &stays);
+    return r < 0 ? r : stays ? 0 : -E_NOENT;
+}
+
 int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_t len, struct slice *ret)
 {
     struct have_blob at = {.len = 0};
@@ -288,9 +370,11 @@ int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_
     if (f && memcmp(f->blob.b, blob.b, 16) == 0) {
         at = f->at;
     } else {
-        r = have_get_blob(p->r->have, &blob, &at);
+        r = blob_there(p, &blob, &at);
         if (r < 0 && r != -E_NOENT)
             return r;
+        if (r == -E_NOENT)
+            at.len = 0;
     }
     if (at.len == len) {
         p->st.known++;
@@ -326,31 +410,42 @@ static int pending_name(void *arg, const struct sha *pack, uint64_t size, const 
 }
 
 /* What an interrupted writer put may have been taken away since: asked for, each. */
-static int pending_check(struct repo *r)
+static int pending_check(struct repo *r, const struct idset *gone, bool *ret_gone)
 {
     struct names w = {.n = 0};
     int x = have_pending(r->have, pending_name, &w);
 
+    *ret_gone = false;
     for (size_t at = 0; x == 0 && at < w.packs.len; at += sizeof(struct sha) + 8) {
         struct backend_stat st;
-        char hex[SHA_TEXT], name[96];
+        char name[PACK_NAME];
         struct sha pack;
+        struct id16 id;
         uint64_t size;
 
         memcpy(pack.b, w.packs.data + at, sizeof(pack.b));
         memcpy(&size, w.packs.data + at + sizeof(pack.b), sizeof(size));
-        hex_format(pack.b, sizeof(pack.b), hex);
-        snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+        pack_name(&pack, name);
+        id = sha_half(&pack);
         x = backend_stat(r->b, &r->call, name, &st);
         if (BROKEN(VARVE_BREAK_pending_gone) && x == -E_NOENT)
             x = 0;
-        else if (x == -E_NOENT || (x == 0 && st.size != size)) {
+        else if (x == -E_NOENT || (x == 0 && (st.size != size || (gone && idset_get(gone, &id))))) {
             MARK("pack: a pending one is gone");
+            *ret_gone = true;
             x = have_forget_pack(r->have, &pack);
         }
     }
     buf_free(&w.packs);
     return x;
+}
+
+int packer_recheck(struct packer *p)
+{
+    bool gone;
+    int r = pending_check(p->r, p->gone, &gone);
+
+    return r < 0 ? r : gone;
 }
 
 static int pending_index(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -403,19 +498,21 @@ int packer_index(struct packer *p)
 
 /* --- life ----------------------------------------------------------------------------------------------------------- */
 
-int packer_new(struct repo *r, struct packer **ret)
+int packer_new(struct repo *r, const struct idset *gone, struct packer **ret)
 {
     struct packer *p = calloc(1, sizeof(*p));
+    bool gone_ones;
     int x;
 
     if (!p)
         return -E_NOMEM;
     p->r = r;
+    p->gone = gone;
     p->data.kind = CHUNK_DATA;
     p->meta.kind = CHUNK_META;
     x = mac_new(&r->dom.blob_key, &p->mac);
     if (x == 0)
-        x = pending_check(r);
+        x = pending_check(r, gone, &gone_ones);
     if (x < 0) {
         packer_free(p);
         return x;
@@ -434,6 +531,7 @@ void packer_free(struct packer *p)
     buf_free(&p->meta.blobs);
     buf_free(&p->pack);
     buf_free(&p->trailer);
+    idset_free(&p->relied);
     mac_free(p->mac);
     free(p->fresh);
     free(p);

@@ -2,6 +2,7 @@
 #ifndef VARVE_TIER_PACK_H
 #define VARVE_TIER_PACK_H
 
+#include "tier/idset.h"
 #include "tier/repo.h"
 
 struct packer;
@@ -11,12 +12,23 @@ struct packer_stat {
     uint64_t new_bytes, sent_bytes; /* plain bytes that it had not; bytes put, packs only */
 };
 
-/* packer_new: after repo_sync(). Packs that an interrupted writer of this machine has put count as there, if they are. */
-int packer_new(struct repo *r, struct packer **ret);
+/* packer_new: after repo_sync(). Packs that an interrupted writer of this machine has put count as there, if they are. gone (may be
+ * NULL, stays the caller's): halves of names of condemned packs; what only they hold counts as absent. */
+int packer_new(struct repo *r, const struct idset *gone, struct packer **ret);
 void packer_free(struct packer *p); /* what was not flushed is forgotten */
 
 /* packer_blob: 1..BLOB_MAX bytes, kind CHUNK_DATA or CHUNK_META. *ret: where they are, or will be. */
 int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_t len, struct slice *ret);
+
+/* packer_chunk: a chunk as it lies in another pack: its sealed bytes, and its n blobs as in a trailer. */
+int packer_chunk(struct packer *p, const struct id16 *id, const struct have_chunk *c, const void *sealed,
+                 const void *blobs, uint32_t n);
+
+/* packer_relies: 1 when something that was given out, or is not named by an index yet, lies in one of these packs; 0. */
+int packer_relies(const struct packer *p, const struct idset *gone);
+
+/* packer_recheck: are the packs that no index names yet still there? 1: one is not; 0. */
+int packer_recheck(struct packer *p);
 
 /* packer_flush: everything is in packs, put. packer_index: and an index names them (all pending ones of this machine). */
 int packer_flush(struct packer *p);

@@ -21,7 +21,8 @@ struct point {
     struct tree tree;
     uint64_t files, dirs, others, bytes, new_bytes, size_limit, inode_limit;
     char volume_name[POINT_NAME_MAX + 1], snapshot_name[POINT_NAME_MAX + 1];
-    struct buf labels; /* "KEY=VALUE", each with its NUL */
+    struct buf labels;   /* "KEY=VALUE", each with its NUL */
+    struct buf regarded; /* struct sha each: lists of condemned packs, of which nothing here needs any */
 };
 void point_release(struct point *p);
 

@@ -282,27 +282,38 @@ static int take_index(struct repo *r, const char *hex)
     return x;
 }
 
-int repo_sync(struct repo *r)
+/* The names of all index objects; which of those that are known are not among them? */
+static int compare(struct repo *r, struct syncing *s)
 {
-    struct syncing s = {.r = r};
-    int x = backend_list(r->b, &r->call, "index/", "", name_take, &s);
+    int x;
 
+    *s = (struct syncing){.r = r};
+    x = backend_list(r->b, &r->call, "index/", "", name_take, s);
     if (x == 0)
-        x = have_indexes(r->have, still_named, &s);
-    if (x >= 0 && s.gone)
-        x = have_clear(r->have);
-    for (size_t at = 0; x >= 0 && at < s.names.len; at += SHA_TEXT)
-        x = take_index(r, (const char *)s.names.data + at);
-    buf_free(&s.names);
+        x = have_indexes(r->have, still_named, s);
     return x < 0 ? x : 0;
 }
 
-static int any(void *arg, const char *name, const struct backend_stat *st)
+int repo_sync(struct repo *r)
 {
-    (void)arg;
-    (void)name;
-    (void)st;
-    return 1;
+    struct syncing s;
+    int x = compare(r, &s);
+
+    if (x == 0 && s.gone)
+        x = have_clear(r->have);
+    for (size_t at = 0; x == 0 && at < s.names.len; at += SHA_TEXT)
+        x = take_index(r, (const char *)s.names.data + at);
+    buf_free(&s.names);
+    return x;
+}
+
+int repo_stale(struct repo *r)
+{
+    struct syncing s;
+    int x = compare(r, &s);
+
+    buf_free(&s.names);
+    return x < 0 ? x : s.gone;
 }
 
 int repo_may_write(struct repo *r)
@@ -312,9 +323,7 @@ int repo_may_write(struct repo *r)
 
     if (x == 0 && (now.ro_compat & ~REPO_RO_COMPAT || now.generation != r->root.generation))
         x = -E_REPO_NEWER;
-    if (x == 0 && !BROKEN(VARVE_BREAK_condemned))
-        x = backend_list(r->b, &r->call, "condemned/", "", any, NULL);
-    return x == 1 ? -E_REPO_NEWER : x;
+    return x;
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
@@ -361,15 +370,14 @@ static struct kept *kept_oldest(struct repo *r)
 static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     cleanup(buf_free) struct buf b = {0};
-    char name[96], hex[SHA_TEXT];
+    char name[PACK_NAME];
     struct chunk_head h;
     struct have_chunk c;
     int x = have_get_chunk(r->have, id, &c);
 
     if (x < 0)
         return x;
-    hex_format(c.pack.b, sizeof(c.pack.b), hex);
-    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    pack_name(&c.pack, name);
     x = backend_get(r->b, &r->call, name, c.off, c.stored_len, &b);
     if (x < 0)
         return x == -E_NOENT ? -E_CORRUPT : x;

@@ -35,7 +35,10 @@ int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_
 /* repo_sync: takes in what other writers have added; forgets all where an index known is gone. Before looking anything up. */
 int repo_sync(struct repo *r);
 
-/* repo_may_write: -E_REPO_NEWER when deletion is under way by rules that this program does not know, or the parameters changed. */
+/* repo_stale: 1 when an index that was taken in is gone from the repository: what it said may be gone, too; 0. */
+int repo_stale(struct repo *r);
+
+/* repo_may_write: -E_REPO_NEWER when a newer program has set rules that this one does not know, or the parameters changed. */
 int repo_may_write(struct repo *r);
 
 /* repo_chunk: the plain bytes of a chunk; they stay until the next call. -E_NOENT: no index names it; -E_CORRUPT: it is damaged

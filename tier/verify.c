@@ -44,14 +44,6 @@ static int moved(struct verify *w, uint64_t bytes)
     return w->o->progress ? w->o->progress(w->o->arg, w->res.packs + w->res.points, w->res.bytes) : 0;
 }
 
-static struct id16 half(const struct sha *s)
-{
-    struct id16 id;
-
-    memcpy(id.b, s->b, sizeof(id.b));
-    return id;
-}
-
 /* Damage, not trouble on the way to it. */
 static bool is_damage(int r)
 {
@@ -77,9 +69,9 @@ static int pack_named(void *arg, const struct sha *pack, uint64_t size, const vo
 {
     struct trailer_cb cb = {.chunk = chunk_bad, .arg = arg};
     struct verify *w = arg;
-    char hex[SHA_TEXT], name[96];
+    char hex[SHA_TEXT], name[PACK_NAME];
     struct backend_stat st;
-    struct id16 id = half(pack);
+    struct id16 id = sha_half(pack);
     uint64_t *state;
     int r = idset_put(&w->packs, &id, &state);
 
@@ -88,7 +80,7 @@ static int pack_named(void *arg, const struct sha *pack, uint64_t size, const vo
     *state = 1;
     w->res.packs++;
     hex_format(pack->b, sizeof(pack->b), hex);
-    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    pack_name(pack, name);
     r = backend_stat(w->r->b, &w->r->call, name, &st);
     if (r == 0 && st.size == size)
         return moved(w, 0);
@@ -167,11 +159,11 @@ static int blob_read(void *arg, const struct id16 *blob, const struct have_blob 
 static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
     cleanup(buf_free) struct buf b = {0};
-    char hex[SHA_TEXT], name[96];
+    char hex[SHA_TEXT], name[PACK_NAME];
     struct verify *w = arg;
     struct pack_read p = {.w = w, .pack = &b, .hex = hex};
     struct trailer_cb cb = {chunk_read, blob_read, &p};
-    struct id16 id = half(pack);
+    struct id16 id = sha_half(pack);
     uint64_t *state = idset_get(&w->packs, &id);
     struct sha is;
     int r;
@@ -180,7 +172,7 @@ static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void
         return 0;
     *state = 2;
     hex_format(pack->b, sizeof(pack->b), hex);
-    snprintf(name, sizeof(name), "packs/%.2s/%s", hex, hex);
+    pack_name(pack, name);
     r = backend_get_all(w->r->b, &w->r->call, name, PACK_SIZE_MAX, &b);
     if (r == -E_NOENT || r == -E_TOOBIG) /* told already */
         return 0;
@@ -223,7 +215,7 @@ static int pack_listed(void *arg, const char *name, const struct backend_stat *s
     (void)st;
     if (!hex || hex_parse(hex + 1, s.b, sizeof(s.b)) < 0)
         return 0;
-    id = half(&s);
+    id = sha_half(&s);
     w->res.unnamed += !idset_get(&w->packs, &id);
     return 0;
 }

@@ -20,6 +20,7 @@ struct mem {
     uint64_t fault_at, calls;
     enum mem_fault what;
     bool puts_only, hit, closed;
+    int64_t later_ns;
 };
 
 struct mem_backend {
@@ -52,6 +53,11 @@ void mem_fault(struct mem *m, uint64_t n, enum mem_fault what, bool puts_only)
     m->what = what;
     m->puts_only = puts_only;
     m->hit = m->closed = false;
+}
+
+void mem_later(struct mem *m, int64_t ns)
+{
+    m->later_ns += ns;
 }
 
 uint64_t mem_calls(const struct mem *m)
@@ -113,7 +119,7 @@ static int mem_put(struct backend *b, const struct backend_call *c, const char *
 {
     int r = backend_name_check(name), f;
     struct mem *m = begin(b);
-    struct object o = {.mtime_ns = clock_wall_ns()};
+    struct object o = {.mtime_ns = clock_wall_ns() + m->later_ns};
     bool there;
     size_t i;
 
@@ -220,7 +226,7 @@ static int mem_now(struct backend *b, const struct backend_call *c, int64_t *ret
 
     if (r == 0)
         r = faulty(m, false);
-    *ret_ns = clock_wall_ns();
+    *ret_ns = clock_wall_ns() + m->later_ns;
     return end(m, r);
 }
 

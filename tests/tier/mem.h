@@ -22,6 +22,8 @@ void mem_fault(struct mem *m, uint64_t n, enum mem_fault what, bool puts_only);
 uint64_t mem_calls(const struct mem *m); /* since mem_fault() */
 bool mem_hit(const struct mem *m);       /* it went wrong */
 
+void mem_later(struct mem *m, int64_t ns); /* its clock goes on by so much */
+
 size_t mem_count(const struct mem *m, const char *prefix);
 uint64_t mem_bytes(const struct mem *m, const char *prefix);
 const char *mem_name(const struct mem *m, const char *prefix, size_t i);

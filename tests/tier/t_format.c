@@ -323,7 +323,7 @@ TEST(test_tree__edits_are_as_in_a_model_and_old_trees_stay)
 
     world_open(&w);
     now.n = 0;
-    CHECK_OK(packer_new(w.r, &p));
+    CHECK_OK(packer_new(w.r, NULL, &p));
     CHECK_OK(edits_new(&e));
     for (int round = 0; round < 120; round++) {
         if (round % 20 == 0) {
@@ -363,7 +363,7 @@ TEST(test_tree__one_edit_of_many_records_writes_few_pages)
     struct world w;
 
     world_open(&w);
-    CHECK_OK(packer_new(w.r, &p));
+    CHECK_OK(packer_new(w.r, NULL, &p));
     CHECK_OK(edits_new(&e));
     for (uint64_t ino = 0; ino < 100000; ino++) {
         struct tree_key k = tree_key(ino, REC_INODE);
@@ -475,7 +475,7 @@ TEST(test_map__runs_are_few_and_say_the_same)
     struct world w;
 
     world_open(&w);
-    CHECK_OK(packer_new(w.r, &p));
+    CHECK_OK(packer_new(w.r, NULL, &p));
     CHECK_OK(edits_new(&e));
     for (int round = 0; round < 80; round++) {
         struct extents l = {0}, got = {0};

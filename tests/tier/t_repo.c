@@ -1,236 +1,11 @@
 /* Recovery points of a volume without a mount: made, restored, compared, damaged, interrupted. */
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
 #include "base/hash.h"
 #include "snap/snapshot.h"
-#include "tests/lib/box.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tree.h"
-#include "tests/tier/world.h"
-#include "tier/backup.h"
-#include "tier/restore.h"
-#include "tier/verify.h"
-
-/* --- pictures of directories, as box_picture() makes them of volumes ------------------------------------------------- */
-
-static uint64_t file_xattrs(const char *path)
-{
-    char names[4096], val[65536];
-    ssize_t n = llistxattr(path, names, sizeof(names));
-    uint64_t sum = 0;
-
-    for (ssize_t i = 0; i < n; i += (ssize_t)strlen(names + i) + 1) {
-        ssize_t len = lgetxattr(path, names + i, val, sizeof(val));
-
-        CHECK(len >= 0);
-        sum += hash_sum(hash_sum(7, names + i, strlen(names + i)), val, (size_t)len);
-    }
-    return sum;
-}
-
-static uint64_t file_bytes(const char *path, const struct stat *st)
-{
-    cleanup(buf_free) struct buf b = {0};
-    char target[4096];
-    ssize_t n;
-
-    if (S_ISLNK(st->st_mode)) {
-        n = readlink(path, target, sizeof(target));
-        CHECK(n > 0);
-        return hash_sum(1, target, (size_t)n);
-    }
-    if (!S_ISREG(st->st_mode) || st->st_size == 0)
-        return 0;
-    CHECK_OK(io_read_file(io_real(), path, 1u << 30, &b));
-    return hash_sum(1, b.data, b.len);
-}
-
-static void dir_node(const char *path, const char *shown, struct buf *ret)
-{
-    struct stat st;
-
-    CHECK(lstat(path, &st) == 0);
-    CHECK_OK(buf_printf(
-        ret, "%s mode=%o links=%u uid=%u gid=%u size=%llu mtime=%lld.%09ld blocks=0 xattr=%llx sum=%llx\n",
-        shown, st.st_mode, (unsigned)st.st_nlink, st.st_uid, st.st_gid, (unsigned long long)st.st_size,
-        (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (unsigned long long)file_xattrs(path),
-        (unsigned long long)file_bytes(path, &st)));
-}
-
-static int by_alpha(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void dir_below(const char *path, const char *shown, struct buf *ret)
-{
-    struct dirent **v;
-    int n = scandir(path, &v, NULL, by_alpha);
-
-    CHECK(n >= 0);
-    for (int i = 0; i < n; i++) {
-        char sub[4096], name[4096];
-        struct stat st;
-
-        if (strcmp(v[i]->d_name, ".") != 0 && strcmp(v[i]->d_name, "..") != 0) {
-            snprintf(sub, sizeof(sub), "%s/%s", path, v[i]->d_name);
-            snprintf(name, sizeof(name), "%s%s%s", shown, *shown ? "/" : "", v[i]->d_name);
-            dir_node(sub, name, ret);
-            if (lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
-                dir_below(sub, name, ret);
-        }
-        free(v[i]);
-    }
-    free(v);
-}
-
-/* What filesystems decide by themselves is left out: blocks; of directories sizes and links. */
-static void normal(struct buf *b)
-{
-    cleanup(buf_free) struct buf out = {0};
-    char *save, *line;
-
-    CHECK(buf_cstr(b) != NULL);
-    for (line = strtok_r((char *)b->data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        char *blocks = strstr(line, " blocks="), *rest = strstr(line, " xattr="),
-             *links = strstr(line, " links=");
-        char *uid = strstr(line, " uid="), *size = strstr(line, " size="), *mtime = strstr(line, " mtime=");
-        bool dir = strstr(line, " mode=4") != NULL;
-
-        CHECK(blocks && rest && links && uid && size && mtime);
-        CHECK_OK(buf_printf(&out, "%.*s%.*s%.*s%s\n", (int)((dir ? links : size) - line), line,
-                            dir ? (int)(size - uid) : 0, uid, (int)(blocks - (dir ? mtime : size)),
-                            dir ? mtime : size, rest));
-    }
-    buf_reset(b);
-    CHECK_OK(buf_add(b, out.data, out.len));
-}
-
-static void picture_of_dir(const char *path, struct buf *ret)
-{
-    buf_reset(ret);
-    dir_node(path, ".", ret);
-    dir_below(path, "", ret);
-    normal(ret);
-}
-
-/* --- the rig -------------------------------------------------------------------------------------------------------- */
-
-struct repo_rig {
-    struct box b;
-    struct world w;
-};
-
-static void rig_begin(struct repo_rig *g)
-{
-    box_open(&g->b, NULL, NULL);
-    world_open(&g->w);
-}
-
-static void rig_end(struct repo_rig *g)
-{
-    world_close(&g->w);
-    box_close(&g->b);
-    tree_remove(g->b.path);
-    tree_remove(g->w.cache);
-}
-
-static struct layer_rec snapshot(struct repo_rig *g, const char *name)
-{
-    struct layer_rec rec;
-
-    CHECK_OK(snap_create(g->b.v, NULL, name, &rec));
-    CHECK_OK(snap_wait_durable(g->b.v, rec.layer));
-    CHECK_OK(snap_find(g->b.v, name, &rec));
-    return rec;
-}
-
-static int try_backup(struct repo_rig *g, const char *name, bool full, struct backup_result *res)
-{
-    struct backup_opts o = {.full = full};
-    struct layer_rec rec;
-
-    CHECK_OK(snap_find(g->b.v, name, &rec));
-    return backup_run(g->w.r, g->b.v, &rec, &o, res);
-}
-
-static struct backup_result back_up(struct repo_rig *g, const char *name)
-{
-    struct backup_result res;
-
-    snapshot(g, name);
-    CHECK_OK(try_backup(g, name, false, &res));
-    return res;
-}
-
-static void on_hurt(void *arg, const char *path, int why)
-{
-    (void)why;
-    CHECK_OK(buf_printf(arg, "%s ", path));
-}
-
-static struct restore_result restored(struct repo_rig *g, const char *id, const char *to, struct buf *hurt)
-{
-    cleanup(buf_free) struct buf err = {0}, ignored = {0};
-    struct restore_opts o = {.arg = hurt ? hurt : &ignored, .hurt = on_hurt};
-    struct restore_result res;
-    struct point p;
-
-    CHECK_OK(point_find(g->w.r, id, &p, &err));
-    if (restore_run(g->w.r, &p, to, &o, &res, &err) < 0)
-        test_fail(__FILE__, __LINE__, "%s", buf_cstr(&err));
-    point_release(&p);
-    return res;
-}
-
-/* The recovery point holds what the snapshot's picture shows. */
-static void restores_to(struct repo_rig *g, const char *id, const struct buf *want)
-{
-    cleanup(buf_free) struct buf have = {0};
-    char to[400];
-
-    snprintf(to, sizeof(to), "%s/out", test_dir());
-    restored(g, id, to, NULL);
-    picture_of_dir(to, &have);
-    CHECK(box_same(want, &have));
-    tree_remove(to);
-}
-
-static void picture(struct repo_rig *g, struct buf *ret)
-{
-    box_picture(g->b.v, box_root(g->b.v), ret);
-    normal(ret);
-}
-
-static void found(void *arg, const char *line)
-{
-    CHECK_OK(buf_printf(arg, "%s\n", line));
-}
-
-/* Verifies by what the repository says, not by what this machine knows. */
-static struct verify_result verified(struct repo_rig *g, bool full, struct buf *lines)
-{
-    struct verify_opts o = {.full = full, .arg = lines, .found = found};
-    struct verify_result res;
-
-    world_forget(&g->w);
-    CHECK_OK(verify_run(g->w.r, &o, &res));
-    return res;
-}
-
-static void sound(struct repo_rig *g)
-{
-    cleanup(buf_free) struct buf lines = {0};
-    struct verify_result res = verified(g, true, &lines);
-
-    if (res.damages)
-        test_fail(__FILE__, __LINE__, "%s", buf_cstr(&lines));
-}
+#include "tests/tier/rig.h"
 
 /* --- tests ---------------------------------------------------------------------------------------------------------- */
 
@@ -249,10 +24,10 @@ TEST(test_repo__random_trees_come_back_from_any_recovery_point)
         size_t which;
 
         box_mess(&g.b, g.b.v, &rng, 1 + (int)(test_rand(&rng) % 60));
-        picture(&g, &v[i].want);
+        rig_picture(&g, &v[i].want);
         snprintf(v[i].snap, sizeof(v[i].snap), "s%zu", i);
-        snapshot(&g, v[i].snap);
-        CHECK_OK(try_backup(&g, v[i].snap, test_rand(&rng) % 6 == 0, &res));
+        rig_snapshot(&g, v[i].snap);
+        CHECK_OK(rig_try_backup(&g, v[i].snap, test_rand(&rng) % 6 == 0, &res));
         memcpy(v[i].id, res.id, sizeof(res.id));
         if (i > 2 && test_rand(&rng) % 3 == 0) /* the next one goes on from an older one, or from none */
             snap_delete(g.b.v, NULL, v[i - test_rand(&rng) % 3].snap);
@@ -261,20 +36,14 @@ TEST(test_repo__random_trees_come_back_from_any_recovery_point)
         if (test_rand(&rng) % 5 == 0)
             world_forget(&g.w);
         which = test_rand(&rng) % (i + 1);
-        restores_to(&g, v[which].id, &v[which].want);
+        rig_restores_to(&g, v[which].id, &v[which].want);
     }
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
-        restores_to(&g, v[i].id, &v[i].want);
+        rig_restores_to(&g, v[i].id, &v[i].want);
         buf_free(&v[i].want);
     }
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
-}
-
-static void fill_file(struct repo_rig *g, const char *name, size_t bytes)
-{
-    for (size_t off = 0; off < bytes; off += 1u << 20)
-        box_fill(&g->b, g->b.v, name, off, MIN_OF(bytes - off, (size_t)1 << 20), off + 1);
 }
 
 TEST(test_repo__ten_bytes_of_a_large_file_cost_kilobytes)
@@ -284,24 +53,24 @@ TEST(test_repo__ten_bytes_of_a_large_file_cost_kilobytes)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "db", 64u << 20);
+    rig_fill_file(&g, "db", 64u << 20);
     box_text(&g.b, g.b.v, "small", "text");
-    res = back_up(&g, "a");
+    res = rig_back_up(&g, "a");
     CHECK(res.sent_bytes > 60u << 20);
     box_fill(&g.b, g.b.v, "db", 31234567, 10, 99);
-    picture(&g, &want);
-    res = back_up(&g, "b");
+    rig_picture(&g, &want);
+    res = rig_back_up(&g, "b");
     CHECK(res.base[0]);
     CHECK_EQ(res.read_bytes, 4096);
     CHECK(res.sent_bytes < 32u << 10);
-    restores_to(&g, res.id, &want);
-    res = back_up(&g, "c");
+    rig_restores_to(&g, res.id, &want);
+    res = rig_back_up(&g, "c");
     CHECK_EQ(res.read_bytes, 0);
     CHECK(res.sent_bytes < 2048);
-    CHECK_OK(try_backup(&g, "c", false, &res));
+    CHECK_OK(rig_try_backup(&g, "c", false, &res));
     CHECK(res.same);
     CHECK_EQ(res.sent_bytes, 0);
-    CHECK_OK(try_backup(&g, "c", true, &res)); /* everything is read, and found */
+    CHECK_OK(rig_try_backup(&g, "c", true, &res)); /* everything is read, and found */
     CHECK(!res.same);
     CHECK(res.sent_bytes < 1100u << 10); /* but the mebibyte that the ten bytes lie in */
     rig_end(&g);
@@ -314,14 +83,14 @@ TEST(test_repo__a_file_that_shrinks_and_grows_has_no_old_bytes)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "f", 3u << 20);
-    back_up(&g, "a");
+    rig_fill_file(&g, "f", 3u << 20);
+    rig_back_up(&g, "a");
     box_truncate(&g.b, g.b.v, "f", (2u << 20) + 100);
-    back_up(&g, "b");
+    rig_back_up(&g, "b");
     box_truncate(&g.b, g.b.v, "f", 4u << 20);
-    picture(&g, &want);
-    res = back_up(&g, "c");
-    restores_to(&g, res.id, &want);
+    rig_picture(&g, &want);
+    res = rig_back_up(&g, "c");
+    rig_restores_to(&g, res.id, &want);
     rig_end(&g);
 }
 
@@ -331,11 +100,11 @@ TEST(test_repo__equal_bytes_are_sent_once)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "one", 4u << 20);
-    res = back_up(&g, "a");
+    rig_fill_file(&g, "one", 4u << 20);
+    res = rig_back_up(&g, "a");
     CHECK(res.sent_bytes > 3u << 20);
-    fill_file(&g, "two", 4u << 20);
-    res = back_up(&g, "b");
+    rig_fill_file(&g, "two", 4u << 20);
+    res = rig_back_up(&g, "b");
     CHECK(res.sent_bytes < 32u << 10);
     rig_end(&g);
 }
@@ -349,20 +118,20 @@ TEST(test_repo__two_writers_share_what_they_put)
     struct repo *mine;
 
     rig_begin(&g);
-    fill_file(&g, "f", 4u << 20);
-    snapshot(&g, "a");
+    rig_fill_file(&g, "f", 4u << 20);
+    rig_snapshot(&g, "a");
     other = g.w;
     other.r = NULL;
     snprintf(other.cache, sizeof(other.cache), "%s/other", test_dir());
     world_repo(&other);
-    CHECK_OK(try_backup(&g, "a", false, &res));
+    CHECK_OK(rig_try_backup(&g, "a", false, &res));
     mine = g.w.r;
     g.w.r = other.r;
-    CHECK_OK(try_backup(&g, "a", true, &res));
+    CHECK_OK(rig_try_backup(&g, "a", true, &res));
     CHECK(res.sent_bytes < 16u << 10);
     g.w.r = mine;
     repo_close(other.r);
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -377,23 +146,23 @@ static void break_at(uint64_t n, enum mem_fault what, bool *ret_hit)
     int r;
 
     rig_begin(&g);
-    fill_file(&g, "f", 5u << 20);
+    rig_fill_file(&g, "f", 5u << 20);
     box_text(&g.b, g.b.v, "t", "text");
-    back_up(&g, "a");
-    fill_file(&g, "g", 3u << 20);
+    rig_back_up(&g, "a");
+    rig_fill_file(&g, "g", 3u << 20);
     box_fill(&g.b, g.b.v, "f", 100000, 10000, 5);
-    picture(&g, &want);
-    snapshot(&g, "b");
+    rig_picture(&g, &want);
+    rig_snapshot(&g, "b");
     mem_fault(g.w.m, n, what, false);
-    r = try_backup(&g, "b", false, &res);
+    r = rig_try_backup(&g, "b", false, &res);
     *ret_hit = mem_hit(g.w.m);
     CHECK(r == 0 || r == -E_IO || r == -E_CLOSED || r == -E_UNSURE);
     CHECK(r == 0 || *ret_hit);
     mem_fault(g.w.m, 0, what, false);
     world_repo(&g.w);
-    CHECK_OK(try_backup(&g, "b", false, &res));
-    restores_to(&g, res.id, &want);
-    sound(&g);
+    CHECK_OK(rig_try_backup(&g, "b", false, &res));
+    rig_restores_to(&g, res.id, &want);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -414,18 +183,18 @@ TEST(test_repo__what_is_there_is_not_sent_again)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "f", 60u << 20);
-    snapshot(&g, "a");
+    rig_fill_file(&g, "f", 60u << 20);
+    rig_snapshot(&g, "a");
     mem_fault(g.w.m, 3, MEM_CLOSED, true); /* two packs were put */
-    CHECK(try_backup(&g, "a", false, &res) < 0);
+    CHECK(rig_try_backup(&g, "a", false, &res) < 0);
     mem_fault(g.w.m, 0, MEM_FAIL, false);
     before = mem_bytes(g.w.m, "packs/");
     CHECK(before > 30u << 20);
     world_repo(&g.w);
-    CHECK_OK(try_backup(&g, "a", false, &res));
+    CHECK_OK(rig_try_backup(&g, "a", false, &res));
     CHECK(res.sent_bytes < (62u << 20) - before);
     CHECK(mem_bytes(g.w.m, "packs/") < 62u << 20);
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -437,21 +206,21 @@ TEST(test_repo__a_pack_that_vanished_before_it_was_named_is_sent_again)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "f", 40u << 20);
-    picture(&g, &want);
-    snapshot(&g, "a");
+    rig_fill_file(&g, "f", 40u << 20);
+    rig_picture(&g, &want);
+    rig_snapshot(&g, "a");
     mem_fault(g.w.m, 3, MEM_CLOSED, true);
-    CHECK(try_backup(&g, "a", false, &res) < 0);
+    CHECK(rig_try_backup(&g, "a", false, &res) < 0);
     mem_drop(g.w.m, mem_name(g.w.m, "packs/", 0));
     world_repo(&g.w);
-    CHECK_OK(try_backup(&g, "a", false, &res));
+    CHECK_OK(rig_try_backup(&g, "a", false, &res));
     expect_mark("pack: a pending one is gone");
-    restores_to(&g, res.id, &want);
-    sound(&g);
+    rig_restores_to(&g, res.id, &want);
+    rig_sound(&g);
     rig_end(&g);
 }
 
-TEST(test_repo__nobody_writes_while_deletion_by_unknown_rules_is_under_way)
+TEST(test_repo__nobody_writes_while_what_is_condemned_cannot_be_read)
 {
     struct backup_result res;
     struct backend *b;
@@ -459,13 +228,13 @@ TEST(test_repo__nobody_writes_while_deletion_by_unknown_rules_is_under_way)
 
     rig_begin(&g);
     box_text(&g.b, g.b.v, "t", "text");
-    back_up(&g, "a");
+    rig_back_up(&g, "a");
     b = mem_backend(g.w.m);
     CHECK_OK(backend_put(b, NULL, "condemned/x", "x", 1));
-    snapshot(&g, "b");
-    CHECK_ERR(try_backup(&g, "b", false, &res), -E_REPO_NEWER);
+    rig_snapshot(&g, "b");
+    CHECK_ERR(rig_try_backup(&g, "b", false, &res), -E_CORRUPT);
     CHECK_OK(backend_del(b, NULL, "condemned/x"));
-    CHECK_OK(try_backup(&g, "b", false, &res));
+    CHECK_OK(rig_try_backup(&g, "b", false, &res));
     backend_close(b);
     rig_end(&g);
 }
@@ -485,11 +254,11 @@ TEST(test_repo__a_backup_can_be_cancelled)
     struct repo_rig g;
 
     rig_begin(&g);
-    fill_file(&g, "f", 8u << 20);
-    rec = snapshot(&g, "a");
+    rig_fill_file(&g, "f", 8u << 20);
+    rec = rig_snapshot(&g, "a");
     CHECK_ERR(backup_run(g.w.r, g.b.v, &rec, &o, &res), -E_CANCELED);
     CHECK_EQ(mem_count(g.w.m, "points/"), 0);
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -531,12 +300,12 @@ static void two_packs(struct repo_rig *g)
 
     rig_begin(g);
     box_mkdir(&g->b, g->b.v, "d");
-    fill_file(g, "d/a", 17u << 20);
+    rig_fill_file(g, "d/a", 17u << 20);
     for (unsigned i = 0; i < 17; i++) {
         snprintf(name, sizeof(name), "b%u", i);
         box_fill(&g->b, g->b.v, name, 0, 1u << 20, 1000 + i);
     }
-    back_up(g, "s");
+    rig_back_up(g, "s");
     CHECK(big_pack(g, 1) != NULL);
 }
 
@@ -564,12 +333,13 @@ TEST(test_repo__damage_is_named_with_the_files_it_hurts)
         struct verify_result ver;
 
         mem_flip(g.w.m, pack, 200000);
-        CHECK_EQ(verified(&g, false, &none).damages, 0); /* structure looks at what is there, not at bytes */
-        ver = verified(&g, true, &lines);
+        CHECK_EQ(rig_verified(&g, false, &none).damages,
+                 0); /* structure looks at what is there, not at bytes */
+        ver = rig_verified(&g, true, &lines);
         CHECK_EQ(ver.hurt, 1);
         CHECK_EQ(lines_with(&lines, "is lost"), 1);
         CHECK_EQ(lines_with(&lines, "of its chunks cannot be read"), 1);
-        res = restored(&g, "latest", to, &hurt);
+        res = rig_restored(&g, "latest", to, &hurt);
         CHECK_EQ(res.hurt, 1);
         CHECK_EQ(res.files, 17);
         CHECK(hurt.len > 2);
@@ -578,7 +348,7 @@ TEST(test_repo__damage_is_named_with_the_files_it_hurts)
         tree_remove(to);
         mem_flip(g.w.m, pack, 200000);
     }
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -592,11 +362,11 @@ TEST(test_repo__a_pack_that_is_gone_or_short_is_found_at_once)
     two_packs(&g);
     snprintf(pack, sizeof(pack), "%s", big_pack(&g, 0));
     mem_cut(g.w.m, pack, 100000);
-    ver = verified(&g, false, &lines);
+    ver = rig_verified(&g, false, &lines);
     CHECK_EQ(lines_with(&lines, "has not the length"), 1);
     CHECK(ver.hurt >= 1);
     mem_drop(g.w.m, pack);
-    ver = verified(&g, false, &more);
+    ver = rig_verified(&g, false, &more);
     CHECK_EQ(lines_with(&more, "is gone"), 1);
     CHECK(ver.hurt >= 1);
     rig_end(&g);
@@ -609,14 +379,14 @@ TEST(test_repo__a_damaged_index_or_recovery_point_is_told)
 
     two_packs(&g);
     mem_flip(g.w.m, mem_name(g.w.m, "points/", 0), 90);
-    verified(&g, false, &lines);
+    rig_verified(&g, false, &lines);
     CHECK_EQ(lines_with(&lines, "recovery point"), 1);
     mem_flip(g.w.m, mem_name(g.w.m, "points/", 0), 90);
     mem_flip(g.w.m, mem_name(g.w.m, "index/", 0), 90);
-    verified(&g, false, &more);
+    rig_verified(&g, false, &more);
     CHECK_EQ(lines_with(&more, "index"), 1);
     mem_flip(g.w.m, mem_name(g.w.m, "index/", 0), 90);
-    sound(&g);
+    rig_sound(&g);
     rig_end(&g);
 }
 
@@ -634,7 +404,7 @@ TEST(test_repo__nothing_that_exists_is_written_over)
     rig_begin(&g);
     box_mkdir(&g.b, g.b.v, "d");
     box_text(&g.b, g.b.v, "d/t", "text");
-    back_up(&g, "a");
+    rig_back_up(&g, "a");
     snprintf(to, sizeof(to), "%s/out", test_dir());
     snprintf(file, sizeof(file), "%s/t", to);
     CHECK_OK(point_find(g.w.r, "latest", &p, &err));
@@ -668,9 +438,9 @@ TEST(test_repo__recovery_points_are_found_by_their_digits)
 
     rig_begin(&g);
     box_text(&g.b, g.b.v, "t", "1");
-    a = back_up(&g, "a");
+    a = rig_back_up(&g, "a");
     box_text(&g.b, g.b.v, "t", "2");
-    b = back_up(&g, "b");
+    b = rig_back_up(&g, "b");
     CHECK_OK(point_find(g.w.r, "latest", &p, &err));
     CHECK(strcmp(p.id, b.id) == 0);
     CHECK(strcmp(p.volume_name, "main") == 0);

@@ -1,0 +1,229 @@
+#include "tests/tier/rig.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "snap/snapshot.h"
+#include "tests/lib/test.h"
+#include "tests/lib/tree.h"
+
+/* --- pictures of directories, as box_picture() makes them of volumes ------------------------------------------------- */
+
+static uint64_t file_xattrs(const char *path)
+{
+    char names[4096], val[65536];
+    ssize_t n = llistxattr(path, names, sizeof(names));
+    uint64_t sum = 0;
+
+    for (ssize_t i = 0; i < n; i += (ssize_t)strlen(names + i) + 1) {
+        ssize_t len = lgetxattr(path, names + i, val, sizeof(val));
+
+        CHECK(len >= 0);
+        sum += hash_sum(hash_sum(7, names + i, strlen(names + i)), val, (size_t)len);
+    }
+    return sum;
+}
+
+static uint64_t file_bytes(const char *path, const struct stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char target[4096];
+    ssize_t n;
+
+    if (S_ISLNK(st->st_mode)) {
+        n = readlink(path, target, sizeof(target));
+        CHECK(n > 0);
+        return hash_sum(1, target, (size_t)n);
+    }
+    if (!S_ISREG(st->st_mode) || st->st_size == 0)
+        return 0;
+    CHECK_OK(io_read_file(io_real(), path, 1u << 30, &b));
+    return hash_sum(1, b.data, b.len);
+}
+
+static void dir_node(const char *path, const char *shown, struct buf *ret)
+{
+    struct stat st;
+
+    CHECK(lstat(path, &st) == 0);
+    CHECK_OK(buf_printf(
+        ret, "%s mode=%o links=%u uid=%u gid=%u size=%llu mtime=%lld.%09ld blocks=0 xattr=%llx sum=%llx\n",
+        shown, st.st_mode, (unsigned)st.st_nlink, st.st_uid, st.st_gid, (unsigned long long)st.st_size,
+        (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (unsigned long long)file_xattrs(path),
+        (unsigned long long)file_bytes(path, &st)));
+}
+
+static int by_alpha(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void dir_below(const char *path, const char *shown, struct buf *ret)
+{
+    struct dirent **v;
+    int n = scandir(path, &v, NULL, by_alpha);
+
+    CHECK(n >= 0);
+    for (int i = 0; i < n; i++) {
+        char sub[4096], name[4096];
+        struct stat st;
+
+        if (strcmp(v[i]->d_name, ".") != 0 && strcmp(v[i]->d_name, "..") != 0) {
+            snprintf(sub, sizeof(sub), "%s/%s", path, v[i]->d_name);
+            snprintf(name, sizeof(name), "%s%s%s", shown, *shown ? "/" : "", v[i]->d_name);
+            dir_node(sub, name, ret);
+            if (lstat(sub, &st) == 0 && S_ISDIR(st.st_mode))
+                dir_below(sub, name, ret);
+        }
+        free(v[i]);
+    }
+    free(v);
+}
+
+/* What filesystems decide by themselves is left out: blocks; of directories sizes and links. */
+static void normal(struct buf *b)
+{
+    cleanup(buf_free) struct buf out = {0};
+    char *save, *line;
+
+    CHECK(buf_cstr(b) != NULL);
+    for (line = strtok_r((char *)b->data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char *blocks = strstr(line, " blocks="), *rest = strstr(line, " xattr="),
+             *links = strstr(line, " links=");
+        char *uid = strstr(line, " uid="), *size = strstr(line, " size="), *mtime = strstr(line, " mtime=");
+        bool dir = strstr(line, " mode=4") != NULL;
+
+        CHECK(blocks && rest && links && uid && size && mtime);
+        CHECK_OK(buf_printf(&out, "%.*s%.*s%.*s%s\n", (int)((dir ? links : size) - line), line,
+                            dir ? (int)(size - uid) : 0, uid, (int)(blocks - (dir ? mtime : size)),
+                            dir ? mtime : size, rest));
+    }
+    buf_reset(b);
+    CHECK_OK(buf_add(b, out.data, out.len));
+}
+
+static void picture_of_dir(const char *path, struct buf *ret)
+{
+    buf_reset(ret);
+    dir_node(path, ".", ret);
+    dir_below(path, "", ret);
+    normal(ret);
+}
+
+/* --- the rig -------------------------------------------------------------------------------------------------------- */
+
+void rig_begin(struct repo_rig *g)
+{
+    box_open(&g->b, NULL, NULL);
+    world_open(&g->w);
+}
+
+void rig_end(struct repo_rig *g)
+{
+    world_close(&g->w);
+    box_close(&g->b);
+    tree_remove(g->b.path);
+    tree_remove(g->w.cache);
+}
+
+struct layer_rec rig_snapshot(struct repo_rig *g, const char *name)
+{
+    struct layer_rec rec;
+
+    CHECK_OK(snap_create(g->b.v, NULL, name, &rec));
+    CHECK_OK(snap_wait_durable(g->b.v, rec.layer));
+    CHECK_OK(snap_find(g->b.v, name, &rec));
+    return rec;
+}
+
+int rig_try_backup(struct repo_rig *g, const char *name, bool full, struct backup_result *res)
+{
+    struct backup_opts o = {.full = full};
+    struct layer_rec rec;
+
+    CHECK_OK(snap_find(g->b.v, name, &rec));
+    return backup_run(g->w.r, g->b.v, &rec, &o, res);
+}
+
+struct backup_result rig_back_up(struct repo_rig *g, const char *name)
+{
+    struct backup_result res;
+
+    rig_snapshot(g, name);
+    CHECK_OK(rig_try_backup(g, name, false, &res));
+    return res;
+}
+
+static void on_hurt(void *arg, const char *path, int why)
+{
+    (void)why;
+    CHECK_OK(buf_printf(arg, "%s ", path));
+}
+
+struct restore_result rig_restored(struct repo_rig *g, const char *id, const char *to, struct buf *hurt)
+{
+    cleanup(buf_free) struct buf err = {0}, ignored = {0};
+    struct restore_opts o = {.arg = hurt ? hurt : &ignored, .hurt = on_hurt};
+    struct restore_result res;
+    struct point p;
+
+    CHECK_OK(point_find(g->w.r, id, &p, &err));
+    if (restore_run(g->w.r, &p, to, &o, &res, &err) < 0)
+        test_fail(__FILE__, __LINE__, "%s", buf_cstr(&err));
+    point_release(&p);
+    return res;
+}
+
+/* The recovery point holds what the snapshot's picture shows. */
+void rig_restores_to(struct repo_rig *g, const char *id, const struct buf *want)
+{
+    cleanup(buf_free) struct buf have = {0};
+    char to[400];
+
+    snprintf(to, sizeof(to), "%s/out", test_dir());
+    rig_restored(g, id, to, NULL);
+    picture_of_dir(to, &have);
+    CHECK(box_same(want, &have));
+    tree_remove(to);
+}
+
+void rig_picture(struct repo_rig *g, struct buf *ret)
+{
+    box_picture(g->b.v, box_root(g->b.v), ret);
+    normal(ret);
+}
+
+static void found(void *arg, const char *line)
+{
+    CHECK_OK(buf_printf(arg, "%s\n", line));
+}
+
+/* Verifies by what the repository says, not by what this machine knows. */
+struct verify_result rig_verified(struct repo_rig *g, bool full, struct buf *lines)
+{
+    struct verify_opts o = {.full = full, .arg = lines, .found = found};
+    struct verify_result res;
+
+    world_forget(&g->w);
+    CHECK_OK(verify_run(g->w.r, &o, &res));
+    return res;
+}
+
+void rig_sound(struct repo_rig *g)
+{
+    cleanup(buf_free) struct buf lines = {0};
+    struct verify_result res = rig_verified(g, true, &lines);
+
+    if (res.damages)
+        test_fail(__FILE__, __LINE__, "%s", buf_cstr(&lines));
+}
+
+void rig_fill_file(struct repo_rig *g, const char *name, size_t bytes)
+{
+    for (size_t off = 0; off < bytes; off += 1u << 20)
+        box_fill(&g->b, g->b.v, name, off, MIN_OF(bytes - off, (size_t)1 << 20), off + 1);
+}

@@ -1,0 +1,33 @@
+/* tests/tier/rig: a volume without a mount, a repository in memory, and ways to compare what is in both. */
+#ifndef VARVE_TESTS_TIER_RIG_H
+#define VARVE_TESTS_TIER_RIG_H
+
+#include "tests/lib/box.h"
+#include "tests/tier/world.h"
+#include "tier/backup.h"
+#include "tier/restore.h"
+#include "tier/verify.h"
+
+struct repo_rig {
+    struct box b;
+    struct world w;
+};
+
+void rig_begin(struct repo_rig *g);
+void rig_end(struct repo_rig *g);
+
+struct layer_rec rig_snapshot(struct repo_rig *g, const char *name); /* durable */
+int rig_try_backup(struct repo_rig *g, const char *name, bool full, struct backup_result *res);
+struct backup_result rig_back_up(struct repo_rig *g, const char *name); /* takes the snapshot, too */
+void rig_fill_file(struct repo_rig *g, const char *name, size_t bytes);
+
+/* All that the volume shows; and that a recovery point brings back the same. */
+void rig_picture(struct repo_rig *g, struct buf *ret);
+void rig_restores_to(struct repo_rig *g, const char *id, const struct buf *want);
+struct restore_result rig_restored(struct repo_rig *g, const char *id, const char *to, struct buf *hurt);
+
+/* Verifies by what the repository says, not by what this machine knows. */
+struct verify_result rig_verified(struct repo_rig *g, bool full, struct buf *lines);
+void rig_sound(struct repo_rig *g);
+
+#endif

@@ -1,0 +1,557 @@
+/* Deleting: what no recovery point needs is freed, and nothing else, whoever writes meanwhile and whatever fails. */
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "snap/snapshot.h"
+#include "tests/lib/test.h"
+#include "tests/lib/tree.h"
+#include "tests/tier/rig.h"
+#include "tier/lease.h"
+#include "tier/prune.h"
+
+static int try_prune(struct repo_rig *g, bool exclusive, struct prune_result *res)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct prune_opts o = {.exclusive = exclusive};
+    int r = prune_run(g->w.r, &o, res, &err);
+
+    CHECK(r == 0 || err.len > 0);
+    return r;
+}
+
+static struct prune_result prune(struct repo_rig *g, bool exclusive)
+{
+    struct prune_result res;
+
+    CHECK_OK(try_prune(g, exclusive, &res));
+    CHECK_EQ(mem_count(g->w.m, "lease/"), 0);
+    return res;
+}
+
+static void point_delete(struct repo_rig *g, const char *id)
+{
+    struct backend *b = mem_backend(g->w.m);
+    char name[80];
+
+    snprintf(name, sizeof(name), "points/%s", id);
+    CHECK_OK(backend_del(b, NULL, name));
+    backend_close(b);
+}
+
+/* The grace passes. */
+static void wait_grace(struct repo_rig *g)
+{
+    mem_later(g->w.m, CONDEMNED_GRACE_NS + 1);
+}
+
+/* Another machine's view of the same repository. */
+static struct repo *elsewhere(struct repo_rig *g, const char *name)
+{
+    struct world w = g->w;
+
+    w.r = NULL;
+    snprintf(w.cache, sizeof(w.cache), "%s/%s", test_dir(), name);
+    world_repo(&w);
+    CHECK_OK(repo_sync(w.r));
+    return w.r;
+}
+
+TEST(test_prune__frees_what_no_recovery_point_needs)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result a, b;
+    struct prune_result res;
+    uint64_t before;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "old", 20u << 20);
+    a = rig_back_up(&g, "a");
+    box_remove(&g.b, g.b.v, "old");
+    box_fill(&g.b, g.b.v, "new", 0, 3u << 20, 99);
+    rig_picture(&g, &want);
+    b = rig_back_up(&g, "b");
+    res = prune(&g, true);
+    CHECK_EQ(res.deleted, 0); /* both are needed */
+    point_delete(&g, a.id);
+    before = mem_bytes(g.w.m, "packs/");
+    res = prune(&g, true);
+    CHECK(res.deleted > 0);
+    CHECK(mem_bytes(g.w.m, "packs/") < before - (19u << 20));
+    CHECK_EQ(mem_count(g.w.m, "condemned/"), 0);
+    rig_restores_to(&g, b.id, &want);
+    rig_sound(&g);
+    point_delete(&g, b.id);
+    prune(&g, true);
+    CHECK_EQ(mem_count(g.w.m, "packs/"), 0);
+    CHECK_EQ(mem_count(g.w.m, "index/"), 0);
+    rig_end(&g);
+}
+
+TEST(test_prune__deletes_only_after_the_grace)
+{
+    struct backup_result a;
+    struct prune_result res;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "old", 5u << 20);
+    a = rig_back_up(&g, "a");
+    point_delete(&g, a.id);
+    res = prune(&g, false);
+    CHECK_EQ(res.condemned, 0); /* a writer at work may have put it just now */
+    mem_later(g.w.m, CONDEMNED_GRACE_NS / 2 + 1);
+    res = prune(&g, false);
+    CHECK(res.condemned > 0);
+    CHECK_EQ(res.deleted, 0);
+    CHECK_EQ(mem_count(g.w.m, "condemned/"), 1);
+    mem_later(g.w.m, CONDEMNED_GRACE_NS - 1000000000);
+    res = prune(&g, false);
+    CHECK_EQ(res.deleted + res.condemned, 0);
+    CHECK_EQ(res.waiting, 1);
+    CHECK(res.wait_ns <= 1000000000);
+    mem_later(g.w.m, 1000000001);
+    res = prune(&g, false);
+    CHECK(res.deleted > 0);
+    CHECK_EQ(mem_count(g.w.m, "packs/"), 0);
+    rig_end(&g);
+}
+
+/* Old bytes that are needed again while they are condemned are sent again. */
+TEST(test_prune__condemned_packs_count_as_absent)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result a, b;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 5u << 20);
+    rig_picture(&g, &want);
+    a = rig_back_up(&g, "a");
+    point_delete(&g, a.id);
+    wait_grace(&g);
+    CHECK(prune(&g, false).condemned > 0);
+    b = rig_back_up(&g, "b");
+    CHECK(b.sent_bytes > 5u << 20);
+    wait_grace(&g);
+    CHECK(prune(&g, false).deleted > 0);
+    rig_sound(&g);
+    rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
+
+/* --- a writer and a prune at once ------------------------------------------------------------------------------------ */
+
+struct meanwhile {
+    struct repo_rig *g;
+    struct repo *other; /* where the prune runs */
+    const char *gone;   /* a recovery point that is deleted before it */
+    bool sweep, done;
+    uint64_t at; /* after so many bytes */
+};
+
+static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct meanwhile *m = arg;
+    struct prune_opts o = {0};
+    struct prune_result res;
+
+    (void)items;
+    if (m->done || bytes < m->at)
+        return 0;
+    m->done = true;
+    if (m->gone)
+        point_delete(m->g, m->gone);
+    wait_grace(m->g);
+    CHECK_OK(prune_run(m->other, &o, &res, &err));
+    if (m->sweep) {
+        wait_grace(m->g);
+        CHECK_OK(prune_run(m->other, &o, &res, &err));
+        CHECK(res.deleted > 0);
+    } else {
+        CHECK(res.condemned > 0);
+    }
+    return 0;
+}
+
+/* The first recovery point, which the second one shares everything with, is deleted and pruned while that one is made. */
+static void while_writing(bool sweep, bool full, uint64_t at)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct meanwhile m = {.sweep = sweep, .at = at};
+    struct backup_opts o = {.full = full, .arg = &m, .progress = in_the_middle};
+    struct backup_result a, b;
+    struct layer_rec rec;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 24u << 20);
+    a = rig_back_up(&g, "a");
+    rig_fill_file(&g, "g", 2u << 20);
+    rig_picture(&g, &want);
+    rec = rig_snapshot(&g, "b");
+    m.g = &g;
+    m.gone = a.id;
+    m.other = elsewhere(&g, "other");
+    CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
+    CHECK(m.done);
+    for (unsigned i = 0; i < 2; i++) {
+        wait_grace(&g);
+        prune(&g, false);
+    }
+    rig_sound(&g);
+    rig_restores_to(&g, b.id, &want);
+    repo_close(m.other);
+    rig_end(&g);
+}
+
+TEST(test_prune__what_a_writer_relies_on_is_condemned_meanwhile)
+{
+    while_writing(false, true, 20u << 20);
+}
+TEST(test_prune__what_a_writer_relies_on_is_deleted_meanwhile)
+{
+    while_writing(true, true, 20u << 20);
+}
+TEST(test_prune__what_a_writer_goes_on_from_is_condemned_meanwhile)
+{
+    while_writing(false, false, 1);
+}
+TEST(test_prune__what_a_writer_goes_on_from_is_deleted_meanwhile)
+{
+    while_writing(true, false, 1);
+}
+
+/* Packs of a backup that takes longer than the grace, which no index names yet. */
+TEST(test_prune__packs_of_a_long_backup_are_put_again)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct repo_rig g;
+    struct meanwhile m = {.g = &g, .sweep = true, .at = 40u << 20};
+    struct backup_opts o = {.arg = &m, .progress = in_the_middle};
+    struct backup_result b;
+    struct layer_rec rec;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 48u << 20);
+    rig_picture(&g, &want);
+    rec = rig_snapshot(&g, "b");
+    m.other = elsewhere(&g, "other");
+    mem_later(g.w.m, 1);
+    CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
+    CHECK(m.done);
+    rig_sound(&g);
+    rig_restores_to(&g, b.id, &want);
+    repo_close(m.other);
+    rig_end(&g);
+}
+
+/* A hundred increments with a list about: none of them reads everything. */
+TEST(test_prune__a_list_does_not_stop_increments)
+{
+    struct backup_result res;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 3u << 20);
+    res = rig_back_up(&g, "a");
+    rig_fill_file(&g, "g", 8u << 20);
+    rig_back_up(&g, "b");
+    point_delete(&g, res.id);
+    rig_fill_file(&g, "f", 1u << 20);
+    wait_grace(&g);
+    prune(&g, false);
+    for (unsigned i = 0; i < 10; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "c%u", i);
+        box_fill(&g.b, g.b.v, "g", 4096 * i, 10, i);
+        res = rig_back_up(&g, name);
+        CHECK(res.base[0]);
+        CHECK(res.read_bytes <= 4u << 20);
+        if (i == 4) {
+            wait_grace(&g);
+            prune(&g, false);
+        }
+    }
+    rig_sound(&g);
+    rig_end(&g);
+}
+
+/* --- what is mostly unneeded, or small ------------------------------------------------------------------------------ */
+
+TEST(test_prune__a_mostly_unneeded_pack_is_written_anew)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result a, b;
+    struct prune_result res;
+    char name[16];
+    struct repo_rig g;
+
+    rig_begin(&g);
+    for (unsigned i = 0; i < 15; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_fill(&g.b, g.b.v, name, 0, 1u << 20, 100 + i);
+    }
+    a = rig_back_up(&g, "a");
+    for (unsigned i = 0; i < 12; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_remove(&g.b, g.b.v, name);
+    }
+    rig_picture(&g, &want);
+    b = rig_back_up(&g, "b");
+    point_delete(&g, a.id);
+    wait_grace(&g);
+    res = prune(&g, false);
+    CHECK(res.moved >= 1);
+    CHECK(res.moved_bytes > 2u << 20 && res.moved_bytes < 5u << 20);
+    rig_sound(&g);
+    wait_grace(&g);
+    CHECK(prune(&g, false).deleted >= 1);
+    CHECK(mem_bytes(g.w.m, "packs/") < 5u << 20);
+    rig_sound(&g);
+    rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
+
+TEST(test_prune__many_small_packs_become_few)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result b = {.id = ""};
+    struct repo_rig g;
+    size_t before;
+
+    rig_begin(&g);
+    for (unsigned i = 0; i < 24; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "s%u", i);
+        box_fill(&g.b, g.b.v, "f", 8192 * i, 8192, i);
+        b = rig_back_up(&g, name);
+    }
+    rig_picture(&g, &want);
+    before = mem_count(g.w.m, "packs/");
+    prune(&g, true);
+    CHECK(before >= 24);
+    CHECK(mem_count(g.w.m, "packs/") <= 2);
+    rig_restores_to(&g, b.id, &want);
+    rig_sound(&g);
+    rig_end(&g);
+}
+
+/* --- trouble -------------------------------------------------------------------------------------------------------- */
+
+/* Two recovery points of which one goes, so that there is something to move, to condemn and to delete. */
+static struct backup_result something_to_do(struct repo_rig *g, struct buf *want)
+{
+    struct backup_result a, b;
+    char name[16];
+
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_fill(&g->b, g->b.v, name, 0, 1u << 20, 100 + i);
+    }
+    a = rig_back_up(g, "a");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_remove(&g->b, g->b.v, name);
+    }
+    rig_picture(g, want);
+    b = rig_back_up(g, "b");
+    point_delete(g, a.id);
+    wait_grace(g);
+    return b;
+}
+
+static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_hit)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result b;
+    struct prune_result res;
+    struct repo_rig g;
+    int r;
+
+    rig_begin(&g);
+    b = something_to_do(&g, &want);
+    if (!exclusive) {
+        prune(&g, false);
+        wait_grace(&g);
+    }
+    mem_fault(g.w.m, n, what, false);
+    r = try_prune(&g, exclusive, &res);
+    *ret_hit = mem_hit(g.w.m);
+    CHECK(r == 0 || *ret_hit);
+    mem_fault(g.w.m, 0, what, false);
+    world_repo(&g.w);
+    rig_restores_to(&g, b.id, &want);
+    rig_sound(&g);
+    mem_later(g.w.m, LEASE_NS); /* what a dead one holds */
+    prune(&g, exclusive);
+    CHECK(mem_bytes(g.w.m, "packs/") < 6u << 20);
+    rig_restores_to(&g, b.id, &want);
+    rig_sound(&g);
+    rig_end(&g);
+}
+
+TEST(test_prune__every_call_may_fail)
+{
+    static const enum mem_fault kinds[] = {MEM_FAIL, MEM_UNSURE_DONE, MEM_UNSURE_NOT, MEM_CLOSED};
+    bool hit = true;
+
+    for (uint64_t n = 1; hit; n++)
+        break_at(n, kinds[n % ARRAY_LEN(kinds)], true, &hit);
+    hit = true;
+    for (uint64_t n = 1; hit; n++)
+        break_at(n, kinds[(n + 1) % ARRAY_LEN(kinds)], false, &hit);
+}
+
+/* What cannot be read may be needed. */
+TEST(test_prune__nothing_is_deleted_where_something_cannot_be_read)
+{
+    static const char *const what[] = {"points/", "index/"};
+    cleanup(buf_free) struct buf want = {0};
+    struct prune_result res;
+    struct backend *b;
+    struct repo_rig g;
+    uint64_t packs;
+
+    rig_begin(&g);
+    something_to_do(&g, &want);
+    packs = mem_bytes(g.w.m, "packs/");
+    for (size_t i = 0; i < ARRAY_LEN(what); i++) {
+        mem_flip(g.w.m, mem_name(g.w.m, what[i], 0), 90);
+        world_forget(&g.w);
+        CHECK_ERR(try_prune(&g, true, &res), -E_CORRUPT);
+        mem_flip(g.w.m, mem_name(g.w.m, what[i], 0), 90);
+    }
+    b = mem_backend(g.w.m);
+    CHECK_OK(backend_put(b, NULL, "pins/x", "x", 1));
+    world_forget(&g.w);
+    CHECK_ERR(try_prune(&g, true, &res), -E_REPO_NEWER);
+    CHECK_OK(backend_del(b, NULL, "pins/x"));
+    backend_close(b);
+    CHECK_EQ(mem_bytes(g.w.m, "packs/"), packs);
+    prune(&g, true);
+    CHECK(mem_bytes(g.w.m, "packs/") < packs);
+    rig_end(&g);
+}
+
+TEST(test_prune__one_at_a_time)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct backend *b;
+    struct prune_result res;
+    struct lease l, second;
+    unsigned gone, alive;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    b = mem_backend(g.w.m);
+    CHECK_OK(lease_take(g.w.r, &l, &err));
+    CHECK_ERR(try_prune(&g, true, &res), -E_BUSY);
+    CHECK_OK(lease_break(b, NULL, false, &gone, &alive));
+    CHECK(gone == 0 && alive == 1);
+    mem_later(g.w.m, LEASE_NS + 1); /* its holder has not been heard of: taken over */
+    CHECK_OK(lease_take(g.w.r, &second, &err));
+    l.put_ns = 0;
+    CHECK_ERR(lease_keep(&l), -E_BUSY);
+    second.put_ns = 0;
+    CHECK_OK(lease_keep(&second));
+    CHECK_EQ(mem_count(g.w.m, "lease/"), 1);
+    CHECK_OK(lease_break(b, NULL, true, &gone, &alive));
+    CHECK(gone == 1 && alive == 0);
+    prune(&g, true);
+    backend_close(b);
+    rig_end(&g);
+}
+
+TEST(test_prune__a_dry_run_changes_nothing)
+{
+    cleanup(buf_free) struct buf want = {0}, err = {0};
+    struct prune_opts o = {.dry = true, .exclusive = true};
+    struct prune_result res;
+    uint64_t bytes;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    something_to_do(&g, &want);
+    bytes = mem_bytes(g.w.m, "");
+    CHECK_OK(prune_run(g.w.r, &o, &res, &err));
+    CHECK(res.condemned > 0);
+    CHECK_EQ(mem_bytes(g.w.m, ""), bytes);
+    rig_end(&g);
+}
+
+/* --- at random ------------------------------------------------------------------------------------------------------ */
+
+#define POINTS 12
+struct life {
+    struct repo_rig g;
+    struct {
+        struct buf want;
+        char id[SHA_TEXT];
+    } v[POINTS]; /* id "": free */
+    struct repo *second;
+    uint64_t rng, n;
+};
+
+static void step_backup(struct life *l)
+{
+    size_t at = test_rand(&l->rng) % POINTS;
+    struct repo *mine = l->g.w.r;
+    struct backup_result res;
+    char name[24];
+
+    if (l->v[at].id[0])
+        point_delete(&l->g, l->v[at].id);
+    box_mess(&l->g.b, l->g.b.v, &l->rng, 1 + (int)(test_rand(&l->rng) % 20));
+    buf_reset(&l->v[at].want);
+    rig_picture(&l->g, &l->v[at].want);
+    snprintf(name, sizeof(name), "s%llu", (unsigned long long)l->n++);
+    rig_snapshot(&l->g, name);
+    if (test_rand(&l->rng) % 3 == 0)
+        l->g.w.r = l->second;
+    CHECK_OK(rig_try_backup(&l->g, name, test_rand(&l->rng) % 8 == 0, &res));
+    l->g.w.r = mine;
+    memcpy(l->v[at].id, res.id, sizeof(res.id));
+}
+
+static void step(struct life *l)
+{
+    size_t at = test_rand(&l->rng) % POINTS;
+
+    switch (test_rand(&l->rng) % 8) {
+    case 0:
+    case 1: prune(&l->g, test_rand(&l->rng) % 4 == 0); break;
+    case 2: mem_later(l->g.w.m, (int64_t)(test_rand(&l->rng) % (2 * (uint64_t)CONDEMNED_GRACE_NS))); break;
+    case 3:
+        if (l->v[at].id[0])
+            point_delete(&l->g, l->v[at].id);
+        l->v[at].id[0] = 0;
+        break;
+    case 4:
+        if (l->v[at].id[0])
+            rig_restores_to(&l->g, l->v[at].id, &l->v[at].want);
+        break;
+    default: step_backup(l);
+    }
+}
+
+TEST(test_prune__random_backups_and_deletions)
+{
+    struct life l = {.rng = test_seed()};
+
+    rig_begin(&l.g);
+    l.second = elsewhere(&l.g, "second");
+    for (unsigned i = 0; i < 120; i++)
+        step(&l);
+    for (size_t i = 0; i < POINTS; i++) {
+        if (l.v[i].id[0])
+            rig_restores_to(&l.g, l.v[i].id, &l.v[i].want);
+        buf_free(&l.v[i].want);
+    }
+    rig_sound(&l.g);
+    repo_close(l.second);
+    rig_end(&l.g);
+}

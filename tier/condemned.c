@@ -1,0 +1,180 @@
+#include "tier/condemned.h"
+
+#include <stdio.h>
+
+#define VERSION 1
+#define HEAD 12u
+#define DIR "condemned/"
+
+void condemned_release(struct condemned *c)
+{
+    idset_free(&c->packs);
+    buf_free(&c->lists);
+}
+
+int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char hex[SHA_TEXT];
+    uint8_t head[HEAD];
+    struct enc e = {head};
+    int x;
+
+    enc_u16(&e, VERSION);
+    enc_u16(&e, 0);
+    enc_u32(&e, (uint32_t)(packs->len / sizeof(struct sha)));
+    enc_u32(&e, (uint32_t)(points->len / sizeof(struct sha)));
+    if ((x = buf_add(&b, head, sizeof(head))) < 0 || (x = buf_add(&b, packs->data, packs->len)) < 0 ||
+        (x = buf_add(&b, points->data, points->len)) < 0)
+        return x;
+    return repo_put_object(r, "condemned", CHUNK_CONDEMNED, b.data, b.len, hex);
+}
+
+/* The two halves of a list, as they lie in its bytes. */
+static int list_open(const struct buf *b, struct dec *ret_packs, struct dec *ret_points)
+{
+    struct dec d = dec_of(b->data, b->len);
+    uint16_t version = dec_u16(&d);
+    size_t packs, points;
+
+    dec_u16(&d);
+    packs = (size_t)dec_u32(&d) * sizeof(struct sha);
+    points = (size_t)dec_u32(&d) * sizeof(struct sha);
+    if (d.bad)
+        return -E_CORRUPT;
+    if (version != VERSION)
+        return -E_REPO_NEWER;
+    if (d.left != packs + points)
+        return -E_CORRUPT;
+    *ret_packs = dec_of(d.p, packs);
+    *ret_points = dec_of(d.p + packs, points);
+    return 0;
+}
+
+/* --- all lists ------------------------------------------------------------------------------------------------------ */
+
+struct list {
+    char name[BACKEND_NAME_MAX + 1];
+    struct backend_stat st;
+};
+
+static int name_take(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct list l = {.st = *st};
+
+    snprintf(l.name, sizeof(l.name), "%s", name);
+    return buf_add(arg, &l, sizeof(l));
+}
+
+/* cb: name, backend's word, the bytes' halves. One that is gone when it is read has been carried out. */
+static int lists_each(struct repo *r,
+                      int (*cb)(void *arg, const struct list *l, struct dec packs, struct dec points),
+                      void *arg)
+{
+    cleanup(buf_free) struct buf names = {0};
+    int x = backend_list(r->b, &r->call, DIR, "", name_take, &names);
+
+    for (size_t at = 0; x == 0 && at < names.len; at += sizeof(struct list)) {
+        cleanup(buf_free) struct buf b = {0};
+        struct dec packs, points;
+        struct list l;
+
+        memcpy(&l, names.data + at, sizeof(l));
+        x = repo_object(r, l.name, CHUNK_CONDEMNED, &b);
+        if (x == -E_NOENT) {
+            x = 0;
+            continue;
+        }
+        if (x == 0)
+            x = list_open(&b, &packs, &points);
+        if (x == 0)
+            x = cb(arg, &l, packs, points);
+    }
+    return x;
+}
+
+struct giving {
+    int (*cb)(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs);
+    void *arg;
+};
+
+static int give(void *arg, const struct list *l, struct dec packs, struct dec points)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct giving *g = arg;
+    int r = buf_add(&b, packs.p, packs.left);
+
+    (void)points;
+    return r < 0 ? r : g->cb(g->arg, l->name, &l->st, &b);
+}
+
+int condemned_each(struct repo *r,
+                   int (*cb)(void *arg, const char *name, const struct backend_stat *st,
+                             const struct buf *packs),
+                   void *arg)
+{
+    struct giving g = {cb, arg};
+
+    return lists_each(r, give, &g);
+}
+
+/* --- for writers ---------------------------------------------------------------------------------------------------- */
+
+struct reading {
+    const struct point *base;
+    struct condemned *ret;
+};
+
+static bool has_sha(const uint8_t *p, size_t len, const struct sha *s)
+{
+    for (size_t at = 0; at < len; at += sizeof(*s))
+        if (memcmp(p + at, s->b, sizeof(*s)) == 0)
+            return true;
+    return false;
+}
+
+/* The list was made with the base in sight, or the base with the list. */
+static int base_kept(const struct point *base, const struct sha *list, const struct dec *points, bool *ret)
+{
+    struct sha id;
+    int r = hex_parse(base->id, id.b, sizeof(id.b));
+
+    *ret = r == 0 &&
+           (has_sha(points->p, points->left, &id) || has_sha(base->regarded.data, base->regarded.len, list));
+    return r;
+}
+
+static int read_one(void *arg, const struct list *l, struct dec packs, struct dec points)
+{
+    struct reading *g = arg;
+    struct sha list, pack;
+    bool kept = true;
+    int r = hex_parse(l->name + strlen(DIR), list.b, sizeof(list.b));
+
+    if (r == 0 && g->base)
+        r = base_kept(g->base, &list, &points, &kept);
+    g->ret->base_kept = g->ret->base_kept && kept;
+    if (r == 0)
+        r = buf_add(&g->ret->lists, list.b, sizeof(list.b));
+    while (r == 0 && packs.left) {
+        struct id16 id;
+
+        dec_copy(&packs, pack.b, sizeof(pack.b));
+        id = sha_half(&pack);
+        r = idset_put(&g->ret->packs, &id, NULL);
+    }
+    return r;
+}
+
+int condemned_read(struct repo *r, const struct point *base, struct condemned *ret)
+{
+    struct condemned c = {.base_kept = true};
+    struct reading g = {base, &c};
+    int x = lists_each(r, read_one, &g);
+
+    if (x < 0)
+        condemned_release(&c);
+    else
+        *ret = c;
+    return x;
+}

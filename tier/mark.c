@@ -1,0 +1,131 @@
+#include "tier/mark.h"
+
+#include <stdio.h>
+
+#include "tier/map.h"
+
+#define SHOWN 12 /* digits of a recovery point in sentences */
+
+void mark_release(struct mark *m)
+{
+    idset_free(&m->chunks);
+    buf_free(&m->points);
+}
+
+struct marking {
+    struct repo *r;
+    struct mark *m;
+    struct idset seen; /* pages of metadata */
+    int (*progress)(void *arg, uint64_t points, uint64_t chunks);
+    void *arg;
+    struct buf *err;
+    const struct point *point;
+    int bad;
+};
+
+static int slice_mark(struct marking *g, const uint8_t *val)
+{
+    struct dec d = dec_of(val, SLICE_SIZE);
+    struct slice s = slice_decode(&d);
+
+    return idset_put(&g->m->chunks, &s.chunk, NULL);
+}
+
+static int record_mark(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct extent e;
+    uint32_t run;
+    int r;
+
+    if (klen < 9)
+        return -E_CORRUPT;
+    if (key[8] == REC_XATTR && vlen > 0 && val[0] == 1)
+        return vlen == 1 + SLICE_SIZE ? slice_mark(arg, val + 1) : -E_CORRUPT;
+    if (key[8] != REC_EXTENT)
+        return 0;
+    r = extent_decode(key, klen, val, vlen, &e, &run);
+    if (r < 0 || e.kind != EXTENT_SLICE)
+        return r;
+    return idset_put(&((struct marking *)arg)->m->chunks, &e.s.chunk, NULL);
+}
+
+static int page_mark(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error)
+{
+    struct marking *g = arg;
+    int r;
+
+    if (error < 0)
+        return error == -E_NOENT ? -E_CORRUPT : error;
+    if ((r = idset_put(&g->m->chunks, &page->chunk, NULL)) < 0)
+        return r;
+    if (idset_get(&g->seen, &page->blob))
+        return 1;
+    g->m->pages++;
+    r = idset_put(&g->seen, &page->blob, NULL);
+    if (r == 0 && len >= PAGE_HEAD && p[1] == 0)
+        r = page_each(p, len, NULL, record_mark, g);
+    return r;
+}
+
+static int point_mark(void *arg, const struct point *p)
+{
+    struct marking *g = arg;
+    struct sha id;
+    int r = hex_parse(p->id, id.b, sizeof(id.b));
+
+    if (r == 0)
+        r = tree_walk(g->r, &p->tree, page_mark, g);
+    if (r == -E_CORRUPT && (r = repo_sync(g->r)) == 0) /* put since the indexes were read? */
+        r = tree_walk(g->r, &p->tree, page_mark, g);
+    if (r == 0)
+        r = buf_add(&g->m->points, id.b, sizeof(id.b));
+    if (r == -E_CORRUPT || r == -E_REPO_NEWER || r == -E_KEY) {
+        buf_printf(g->err,
+                   "recovery point %.*s (%s@%s): %s; varve repo verify names what is hurt, varve backup "
+                   "delete gives it up",
+                   SHOWN, p->id, p->volume_name, p->snapshot_name, err_text(r));
+        return r;
+    }
+    if (r == 0 && g->progress)
+        r = g->progress(g->arg, g->m->points.len / sizeof(id), g->m->chunks.n);
+    return r;
+}
+
+static void point_bad(void *arg, const char *id, int why)
+{
+    struct marking *g = arg;
+
+    if (g->bad == 0)
+        buf_printf(g->err, "recovery point %.*s cannot be read: %s; varve backup delete gives it up", SHOWN,
+                   id, err_text(why));
+    g->bad = why;
+}
+
+static int pin_found(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct marking *g = arg;
+
+    (void)st;
+    buf_printf(g->err, "%s: this varve does not know what is pinned, so that it must not delete anything",
+               name);
+    return -E_REPO_NEWER;
+}
+
+int mark_run(struct repo *r, int (*progress)(void *arg, uint64_t points, uint64_t chunks), void *arg,
+             struct mark *ret, struct buf *err)
+{
+    struct mark m = {.pages = 0};
+    struct marking g = {.r = r, .m = &m, .progress = progress, .arg = arg, .err = err};
+    int x = backend_list(r->b, &r->call, "pins/", "", pin_found, &g);
+
+    if (x == 0)
+        x = points_each(r, point_mark, point_bad, &g);
+    if (x == 0)
+        x = g.bad;
+    idset_free(&g.seen);
+    if (x < 0)
+        mark_release(&m);
+    else
+        *ret = m;
+    return x;
+}

@@ -1,0 +1,363 @@
+#include "tier/prune.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+#include "tier/lease.h"
+#include "tier/mark.h"
+#include "tier/prune_i.h"
+
+/* --- what is there -------------------------------------------------------------------------------------------------- */
+
+struct pk *prune_pack(struct prune *w, const struct sha *name)
+{
+    struct id16 id = sha_half(name);
+    uint64_t *at = idset_get(&w->by_name, &id);
+
+    return at ? &w->v[*at] : NULL;
+}
+
+static int pack_listed(void *arg, const char *name, const struct backend_stat *st)
+{
+    const char *hex = strrchr(name, '/');
+    struct prune *w = arg;
+    struct pk p = {.size = st->size, .mtime_ns = st->mtime_ns};
+    struct id16 id;
+    uint64_t *at;
+    int r;
+
+    if (!hex || hex_parse(hex + 1, p.name.b, sizeof(p.name.b)) < 0)
+        return 0;
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? w->cap * 2 : 256;
+        struct pk *v = realloc(w->v, cap * sizeof(*v));
+
+        if (!v)
+            return -E_NOMEM;
+        w->v = v;
+        w->cap = cap;
+    }
+    id = sha_half(&p.name);
+    if ((r = idset_put(&w->by_name, &id, &at)) < 0)
+        return r;
+    *at = w->n;
+    w->v[w->n++] = p;
+    w->res.packs++;
+    w->res.bytes += st->size;
+    return 0;
+}
+
+/* Lists whose grace is over. */
+static int list_due(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs)
+{
+    struct prune *w = arg;
+    int64_t left = st->mtime_ns + w->o->grace_ns - w->now_ns;
+
+    (void)packs;
+    if (left <= 0 || w->o->exclusive)
+        return buf_add(&w->due, name, strlen(name) + 1);
+    w->res.wait_ns = w->res.waiting ? MIN_OF(w->res.wait_ns, left) : left;
+    w->res.waiting++;
+    return 0;
+}
+
+static bool is_due(const struct prune *w, const char *name)
+{
+    for (size_t at = 0; at < w->due.len; at += strlen((char *)w->due.data + at) + 1)
+        if (strcmp((char *)w->due.data + at, name) == 0)
+            return true;
+    return false;
+}
+
+static int list_flag(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs)
+{
+    struct prune *w = arg;
+    bool due = is_due(w, name);
+
+    (void)st;
+    for (size_t at = 0; at < packs->len; at += sizeof(struct sha)) {
+        struct sha s;
+        struct pk *p;
+
+        memcpy(s.b, packs->data + at, sizeof(s.b));
+        p = prune_pack(w, &s);
+        if (p) {
+            w->any_listed = p->listed = true;
+            p->due = p->due || due;
+        }
+    }
+    return 0;
+}
+
+/* --- who holds what is needed --------------------------------------------------------------------------------------- */
+
+struct claiming {
+    struct prune *w;
+    struct pk *p;
+    bool listed; /* this time those that are condemned */
+};
+
+/* The first pack that has a needed chunk is the one that is kept for it. */
+static int chunk_claim(void *arg, const struct id16 *id, const struct have_chunk *c)
+{
+    struct claiming *k = arg;
+    uint64_t *by = idset_get(&k->w->m.chunks, id);
+
+    if (by && *by == 0) {
+        *by = (uint64_t)(k->p - k->w->v) + 1;
+        k->p->needed += c->stored_len;
+    }
+    return 0;
+}
+
+static int pack_claim(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    struct claiming *k = arg;
+    struct trailer_cb cb = {.chunk = chunk_claim, .arg = k};
+
+    k->p = prune_pack(k->w, pack);
+    if (!k->p || k->p->size != size)
+        return 0;
+    k->p->named = true;
+    if (k->p->listed != k->listed || k->p->claimed)
+        return 0;
+    k->p->claimed = true;
+    return trailer_walk(pack, trailer, len, &cb);
+}
+
+/* All index objects: cb gets the name and the plain bytes. */
+struct indexes {
+    struct prune *w;
+    int (*cb)(void *arg, const char *name, const struct buf *plain);
+    void *arg;
+};
+
+static int index_one(void *arg, const char *name, const struct backend_stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct indexes *x = arg;
+    int r = repo_object(x->w->r, name, CHUNK_INDEX, &b);
+
+    (void)st;
+    if (r == -E_NOENT)
+        return 0;
+    if (r == -E_CORRUPT || r == -E_KEY)
+        buf_printf(
+            x->w->err,
+            "%s is damaged: what its packs hold is not known; varve repo verify --repair makes it anew",
+            name);
+    return r < 0 ? r : x->cb(x->arg, name, &b);
+}
+
+int prune_indexes(struct prune *w, int (*cb)(void *arg, const char *name, const struct buf *plain), void *arg)
+{
+    struct indexes x = {w, cb, arg};
+
+    return backend_list(w->r->b, &w->r->call, "index/", "", index_one, &x);
+}
+
+static int index_claim(void *arg, const char *name, const struct buf *plain)
+{
+    (void)name;
+    return index_walk(plain->data, plain->len, pack_claim, arg);
+}
+
+static int claim(struct prune *w)
+{
+    struct claiming k = {.w = w};
+    int r = prune_indexes(w, index_claim, &k);
+
+    k.listed = true;
+    if (r == 0 && w->any_listed)
+        r = prune_indexes(w, index_claim, &k);
+    for (size_t i = 0; r == 0 && i < w->m.chunks.cap; i++)
+        if (w->m.chunks.v[i].set && w->m.chunks.v[i].num == 0) {
+            buf_puts(
+                w->err,
+                "something that is needed lies in no pack; nothing is deleted: varve repo verify says what");
+            r = -E_CORRUPT;
+        }
+    for (size_t i = 0; i < w->n; i++)
+        w->res.needed += w->v[i].needed;
+    return r;
+}
+
+/* --- the second phase: what is due ---------------------------------------------------------------------------------- */
+
+static bool is_doomed(const struct pk *p)
+{
+    return p->due && p->needed == 0;
+}
+
+struct rewriting {
+    struct prune *w;
+    struct buf plain; /* of the index that takes the place of one */
+    uint32_t n;
+    bool drops;
+};
+
+static int index_keep(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    uint8_t head[INDEX_PACK];
+    struct rewriting *x = arg;
+    struct enc e = {head};
+    struct pk *p = prune_pack(x->w, pack);
+    int r;
+
+    if (p && is_doomed(p)) { /* one that is not known came after the list was read */
+        x->drops = true;
+        return 0;
+    }
+    enc_bytes(&e, pack->b, sizeof(pack->b));
+    enc_u64(&e, size);
+    enc_u32(&e, (uint32_t)len);
+    x->n++;
+    r = buf_add(&x->plain, head, sizeof(head));
+    return r < 0 ? r : buf_add(&x->plain, trailer, len);
+}
+
+/* The new index is there before the old one goes, and both before a pack. */
+static int index_rewrite(void *arg, const char *name, const struct buf *plain)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct rewriting x = {.w = arg};
+    char hex[SHA_TEXT];
+    int r = buf_add_zero(&x.plain, INDEX_HEAD);
+
+    if (r == 0)
+        r = index_walk(plain->data, plain->len, index_keep, &x);
+    b = x.plain;
+    if (r < 0 || !x.drops)
+        return r;
+    put_le16(b.data, 1);
+    put_le32(b.data + 4, x.n);
+    if (x.n)
+        r = repo_put_object(x.w->r, "index", CHUNK_INDEX, b.data, b.len, hex);
+    MARK("prune: an index is put anew");
+    return r < 0 ? r : prune_del(x.w, name);
+}
+
+int prune_del(struct prune *w, const char *name)
+{
+    int r = lease_keep(&w->lease);
+
+    if (r == 0)
+        r = backend_del(w->r->b, &w->r->call, name);
+    if (r == -E_ACCES)
+        buf_printf(w->err,
+                   "%s: the store refuses to delete it (a lock on objects, or no permission); what else is "
+                   "due waits",
+                   name);
+    return r == -E_NOENT ? 0 : r;
+}
+
+static int told(struct prune *w, const char *what, uint64_t done, uint64_t of)
+{
+    return w->o->progress ? w->o->progress(w->o->arg, what, done, of) : 0;
+}
+
+static int packs_delete(struct prune *w)
+{
+    char name[PACK_NAME];
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < w->n; i++) {
+        struct pk *p = &w->v[i];
+
+        w->res.rescued += p->due && p->needed > 0;
+        if (!is_doomed(p))
+            continue;
+        w->res.deleted++;
+        w->res.deleted_bytes += p->size;
+        pack_name(&p->name, name);
+        if (!w->o->dry && (r = prune_del(w, name)) == 0)
+            r = told(w, "packs deleted", w->res.deleted, 0);
+        MARK("prune: a pack is deleted");
+    }
+    return r;
+}
+
+static int sweep(struct prune *w)
+{
+    int r = 0;
+
+    if (w->due.len == 0)
+        return 0;
+    if (!w->o->dry)
+        r = prune_indexes(w, index_rewrite, w);
+    if (r == 0)
+        r = packs_delete(w);
+    for (size_t at = 0; r == 0 && !w->o->dry && at < w->due.len; at += strlen((char *)w->due.data + at) + 1)
+        r = prune_del(w, (char *)w->due.data + at);
+    buf_reset(&w->due);
+    for (size_t i = 0; i < w->n; i++)
+        w->v[i].due = false;
+    return r;
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static int mark_told(void *arg, uint64_t points, uint64_t chunks)
+{
+    (void)chunks;
+    return told(arg, "recovery points read", points, 0);
+}
+
+/* The order counts. Lists before recovery points: who has not read a list that is due has put what it makes by now. Recovery points
+ * before packs and indexes: what a recovery point needs was put before it. */
+static int look(struct prune *w)
+{
+    struct repo *r = w->r;
+    int x = backend_now(r->b, &r->call, &w->now_ns);
+
+    if (x == 0)
+        x = repo_sync(r);
+    if (x == 0)
+        x = condemned_each(r, list_due, w);
+    if (x == 0)
+        x = mark_run(r, mark_told, w, &w->m, w->err);
+    w->res.points = w->m.points.len / sizeof(struct sha);
+    if (x == 0)
+        x = backend_list(r->b, &r->call, "packs/", "", pack_listed, w);
+    if (x == 0)
+        x = condemned_each(r, list_flag, w);
+    return x == 0 ? claim(w) : x;
+}
+
+static int run(struct prune *w)
+{
+    int x = lease_take(w->r, &w->lease, w->err);
+
+    if (x == 0)
+        x = repo_may_write(w->r);
+    if (x == 0)
+        x = look(w);
+    if (x == 0)
+        x = sweep(w);
+    if (x == 0)
+        x = prune_condemn(w);
+    if (x == 0 && w->o->exclusive) /* what was condemned just now is due */
+        x = sweep(w);
+    lease_drop(&w->lease);
+    return x;
+}
+
+int prune_run(struct repo *r, const struct prune_opts *o, struct prune_result *ret, struct buf *err)
+{
+    struct prune_opts own = *o;
+    struct prune w = {.r = r, .o = &own, .err = err};
+    int x;
+
+    own.grace_ns = MAX_OF(o->grace_ns, CONDEMNED_GRACE_NS);
+    x = run(&w);
+    mark_release(&w.m);
+    idset_free(&w.by_name);
+    buf_free(&w.due);
+    free(w.v);
+    *ret = w.res;
+    if (x < 0 && err->len == 0)
+        buf_puts(err, err_text(x));
+    return x;
+}
