@@ -76,7 +76,7 @@ static int keep(void *arg, const struct point *p)
         return -E_NOMEM;
     l->v = v;
     v[l->n] = *p;
-    v[l->n].labels = (struct buf){0};
+    v[l->n].labels = v[l->n].regarded = (struct buf){0};
     return buf_add(&v[l->n++].labels, p->labels.data, p->labels.len);
 }
 
@@ -216,4 +216,59 @@ REPO_LOCAL(backup_show)
     }
     point_release(&pt);
     return r;
+}
+
+/* --- delete --------------------------------------------------------------------------------------------------------- */
+
+/* A whole id goes also where the recovery point cannot be read. */
+static int delete_find(struct repo *repo, const char *id, char name[BACKEND_NAME_MAX + 1], struct buf *err)
+{
+    struct point pt = {.flags = 0};
+    int r = 0;
+
+    if (strlen(id) < SHA_TEXT - 1 || strspn(id, "0123456789abcdef") != SHA_TEXT - 1) {
+        r = point_find(repo, id, &pt, err);
+        id = pt.id;
+    }
+    if (r == 0)
+        snprintf(name, BACKEND_NAME_MAX + 1, "points/%s", id);
+    point_release(&pt);
+    return r;
+}
+
+REPO_LOCAL(backup_delete)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    cleanup(repo_done) struct repo *repo = NULL;
+    char name[BACKEND_NAME_MAX + 1];
+    struct jw j;
+    int r = p ? repo_place_parse(verb_text(a, "point"), true, a, p, &ans->err) : -E_NOMEM;
+
+    if (r == 0 && strcmp(p->id, "latest") == 0) {
+        buf_puts(&ans->err, "backup delete: write which one: 8 or more digits of its id");
+        return -E_USAGE;
+    }
+    if (r == 0)
+        r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
+    if (r == 0)
+        r = repo_may_write(repo);
+    if (r == 0 && (r = delete_find(repo, p->id, name, &ans->err)) < 0)
+        return r;
+    if (r == 0)
+        r = backend_del(repo->b, &repo->call, name);
+    if (r < 0) {
+        if (ans->err.len == 0)
+            buf_printf(&ans->err, "%s: %s %.12s", repo_place_name(p),
+                       r == -E_NOENT ? "there is no recovery point" : err_text(r), p->id);
+        return r;
+    }
+    if (!a->json)
+        return buf_printf(&ans->out, "recovery point %.12s is deleted; varve repo prune frees its space\n",
+                          name + strlen("points/"));
+    j = jw_begin(&ans->out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_str(&j, "deleted", name + strlen("points/"));
+    jw_close(&j);
+    return jw_end(&j);
 }

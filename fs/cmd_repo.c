@@ -7,19 +7,13 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "conf/value.h"
+#include "fs/verb_long.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
-#include "tier/tierd.h"
+#include "tier/reindex.h"
 #include "tier/verify.h"
 
 enum { VERIFY_DAMAGE = 4 };
-
-/* The first word of the verb as a repository. */
-static int place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret)
-{
-    *ret = calloc(1, sizeof(**ret));
-    return *ret ? repo_place_parse(verb_text(a, "repo"), false, a, *ret, &ans->err) : -E_NOMEM;
-}
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
 
@@ -44,7 +38,7 @@ static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf
     int r = repo_place_secret(p, &s, err);
 
     if (r == 0)
-        r = tierd_open(p->conf.url, true, &b, err);
+        r = repo_place_backend(p, true, &b, err);
     if (r < 0)
         return r;
     r = repo_init(b, &(struct backend_call){.timeout_ms = REPO_CALL_MS}, &s, ret);
@@ -186,7 +180,7 @@ REPO_LOCAL(repo_make)
 {
     cleanup(repo_place_free) struct repo_place *p = NULL;
     struct repo_root root;
-    int r = place_of(a, ans, &p);
+    int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
         r = make_at(p, &root, &ans->err);
@@ -259,7 +253,7 @@ REPO_LOCAL(repo_show)
     cleanup(repo_place_free) struct repo_place *p = NULL;
     cleanup(repo_done) struct repo *repo = NULL;
     struct sums s = {0};
-    int r = place_of(a, ans, &p);
+    int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
@@ -306,7 +300,7 @@ REPO_LOCAL(repo_test)
     char name[BACKEND_NAME_MAX + 1];
     int64_t took[3] = {0};
     struct jw j;
-    int r = place_of(a, ans, &p);
+    int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
@@ -335,7 +329,13 @@ REPO_LOCAL(repo_test)
 struct verifying {
     struct buf *out;
     struct jw *j;
+    struct verb_long l;
 };
+
+static int on_verified(void *arg, uint64_t items, uint64_t bytes)
+{
+    return long_say(&((struct verifying *)arg)->l, "packs and recovery points", items, 0, bytes);
+}
 
 static void say_damage(void *arg, const char *line)
 {
@@ -347,11 +347,27 @@ static void say_damage(void *arg, const char *line)
         buf_printf(v->out, "%s\n", line);
 }
 
-static int verify_json(struct verify_result *res, bool full, struct jw *j)
+static const char *verify_mode(const struct verify_opts *o)
+{
+    return o->share > 0 ? "sample" : o->full ? "full" : "structure";
+}
+
+/* How sure it is by now that less than a hundredth of the packs is damaged, where none of those read was. */
+static double confidence(const struct verify_result *res)
+{
+    double miss = 1;
+
+    for (uint64_t i = 0; i < res->sampled && res->sampled < res->packs; i++)
+        miss *= 0.99;
+    return res->sampled == res->packs ? 1 : 1 - miss;
+}
+
+static int verify_json(struct verify_result *res, const struct verify_opts *o, struct jw *j)
 {
     jw_close(j);
-    jw_str(j, "mode", full ? "full" : "structure");
+    jw_str(j, "mode", verify_mode(o));
     jw_u64(j, "packs", res->packs);
+    jw_u64(j, "sampled_packs", res->sampled);
     jw_u64(j, "chunks", res->chunks);
     jw_u64(j, "recovery_points", res->points);
     jw_u64(j, "bytes_read", res->bytes);
@@ -362,8 +378,9 @@ static int verify_json(struct verify_result *res, bool full, struct jw *j)
     return jw_end(j);
 }
 
-static int verify_text(const struct verify_result *res, bool full, struct buf *out)
+static int verify_text(const struct verify_result *res, const struct verify_opts *o, struct buf *out)
 {
+    bool read = o->full || o->share > 0;
     char size[CONF_SIZE_TEXT];
     int r = 0;
 
@@ -371,20 +388,61 @@ static int verify_text(const struct verify_result *res, bool full, struct buf *o
     if (res->unnamed)
         r = buf_printf(out, "%" PRIu64 " packs that no index names: left by interrupted backups, no damage\n",
                        res->unnamed);
-    if (r < 0)
-        return r;
-    return buf_printf(out, "%s: %" PRIu64 " recovery points, %" PRIu64 " packs%s%s%s\n",
-                      res->damages ? "DAMAGED" : "sound", res->points, res->packs, full ? ", " : "",
-                      full ? size : "", full ? " read" : "");
+    if (r == 0)
+        r = buf_printf(out, "%s: %" PRIu64 " recovery points, %" PRIu64 " packs%s%s%s\n",
+                       res->damages ? "DAMAGED" : "sound", res->points, res->packs, read ? ", " : "",
+                       read ? size : "", read ? " read" : "");
+    if (r == 0 && o->share > 0 && !res->damages)
+        r = buf_printf(out,
+                       "%" PRIu64
+                       " packs were read: if one in a hundred were damaged, this would have shown it "
+                       "with a probability of %.1f %%\n",
+                       res->sampled, confidence(res) * 100);
+    return r;
+}
+
+static int share_of(const struct verb_args *a, struct verify_opts *o, struct buf *err)
+{
+    const char *text = verb_text(a, "sample");
+    char *end;
+
+    if (!text)
+        return 0;
+    o->share = strtod(text, &end) / 100;
+    if (end != text && (!*end || strcmp(end, "%") == 0) && o->share > 0 && o->share <= 1 && !o->full)
+        return 0;
+    buf_printf(err, "repo verify: --sample %.20s: write percents, such as 5, and not with --full", text);
+    return -E_USAGE;
+}
+
+static int on_repaired(void *arg, uint64_t done, uint64_t of)
+{
+    return long_say(&((struct verifying *)arg)->l, "packs read for their index", done, of, 0);
+}
+
+static int repair(struct repo *r, struct verifying *v)
+{
+    struct reindex_result res;
+    int x = reindex_run(r, on_repaired, v, &res);
+
+    if (x == 0 && !v->j)
+        x = buf_printf(v->out,
+                       "indexes: %" PRIu64 " damaged ones removed, %" PRIu64 " packs indexed anew, %" PRIu64
+                       " packs unreadable\n",
+                       res.damaged, res.packs, res.unreadable);
+    return x;
 }
 
 /* A cache of its own, empty and gone afterwards: what is verified is what the repository says. */
-static int verify_in(struct repo_place *p, const char *cache, struct verify_opts *o,
+static int verify_in(struct repo_place *p, const char *cache, bool mend, struct verify_opts *o,
                      struct verify_result *res, struct buf *err)
 {
     cleanup(repo_done) struct repo *repo = NULL;
-    int r = repo_place_open(p, NULL, cache, &repo, err);
+    struct backend_call call = {.canceled = long_stopped};
+    int r = repo_place_open(p, &call, cache, &repo, err);
 
+    if (r == 0 && mend)
+        r = repair(repo, o->arg);
     return r < 0 ? r : verify_run(repo, o, res);
 }
 
@@ -402,13 +460,16 @@ REPO_LOCAL(repo_verify)
 {
     cleanup(repo_place_free) struct repo_place *p = NULL;
     struct jw j = jw_begin(&ans->out, true);
-    struct verifying v = {&ans->out, a->json ? &j : NULL};
-    struct verify_opts o = {.full = verb_num(a, "full"), .arg = &v, .found = say_damage};
+    struct verifying v = {.out = &ans->out, .j = a->json ? &j : NULL};
+    struct verify_opts o = {
+        .full = verb_num(a, "full"), .arg = &v, .progress = on_verified, .found = say_damage};
     struct verify_result res = {0};
     const char *tmp = getenv("TMPDIR");
     char dir[PATH_MAX];
-    int r = place_of(a, ans, &p);
+    int r = repo_place_of(a, ans, &p);
 
+    if (r == 0)
+        r = share_of(a, &o, &ans->err);
     if (r < 0)
         return r;
     snprintf(dir, sizeof(dir), "%s/varve-verify.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
@@ -421,7 +482,9 @@ REPO_LOCAL(repo_verify)
         jw_u64(&j, "schema", 1);
         jw_array(&j, "damages");
     }
-    r = verify_in(p, dir, &o, &res, &ans->err);
+    long_begin(&v.l, a->json);
+    r = verify_in(p, dir, verb_num(a, "repair"), &o, &res, &ans->err);
+    long_end(&v.l);
     io_list(dir, remove_name, dir);
     rmdir(dir);
     if (r < 0) {
@@ -430,5 +493,5 @@ REPO_LOCAL(repo_verify)
         return r;
     }
     ans->exit_code = res.damages ? VERIFY_DAMAGE : 0;
-    return a->json ? verify_json(&res, o.full, &j) : verify_text(&res, o.full, &ans->out);
+    return a->json ? verify_json(&res, &o, &j) : verify_text(&res, &o, &ans->out);
 }

@@ -1,52 +1,22 @@
 /* varve restore: files of a recovery point into a directory. In the command line's process. */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "conf/value.h"
+#include "fs/verb_long.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
 #include "tier/restore.h"
 
-#define PROGRESS_NS 500000000
-
-static volatile sig_atomic_t stopped;
-
-static void on_stop(int sig)
-{
-    (void)sig;
-    stopped = 1;
-}
-
-static bool is_stopped(void *arg)
-{
-    (void)arg;
-    return stopped;
-}
-
 struct restoring {
     struct buf hurt; /* paths with their NUL */
-    int64_t said_ns;
-    bool tty;
+    struct verb_long l;
 };
 
-/* A line that is written over, for who looks at a terminal. */
 static int on_progress(void *arg, uint64_t items, uint64_t bytes)
 {
-    struct restoring *w = arg;
-    char size[CONF_SIZE_TEXT];
-
-    if (stopped)
-        return -E_CANCELED;
-    if (!w->tty || clock_mono_ns() - w->said_ns < PROGRESS_NS)
-        return 0;
-    w->said_ns = clock_mono_ns();
-    conf_size_text(bytes, size);
-    fprintf(stderr, "\r%" PRIu64 " files, %s   ", items, size);
-    return 0;
+    return long_say(&((struct restoring *)arg)->l, "files", items, 0, bytes);
 }
 
 static void on_hurt(void *arg, const char *path, int why)
@@ -100,7 +70,7 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
                         struct verb_answer *ans)
 {
     const struct verb_val *words = verb_val(a, "to");
-    struct restoring w = {.tty = isatty(STDERR_FILENO) && !a->json};
+    struct restoring w = {.hurt = {0}};
     struct restore_opts o = {.paths = words->texts,
                              .npaths = words->ntexts - 1,
                              .arg = &w,
@@ -112,9 +82,9 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
 
     if (r < 0)
         return r;
+    long_begin(&w.l, a->json);
     r = restore_run(repo, &p, words->texts[words->ntexts - 1], &o, &res, &ans->err);
-    if (w.tty && w.said_ns)
-        fputs("\r                                        \r", stderr);
+    long_end(&w.l);
     if (r == 0)
         r = a->json ? say_json(&res, &p, &w, &ans->out) : say_text(&res, &p, ans, &w);
     ans->exit_code = res.hurt ? 1 : 0;
@@ -127,16 +97,10 @@ REPO_LOCAL(restore_files)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(repo_done) struct repo *repo = NULL;
-    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESETHAND}, was;
-    struct backend_call call = {.canceled = is_stopped};
+    struct backend_call call = {.canceled = long_stopped};
     int r = p ? repo_place_parse(verb_text(a, "point"), true, a, p, &ans->err) : -E_NOMEM;
 
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, &ans->err);
-    if (r < 0)
-        return r;
-    sigaction(SIGINT, &stop, &was);
-    r = restore_from(repo, p, a, ans);
-    sigaction(SIGINT, &was, NULL);
-    return r;
+    return r < 0 ? r : restore_from(repo, p, a, ans);
 }

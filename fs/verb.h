@@ -31,6 +31,7 @@ enum verb_arg_type {
     ARG_COUNT,    /* 12, 4K (powers of 1000), "none" = 0 */
     ARG_ID,       /* a number from 1 */
     ARG_WHEN,     /* RFC 3339, a date, +7d or 7d (from now; s m h d w), never = 0 */
+    ARG_DURATION, /* 30m, 24h, 7d: nanoseconds in num */
     ARG_KEYVALUE, /* key=value */
     ARG_TAG,      /* 1..64 of letters, digits, . _ - : @ / */
     ARG_FLAG,     /* yes or no; on a command line its presence */

@@ -151,6 +151,17 @@ int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf
                        p->conf.key_file[0] ? p->conf.key_file : NULL, ret, err);
 }
 
+int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret)
+{
+    *ret = calloc(1, sizeof(**ret));
+    return *ret ? repo_place_parse(verb_text(a, "repo"), false, a, *ret, &ans->err) : -E_NOMEM;
+}
+
+int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err)
+{
+    return tierd_open(p->conf.url, make, ret, err);
+}
+
 int repo_place_open(const struct repo_place *p, const struct backend_call *c, const char *cache,
                     struct repo **ret, struct buf *err)
 {
@@ -163,7 +174,7 @@ int repo_place_open(const struct repo_place *p, const struct backend_call *c, co
     if (r == 0 && !cache)
         r = conf_repo_cache(own);
     if (r == 0)
-        r = tierd_open(p->conf.url, false, &b, err);
+        r = repo_place_backend(p, false, &b, err);
     if (r < 0)
         return r;
     r = repo_open(b, c, &s, cache ? cache : own, ret, &why);
@@ -183,7 +194,9 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"repo", "list", repo_list},     {"repo", "show", repo_show},
                {"repo", "init", repo_make},     {"repo", "test", repo_test},
                {"repo", "verify", repo_verify}, {"backup", "list", backup_list},
-               {"backup", "show", backup_show}, {"", "restore", restore_files}};
+               {"backup", "show", backup_show}, {"backup", "delete", backup_delete},
+               {"repo", "prune", repo_prune},   {"repo", "unlock", repo_unlock_lease},
+               {"repo", "key", repo_key},       {"", "restore", restore_files}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&

@@ -18,6 +18,9 @@ int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, 
                      struct buf *err);
 void repo_place_free(struct repo_place **p); /* fit for cleanup(), as is repo_done() */
 void repo_done(struct repo **r);
+/* repo_place_of: the argument `repo` of a verb; repo_place_backend: what lies there, without its keys, through varve-tierd. */
+int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret);
+int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err);
 const char *repo_place_name(const struct repo_place *p); /* for sentences */
 
 /* repo_place_open: through varve-tierd. cache NULL: this machine's. err: the sentence with the repository's name. */
@@ -39,9 +42,15 @@ REPO_LOCAL(repo_show);
 REPO_LOCAL(repo_make);
 REPO_LOCAL(repo_test);
 REPO_LOCAL(repo_verify);
+/* cmd_prune.c */
+REPO_LOCAL(repo_prune);
+REPO_LOCAL(repo_unlock_lease);
+/* cmd_key.c */
+REPO_LOCAL(repo_key);
 /* cmd_point.c */
 REPO_LOCAL(backup_list);
 REPO_LOCAL(backup_show);
+REPO_LOCAL(backup_delete);
 /* cmd_restore.c */
 REPO_LOCAL(restore_files);
 

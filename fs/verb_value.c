@@ -84,6 +84,16 @@ static int when_set(const char *text, int64_t *ret, const char *who, struct buf 
     return refuse(err, who, text, "write 7d, 12h, 2026-12-31, 2026-12-31T18:00:00Z, or never");
 }
 
+static int duration_set(const char *text, uint64_t *ret, const char *who, struct buf *err)
+{
+    int64_t ns;
+
+    if (!*text || conf_duration(text, &ns) < 0)
+        return refuse(err, who, text, "write a time such as 30m, 24h, 7d");
+    *ret = (uint64_t)ns;
+    return 0;
+}
+
 static int tag_check(const char *text, const char *who, struct buf *err)
 {
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:@/");
@@ -121,6 +131,7 @@ static int typed(const struct verb_arg *arg, const char *text, struct verb_val *
     case ARG_COUNT:
     case ARG_ID: return number_set(arg, text, &v->num, who, err);
     case ARG_WHEN: return when_set(text, &v->when_ns, who, err);
+    case ARG_DURATION: return duration_set(text, &v->num, who, err);
     case ARG_KEYVALUE: return keyvalue_check(text, who, err);
     case ARG_TAG: return tag_check(text, who, err);
     case ARG_FLAG: return flag_set(text, &v->num, who, err);

@@ -297,6 +297,21 @@ int key_encode(const struct uuid *repo, const struct key *master, const struct s
     return r < 0 ? r : plain_wrap(PLAIN_KEY, body, sizeof(body), out);
 }
 
+int key_peek(const void *p, size_t len, enum kdf_id *ret_kdf, int64_t *ret_created_ns)
+{
+    const uint8_t *body;
+    struct dec d;
+    int r = body_open(PLAIN_KEY, p, len, KEY_BODY, &d, &body);
+
+    if (r < 0)
+        return r;
+    dec_bytes(&d, 16);
+    *ret_kdf = (enum kdf_id)dec_u8(&d);
+    dec_bytes(&d, 3 + 4 + 32);
+    *ret_created_ns = (int64_t)dec_u64(&d);
+    return 0;
+}
+
 int key_decode(const void *p, size_t len, const struct uuid *repo, const struct secret *s, struct key *ret)
 {
     const uint8_t *body, *salt;

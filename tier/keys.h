@@ -36,6 +36,8 @@ int root_prove(const void *p, size_t len, const struct key *master);
 
 #define SCRYPT_LOG2N 17 /* 128 MiB, about 0.3 s: never weakened */
 int key_encode(const struct uuid *repo, const struct key *master, const struct secret *s, struct buf *out);
+/* key_peek: what a key object says of itself without its secret. -E_CORRUPT, -E_REPO_NEWER. */
+int key_peek(const void *p, size_t len, enum kdf_id *ret_kdf, int64_t *ret_created_ns);
 int key_decode(const void *p, size_t len, const struct uuid *repo, const struct secret *s,
                struct key *ret); /* -E_KEY, -E_CORRUPT, -E_REPO_NEWER */
 

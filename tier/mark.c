@@ -96,8 +96,10 @@ static void point_bad(void *arg, const char *id, int why)
     struct marking *g = arg;
 
     if (g->bad == 0)
-        buf_printf(g->err, "recovery point %.*s cannot be read: %s; varve backup delete gives it up", SHOWN,
-                   id, err_text(why));
+        buf_printf(
+            g->err,
+            "recovery point %s cannot be read: %s; varve backup delete with all of these digits gives it up",
+            id, err_text(why));
     g->bad = why;
 }
 

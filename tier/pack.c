@@ -48,34 +48,69 @@ int pack_close(const struct domain *d, const void *trailer, size_t len, struct b
     return r < 0 ? r : buf_add(pack, foot, sizeof(foot));
 }
 
+/* The footer of a pack of size bytes: where its trailer is. */
+static int foot_parse(const uint8_t foot[PACK_FOOT], uint64_t size, uint64_t *ret_off, uint32_t *ret_len)
+{
+    struct dec d = dec_of(foot, PACK_FOOT);
+    uint8_t sum[SUM8];
+    uint16_t version;
+
+    *ret_off = dec_u64(&d);
+    *ret_len = dec_u32(&d);
+    version = dec_u16(&d);
+    if (crypt_sum8(foot, 16, sum) < 0)
+        return -E_NOMEM;
+    if (memcmp(foot + PACK_FOOT - 4, PACK_END_MAGIC, 4) != 0 || memcmp(sum, foot + 16, SUM8) != 0 ||
+        *ret_off < PACK_HEAD || *ret_off > size - PACK_FOOT || *ret_len != size - PACK_FOOT - *ret_off)
+        return -E_CORRUPT;
+    return version == VERSION ? 0 : -E_REPO_NEWER;
+}
+
+static int head_check(const uint8_t head[PACK_HEAD], const struct uuid *repo)
+{
+    struct dec d = dec_of(head + 4, PACK_HEAD - 4);
+    uint16_t version = dec_u16(&d);
+
+    if (memcmp(head, PACK_MAGIC, 4) != 0 || memcmp(head + 8, repo->b, 16) != 0)
+        return -E_CORRUPT;
+    return version == VERSION ? 0 : -E_REPO_NEWER;
+}
+
 int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len,
               struct buf *ret_trailer)
 {
-    struct dec head = dec_of(p, len), foot;
-    const uint8_t *magic, *uuid, *at = p;
-    uint8_t sum[SUM8];
-    uint16_t version;
+    const uint8_t *at = p;
     uint64_t off;
     uint32_t n;
+    int r;
 
     if (len < PACK_HEAD + PACK_FOOT)
         return -E_CORRUPT;
-    magic = dec_bytes(&head, 4);
-    version = dec_u16(&head);
-    dec_u16(&head);
-    uuid = dec_bytes(&head, 16);
-    foot = dec_of(at + len - PACK_FOOT, PACK_FOOT);
-    off = dec_u64(&foot);
-    n = dec_u32(&foot);
-    if (crypt_sum8(at + len - PACK_FOOT, 16, sum) < 0)
-        return -E_NOMEM;
-    if (memcmp(magic, PACK_MAGIC, 4) != 0 || memcmp(at + len - 4, PACK_END_MAGIC, 4) != 0 ||
-        memcmp(sum, at + len - PACK_FOOT + 16, SUM8) != 0 || memcmp(uuid, repo->b, 16) != 0 ||
-        off < PACK_HEAD || off > len - PACK_FOOT || n != len - PACK_FOOT - off)
+    r = head_check(at, repo);
+    if (r == 0)
+        r = foot_parse(at + len - PACK_FOOT, len, &off, &n);
+    return r < 0 ? r : unseal(d, CHUNK_TRAILER, at + off, n, NULL, ret_trailer);
+}
+
+int pack_trailer(struct repo *r, const struct sha *pack, uint64_t size, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[PACK_NAME];
+    uint64_t off;
+    uint32_t n;
+    int x;
+
+    if (size < PACK_HEAD + PACK_FOOT || size > PACK_SIZE_MAX)
         return -E_CORRUPT;
-    if (version != VERSION)
-        return -E_REPO_NEWER;
-    return unseal(d, CHUNK_TRAILER, at + off, n, NULL, ret_trailer);
+    pack_name(pack, name);
+    x = backend_get(r->b, &r->call, name, size - PACK_FOOT, PACK_FOOT, &b);
+    if (x == 0)
+        x = b.len == PACK_FOOT ? foot_parse(b.data, size, &off, &n) : -E_CORRUPT;
+    if (x < 0)
+        return x;
+    buf_reset(&b);
+    x = backend_get(r->b, &r->call, name, off, n, &b);
+    return x < 0 ? x : unseal(&r->dom, CHUNK_TRAILER, b.data, b.len, NULL, ret);
 }
 
 /* --- gathering ------------------------------------------------------------------------------------------------------ */

@@ -40,5 +40,7 @@ int pack_begin(const struct uuid *repo, const struct domain *d, struct buf *pack
 int pack_close(const struct domain *d, const void *trailer, size_t len, struct buf *pack);
 int pack_open(const struct uuid *repo, const struct domain *d, const void *p, size_t len,
               struct buf *ret_trailer);
+/* pack_trailer: the trailer's plain bytes of a pack in the repository, without reading the rest. -E_NOENT, -E_CORRUPT. */
+int pack_trailer(struct repo *r, const struct sha *pack, uint64_t size, struct buf *ret);
 
 #endif

@@ -22,8 +22,9 @@ struct prune_result {
     uint64_t condemned, condemned_bytes;
     uint64_t moved, moved_bytes; /* packs written anew among these, what was put for it */
     uint64_t deleted, deleted_bytes, rescued;
-    uint64_t waiting; /* lists that wait for their grace */
-    int64_t wait_ns;  /* how long the first of them still does */
+    uint64_t young_bytes; /* packs of which nothing is needed, put so lately that a writer may be about to */
+    uint64_t waiting;     /* lists that wait for their grace */
+    int64_t wait_ns;      /* how long the first of them still does */
 };
 
 /* prune_run: err: a sentence. -E_BUSY: another one is at work; -E_CORRUPT, -E_REPO_NEWER: nothing may be deleted, why stands in err;

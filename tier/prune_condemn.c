@@ -196,8 +196,10 @@ static int list_fill(struct prune *w, struct buf *packs)
     for (size_t i = 0; r == 0 && i < w->n; i++) {
         struct pk *p = &w->v[i];
 
-        if (!p->fresh && !is_free(w, p))
+        if (!p->fresh && !is_free(w, p)) {
+            w->res.young_bytes += !p->listed && p->needed == 0 ? p->size : 0;
             continue;
+        }
         w->res.condemned++;
         w->res.condemned_bytes += p->size;
         p->listed = true;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "tier/repo_key.h"
 
 #define CHUNKS_KEPT 24
 #define KEYS_MAX 256
@@ -46,40 +47,27 @@ int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_
 
 /* --- making --------------------------------------------------------------------------------------------------------- */
 
-static int put_named(struct backend *b, const struct backend_call *c, const char *dir, const uint8_t id[16],
-                     const struct buf *p)
+static int put_domain(struct backend *b, const struct backend_call *c, const struct key *master,
+                      const struct repo_root *root)
 {
+    cleanup(buf_free) struct buf dom = {0};
     char name[64], hex[ID16_TEXT];
-
-    hex_format(id, 16, hex);
-    snprintf(name, sizeof(name), "%s/%s", dir, hex);
-    return backend_put_same(b, c, name, p->data, p->len);
-}
-
-static int put_keys(struct backend *b, const struct backend_call *c, const struct secret *s,
-                    const struct key *master, const struct repo_root *root)
-{
-    cleanup(buf_free) struct buf key = {0}, dom = {0};
     struct key domain;
-    struct sha sum;
     int r;
 
     hash_random(domain.b, sizeof(domain.b));
-    r = key_encode(&root->uuid, master, s, &key);
-    if (r == 0)
-        r = domain_encode(&root->uuid, &root->domain, &domain, master, &dom);
+    r = domain_encode(&root->uuid, &root->domain, &domain, master, &dom);
     key_wipe(&domain);
-    if (r == 0)
-        r = put_named(b, c, "domains", root->domain.b, &dom);
-    if (r == 0)
-        r = crypt_sha256(key.data, key.len, &sum);
-    return r < 0 ? r : put_named(b, c, "keys", sum.b, &key);
+    hex_format(root->domain.b, 16, hex);
+    snprintf(name, sizeof(name), "domains/%s", hex);
+    return r < 0 ? r : backend_put_same(b, c, name, dom.data, dom.len);
 }
 
 int repo_init(struct backend *b, const struct backend_call *c, const struct secret *s, struct repo_root *ret)
 {
     cleanup(buf_free) struct buf raw = {0};
     struct repo_root root = {.uuid = uuid_new(), .created_ns = clock_wall_ns(), .generation = 1};
+    char key[ID16_TEXT];
     struct key master;
     int r = repo_peek_root(b, c, &root, NULL);
 
@@ -87,7 +75,9 @@ int repo_init(struct backend *b, const struct backend_call *c, const struct secr
         return r < 0 && r != -E_CORRUPT && r != -E_REPO_NEWER ? r : -E_REPO_EXIST;
     hash_random(master.b, sizeof(master.b));
     hash_random(root.domain.b, sizeof(root.domain.b));
-    r = put_keys(b, c, s, &master, &root);
+    r = put_domain(b, c, &master, &root);
+    if (r == 0)
+        r = repo_key_put(b, c, &root.uuid, &master, s, key);
     if (r == 0)
         r = root_encode(&root, &master, &raw);
     key_wipe(&master);
@@ -101,9 +91,12 @@ int repo_init(struct backend *b, const struct backend_call *c, const struct secr
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
 struct unlocking {
-    struct repo *r;
+    struct backend *b;
+    const struct backend_call *c;
+    const struct uuid *uuid;
     const struct secret *s;
     struct key *master;
+    char *name;
     unsigned keys;
     int result; /* -E_KEY until one fits */
 };
@@ -116,14 +109,43 @@ static int try_key(void *arg, const char *name, const struct backend_stat *st)
 
     if (st->size > PLAIN_MAX || ++u->keys > KEYS_MAX)
         return 0;
-    r = backend_get_all(u->r->b, &u->r->call, name, PLAIN_MAX, &b);
+    r = backend_get_all(u->b, u->c, name, PLAIN_MAX, &b);
     if (r == 0)
-        r = key_decode(b.data, b.len, &u->r->root.uuid, u->s, u->master);
-    if (r == 0)
+        r = key_decode(b.data, b.len, u->uuid, u->s, u->master);
+    if (r == 0) {
+        snprintf(u->name, BACKEND_NAME_MAX + 1, "%s", name);
         return 1;
+    }
     if (r != -E_KEY)
         u->result = r;
     return r == -E_KEY || r == -E_CORRUPT || r == -E_REPO_NEWER || r == -E_NOENT ? 0 : r;
+}
+
+int repo_unlock(struct backend *b, const struct backend_call *c, const struct secret *s,
+                struct repo_root *ret_root, struct key *ret_master, char ret_name[BACKEND_NAME_MAX + 1],
+                struct buf *err)
+{
+    cleanup(buf_free) struct buf raw = {0};
+    struct unlocking u = {b, c, &ret_root->uuid, s, ret_master, ret_name, 0, -E_KEY};
+    int x = repo_peek_root(b, c, ret_root, &raw);
+
+    if (x < 0) {
+        buf_printf(err, "%s",
+                   x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
+                   : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
+                                        : err_text(x));
+        return x;
+    }
+    x = backend_list(b, c, "keys/", "", try_key, &u);
+    if (x != 1) {
+        x = x == 0 ? u.result : x;
+        buf_printf(err, "%s", x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : err_text(x));
+        return x;
+    }
+    x = root_prove(raw.data, raw.len, ret_master);
+    if (x < 0)
+        buf_printf(err, "the repository's parameters: %s", err_text(x));
+    return x;
 }
 
 static int open_domain(struct repo *r, const struct key *master)
@@ -149,30 +171,13 @@ static int open_domain(struct repo *r, const struct key *master)
 
 static int unlock(struct repo *r, const struct secret *s, struct buf *err)
 {
-    cleanup(buf_free) struct buf raw = {0};
+    char name[BACKEND_NAME_MAX + 1];
     struct key master;
-    struct unlocking u = {r, s, &master, 0, -E_KEY};
-    int x = repo_peek_root(r->b, &r->call, &r->root, &raw);
+    int x = repo_unlock(r->b, &r->call, s, &r->root, &master, name, err);
 
-    if (x < 0) {
-        buf_printf(err, "%s",
-                   x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
-                   : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
-                                        : err_text(x));
-        return x;
-    }
-    x = backend_list(r->b, &r->call, "keys/", "", try_key, &u);
-    if (x != 1) {
-        x = x == 0 ? u.result : x;
-        buf_printf(err, "%s", x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : err_text(x));
-        return x;
-    }
-    x = root_prove(raw.data, raw.len, &master);
-    if (x == 0)
-        x = open_domain(r, &master);
+    if (x == 0 && (x = open_domain(r, &master)) < 0)
+        buf_printf(err, "the repository's keys: %s", err_text(x));
     key_wipe(&master);
-    if (x < 0)
-        buf_printf(err, "the repository's keys or parameters: %s", err_text(x));
     return x;
 }
 

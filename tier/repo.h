@@ -32,6 +32,12 @@ void repo_close(struct repo *r); /* NULL is allowed */
 /* repo_peek_root: the newest root, without any key. -E_REPO_MISSING. raw (may be NULL): its bytes. */
 int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_root *ret, struct buf *raw);
 
+/* repo_unlock: the parameters and the master key (the caller wipes it), and which object of keys/ the secret opened. err: a sentence.
+ * -E_REPO_MISSING, -E_KEY, -E_REPO_NEWER, -E_CORRUPT. */
+int repo_unlock(struct backend *b, const struct backend_call *c, const struct secret *s,
+                struct repo_root *ret_root, struct key *ret_master, char ret_name[BACKEND_NAME_MAX + 1],
+                struct buf *err);
+
 /* repo_sync: takes in what other writers have added; forgets all where an index known is gone. Before looking anything up. */
 int repo_sync(struct repo *r);
 

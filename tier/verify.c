@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
+#include "base/hash.h"
 #include "tier/idset.h"
 #include "tier/map.h"
 
@@ -101,7 +101,8 @@ static int index_read(void *arg, const char *name, const struct backend_stat *st
     if (r == 0)
         r = index_walk(b.data, b.len, pack_named, w);
     if (r == -E_CORRUPT || r == -E_KEY) {
-        found(w, "index %.*s is damaged: what its packs hold is not found", SHOWN, name + strlen("index/"));
+        found(w, "index %.*s is damaged: what its packs hold is not found; verify --repair makes it anew",
+              SHOWN, name + strlen("index/"));
         return 0;
     }
     return r;
@@ -155,6 +156,14 @@ static int blob_read(void *arg, const struct id16 *blob, const struct have_blob 
     return idset_put(&p->w->bad, &p->chunk, NULL);
 }
 
+static bool is_drawn(double share)
+{
+    uint32_t x;
+
+    hash_random(&x, sizeof(x));
+    return x < share * UINT32_MAX;
+}
+
 /* By the pack's own trailer where that is right; else by what the index says. */
 static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
@@ -171,6 +180,9 @@ static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void
     if (!state || *state != 1)
         return 0;
     *state = 2;
+    if (w->o->share > 0 && !is_drawn(w->o->share))
+        return 0;
+    w->res.sampled++;
     hex_format(pack->b, sizeof(pack->b), hex);
     pack_name(pack, name);
     r = backend_get_all(w->r->b, &w->r->call, name, PACK_SIZE_MAX, &b);
@@ -338,7 +350,7 @@ static int run(struct verify *w)
         r = backend_list(w->r->b, &w->r->call, "index/", "", index_read, w);
     if (r == 0)
         r = backend_list(w->r->b, &w->r->call, "packs/", "", pack_listed, w);
-    if (r == 0 && w->o->full)
+    if (r == 0 && (w->o->full || w->o->share > 0))
         r = backend_list(w->r->b, &w->r->call, "index/", "", index_packs, w);
     if (r == 0)
         r = points_each(w->r, point_look, point_bad, w);

@@ -5,13 +5,15 @@
 #include "tier/point.h"
 
 struct verify_opts {
-    bool full; /* read every byte of every pack; else structure: every object is there, metadata is read */
+    bool full;    /* read every byte of every pack; else structure: every object is there, metadata is read */
+    double share; /* above 0: as full, but of this share of the packs only, drawn at random */
     void *arg;
     int (*progress)(void *arg, uint64_t items, uint64_t bytes); /* objects and bytes read; negative ends it */
     void (*found)(void *arg, const char *line);                 /* one damage, a sentence */
 };
 struct verify_result {
     uint64_t packs, chunks, points, bytes; /* looked at */
+    uint64_t sampled;                      /* of the packs, those that were read */
     uint64_t unnamed;       /* packs that no index names: left by interrupted writers, no damage */
     uint64_t damages, hurt; /* lines; of these, files of recovery points */
 };

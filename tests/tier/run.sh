@@ -174,6 +174,84 @@ test_names_of_repositories() {
     refused 1 'there is no repository of this name' varve repo show off
 }
 
+test_prune_and_delete() {
+    local first second third
+    new_repo
+    new_volume
+    random 30000000 >"$dir/m/old"
+    backup
+    first=$(json 'd["recovery_point"]["id"]')
+    rm "$dir/m/old"
+    some_tree "$dir/m"
+    backup
+    second=$(json 'd["recovery_point"]["id"]')
+    prune() { ok varve repo prune "dir:$dir/r" --key-file "$dir/key" --json "$@"; }
+    prune --exclusive
+    [ "$(json 'd["deleted_packs"]')" = 0 ] || fail "deleted what is needed: $out"
+    refused 2 '1h at least' varve repo prune "dir:$dir/r" --key-file "$dir/key" --grace 5m
+    refused 2 'write which one' varve backup delete "dir:$dir/r#latest" --key-file "$dir/key"
+    ok varve backup delete "dir:$dir/r#${first:0:10}" --key-file "$dir/key"
+    refused 1 'there is no recovery point' varve backup delete "dir:$dir/r#$first" --key-file "$dir/key"
+    prune --dry-run --exclusive
+    [ "$(json 'd["condemned_packs"]')" -gt 0 ] || fail "nothing would go: $out"
+    prune
+    [ "$(json 'd["young_bytes"]')" -gt 25000000 ] || fail "$out"
+    [ "$(json 'd["condemned_packs"]')" = 0 ] || fail "$out"
+    find "$dir/r/packs" -type f -exec touch -d '2 hours ago' {} +
+    prune
+    [ "$(json 'd["condemned_packs"]')" -gt 0 ] || fail "$out"
+    [ "$(json 'd["deleted_packs"]')" = 0 ] || fail "deleted without a grace: $out"
+    random 10000 >"$dir/m/third"
+    backup # with a list about
+    third=$(json 'd["recovery_point"]["id"]')
+    find "$dir/r/condemned" -type f -exec touch -d '2 hours ago' {} +
+    prune --grace 1h
+    [ "$(json 'd["deleted_packs"]')" -gt 0 ] || fail "$out"
+    [ "$(repo_bytes "$dir/r")" -lt 5000000 ] || fail "$(repo_bytes "$dir/r") bytes are left"
+    verify --full
+    for p in "$second" "$third"; do
+        restore "$p" "$dir/out-$p"
+    done
+    same_trees "$dir/m" "$dir/out-$third"
+}
+
+test_keys_of_a_repository() {
+    local id
+    new_repo
+    random 64 >"$dir/second"
+    echo 'correct horse' >"$dir/pass"
+    ok varve repo key add "dir:$dir/r" --key-file "$dir/key" --new-key-file "$dir/second" --json
+    id=$(json 'd["added"]')
+    ok varve repo show "dir:$dir/r" --key-file "$dir/second"
+    ok varve repo key rotate "dir:$dir/r" --key-file "$dir/key" --new-passphrase-file "$dir/pass"
+    refused 1 'wrong passphrase or key' varve repo show "dir:$dir/r" --key-file "$dir/key"
+    ok varve repo key list "dir:$dir/r"
+    has passphrase
+    has "${id:0:12}"
+    refused 1 'so that nobody is locked out' varve repo key remove "dir:$dir/r" "$id" --key-file "$dir/second"
+    ok varve repo key remove "dir:$dir/r" "$id" --passphrase-file "$dir/pass"
+    refused 1 'wrong passphrase or key' varve repo show "dir:$dir/r" --key-file "$dir/second"
+    refused 2 'none of list, add' varve repo key lose "dir:$dir/r" --passphrase-file "$dir/pass"
+}
+
+test_indexes_made_anew_and_samples() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    backup
+    ok varve repo unlock "dir:$dir/r"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --sample 100
+    has '100.0 %'
+    refused 2 'write percents' varve repo verify "dir:$dir/r" --key-file "$dir/key" --sample 0
+    find "$dir/r/index" -type f -exec dd if=/dev/zero of={} bs=1 seek=90 count=8 conv=notrunc status=none \;
+    refused 4 'verify --repair' varve repo verify "dir:$dir/r" --key-file "$dir/key"
+    refused 1 'verify --repair' varve repo prune "dir:$dir/r" --key-file "$dir/key"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --repair --full
+    has '1 damaged ones removed'
+    restore latest "$dir/out"
+    same_trees "$dir/m" "$dir/out"
+}
+
 test_control_file() {
     local id
     new_repo
