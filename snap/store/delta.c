@@ -208,17 +208,23 @@ int delta_new(size_t extra, struct delta **ret)
     return 0;
 }
 
+/* All but the first of them. */
+static void chunks_free(struct chunk *first)
+{
+    struct chunk *c;
+
+    while (first && (c = first->next)) {
+        first->next = c->next;
+        free(c);
+    }
+}
+
 /* The chunk being cut stays, so that what was reserved stays reserved. */
 void delta_clear(struct delta *d)
 {
-    struct chunk *keep = d->chunks, *c;
-
-    while (keep && (c = keep->next)) {
-        keep->next = c->next;
-        free(c);
-    }
-    if (keep)
-        d->at = (uint8_t *)(keep + 1);
+    chunks_free(d->chunks);
+    if (d->chunks)
+        d->at = (uint8_t *)(d->chunks + 1);
     memset(d->unused, 0, sizeof(d->unused));
     memset(d->head->next, 0, DELTA_HEIGHT_MAX * sizeof(void *));
     memset(d->bucket, 0, d->nbuckets * sizeof(*d->bucket));
@@ -229,7 +235,7 @@ void delta_free(struct delta *d)
 {
     if (!d)
         return;
-    delta_clear(d);
+    chunks_free(d->chunks);
     free(d->chunks);
     free(d->bucket);
     free(d->head);
