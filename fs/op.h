@@ -37,7 +37,6 @@ struct session {
     struct notifier *notifier;
     struct snapdir *snapdir;
     atomic_uint workers, idle;
-    bool kernel_times; /* writeback: size and times of regular files are the kernel's */
     atomic_bool ended;
     atomic_bool ready; /* workers may be started: the first message is answered */
     atomic_bool rest;  /* workers whose read(2) is interrupted are to leave; a request ends it */

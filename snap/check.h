@@ -4,7 +4,8 @@
 
 #include "snap/snapshot.h"
 
-#define CHECK_PASS_BYTES 5u /* the one that looks at the objects' files */
+#define CHECK_PASS_BYTES 5u  /* the one that looks at the objects' files */
+#define CHECK_PASS_FILES 10u /* the one that looks at their names */
 struct check_opts {
     bool repair;
     bool quiet;      /* say nothing of passes, only findings */

@@ -16,6 +16,7 @@
 
 #include "snap/check.h"
 #include "snap/snapshot.h"
+#include "snap/store/kv.h"
 #include "tests/lib/lying.h"
 #include "tests/lib/oracle.h"
 #include "tests/lib/test.h"
@@ -70,8 +71,10 @@ struct c_shown {
     struct o_tree *tree; /* NULL: not read yet */
 };
 struct c_sums {
-    uint64_t tables;              /* all records */
-    uint64_t bytes, shape, names; /* of the objects' files: all; names, sizes and holes; names alone */
+    uint64_t tables; /* all records */
+    uint64_t bytes,
+        shape;      /* of those parts of the objects' files that a record names: all; sizes and holes */
+    uint64_t names; /* of the objects' files */
 };
 /* What a recovered store holds. */
 struct c_state {
@@ -92,6 +95,13 @@ struct c_outcome {
     uint64_t tables;
     struct lying_log *log; /* of what it does to the objects' files */
 };
+#define C_LAYOUTS 256u
+/* The parts of the objects' files that tables name, whoever sees them. */
+struct c_layout {
+    uint64_t tables; /* 0: free */
+    struct lying_part *part;
+    size_t n, cap;
+};
 /* The latest ones of this life; see known.c. */
 struct c_known {
     struct c_state state[C_STATES];
@@ -101,13 +111,14 @@ struct c_known {
     } image[C_SUMS];
     struct c_sums sound[C_SUMS];
     struct c_outcome outcome[C_OUTCOMES];
+    struct c_layout layout[C_LAYOUTS];
     struct {
         uint64_t meta, lsn; /* a file of tables, what it holds of the journal */
     } applied[C_OUTCOMES];
     struct {
         uint64_t journal, lsn, records; /* the files, where they are read from, what recovery sees in them */
     } records[C_SUMS];
-    size_t next_state, next_image, next_sound, next_outcome, next_applied, next_records;
+    size_t next_state, next_image, next_sound, next_outcome, next_applied, next_records, next_layout;
 };
 struct c_figures {
     uint64_t ops, cuts, cuts_sync, cuts_write, cuts_open, cuts_recovery, images, judged, foreseen, recovered,
@@ -190,6 +201,13 @@ void c_know_image(struct c_known *kn, uint64_t image, const struct c_state *st);
 #define C_NO_PASS UINT32_MAX
 uint32_t c_known_passes(struct c_known *kn, const struct c_state *st);
 void c_known_forget(struct c_known *kn);
+
+/* layout.c */
+/* All records of the open store but the one that says how much of the journal they hold. */
+void c_records_each(struct c_run *c, void (*fn)(void *arg, const struct kv_item *it), void *arg);
+struct c_layout *c_layout(struct c_known *kn, uint64_t tables);   /* NULL: not known */
+struct c_layout *c_layout_here(struct c_run *c, uint64_t tables); /* of the open store */
+void c_layouts_forget(struct c_known *kn);
 
 /* outcome.c */
 /* c_outcome_begin: of the image that c->disk holds, which is not open; to be called before it is recovered. */

@@ -68,7 +68,7 @@ static bool told(const struct c_state *st, const struct c_cut *cut)
     return st->fits && st->acked == cut->acked && st->upto == cut->upto;
 }
 
-/* Some of those that recover go on: they reclaim, are checked again, and closed. */
+/* Some of those that recover go on: they reclaim, are checked whole, known or not, and closed. */
 static void go_on(struct c_run *c)
 {
     int r = store_reclaim_idle(c->s);
@@ -104,21 +104,19 @@ static void image_recover(struct c_run *c, bool again)
     c->fig.recovered++;
 }
 
-/* anew: although all is known. */
+/* on: although all is known, and further. */
 static struct c_state *state_judge(struct c_run *c, const struct c_cut *cut, const struct c_image_of *of,
-                                   bool anew)
+                                   bool on)
 {
-    struct c_state *st = c_state_here(c, anew);
+    struct c_state *st = c_state_here(c, on);
     uint32_t passes;
 
     c_outcome_know(c, of, st);
     c_judge(c, st, cut->acked, cut->upto);
     passes = c_known_passes(&c->known, st);
-    if (anew)
-        passes = 0;
     if (passes != C_NO_PASS)
         c_sound(c, passes);
-    if (anew)
+    if (on)
         go_on(c);
     return st;
 }
@@ -126,19 +124,19 @@ static struct c_state *state_judge(struct c_run *c, const struct c_cut *cut, con
 static struct c_state *image_judge(struct c_run *c, const struct c_cut *cut, struct lying_shot *shot,
                                    uint64_t sum, bool again)
 {
-    bool anew = c_rand(c, C_ANEW) == 0;
+    bool on = c_rand(c, C_ANEW) == 0;
     struct c_image_of of;
     struct c_state *st;
 
     image_start(c, shot);
     c_outcome_begin(c, &of);
-    st = anew || again ? NULL : c_outcome_state(c, &of);
+    st = on || again ? NULL : c_outcome_state(c, &of);
     if (st) {
         c->fig.foreseen++;
         c_judge(c, st, cut->acked, cut->upto);
     } else {
         image_recover(c, again);
-        st = state_judge(c, cut, &of, anew);
+        st = state_judge(c, cut, &of, on);
     }
     c_know_image(&c->known, sum, st);
     c_stop(c);

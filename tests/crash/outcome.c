@@ -5,6 +5,7 @@
  * not known yet: there the foresight is compared with what happened. */
 #include <stdlib.h>
 
+#include "base/enc.h"
 #include "base/hash.h"
 #include "snap/store/journal.h"
 #include "snap/store/store_int.h"
@@ -68,13 +69,49 @@ static bool applied_of(struct c_run *c, uint64_t meta, uint64_t *ret)
     return true;
 }
 
-/* A record is taken as the bytes that recovery is given, not as the checksum that is said to stand for them. */
+static void field(uint64_t *sum, uint64_t n, const void *bytes, size_t len)
+{
+    *sum = hash_sum(*sum ^ n * 0x9e3779b97f4a7c15, bytes, len);
+}
+
+static int puts_sum(struct jrec_view *rec, bool same_boot, uint64_t *sum)
+{
+    struct jput p;
+    int r;
+
+    while ((r = jrec_next_put(rec, &p)) == 1) {
+        bool lost = p.level != 0 && p.op != 2 && !same_boot;
+
+        if (lost && (p.klen == 0 || p.key[0] != TAB_OBJREF))
+            continue;
+        field(sum, p.op * 2 + lost, p.key, p.klen);
+        field(sum, p.owner_ino ^ (uint64_t)p.owner_branch << 40, lost ? NULL : p.val, lost ? 0 : p.vlen);
+    }
+    return r;
+}
+
+/* What counts of a record after a power cut: its firm images, bytes, objects that it says to be synced; of pending images that there
+ * was a name for an object, which is lost. Taken as bytes, not as the checksum that is said to stand for them. */
 static int record_sum(void *arg, struct jrec_view *rec, bool same_boot)
 {
+    struct dec d = dec_of(rec->tail, rec->hdr.tail_len);
     uint64_t *sum = arg;
+    struct jpayload p;
+    int r = puts_sum(rec, same_boot, sum);
 
-    *sum = hash_sum(*sum + same_boot, rec->p - JREC_HDR_SIZE, rec->hdr.len);
-    return 0;
+    while (r == 0 && (r = jrec_next_payload(rec, &p)) == 1) {
+        field(sum, p.object, &p.off, sizeof(p.off));
+        field(sum, p.len, p.data, p.len);
+        r = 0;
+    }
+    while (r == 0 && d.left >= 4) {
+        uint16_t type = dec_u16(&d), len = dec_u16(&d);
+        const uint8_t *bytes = dec_bytes(&d, len);
+
+        if (bytes && type == TAIL_SYNCED)
+            field(sum, type, bytes, len);
+    }
+    return r;
 }
 
 static bool records_read(struct c_run *c, uint64_t lsn, uint64_t *ret)
@@ -121,6 +158,8 @@ static bool records_of(struct c_run *c, uint64_t lsn, uint64_t *ret)
 void c_outcome_begin(struct c_run *c, struct c_image_of *of)
 {
     uint64_t lsn, all[4] = {part_sum(c, "/meta", LYING_SUM_BYTES), part_sum(c, "", LYING_SUM_NAMES)};
+    const struct c_layout *l;
+    uint64_t parts[2];
     char data[300];
 
     *of = (struct c_image_of){0};
@@ -131,11 +170,16 @@ void c_outcome_begin(struct c_run *c, struct c_image_of *of)
     for (size_t i = 0; i < C_OUTCOMES && !of->known; i++)
         if (c->known.outcome[i].image == of->image)
             of->known = &c->known.outcome[i];
-    if (!of->known)
+    l = of->known ? c_layout(&c->known, of->known->tables) : NULL;
+    if (!l) {
+        of->known = NULL;
         return;
+    }
     path_of(c, "/data", data);
+    lying_parts_sum(c->disk, data, of->known->log, l->part, l->n, parts);
     of->then.tables = of->known->tables;
-    of->then.bytes = lying_sum_then(c->disk, data, LYING_SUM_BYTES, of->known->log);
+    of->then.shape = parts[0];
+    of->then.bytes = parts[1];
 }
 
 struct c_state *c_outcome_state(struct c_run *c, const struct c_image_of *of)

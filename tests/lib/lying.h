@@ -148,15 +148,23 @@ uint64_t lying_sum(struct lying *d, const char *path, enum lying_sum of);
 /* A log of changes, and what a file tree on another disk would be if they were made there, too.
  * lying_log_begin(d, path, log): from now on every change of bytes, sizes and names below path is kept in log, which is empty;
  * lying_log_end(d) ends it. A rename there cannot be kept: lying_log_whole() is false then.
- * lying_sum_then(d, path, of, log): lying_sum() of path on a disk that holds a shot and was not written to, if the changes were
- * made to it. Changes nothing. Both disks are in memory. */
+ * lying_parts_sum(d, path, then, part, n, ret): of these pages of files below path, as the process sees them: whether they are
+ * there, and of what size (ret[0]), and their bytes as well (ret[1]). What is not there counts as such. then: as they would be on
+ * this disk, which holds a shot and was not written to, if these changes were made to it; it stays as it is (NULL: as they are).
+ * Disks are in memory. */
+struct lying_part {
+    uint64_t first, pages; /* of LYING_PART_PAGE bytes */
+    char path[48];         /* below */
+};
+#define LYING_PART_PAGE 4096u
 struct lying_log;
 struct lying_log *lying_log_new(void);
 void lying_log_free(struct lying_log *log); /* NULL is allowed */
 void lying_log_begin(struct lying *d, const char *path, struct lying_log *log);
 void lying_log_end(struct lying *d);
 bool lying_log_whole(const struct lying_log *log);
-uint64_t lying_sum_then(struct lying *d, const char *path, enum lying_sum of, const struct lying_log *log);
+void lying_parts_sum(struct lying *d, const char *path, const struct lying_log *then,
+                     const struct lying_part *part, size_t n, uint64_t ret[2]);
 
 void lying_allocate(struct lying *d, bool real); /* whether allocate() reserves in the real file too */
 

@@ -319,6 +319,11 @@ static uint64_t page_sum(struct lying_page *p)
     return p->sum;
 }
 
+static uint64_t slot_sum(const struct lying_slot *s, bool bytes)
+{
+    return ((bytes ? page_sum(s->page) : 0x5851f42d4c957f2d) ^ s->no) * 0x9e3779b97f4a7c15;
+}
+
 static uint64_t table_sum(struct lying_table *t, bool bytes)
 {
     uint64_t sum = 1;
@@ -327,9 +332,21 @@ static uint64_t table_sum(struct lying_table *t, bool bytes)
         return t->sum[bytes];
     for (size_t i = 0; i < t->nslots; i++)
         if (t->slots[i].page)
-            sum += ((bytes ? page_sum(t->slots[i].page) : 0x5851f42d4c957f2d) ^ t->slots[i].no) *
-                   0x9e3779b97f4a7c15;
+            sum += slot_sum(&t->slots[i], bytes);
     return t->sum[bytes] = sum | 1;
+}
+
+void lying__content_part_sum(const struct lying_content *c, uint64_t first, uint64_t n, uint64_t ret[2])
+{
+    uint64_t size = MIN_OF(c->size, (first + n) * LYING_PAGE);
+
+    ret[0] = ret[1] = size;
+    for (uint64_t no = first; no * LYING_PAGE < size; no++) {
+        const struct lying_slot *s = slot_of(c, no);
+
+        ret[0] += s ? slot_sum(s, false) : 0;
+        ret[1] += s ? slot_sum(s, true) : 0;
+    }
 }
 
 uint64_t lying__content_sum(const struct lying_content *c, bool bytes)

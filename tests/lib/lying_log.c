@@ -1,6 +1,7 @@
 /* What was changed on a disk, kept so that it can be done to another. */
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "tests/lib/lying_model.h"
 
 struct change {
@@ -146,21 +147,41 @@ static void redo(struct lying_node *top, const struct change *c)
         lying__content_punch(&n->safe, c->off, c->off < size ? MIN_OF(c->len, size - c->off) : 0);
 }
 
-uint64_t lying_sum_then(struct lying *d, const char *path, enum lying_sum of, const struct lying_log *log)
+static void part_sum(struct lying_node *top, const struct lying_part *p, uint64_t ret[2])
 {
-    struct lying_node *dir, *n;
+    uint64_t here[2][4] = {0};
+    const char *name;
+    struct lying_node *dir = parent_of(top, p->path, &name);
+    struct lying_node *n = dir ? lying__entry(&dir->now, name) : NULL;
+    uint64_t sum[2] = {0};
+
+    if (n)
+        lying__content_part_sum(n->seen ? &n->live : &n->safe, p->first, p->pages, sum);
+    for (unsigned i = 0; i < 2; i++) {
+        here[i][0] = ret[i];
+        here[i][1] = n ? 1 : 2;
+        here[i][2] = sum[0];
+        here[i][3] = i ? sum[1] : 0;
+        ret[i] = hash_sum(5, here[i], sizeof(here[i]));
+    }
+}
+
+void lying_parts_sum(struct lying *d, const char *path, const struct lying_log *then,
+                     const struct lying_part *part, size_t n, uint64_t ret[2])
+{
+    struct lying_node *dir, *top;
     char name[256];
-    uint64_t sum;
 
     pthread_mutex_lock(&d->lock);
-    assert(d->ram && lying_log_whole(log));
-    n = lying__find(d, path, &dir, name);
-    assert(n);
-    n = log->n ? lying__tree_copy(n) : lying__node_ref(n);
-    for (size_t i = 0; i < log->n; i++)
-        redo(n, &log->c[i]);
-    sum = lying__tree_sum(n, of);
-    lying__node_unref(n);
+    assert(d->ram && (!then || lying_log_whole(then)));
+    top = lying__find(d, path, &dir, name);
+    assert(top);
+    top = then && then->n ? lying__tree_copy(top) : lying__node_ref(top);
+    for (size_t i = 0; then && i < then->n; i++)
+        redo(top, &then->c[i]);
+    ret[0] = ret[1] = 1;
+    for (size_t i = 0; i < n; i++)
+        part_sum(top, &part[i], ret);
+    lying__node_unref(top);
     pthread_mutex_unlock(&d->lock);
-    return sum;
 }

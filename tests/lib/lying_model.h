@@ -152,6 +152,8 @@ size_t lying__content_read(const struct lying_content *c, uint64_t off, uint8_t 
 bool lying__content_hole(const struct lying_content *c, uint64_t page);
 /* Equal sums: equal contents, all but surely; without bytes: the same size, the same holes. */
 uint64_t lying__content_sum(const struct lying_content *c, bool bytes);
+/* The same of pages [first, first + n): of what is there and the size as far as they reach; and of their bytes. */
+void lying__content_part_sum(const struct lying_content *c, uint64_t first, uint64_t n, uint64_t ret[2]);
 int lying__content_load(struct lying_content *c, int fd);
 int lying__content_store(const struct lying_content *c, int fd);
 
