@@ -27,22 +27,22 @@ replay() { # TARGET, inputs to make
     [ $rc -eq 0 ] || failed=$((failed + 1))
 }
 
-explore() { # TARGET, seconds
-    keep=$BUILD-fuzz-found/$1
-    mkdir -p "$keep" "$BUILD/log"
-    log=$BUILD/log/fuzz-$1.log
+# explore TARGET SECONDS: its verdict lies in $FUZZ_DIR/TARGET.verdict
+explore() {
+    keep=$BUILD-fuzz-found/$1 log=$BUILD/log/fuzz-$1.log
+    mkdir -p "$keep" "$BUILD/log" "$FUZZ_DIR/$1"
     max=$("$prog" --list | awk -v t="$1" '$1 == t { print $2 }')
-    FUZZ_TARGET=$1 ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$here/lsan.supp \
-        "$engine" -max_total_time="$2" -max_len="$max" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    # little is kept of freed memory and of who allocated it: both cost more than the targets do
+    FUZZ_TARGET=$1 FUZZ_DIR=$FUZZ_DIR/$1 ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=8:malloc_context_size=6 \
+        LSAN_OPTIONS=suppressions=$here/lsan.supp \
+        "$engine" -max_total_time="$2" -max_len="$max" -len_control=10 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$keep/failed-" "$keep" "$here/corpus/$1" >"$log" 2>&1
     rc=$?
     execs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
     cov=$(grep -aoE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | tail -n 1)
     printf '%-8s %9s executions  %s%s\n' "$1" "${execs:-0}" "$cov" "$([ $rc -eq 0 ] || echo "  FAILED: $log")"
-    if [ $rc -eq 0 ]; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        grep -aE 'ERROR|runtime error|does not hold|Assertion|Test unit' "$log" | head -n 5 | sed 's/^/    /'
-    fi
+    [ $rc -eq 0 ] || grep -aE 'ERROR|runtime error|does not hold|Assertion|Test unit' "$log" | head -n 5 | sed 's/^/    /'
+    echo $rc >"$FUZZ_DIR/$1.verdict"
 }
 
 top=$PWD
@@ -51,8 +51,9 @@ if [ "${SCALE:-full}" = short ] || [ -n "${SAN:-}" ]; then
         case $t in
         records | names | words | config | socket) n=${N:-20000} ;;
         journal) n=${N:-3000} ;;
-        tables) n=${N:-150} ;;
-        *) n=${N:-300} ;;
+        tables) n=${N:-400} ;;
+        repo) n=${N:-300} ;;
+        *) n=${N:-1500} ;;
         esac
         [ -z "${SAN:-}" ] || n=$((n / 10))
         replay "$t" "$n"
@@ -62,8 +63,15 @@ elif ! command -v clang >/dev/null || ! make -s SAN=fuzz CC=clang build-fuzz-cla
     skipped=1
 else
     engine=build-fuzz-clang/tests/fuzz
+    running=0
     for t in $targets; do
-        explore "$t" "${SECONDS:-60}"
+        [ $running -lt "${JOBS:-1}" ] || { wait; running=0; }
+        explore "$t" "${SECONDS:-60}" &
+        running=$((running + 1))
+    done
+    wait
+    for t in $targets; do
+        if [ "$(cat "$FUZZ_DIR/$t.verdict" 2>/dev/null)" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     done
 fi
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "fs/op.h"
 #include "tests/fuzz/world.h"
 
@@ -126,7 +127,8 @@ void run_session(const uint8_t *p, size_t len)
     close(e);
     close(null);
     (void)store_sync(w.env.store);
-    world_look(&w);
+    if (hash_sum(0, p, len) % 8 == 0) /* it costs more than the requests */
+        world_look(&w);
     world_end(&w);
 }
 

@@ -1,19 +1,23 @@
-/* tests/fuzz/world: a small store with one of everything, made once in memory and copied for each input. */
+/* tests/fuzz/world: a small store with one of everything, on a disk in memory (tests/lib/lying.h), made once; each input gets a disk
+ * that shares with it what it does not change. */
 #ifndef VARVE_TESTS_FUZZ_WORLD_H
 #define VARVE_TESTS_FUZZ_WORLD_H
 
 #include "fs/verb.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/lying.h"
 
 /* Volumes `main` (a small file, a large one with a hole, a directory, a symlink, attributes, links; snapshots s1 and s2 with
  * changes between) and `copy`, a clone of main@s1. */
 struct world {
+    struct lying *disk;
+    struct io *io;
     char path[400];
     struct verb_env env;
     struct vol *v; /* main */
 };
 
-/* world_copy: the untouched store, closed, below fuzz_dir(); removed by world_end. */
+/* world_copy: the untouched store, closed; gone with world_end. */
 void world_copy(struct world *w);
 /* world_open: opens what is there, without background threads, with rooms attached. The error of store_open. */
 int world_open(struct world *w);
