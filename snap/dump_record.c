@@ -223,7 +223,8 @@ static int dump_object_rec(struct buf *out, const struct txn_val *v)
 
 static int dump_reclaim(struct buf *out, const struct txn_val *v)
 {
-    static const char *const kinds[] = {"?", "unlink", "punch", "layer", "branch", "orphan", "flatten"};
+    static const char *const kinds[] = {"?",      "unlink", "punch",   "layer",
+                                        "branch", "orphan", "flatten", "sift"};
     struct reclaim_rec rec;
     int r = reclaim_rec_decode(v->data, v->len, &rec);
 

@@ -181,7 +181,7 @@ struct view_rec {
     uint32_t zero;
 };
 
-enum object_flag { OBJECT_SHARED = 1 }; /* named by more than its own inode: reclaimed only as a whole */
+enum object_flag { OBJECT_SHARED = 1 }; /* named by more than its own inode: its dead blocks are sifted out */
 
 struct object_rec {
     uint64_t object;
@@ -201,6 +201,7 @@ enum reclaim_kind {
     RECLAIM_BRANCH = 4,  /* branch: all records of a dead branch */
     RECLAIM_ORPHAN = 5,  /* branch, ino: a file without names that nobody holds */
     RECLAIM_FLATTEN = 6, /* branch: copy what it shows from its parents */
+    RECLAIM_SIFT = 7,    /* object, which is shared: punch those of its blocks that no record names */
 };
 
 struct reclaim_rec {

@@ -23,6 +23,7 @@ int object_mark_shared(struct txn *t, uint64_t object)
         return r == -E_NOENT ? -E_CORRUPT : r;
     if (rec.flags & OBJECT_SHARED)
         return 0;
+    sift_now_shared(t->store, object);
     rec.flags |= OBJECT_SHARED;
     size_t klen = key_u64(k, TAB_OBJECT, object), len = object_rec_encode(&rec, out);
     if (kv_is_pending(t->store->kv, k,
@@ -154,14 +155,17 @@ static int ref_add(struct txn *t, enum keep keep, struct txn_owner o, uint64_t o
     count += (uint64_t)(int64_t)by;
     if (count) {
         put_le64(val, count);
-        return txn_put(t, keep, o, k, n, 0, 0, val, sizeof(val));
+        r = txn_put(t, keep, o, k, n, 0, 0, val, sizeof(val));
+        return r == 0 && by < 0 ? sift_suspect(t, object) : r;
     }
     r = txn_del(t, keep, o, k, n);
     if (r == 0)
         r = object_ref_count(t, KEEP_PENDING, object, &others);
     if (r == 0)
         r = count_others_firm(t, keep, object, k, n, &firm);
-    if (r < 0 || (others && firm))
+    if (r == 0 && others && firm)
+        return sift_suspect(t, object);
+    if (r < 0)
         return r;
     return reclaim_put(
         t, keep, o,

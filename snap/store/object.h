@@ -3,7 +3,7 @@
  * References are kept by vt_put, vt_del and vt_free_history themselves: a record that enters counts each object it names,
  * one that leaves uncounts it; moving from live to history changes nothing. When nothing names an object any more its
  * unlinking is queued. So no caller counts. Blocks that died inside a living object are queued for punching by the functions
- * below and by file.c, unless the object is SHARED. */
+ * below and by file.c, unless the object is SHARED: then the object is queued to be sifted (sift.h). */
 #ifndef VARVE_SNAP_STORE_OBJECT_H
 #define VARVE_SNAP_STORE_OBJECT_H
 

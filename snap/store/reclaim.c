@@ -10,9 +10,19 @@
 #define LONG_NS                                                                                              \
     1000000000ll /* of a round of the queue for long work: what else waits for this thread comes in between */
 
+#define SIFT_NS 200000000ll       /* of a round, for sifting shared objects */
+#define SIFT_REST_NS 1000000000ll /* between such rounds at least, and nine times as long as they took */
+
 struct entry {
     uint64_t seq;
     struct reclaim_rec rec;
+};
+
+/* How long a round of the queue may take, for work of what kind. */
+struct round {
+    int64_t long_until_ns, sift_until_ns;
+    int64_t sifted_ns;
+    bool rests; /* sifting was left for a later round, though nothing may happen before that */
 };
 
 /* The next entries at or after *seq and below the bound that are firm. */
@@ -121,8 +131,17 @@ static int do_orphan(struct store *s, const struct reclaim_rec *rec)
     return r == -E_NOENT ? 0 : r;
 }
 
+static int do_sift(struct store *s, const struct reclaim_rec *rec, struct round *rd)
+{
+    int64_t start = clock_mono_ns();
+    int r = sift_run(s, rec->object, rd->sift_until_ns);
+
+    rd->sifted_ns += clock_mono_ns() - start;
+    return r;
+}
+
 /* 0: done, the entry goes; 2: likewise, but the object stays; 1: later; negative: later, said. */
-static int execute(struct store *s, const struct reclaim_rec *rec)
+static int execute(struct store *s, const struct reclaim_rec *rec, struct round *rd)
 {
     struct store_hooks h;
 
@@ -130,6 +149,7 @@ static int execute(struct store *s, const struct reclaim_rec *rec)
     case RECLAIM_UNLINK: return do_unlink(s, rec);
     case RECLAIM_PUNCH: return do_punch(s, rec);
     case RECLAIM_ORPHAN: return do_orphan(s, rec);
+    case RECLAIM_SIFT: return do_sift(s, rec, rd);
     default:
         pthread_mutex_lock(&s->bg_lock);
         h = s->hooks;
@@ -209,19 +229,25 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
 }
 
 /* A store that is being closed does not wait for long work: it goes on at the next open. */
-static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, int64_t until_ns)
+static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, struct round *rd)
 {
     if (rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH || rec->kind == RECLAIM_ORPHAN)
         return rec->kind == RECLAIM_ORPHAN && __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED);
-    return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) || clock_mono_ns() > until_ns;
+    if (__atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED))
+        return true;
+    if (rec->kind != RECLAIM_SIFT)
+        return clock_mono_ns() > rd->long_until_ns;
+    bool rests = clock_mono_ns() >= rd->sift_until_ns;
+    rd->rests |= rests;
+    return rests;
 }
 
-static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns)
+static int run_batch(struct store *s, const struct entry *e, int n, struct round *rd)
 {
     int result[BATCH], any = 0;
 
     for (int i = 0; i < n; i++) {
-        int r = leave_for_later(s, &e[i].rec, until_ns) ? 1 : execute(s, &e[i].rec);
+        int r = leave_for_later(s, &e[i].rec, rd) ? 1 : execute(s, &e[i].rec, rd);
         if (r < 0)
             log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s",
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
@@ -234,11 +260,26 @@ static int run_batch(struct store *s, const struct entry *e, int n, int64_t unti
     return any ? forget(s, e, result, n) : 0;
 }
 
+static struct round round_begin(const struct store *s)
+{
+    int64_t now = clock_mono_ns();
+    bool sifts = now >= s->sift.next_ns || __atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED);
+
+    return (struct round){.long_until_ns = now + LONG_NS, .sift_until_ns = sifts ? now + SIFT_NS : 0};
+}
+
+static void round_end(struct store *s, const struct round *rd, bool idle)
+{
+    if (rd->sifted_ns)
+        s->sift.next_ns = clock_mono_ns() + MAX_OF(SIFT_REST_NS, 9 * rd->sifted_ns);
+    __atomic_store_n(&s->queue_rests, idle && !rd->rests, __ATOMIC_RELAXED);
+}
+
 int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 {
     struct entry batch[BATCH];
     uint64_t seq = 0;
-    int64_t until_ns;
+    struct round rd;
     int n, r = 0, done = 0;
 
     if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
@@ -249,21 +290,21 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
     store_inline_checkpoint++;
-    until_ns = clock_mono_ns() + LONG_NS;
+    rd = round_begin(s);
     do {
         r = read_batch(s, &seq, below_seq, batch, &n);
         if (r == 0 && n)
-            r = run_batch(s, batch, n, until_ns);
+            r = run_batch(s, batch, n, &rd);
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     store_inline_checkpoint--;
-    __atomic_store_n(&s->queue_rests, r == 0 && done == 0, __ATOMIC_RELAXED);
+    round_end(s, &rd, r == 0 && done == 0);
     (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done;
 }
 
-int store_reclaim_idle(struct store *s)
+static int run_until_idle(struct store *s)
 {
     for (int round = 0; round < 10000; round++) {
         uint64_t before = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED),
@@ -282,4 +323,12 @@ int store_reclaim_idle(struct store *s)
             return 0;
     }
     return 0;
+}
+
+int store_reclaim_idle(struct store *s)
+{
+    __atomic_fetch_add(&s->sift.hurry, 1, __ATOMIC_RELAXED);
+    int r = run_until_idle(s);
+    __atomic_fetch_sub(&s->sift.hurry, 1, __ATOMIC_RELAXED);
+    return r;
 }

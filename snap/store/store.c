@@ -118,6 +118,7 @@ static int say(char *why, int r, const char *fmt, ...)
 
 static void store_free(struct store *s)
 {
+    sift_end(s);
     dirty_free_all(s);
     vols_free(s);
     objfd_close_all(s);

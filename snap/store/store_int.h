@@ -11,6 +11,7 @@
 #include "snap/store/kv.h"
 #include "snap/store/object.h"
 #include "snap/store/record.h"
+#include "snap/store/sift.h"
 #include "snap/store/store.h"
 
 #define ILOCK_STRIPES 1024u
@@ -105,6 +106,7 @@ struct store {
     uint64_t dirty_bytes;    /* atomic */
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
     uint64_t sealed_lsn, sealed_reclaim;
+    struct sift_state sift;
 
     pthread_rwlock_t *ilocks;
     uint32_t nilocks;

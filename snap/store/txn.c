@@ -103,6 +103,7 @@ int txn_begin_freeing(struct store *s, enum op_kind op, struct vol *v, struct tx
 
 void txn_abort(struct txn *t)
 {
+    sift_undone(t);
     txn_end(t);
 }
 
@@ -585,6 +586,8 @@ int txn_commit(struct txn *t)
 
     if (t->mode == TXN_WRITE && (t->puts || t->payloads || t->charged || t->tail)) {
         r = store_writable(t->store) ? commit_puts(t) : -E_FAILED;
+        if (r < 0)
+            sift_undone(t);
     }
     txn_end(t);
     return r;

@@ -92,6 +92,7 @@ struct txn {
     struct txn_hook *hooks, **hooks_end;
     struct txn_owner *released; /* pending images of these are not seen any more */
     bool next_changed;
+    bool suspects; /* shared objects were queued to be sifted */
 };
 
 /* A value as read: points into the transaction's arena; valid until its end. */

@@ -150,6 +150,8 @@ int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     bool had = r == 0, fresh = !had || cur.born < at.layer;
     r = refs_enter(t, keep, o, at.branch, tab, key, payload,
                    len); /* before the old leaves: no count drops to 0 between */
+    if (r == 0)
+        sift_entered(t, tab, key, had ? &cur : NULL, payload, len);
     if (r == 0 && had)
         r = move_away(t, keep, o, at, tab, key, &cur);
     if (r == 0 && fresh)
@@ -209,6 +211,8 @@ int vt_put_history(struct txn *t, uint32_t branch, uint8_t tab, const void *key,
     int r = refs_enter(t, KEEP_FIRM, (struct txn_owner){0}, branch, tab, key, payload, len);
 
     assert(born < died);
+    if (r == 0)
+        sift_entered(t, tab, key, NULL, payload, len);
     return r < 0 ? r
                  : txn_put(t, KEEP_FIRM, (struct txn_owner){0}, k,
                            key_history(k, tab, branch, key, tab_key_len(tab), died), born, 0, payload, len);
