@@ -113,7 +113,7 @@ $(BUILD)/varve: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
 	@for n in mount.varve mount.fuse.varve; do ln -sf varve $(@D)/$$n; done
 
 # the process that speaks to object stores: nothing of a store or a mount is in it
-$(TIERD): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,base) $(BUILD)/flags
+$(TIERD): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,conf) $(call lib,base) $(BUILD)/flags
 	@echo "  LD $@"
 	$(link) $(LIBS)
 $(VARVE): | $(TIERD)

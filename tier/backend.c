@@ -1,34 +1,38 @@
 #include "tier/backend.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
-#include "tier/backend_dir.h"
+#include "tier/url.h"
 
 #define TRIES 4
 
 int backend_url_check(const char *url, struct buf *err)
 {
-    if (strncmp(url, "dir:", 4) == 0) {
-        if (url[4] == '/')
-            return 0;
-        buf_printf(err, "%s: write an absolute path, dir:/path", url);
-        return -E_USAGE;
-    }
-    buf_printf(err, "%s: is no URL of a repository; write dir:/path", url);
-    return -E_USAGE;
+    struct s3_conf *c = NULL;
+    struct dir_conf *d = NULL;
+    int r = -E_USAGE;
+
+    if (strncmp(url, "dir:", 4) == 0)
+        r = (d = calloc(1, sizeof(*d))) ? dir_conf_parse(url, d, err) : -E_NOMEM;
+    else if (strncmp(url, "s3:", 3) == 0)
+        r = (c = calloc(1, sizeof(*c))) ? s3_conf_parse(url, c, err) : -E_NOMEM;
+    else
+        buf_printf(err, "%s: is no URL of a repository; write dir:/path or s3://bucket/prefix", url);
+    free(d);
+    free(c);
+    return r;
 }
 
-int backend_open(const char *url, bool make, struct backend **ret, struct buf *err)
+void backend_why(struct backend *b, int code, struct buf *ret)
 {
-    int r = backend_url_check(url, err);
+    size_t was = ret->len;
 
-    if (r < 0)
-        return r;
-    r = backend_dir_open(url + 4, make, ret);
-    if (r < 0)
-        buf_printf(err, "%s: %s", url, err_text(r));
-    return r;
+    if (b->ops->why)
+        b->ops->why(b, code, ret);
+    if (ret->len == was)
+        buf_puts(ret, err_text(code));
 }
 
 static bool part_ok(const char *p, size_t len)

@@ -44,6 +44,8 @@ struct backend_ops {
     int (*del)(struct backend *b, const struct backend_call *c, const char *name); /* -E_NOENT */
     int (*now)(struct backend *b, const struct backend_call *c, int64_t *ret_ns);  /* the backend's clock */
     void (*close)(struct backend *b);                                              /* frees b */
+    /* Appends what more is known of the last call that failed with this code. NULL: nothing ever is. */
+    void (*why)(struct backend *b, int code, struct buf *ret);
 };
 struct backend {
     const struct backend_ops *ops;
@@ -51,7 +53,9 @@ struct backend {
 
 /* backend_url_check(url, err): a URL that backend_open() knows? -E_USAGE with a sentence. */
 int backend_url_check(const char *url, struct buf *err);
-/* backend_open(url, make, ret, err): "dir:/absolute/path". make: the directory may be missing. -E_NOENT, -E_ACCES, -E_USAGE. */
+/* backend_open(url, make, ret, err): "dir:/absolute/path", "s3://bucket/prefix" (tier/url.h has the options). make: the directory may be
+ * missing; a bucket may not. -E_NOENT, -E_ACCES, -E_KEY, -E_USAGE, -E_TIMEOUT, -E_IO. In varve-tierd only: what speaks to networks comes
+ * with it. */
 int backend_open(const char *url, bool make, struct backend **ret, struct buf *err);
 int backend_name_check(const char *name);
 
@@ -99,6 +103,9 @@ int backend_put_same(struct backend *b, const struct backend_call *c, const char
 /* backend_get_all: the whole object. -E_TOOBIG beyond max. */
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
                     struct buf *ret);
+
+/* backend_why: a sentence for people about a call that failed with this code, always one. */
+void backend_why(struct backend *b, int code, struct buf *ret);
 
 /* For backends: has the call's time passed, or was it cancelled? began_ns: clock_mono_ns() at its beginning. */
 int backend_call_check(const struct backend_call *c, int64_t began_ns);

@@ -8,18 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "tier/rate.h"
 
 #define PIECE (1u << 20)
+#define PAUSE_NS ((int64_t)50000000)
 #define TMP_KEPT_NS (86400 * (int64_t)1000000000)
 #define PATH_SIZE (PATH_MAX + BACKEND_NAME_MAX + 2)
 
 struct dir {
     struct backend b;
     char path[PATH_MAX];
+    struct rate up, down;
 };
 
 static struct dir *dir_of(struct backend *b)
@@ -74,10 +78,31 @@ static int make_parents(struct dir *d, char *path)
     return r;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t len, const struct backend_call *c, int64_t began)
+/* Under a limit in smaller pieces, so that it is not kept by long pauses alone. */
+static size_t piece(const struct rate *r, size_t left)
+{
+    size_t most = r->per_s && r->per_s / 8 < PIECE ? MAX_OF((size_t)(r->per_s / 8), (size_t)4096) : PIECE;
+
+    return MIN_OF(left, most);
+}
+
+/* len bytes have gone; what follows may. */
+static int pace(struct rate *r, size_t len, const struct backend_call *c, int64_t began)
+{
+    int64_t wait;
+    int x;
+
+    rate_add(r, len);
+    while ((x = backend_call_check(c, began)) == 0 && (wait = rate_wait_ns(r)) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = MIN_OF(wait, PAUSE_NS)}, NULL);
+    return x;
+}
+
+static int write_all(struct dir *d, int fd, const uint8_t *p, size_t len, const struct backend_call *c,
+                     int64_t began)
 {
     while (len > 0) {
-        ssize_t n = write(fd, p, MIN_OF(len, (size_t)PIECE));
+        ssize_t n = write(fd, p, piece(&d->up, len));
         int r;
 
         if (n < 0 && errno == EINTR)
@@ -86,7 +111,7 @@ static int write_all(int fd, const uint8_t *p, size_t len, const struct backend_
             return err_from_errno(errno);
         p += n;
         len -= (size_t)n;
-        if ((r = backend_call_check(c, began)) < 0)
+        if ((r = pace(&d->up, (size_t)n, c, began)) < 0)
             return r;
     }
     return 0;
@@ -106,7 +131,7 @@ static int write_tmp(struct dir *d, const void *p, size_t len, const struct back
     cleanup(close_fd) int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_from_errno(errno);
-    r = write_all(fd, p, len, c, began);
+    r = write_all(d, fd, p, len, c, began);
     if (r == 0 && fsync(fd) < 0)
         r = err_from_errno(errno);
     if (r < 0)
@@ -166,7 +191,7 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
     if ((r = buf_reserve(ret, len)) < 0)
         return r;
     while (r == 0 && ret->len - was < len) {
-        size_t want = MIN_OF(len - (ret->len - was), (size_t)PIECE);
+        size_t want = piece(&dir_of(b)->down, len - (ret->len - was));
         ssize_t n = pread(fd, ret->data + ret->len, want, (off_t)(off + (ret->len - was)));
 
         if (n < 0 && errno == EINTR)
@@ -176,7 +201,7 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
             break;
         }
         ret->len += (size_t)n;
-        r = backend_call_check(c, began);
+        r = pace(&dir_of(b)->down, (size_t)n, c, began);
     }
     if (r < 0)
         ret->len = was;
@@ -362,6 +387,8 @@ static int dir_now(struct backend *b, const struct backend_call *c, int64_t *ret
 
 static void dir_close(struct backend *b)
 {
+    rate_release(&dir_of(b)->up);
+    rate_release(&dir_of(b)->down);
     free(b);
 }
 
@@ -385,7 +412,7 @@ static void tmp_sweep(struct dir *d)
     closedir(dp);
 }
 
-int backend_dir_open(const char *path, bool make, struct backend **ret)
+int backend_dir_open(const struct dir_conf *conf, bool make, struct backend **ret)
 {
     static const struct backend_ops ops = {.put = dir_put,
                                            .get = dir_get,
@@ -394,6 +421,7 @@ int backend_dir_open(const char *path, bool make, struct backend **ret)
                                            .del = dir_del,
                                            .now = dir_now,
                                            .close = dir_close};
+    const char *path = conf->path;
     struct dir *d;
     struct stat st;
 
@@ -408,6 +436,8 @@ int backend_dir_open(const char *path, bool make, struct backend **ret)
     if (!(d = calloc(1, sizeof(*d))))
         return -E_NOMEM;
     d->b.ops = &ops;
+    rate_init(&d->up, conf->bandwidth);
+    rate_init(&d->down, conf->bandwidth);
     snprintf(d->path, sizeof(d->path), "%s", path);
     for (size_t n = strlen(d->path); n > 1 && d->path[n - 1] == '/'; n--)
         d->path[n - 1] = 0;

@@ -4,7 +4,9 @@
 #define VARVE_TIER_BACKEND_DIR_H
 
 #include "tier/backend.h"
+#include "tier/url.h"
 
-int backend_dir_open(const char *path, bool make, struct backend **ret); /* -E_NOENT, -E_NOTDIR, -E_ACCES */
+int backend_dir_open(const struct dir_conf *conf, bool make,
+                     struct backend **ret); /* -E_NOENT, -E_NOTDIR, -E_ACCES */
 
 #endif

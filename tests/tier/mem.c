@@ -237,7 +237,8 @@ static void mem_close(struct backend *b)
 
 struct backend *mem_backend(struct mem *m)
 {
-    static const struct backend_ops ops = {mem_put, mem_get, mem_stat, mem_list, mem_del, mem_now, mem_close};
+    static const struct backend_ops ops = {mem_put, mem_get, mem_stat,  mem_list,
+                                           mem_del, mem_now, mem_close, NULL};
     struct mem_backend *b = calloc(1, sizeof(*b));
 
     CHECK(b != NULL);

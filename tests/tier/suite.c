@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "tests/lib/test.h"
 #include "tests/tier/mem.h"
-#include "tier/backend_dir.h"
+#include "tests/tier/s3_case.h"
 #include "tier/tierd.h"
 
 static struct backend *b;
@@ -257,11 +257,14 @@ static struct backend *open_in(const char *kind, size_t i)
 {
     cleanup(buf_free) struct buf err = {0};
     struct backend *ret = NULL;
-    char url[300];
+    char url[600];
     int r;
 
-    snprintf(url, sizeof(url), "dir:%s/%s-%zu", test_dir(), kind, i);
-    r = strcmp(kind, "tierd") == 0 ? tierd_open(url, true, &ret, &err) : backend_open(url, true, &ret, &err);
+    if (strncmp(kind, "s3", 2) == 0)
+        s3_case_url(strchr(kind, '&') ? strchr(kind, '&') : "", url);
+    else
+        snprintf(url, sizeof(url), "dir:%s/%s-%zu", test_dir(), kind, i);
+    r = strstr(kind, "tierd") ? tierd_open(url, true, &ret, &err) : backend_open(url, true, &ret, &err);
     if (r < 0)
         test_fail(__FILE__, __LINE__, "%s: %s", url, buf_cstr(&err));
     return ret;
@@ -284,6 +287,31 @@ TEST(test_backend__contract_over_a_directory)
 TEST(test_backend__contract_over_another_process)
 {
     each_case("tierd");
+}
+
+S3_TEST(test_s3__contract)
+{
+    each_case("s3");
+}
+
+S3_TEST(test_s3__contract_over_another_process)
+{
+    each_case("s3-tierd");
+}
+
+S3_TEST(test_s3__contract_in_parts)
+{
+    each_case("s3&multipart=5M");
+}
+
+/* All but who wins among many at once: there, that needs what the server does not know. */
+S3_TEST(test_s3__contract_without_conditional_put)
+{
+    for (size_t i = 0; i < ARRAY_LEN(cases) - 1; i++) {
+        b = open_in("s3&conditional=no", i);
+        cases[i]();
+        backend_close(b);
+    }
 }
 
 TEST(test_backend__contract_over_memory)

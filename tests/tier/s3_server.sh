@@ -1,0 +1,70 @@
+# Sourced by tests/tier/s3.sh: S3 servers that an ordinary package client builds once into $VARVE_CACHE, on loopback.
+# s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [tls]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
+VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
+MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+GO_MIN=1.25
+s3_bin=$VARVE_CACHE/s3/bin
+s3_pid=''
+
+s3_get() {
+    local go package
+    case $1 in
+    versitygw) package=$VERSITYGW ;;
+    minio) package=$MINIO ;;
+    *) say "no server $1 is known"; return 1 ;;
+    esac
+    [ ! -x "$s3_bin/$1-${package##*@}" ] || return 0
+    go=$(go env GOVERSION 2>/dev/null)
+    at_least "${go#go}" $GO_MIN || { say "the S3 server $1 needs Go >= $GO_MIN; here: ${go:-none}"; return 1; }
+    mkdir -p "$s3_bin"
+    say "building the S3 server $1 ${package##*@} (once)"
+    GOBIN=$s3_bin GOFLAGS='-buildvcs=false -p=2' CGO_ENABLED=0 nice go install -trimpath -ldflags='-s -w' "$package" >"$s3_bin/$1.log" 2>&1 \
+        || { say "the S3 server $1 cannot be built: $(tail -n 1 "$s3_bin/$1.log")"; return 1; }
+    mv "$s3_bin/$1" "$s3_bin/$1-${package##*@}"
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# wait_port PORT PID
+wait_port() {
+    local i
+    for ((i = 0; i < 600; i++)); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
+        kill -0 "$2" 2>/dev/null || return 1
+        sleep 0.05
+    done
+    return 1
+}
+
+s3_start() {
+    local port scheme=http more=() tls=${3:-}
+    port=$(free_port)
+    mkdir -p "$2/data"
+    case $1 in
+    versitygw)
+        mkdir -p "$2/versions"
+        [ -z "$tls" ] || more=(--cert "$tls/server.pem" --key "$tls/server.key")
+        ROOT_ACCESS_KEY=$AWS_ACCESS_KEY_ID ROOT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY VGW_VIRTUAL_DOMAIN=localhost:$port \
+            "$s3_bin/versitygw-${VERSITYGW##*@}" --port "127.0.0.1:$port" --quiet --keep-alive "${more[@]}" \
+            posix --versioning-dir "$2/versions" "$2/data" >"$2/log" 2>&1 &
+        ;;
+    minio)
+        if [ -n "$tls" ]; then
+            mkdir -p "$2/certs" && cp "$tls/server.pem" "$2/certs/public.crt" && cp "$tls/server.key" "$2/certs/private.key"
+        fi
+        mkdir -p "$2/certs"
+        MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY MINIO_UPDATE=off MINIO_BROWSER=off \
+            MINIO_FS_OSYNC=off MINIO_DOMAIN=localhost "$s3_bin/minio-${MINIO##*@}" server --quiet --certs-dir "$2/certs" \
+            --address "127.0.0.1:$port" "$2/data" >"$2/log" 2>&1 &
+        ;;
+    esac
+    s3_pid=$!
+    [ -z "$tls" ] || scheme=https
+    s3_endpoint=$scheme://127.0.0.1:$port
+    wait_port "$port" $s3_pid || { say "the server $1 does not start: $(tail -n 3 "$2/log")"; return 1; }
+}
+
+s3_stop() {
+    [ -z "$s3_pid" ] || { kill "$s3_pid" 2>/dev/null; wait "$s3_pid" 2>/dev/null; }
+    s3_pid=''
+}
