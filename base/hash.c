@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#define XXH_INLINE_ALL /* most of what is summed is short: a call costs as much as the sum */
 #include <xxhash.h>
 
 static_assert(crypto_shorthash_siphash24_KEYBYTES == 16, "hash_name takes the key as it is");

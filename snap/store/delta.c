@@ -7,7 +7,7 @@
 #define FINE_MAX 1024u /* blocks up to here are multiples of the grain, beyond powers of two */
 #define FINE_CLASSES (FINE_MAX / GRAIN + 1)
 #define CLASSES (FINE_CLASSES + 32)
-#define BUCKETS_LEAST 1024u /* a power of two, as all that follow */
+#define BUCKETS_LEAST 256u /* a power of two, as all that follow */
 #define NODE_MAX (sizeof(struct delta_node) + DELTA_HEIGHT_MAX * sizeof(void *) + 64)
 
 struct chunk {
@@ -163,7 +163,7 @@ static void buckets_for(struct delta *d, uint64_t count)
     size_t n = d->nbuckets;
 
     while (n < count)
-        n *= 2;
+        n *= 4; /* each time all nodes are met, far apart in memory */
     more = n > d->nbuckets ? calloc(n, sizeof(*more)) : NULL;
     if (!more)
         return;
@@ -183,6 +183,11 @@ int delta_reserve(struct delta *d, size_t n, size_t bytes)
         return -E_NOMEM;
     buckets_for(d, d->count + n);
     return (size_t)(d->end - d->at) >= need ? 0 : chunk_add(d, need);
+}
+
+void delta_expect(struct delta *d, uint64_t n)
+{
+    buckets_for(d, d->count + n);
 }
 
 int delta_new(size_t extra, struct delta **ret)
@@ -285,6 +290,16 @@ struct delta_node *delta_ge(const struct delta *d, const void *key, size_t klen)
 struct delta_node *delta_get(const struct delta *d, const void *key, size_t klen)
 {
     return find(d, key_hash(key, klen), key, klen);
+}
+
+void delta_near(const struct delta *d, const void *key, size_t klen, bool node)
+{
+    struct delta_node **bucket = bucket_of(d, key_hash(key, klen));
+
+    if (!node)
+        __builtin_prefetch(bucket);
+    else if (*bucket)
+        __builtin_prefetch(*bucket);
 }
 
 struct delta_node *delta_first(const struct delta *d)

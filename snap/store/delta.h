@@ -33,12 +33,18 @@ void delta_clear(struct delta *d);
 #define DELTA_ALLOC_MAX 64u
 int delta_reserve(struct delta *d, size_t n, size_t bytes);
 
+/* delta_expect: n entries will be in it before long; to look for them is quick from the start. */
+void delta_expect(struct delta *d, uint64_t n);
+
 /* delta_put: val NULL is a tombstone. An entry of this key is replaced in its node. */
 struct delta_node *delta_put(struct delta *d, const void *key, size_t klen, const void *val, size_t vlen);
 void delta_remove(struct delta *d, struct delta_node *n);
 
 struct delta_node *delta_get(const struct delta *d, const void *key, size_t klen);
 struct delta_node *delta_ge(const struct delta *d, const void *key, size_t klen);
+/* delta_near: a key that will soon be put or looked for: its place comes near the processor; of several keys first the places in the
+ * table of all of them, then the nodes. */
+void delta_near(const struct delta *d, const void *key, size_t klen, bool node);
 struct delta_node *delta_first(const struct delta *d);
 static inline struct delta_node *delta_next(const struct delta_node *n)
 {

@@ -47,6 +47,7 @@ struct jrec_hdr {
     uint64_t sum;
 };
 #define JREC_HDR_SIZE 112u
+#define JREC_ALIGN 8u /* of records and their lengths */
 
 /* One after-image: header then key and value bytes. op: 0 put, 1 delete, 2 release (drop all pending images of owner; no key).
  * level: 0 firm, 1 pending. */
@@ -81,6 +82,8 @@ struct jrec_view {
     const uint8_t *p, *end; /* cursor over puts, then payloads */
     uint32_t puts_left, payloads_left;
     const uint8_t *tail;
+    uint32_t segment; /* where it lies; of records that journal_replay gives */
+    uint64_t pos;
 };
 int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t chain, struct jrec_view *ret,
                size_t *ret_len);
@@ -104,12 +107,21 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
  * Result: 0 (clean or torn end), -E_JOURNAL when there is damage in
  * the middle (why gets a sentence with segment, offset, lsn; records before it were given to cb), or cb's error.
  * journal_start: after replay: raises the incarnation, starts a fresh segment (F10; never the one with the torn end), syncs.
+ * journal_unread: no more bytes of records than these come after after_lsn.
+ * journal_again: one record that a replay has given, read again; it points into room, whose bytes are replaced. -E_CORRUPT: it is there
+ * no longer.
  * Until journal_start nothing is written. When no segment is free (deaths in a row, each before the first checkpoint)
  * journal_start adds one: -E_NOSPC. */
 int journal_open(struct io *io, const char *dir, const struct uuid *store, struct journal **ret,
                  char why[256]);
 int journal_replay(struct journal *j, uint64_t after_lsn,
                    int (*cb)(void *arg, struct jrec_view *rec, bool same_boot), void *arg, char why[256]);
+uint64_t journal_unread(const struct journal *j, uint64_t after_lsn);
+struct jrec_at { /* of a record: where it lies, and what it was */
+    uint64_t pos, sum, prev_sum;
+    uint32_t segment, len;
+};
+int journal_again(struct journal *j, const struct jrec_at *at, struct buf *room, struct jrec_view *ret);
 int journal_start(struct journal *j);
 void journal_close(struct journal *j); /* writes nothing */
 

@@ -7,6 +7,8 @@
 #include "base/mark.h"
 #include "snap/store/journal_i.h"
 
+#define AHEAD_LEAST (1u << 20) /* smaller segments are there as soon as they are asked for */
+
 struct replay {
     struct journal *j;
     uint64_t after;
@@ -32,12 +34,28 @@ static bool holds(const struct jseg *s)
     return s->valid && s->hdr.first_lsn > 0;
 }
 
+/* The segment after this one is wanted next: the disk brings it while the records of this one are looked at. */
+static void ahead_of(const struct replay *y, const struct jseg *s)
+{
+    const struct jseg *next = NULL, *o;
+
+    if (y->j->segment_bytes < AHEAD_LEAST)
+        return;
+    for (o = y->j->segs; o < y->j->segs + y->j->nsegs; o++)
+        if (holds(o) && o->hdr.first_lsn > s->hdr.first_lsn &&
+            (!next || o->hdr.first_lsn < next->hdr.first_lsn))
+            next = o;
+    if (next)
+        io_ahead(next->fd, 0, y->j->segment_bytes);
+}
+
 static int segment_read(struct replay *y, const struct jseg *s)
 {
     int r;
 
     if (y->loaded == s)
         return 0;
+    ahead_of(y, s);
     r = io_pread(y->j->io, s->fd, y->bytes, y->j->segment_bytes, 0, &y->len);
     y->loaded = r == 0 ? s : NULL;
     return r;
@@ -92,6 +110,8 @@ static int segment_follow(struct replay *y, struct jseg *s)
            v.hdr.lsn == y->lsn + 1) {
         y->lsn = v.hdr.lsn;
         y->sum = v.hdr.sum;
+        v.segment = s->hdr.index;
+        v.pos = pos;
         pos += n;
         if (v.hdr.lsn > y->after)
             r = y->cb(y->arg, &v, same_boot);
@@ -101,15 +121,17 @@ static int segment_follow(struct replay *y, struct jseg *s)
     return r;
 }
 
-/* The next place at or after pos where a record could begin; NULL: none. */
+/* The next place at or after pos, which records may begin at, where one could; NULL: none. */
 static const uint8_t *next_magic(const struct replay *y, uint64_t pos)
 {
-    const uint8_t *p = y->bytes + pos, *end = y->bytes + y->len;
+    const uint8_t *hit;
 
-    while (end - p >= (ptrdiff_t)JREC_HDR_SIZE && (p = memchr(p, JREC_MAGIC & 0xff, (size_t)(end - p)))) {
-        if ((p - y->bytes) % 8 == 0 && end - p >= (ptrdiff_t)JREC_HDR_SIZE && get_le32(p) == JREC_MAGIC)
-            return p;
-        p++;
+    while (pos + JREC_HDR_SIZE <= y->len &&
+           (hit = memchr(y->bytes + pos, JREC_MAGIC & 0xff, y->len - pos))) {
+        pos = (uint64_t)(hit - y->bytes) / JREC_ALIGN * JREC_ALIGN;
+        if (pos + JREC_HDR_SIZE <= y->len && get_le32(y->bytes + pos) == JREC_MAGIC)
+            return y->bytes + pos;
+        pos += JREC_ALIGN;
     }
     return NULL;
 }
@@ -131,7 +153,7 @@ static int segment_search(struct replay *y, const struct jseg *s, uint64_t from,
     struct jrec_view v;
     size_t n;
 
-    for (; (p = next_magic(y, from)); from = (uint64_t)(p - y->bytes) + 8) {
+    for (; (p = next_magic(y, from)); from = (uint64_t)(p - y->bytes) + JREC_ALIGN) {
         if (!proves(p, end, same_boot) ||
             jrec_parse(p, y->len - (size_t)(p - y->bytes), get_le64(p + offsetof(struct jrec_hdr, prev_sum)),
                        chain, &v, &n) < 0)
@@ -237,4 +259,29 @@ int journal_replay(struct journal *j, uint64_t after_lsn,
     free(y.bytes);
     free(y.visited);
     return r;
+}
+
+uint64_t journal_unread(const struct journal *j, uint64_t after_lsn)
+{
+    uint64_t segments = 1; /* the one that after_lsn lies in */
+
+    for (const struct jseg *s = j->segs; s < j->segs + j->nsegs; s++)
+        segments += holds(s) && s->hdr.first_lsn > after_lsn + 1;
+    return segments * j->segment_bytes;
+}
+
+int journal_again(struct journal *j, const struct jrec_at *at, struct buf *room, struct jrec_view *ret)
+{
+    const struct jseg *s = &j->segs[at->segment];
+    size_t got = 0, n;
+    int r;
+
+    assert(at->segment < j->nsegs);
+    room->len = 0;
+    r = buf_reserve(room, at->len);
+    if (r == 0)
+        r = io_pread(j->io, s->fd, room->data, at->len, at->pos, &got);
+    if (r == 0)
+        r = jrec_parse(room->data, got, at->prev_sum, jrec_chain(&j->store, s->hdr.incarnation), ret, &n);
+    return r == 0 && ret->hdr.sum != at->sum ? -E_CORRUPT : r;
 }

@@ -5,7 +5,6 @@
 #define PUT_HDR_SIZE 20u
 #define PAYLOAD_HDR_SIZE 24u
 #define KEY_MAX 511u
-#define ALIGN 8u
 
 static_assert(sizeof(struct jrec_hdr) == JREC_HDR_SIZE, "the header is packed by its order of fields");
 static_assert(offsetof(struct jrec_hdr, lsn) == 16, "layout of the record");
@@ -46,7 +45,7 @@ static size_t body_size(const struct jrec *r)
 
 size_t jrec_size(const struct jrec *r)
 {
-    return (body_size(r) + ALIGN - 1) / ALIGN * ALIGN;
+    return (body_size(r) + JREC_ALIGN - 1) / JREC_ALIGN * JREC_ALIGN;
 }
 
 static uint8_t *bytes_add(uint8_t *p, const void *from, size_t len)
@@ -124,13 +123,13 @@ static const uint8_t *body_tail(const struct jrec_hdr *h, const uint8_t *p, size
         p += n;
         left -= n;
     }
-    return left >= h->tail_len && left - h->tail_len < ALIGN ? p : NULL;
+    return left >= h->tail_len && left - h->tail_len < JREC_ALIGN ? p : NULL;
 }
 
 static bool hdr_fits(const struct jrec_hdr *h, size_t len)
 {
     return h->magic == JREC_MAGIC && h->version == JREC_VERSION && h->len >= JREC_HDR_SIZE && h->len <= len &&
-           h->len % ALIGN == 0;
+           h->len % JREC_ALIGN == 0;
 }
 
 int jrec_parse(const uint8_t *p, size_t len, uint64_t prev_sum, uint64_t chain, struct jrec_view *ret,

@@ -193,6 +193,16 @@ void kv_put(struct kv *kv, const void *key, size_t klen, const void *val, size_t
     kv->changes++;
 }
 
+void kv_expect(struct kv *kv, uint64_t nputs)
+{
+    delta_expect(kv->active, nputs);
+}
+
+void kv_near(struct kv *kv, const void *key, size_t klen, bool node)
+{
+    delta_near(kv->active, key, klen, node);
+}
+
 void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val,
                     size_t vlen)
 {

@@ -67,6 +67,10 @@ void kv_put(struct kv *kv, const void *key, size_t klen, const void *val, size_t
 void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_t klen, const void *val,
                     size_t vlen);
 
+/* Before many changes: kv_expect says how many, kv_near which come next (see delta_expect, delta_near); of kv_put. */
+void kv_expect(struct kv *kv, uint64_t nputs);
+void kv_near(struct kv *kv, const void *key, size_t klen, bool node);
+
 /* The pending images of one inode, in key order, and dropping them all. */
 int kv_pending_each(struct kv *kv, struct kv_owner owner,
                     int (*cb)(void *arg, const struct kv_item *it /* val NULL: tombstone */), void *arg);

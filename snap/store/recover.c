@@ -8,40 +8,18 @@
 #include "base/enc.h"
 #include "base/log.h"
 #include "snap/store/feature.h"
+#include "snap/store/recover_bytes.h"
 #include "snap/store/store_int.h"
 
-struct synced {
-    uint64_t object, lsn;
-};
+#define PUT_BYTES 256u /* of a journal full of creations, for each key that it changes */
 
 struct replay {
     struct store *s;
     char *why;
-    struct synced *synced;
-    size_t nsynced, cap;
-    uint64_t records, payloads;
-    bool bytes;   /* some record of another boot has bytes with it */
+    struct recover_bytes bytes; /* of records of another boot */
+    uint64_t records;
     bool foreign; /* some record was written before this boot */
 };
-
-static int synced_note(struct replay *rp, uint64_t object, uint64_t lsn)
-{
-    for (size_t i = rp->nsynced; i-- > 0;)
-        if (rp->synced[i].object == object) {
-            rp->synced[i].lsn = lsn;
-            return 0;
-        }
-    if (rp->nsynced == rp->cap) {
-        size_t cap = rp->cap * 2 + 64;
-        struct synced *p = realloc(rp->synced, cap * sizeof(*p));
-        if (!p)
-            return -E_NOMEM;
-        rp->synced = p;
-        rp->cap = cap;
-    }
-    rp->synced[rp->nsynced++] = (struct synced){object, lsn};
-    return 0;
-}
 
 static int replay_tail(struct replay *rp, const struct jrec_view *rec, bool same_boot)
 {
@@ -51,7 +29,7 @@ static int replay_tail(struct replay *rp, const struct jrec_view *rec, bool same
         uint16_t type = dec_u16(&d), len = dec_u16(&d);
         const uint8_t *p = dec_bytes(&d, len);
         if (p && type == TAIL_SYNCED && len == 8) {
-            int r = synced_note(rp, get_le64(p), rec->hdr.lsn);
+            int r = recover_bytes_synced(&rp->bytes, get_le64(p), rec->hdr.lsn);
             if (r < 0)
                 return r;
         } else if (p && same_boot) {
@@ -71,18 +49,22 @@ static int note_lost(struct store *s, const struct jput *p)
     if (p->klen <= 9 || p->key[0] != TAB_OBJREF)
         return 0;
     object = get_be64(p->key + 1);
-    if (s->nlost && s->lost[s->nlost - 1] == object)
+    if (s->lost.len && memcmp(s->lost.data + s->lost.len - sizeof(object), &object, sizeof(object)) == 0)
         return 0;
-    if (s->nlost == s->lost_cap) {
-        size_t cap = s->lost_cap * 2 + 64;
-        uint64_t *more = realloc(s->lost, cap * sizeof(*more));
-        if (!more)
-            return -E_NOMEM;
-        s->lost = more;
-        s->lost_cap = cap;
-    }
-    s->lost[s->nlost++] = object;
-    return 0;
+    return buf_add(&s->lost, &object, sizeof(object));
+}
+
+/* Most of what a put costs is waiting for memory that was not touched for long: all puts of a record wait together. */
+static void puts_near(struct kv *kv, const struct jrec_view *rec)
+{
+    struct jrec_view v;
+    struct jput p;
+
+    if (rec->hdr.nputs < 2)
+        return;
+    for (int node = 0; node < 2; node++)
+        for (v = *rec; jrec_next_put(&v, &p) == 1;)
+            kv_near(kv, p.key, p.klen, node);
 }
 
 static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
@@ -100,6 +82,7 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
     }
     int r = kv_reserve(kv, rec->hdr.nputs, rec->hdr.len);
 
+    puts_near(kv, rec);
     while (r == 0 && (r = jrec_next_put(rec, &p)) == 1) {
         struct kv_owner o = {p.owner_branch, p.owner_ino};
         r = 0;
@@ -118,42 +101,8 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
         r = replay_tail(rp, rec, same_boot);
     rp->records++;
     rp->foreign |= !same_boot;
-    rp->bytes |= !same_boot && rec->hdr.npayloads > 0;
-    return r;
-}
-
-/* Bytes of small fsyncs: after a power cut only (on the same boot the page cache is newer), and only those newer than their
- * object's last sync. */
-static int replay_bytes(void *arg, struct jrec_view *rec, bool same_boot)
-{
-    struct replay *rp = arg;
-    struct store *s = rp->s;
-    struct jpayload p;
-    struct jput skip;
-    int r;
-
-    if (same_boot) /* of a daemon that died while it recovered from a power cut */
-        return 0;
-    while ((r = jrec_next_put(rec, &skip)) == 1)
-        ;
-    while (r == 0 && (r = jrec_next_payload(rec, &p)) == 1) {
-        struct objfd *f;
-        bool old = false;
-        for (size_t i = 0; i < rp->nsynced; i++)
-            old |= rp->synced[i].object == p.object && rp->synced[i].lsn > rec->hdr.lsn &&
-                   !BROKEN(VARVE_BREAK_synced);
-        r = 0;
-        if (old)
-            continue;
-        r = objfd_get(s, p.object, true, &f);
-        if (r < 0)
-            return r;
-        r = io_pwrite(s->io, f->fd, p.data, p.len, p.off);
-        __atomic_store_n(&f->wrote, true, __ATOMIC_SEQ_CST);
-        objfd_put(s, f);
-        rp->payloads++;
-    }
-    return r;
+    /* on the same boot the page cache is newer than what travelled in records */
+    return r == 0 && !same_boot && rec->hdr.npayloads > 0 ? recover_bytes_note(&rp->bytes, rec) : r;
 }
 
 static int read_meta(struct store *s, enum meta m, const uint8_t **ret, size_t *ret_len, struct txn *t)
@@ -307,6 +256,7 @@ int store_replay(struct store *s, char why[256])
     }
     if (!journal_same_boot(s->journal))
         answers_clear(s);
+    kv_expect(s->kv, journal_unread(s->journal, applied) / PUT_BYTES);
     r = journal_replay(s->journal, applied, replay_record, &rp, why);
     int damaged = r == -E_JOURNAL ? r : 0;
     if (r == 0 || damaged)
@@ -316,8 +266,8 @@ int store_replay(struct store *s, char why[256])
     s->powercut =
         rp.foreign || (r == 0 && cut_noted(s)); /* also when a daemon has begun to recover, and died */
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
-    if (writes && rp.bytes && !BROKEN(VARVE_BREAK_payload))
-        r = journal_replay(s->journal, s->sealed_lsn, replay_bytes, &rp, why);
+    if (writes && !BROKEN(VARVE_BREAK_payload))
+        r = recover_bytes_write(&rp.bytes, s);
     if (writes &&
         r == 0) /* also without records: those of new objects may be lost, while their names are not */
         /* what a failed write-back left is older */
@@ -327,31 +277,15 @@ int store_replay(struct store *s, char why[256])
         r = reclaim_count(s);
     if (rp.records)
         log_note("store", "replayed", "path=%s records=%llu payloads=%llu powercut=%d", s->path,
-                 (unsigned long long)rp.records, (unsigned long long)rp.payloads, s->powercut);
-    free(rp.synced);
+                 (unsigned long long)rp.records, (unsigned long long)rp.bytes.payloads, s->powercut);
+    recover_bytes_free(&rp.bytes);
     return r < 0 ? r : damaged;
 }
 
 /* Same boot: the pending inodes live on; all their bytes are put on disk by one syncfs (F11). */
-struct owners {
-    struct kv_owner *o;
-    size_t n, cap;
-};
-
 static int add_owner(void *arg, struct kv_owner owner)
 {
-    struct owners *w = arg;
-
-    if (w->n == w->cap) {
-        size_t cap = w->cap * 2 + 64;
-        struct kv_owner *p = realloc(w->o, cap * sizeof(*p));
-        if (!p)
-            return -E_NOMEM;
-        w->o = p;
-        w->cap = cap;
-    }
-    w->o[w->n++] = owner;
-    return 0;
+    return buf_add(arg, &owner, sizeof(owner));
 }
 
 static int inode_blocks(struct store *s, enum keep keep, struct kv_owner o, int64_t *ret)
@@ -446,20 +380,22 @@ static int by_number(const void *a, const void *b)
 /* Older ones, whose last name went with what was pending. */
 static int unlink_lost(struct store *s)
 {
+    uint64_t *lost = (void *)s->lost.data;
+    size_t n = s->lost.len / sizeof(*lost);
     int r = 0;
 
-    if (s->nlost)
-        qsort(s->lost, s->nlost, sizeof(*s->lost), by_number);
-    for (size_t i = 0; i < s->nlost && s->lost[i] < s->new_objects && r == 0; i++) {
+    if (n)
+        qsort(lost, n, sizeof(*lost), by_number);
+    for (size_t i = 0; i < n && lost[i] < s->new_objects && r == 0; i++) {
         struct object_rec rec;
         struct txn t;
-        if (i && s->lost[i] == s->lost[i - 1])
+        if (i && lost[i] == lost[i - 1])
             continue;
         if ((r = txn_begin_freeing(s, OP_RECLAIM, NULL, &t)) < 0)
             return r;
-        r = object_get(&t, s->lost[i], &rec);
+        r = object_get(&t, lost[i], &rec);
         if (r == 0)
-            r = queue_unnamed(&t, s->lost[i]);
+            r = queue_unnamed(&t, lost[i]);
         if (r == 0) {
             r = txn_commit(&t);
         } else {
@@ -480,15 +416,13 @@ static int unlink_unnamed(struct store *s)
     if (r == 0 && !BROKEN(VARVE_BREAK_lost_names))
         r = unlink_lost(s);
     store_no_wait--;
-    free(s->lost);
-    s->lost = NULL;
-    s->nlost = s->lost_cap = 0;
+    buf_free(&s->lost);
     return r;
 }
 
 int store_recover(struct store *s)
 {
-    struct owners w = {0};
+    cleanup(buf_free) struct buf owners = {0};
     int r = journal_start(s->journal);
 
     if (r < 0)
@@ -498,10 +432,9 @@ int store_recover(struct store *s)
     if (r == 0 && s->powercut)
         r = note_cut(s);
     if (r == 0)
-        r = kv_pending_owners(s->kv, add_owner, &w);
-    for (size_t i = 0; i < w.n && r == 0; i++)
-        r = revive(s, w.o[i]);
-    free(w.o);
+        r = kv_pending_owners(s->kv, add_owner, &owners);
+    for (size_t i = 0; i < owners.len / sizeof(struct kv_owner) && r == 0; i++)
+        r = revive(s, ((const struct kv_owner *)(const void *)owners.data)[i]);
     ballast_take(s);
     if (r == 0 && s->powercut)
         r = unlink_unnamed(s);

@@ -147,7 +147,7 @@ static void store_free(struct store *s)
     pthread_mutex_destroy(&s->state_lock);
     pthread_cond_destroy(&s->bg_wake);
     pthread_cond_destroy(&s->bg_done);
-    free(s->lost);
+    buf_free(&s->lost);
     free(s->path);
     free(s);
 }
@@ -261,8 +261,9 @@ static int open_parts(struct store *s, char *why)
         return say(why, s->dir_fd, "%s: %s", s->path, err_text(s->dir_fd));
     snprintf(dir, sizeof(dir), "%s/meta", s->path);
     if (!(s->flags & STORE_SAFE) && !BROKEN(VARVE_BREAK_pages)) {
+        const struct tabpages_opts o = {.alone = s->set.no_threads};
         char pwhy[256] = "";
-        r = tabpages_check(s->io, dir, NULL, pwhy, NULL);
+        r = tabpages_check(s->io, dir, &o, pwhy, NULL);
         if (r < 0 && r != -E_NOENT)
             return say(why, r, "%s: %s", s->path, pwhy[0] ? pwhy : err_text(r));
     }

@@ -146,8 +146,8 @@ struct store {
     bool unclean, powercut;
     uint64_t new_objects; /* numbers from here on were given after the last checkpoint before this open */
     bool reclaim_first;
-    uint64_t *lost; /* objects that pending records named which a power cut took; until they are seen to */
-    size_t nlost, lost_cap;
+    struct buf
+        lost; /* numbers (uint64_t) of objects that pending records named which a power cut took; until they are seen to */
 };
 
 void store_settings_defaults(struct store_settings *set, const struct store_settings *from);

@@ -14,6 +14,7 @@
 #define MAP_BYTES_MAX (1ull << 46)
 #define PSIZE_MIN 512u
 #define PSIZE_MAX 32768u
+#define RUN_BYTES_MAX (256u << 10)
 
 int tp_damage(struct tp_file *f, uint64_t page, const char *what)
 {
@@ -110,6 +111,13 @@ static int metas_read(struct tp_file *f, uint64_t txn)
     return txn && f->m.txn != txn ? -E_AGAIN : meta_fits(f);
 }
 
+static bool rooms(struct tp_file *f)
+{
+    f->room = malloc((size_t)f->m.psize * (MAX_OF(f->m.free.depth, f->m.main.depth) + 1u));
+    f->length = calloc(f->m.psize / 2, sizeof(*f->length));
+    return f->room && f->length;
+}
+
 int tp_open(struct io *io, const char *meta, uint64_t txn, struct tp_file *f, char *why)
 {
     char path[4200];
@@ -123,28 +131,35 @@ int tp_open(struct io *io, const char *meta, uint64_t txn, struct tp_file *f, ch
     r = metas_read(f, txn);
     if (r < 0)
         return r;
-    f->room = malloc((size_t)f->m.psize * TP_DEPTH_MAX);
-    f->taken = malloc(f->m.psize / 2);
     f->seen = calloc(1, (size_t)(f->m.last_page / 8 + 1));
-    if (!f->room || !f->taken || !f->seen)
+    if (!f->seen || !rooms(f))
         return -E_NOMEM;
     (void)tp_take(f, 0, 2);
     return 0;
 }
 
+int tp_share(const struct tp_file *of, struct tp_file *f, char *why)
+{
+    *f = (struct tp_file){
+        .io = of->io, .fd = of->fd, .why = why, .m = of->m, .seen = of->seen, .shares = true};
+    return rooms(f) ? 0 : -E_NOMEM;
+}
+
 void tp_close(struct tp_file *f)
 {
-    if (f->fd >= 0)
+    if (f->fd >= 0 && !f->shares)
         io_close(f->io, f->fd);
+    if (!f->shares)
+        free(f->seen);
     free(f->room);
-    free(f->taken);
-    free(f->seen);
-    free(f->big);
+    free(f->length);
+    free(f->big.p);
+    free(f->run.p);
 }
 
 bool tp_taken(const struct tp_file *f, uint64_t page)
 {
-    return page <= f->m.last_page && f->seen[page / 8] >> page % 8 & 1;
+    return page <= f->m.last_page && __atomic_load_n(&f->seen[page / 8], __ATOMIC_RELAXED) >> page % 8 & 1;
 }
 
 int tp_take(struct tp_file *f, uint64_t page, uint64_t count)
@@ -152,72 +167,54 @@ int tp_take(struct tp_file *f, uint64_t page, uint64_t count)
     if (page > f->m.last_page || count > f->m.last_page - page + 1)
         return tp_damage(f, page, "it lies beyond the last one");
     for (; count > 0; page++, count--) {
-        if (f->seen[page / 8] >> page % 8 & 1)
+        uint8_t bit = (uint8_t)(1u << page % 8);
+
+        if (__atomic_fetch_or(&f->seen[page / 8], bit, __ATOMIC_RELAXED) & bit)
             return tp_damage(f, page, "it is used twice");
-        f->seen[page / 8] |= (uint8_t)(1u << page % 8);
     }
     return 0;
 }
 
 /* --- one page ----------------------------------------------------------------------------------------------------------- */
 
-int tp_compare(bool numbers, struct tp_key a, struct tp_key b)
+/* Where each node begins, and how long it is; false: one is no node, or does not lie between upper and the page's end. */
+static bool lengths_note(struct tp_file *f, const uint8_t *p, unsigned count, unsigned upper)
 {
-    size_t n = MIN_OF(a.len, b.len);
-    int c;
+    unsigned psize = f->m.psize;
+    bool leaf = tp_is_leaf(p);
 
-    if (numbers) {
-        uint64_t x = get_le64(a.p), y = get_le64(b.p);
-        return x < y ? -1 : x > y;
-    }
-    c = n ? memcmp(a.p, b.p, n) : 0;
-    return c ? c : a.len < b.len ? -1 : a.len > b.len;
-}
-
-void tp_node(const uint8_t *p, unsigned i, struct tp_node *ret)
-{
-    const uint8_t *n = p + get_le16(p + TP_HDR + 2 * i);
-    size_t klen = get_le16(n + 6);
-    uint16_t flags = get_le16(n + 4);
-
-    *ret = (struct tp_node){.key = {n + TP_NODE, klen}, .data = n + TP_NODE + klen};
-    if (tp_is_leaf(p)) {
-        ret->size = get_le32(n);
-        ret->big = flags & 1;
-    } else {
-        ret->child = get_le32(n) | (uint64_t)flags << 32;
-    }
-}
-
-/* All nodes lie between upper and the page's end, one beside the other. */
-static bool nodes_fit(struct tp_file *f, const uint8_t *p, unsigned count, unsigned upper)
-{
-    unsigned psize = f->m.psize, sum = 0;
-
-    memset(f->taken, 0, psize / 2);
     for (unsigned i = 0; i < count; i++) {
-        unsigned at = get_le16(p + TP_HDR + 2 * i);
-        struct tp_node n;
+        unsigned at = get_le16(p + TP_HDR + 2 * i), flags;
         size_t len;
 
-        if (at < upper || at % 2 || at + TP_NODE > psize)
+        if (at < upper || at % 2 || at + TP_NODE > psize || get_le16(p + at + 6) > 511u)
             return false;
+        flags = get_le16(p + at + 4);
         len = TP_NODE + get_le16(p + at + 6);
-        if (at + len > psize || get_le16(p + at + 6) > 511u)
+        if (leaf && flags > 1)
             return false;
-        tp_node(p, i, &n);
-        if (tp_is_leaf(p)) {
-            if (get_le16(p + at + 4) > 1)
-                return false;
-            len += n.big ? 8 : n.size;
-        }
+        if (leaf)
+            len += flags ? 8 : get_le32(p + at);
         len = (len + 1) & ~(size_t)1;
-        if (len > psize - at || memchr(f->taken + at / 2, 1, len / 2))
+        if (len > psize - at)
             return false;
-        memset(f->taken + at / 2, 1, len / 2);
-        sum += (unsigned)len;
+        f->length[at / 2] = (uint16_t)len;
     }
-    return sum == psize - upper;
+    return true;
+}
+
+/* From upper to the page's end one lies beside the other: then none overlaps another. */
+static bool nodes_fit(struct tp_file *f, const uint8_t *p, unsigned count, unsigned upper)
+{
+    unsigned at = upper, left = count, len;
+
+    if (lengths_note(f, p, count, upper))
+        for (; at < f->m.psize && (len = f->length[at / 2]); at += len, left--)
+            f->length[at / 2] = 0;
+    if (left == 0 && at == f->m.psize)
+        return true;
+    memset(f->length, 0, f->m.psize / 2 * sizeof(*f->length));
+    return false;
 }
 
 static bool keys_fit(const uint8_t *p, unsigned count, bool numbers, struct tp_key lo, struct tp_key hi)
@@ -238,17 +235,12 @@ static bool keys_fit(const uint8_t *p, unsigned count, bool numbers, struct tp_k
     return !last.p || !hi.p || last.p == lo.p || tp_compare(numbers, last, hi) < 0;
 }
 
-int tp_page(struct tp_file *f, uint64_t page, uint8_t *room, bool numbers, struct tp_key lo, struct tp_key hi)
+int tp_prove(struct tp_file *f, uint64_t page, const uint8_t *p, bool numbers, struct tp_key lo,
+             struct tp_key hi)
 {
-    unsigned flags, lower, upper, count;
-    int r = read_at(f, room, f->m.psize, page * f->m.psize);
+    unsigned flags = get_le16(p + 10), lower = get_le16(p + 12), upper = get_le16(p + 14), count;
 
-    if (r < 0)
-        return r;
-    flags = get_le16(room + 10);
-    lower = get_le16(room + 12);
-    upper = get_le16(room + 14);
-    if (get_le64(room) != page)
+    if (get_le64(p) != page)
         return tp_damage(f, page, "it has another number");
     if (flags != TP_BRANCH && flags != TP_LEAF)
         return tp_damage(f, page, "it is of no kind that belongs there");
@@ -257,10 +249,68 @@ int tp_page(struct tp_file *f, uint64_t page, uint8_t *room, bool numbers, struc
     count = (lower - TP_HDR) / 2;
     if (count < (flags == TP_BRANCH ? 2u : 1u))
         return tp_damage(f, page, "it is empty");
-    if (!nodes_fit(f, room, count, upper))
+    if (!nodes_fit(f, p, count, upper))
         return tp_damage(f, page, "its entries do not fit together");
-    if (!keys_fit(room, count, numbers, lo, hi) && !BROKEN(VARVE_BREAK_page_keys))
+    if (!keys_fit(p, count, numbers, lo, hi) && !BROKEN(VARVE_BREAK_page_keys))
         return tp_damage(f, page, "its keys are out of order");
+    return 0;
+}
+
+int tp_page(struct tp_file *f, uint64_t page, uint8_t *room, bool numbers, struct tp_key lo, struct tp_key hi)
+{
+    int r = read_at(f, room, f->m.psize, page * f->m.psize);
+
+    return r < 0 ? r : tp_prove(f, page, room, numbers, lo, hi);
+}
+
+static uint8_t *bytes_for(struct tp_bytes *b, size_t size)
+{
+    if (b->size >= size)
+        return b->p;
+    free(b->p);
+    b->p = malloc(size);
+    b->size = b->p ? size : 0;
+    return b->p;
+}
+
+/* How many pages one behind the other the entries from the i-th on name. */
+static uint64_t run_length(const struct tp_file *f, const uint8_t *branch, unsigned i, uint64_t first)
+{
+    uint64_t n = 1, most = MAX_OF(RUN_BYTES_MAX / f->m.psize, 1u);
+
+    for (unsigned count = tp_count(branch); ++i < count && n < most && first + n <= f->m.last_page; n++) {
+        struct tp_node node;
+
+        tp_node(branch, i, &node);
+        if (node.child != first + n)
+            break;
+    }
+    return n;
+}
+
+int tp_run(struct tp_file *f, const uint8_t *branch, unsigned i, const uint8_t **ret)
+{
+    size_t psize = f->m.psize, got = 0;
+    struct tp_node node;
+    uint64_t count;
+    int r;
+
+    tp_node(branch, i, &node);
+    if (node.child - f->run_first >= f->run_count) {
+        count = run_length(f, branch, i, node.child);
+        f->run_count = 0;
+        if (!bytes_for(&f->run, count * psize))
+            return -E_NOMEM;
+        r = io_pread(f->io, f->fd, f->run.p, count * psize, node.child * psize, &got);
+        f->bytes += got;
+        if (r < 0)
+            return r;
+        if (got < psize)
+            return tp_damage(f, node.child, "the file ends before it");
+        f->run_first = node.child;
+        f->run_count = got / psize;
+    }
+    *ret = f->run.p + (node.child - f->run_first) * psize;
     return 0;
 }
 
@@ -279,22 +329,16 @@ int tp_value(struct tp_file *f, const struct tp_node *n, const uint8_t **ret, ui
     r = tp_take(f, first, count);
     if (r < 0)
         return r;
-    if (f->big_size < count * f->m.psize) {
-        free(f->big);
-        f->big_size = (size_t)(count * f->m.psize);
-        f->big = malloc(f->big_size);
-        if (!f->big) {
-            f->big_size = 0;
-            return -E_NOMEM;
-        }
-    }
-    r = read_at(f, f->big, (size_t)(count * f->m.psize), first * f->m.psize);
+    if (!bytes_for(&f->big, (size_t)(count * f->m.psize)))
+        return -E_NOMEM;
+    r = read_at(f, f->big.p, (size_t)(count * f->m.psize), first * f->m.psize);
     if (r < 0)
         return r;
-    if (get_le64(f->big) != first || get_le16(f->big + 10) != TP_OVERFLOW || get_le32(f->big + 12) != count)
+    if (get_le64(f->big.p) != first || get_le16(f->big.p + 10) != TP_OVERFLOW ||
+        get_le32(f->big.p + 12) != count)
         return tp_damage(f, first, "it is no page of a long value");
     *overflows += count;
-    *ret = f->big + TP_HDR;
+    *ret = f->big.p + TP_HDR;
     return 0;
 }
 
