@@ -73,8 +73,9 @@ struct c_shown {
 struct c_sums {
     uint64_t tables; /* all records */
     uint64_t bytes,
-        shape;      /* of those parts of the objects' files that a record names: all; sizes and holes */
-    uint64_t names; /* of the objects' files */
+        shape;          /* of those parts of the objects' files that a record names: all; sizes and holes */
+    uint64_t names;     /* of the objects' files */
+    uint64_t vol[VOLS]; /* records, and parts of files, from which the trees of a volume are made */
 };
 /* What a recovered store holds. */
 struct c_state {
@@ -98,9 +99,9 @@ struct c_outcome {
 #define C_LAYOUTS 256u
 /* The parts of the objects' files that tables name, whoever sees them. */
 struct c_layout {
-    uint64_t tables; /* 0: free */
-    struct lying_part *part;
-    size_t n, cap;
+    uint64_t tables;         /* 0: free */
+    struct lying_part *part; /* those of the first volume, then the other's */
+    size_t n, cap, from[VOLS + 1];
 };
 /* The latest ones of this life; see known.c. */
 struct c_known {
@@ -193,7 +194,8 @@ bool c_same_tree(const struct o_tree *a, const struct o_tree *b, char why[256]);
 /* What the open store holds, read if it is not known (anew: in any case). Valid until the next call. */
 struct c_state *c_state_here(struct c_run *c, bool anew);
 struct c_state *c_known_state(struct c_known *kn, const struct c_sums *sums); /* by tables and bytes; NULL */
-struct o_tree *c_state_snap(struct c_run *c, struct c_shown *sh); /* NULL: not read, and no store is open */
+/* The tree of a snapshot that it shows. NULL: not read, and no store is open. */
+struct o_tree *c_state_snap(struct c_run *c, const struct c_state *st, struct c_shown *sh);
 struct c_state *c_known_image(struct c_known *kn,
                               uint64_t image); /* what an image recovers to; NULL: not known */
 void c_know_image(struct c_known *kn, uint64_t image, const struct c_state *st);
@@ -205,6 +207,8 @@ void c_known_forget(struct c_known *kn);
 /* layout.c */
 /* All records of the open store but the one that says how much of the journal they hold. */
 void c_records_each(struct c_run *c, void (*fn)(void *arg, const struct kv_item *it), void *arg);
+unsigned c_record_vol(struct c_run *c,
+                      const struct kv_item *it); /* whose it is; VOLS: nobody's tree shows it */
 struct c_layout *c_layout(struct c_known *kn, uint64_t tables);   /* NULL: not known */
 struct c_layout *c_layout_here(struct c_run *c, uint64_t tables); /* of the open store */
 void c_layouts_forget(struct c_known *kn);

@@ -167,10 +167,10 @@ static int snap_of(const struct c_life *l, const struct c_shown *sh, uint32_t p)
 }
 
 /* A snapshot that is there is what it was. */
-static bool snap_whole(struct c_run *c, struct c_shown *sh, int i, char why[256])
+static bool snap_whole(struct c_run *c, const struct c_state *st, struct c_shown *sh, int i, char why[256])
 {
     const struct c_snap *sn = &c->life.snap[i];
-    const struct o_tree *t = c_state_snap(c, sh);
+    const struct o_tree *t = c_state_snap(c, st, sh);
 
     if (!t || sh->whole == i)
         return true;
@@ -200,7 +200,7 @@ static bool snaps_seen(struct c_run *c, struct c_state *st, uint32_t p, bool all
         }
         c->there[i] = true;
         c->durable[i] = sh->durable;
-        if ((all || c_rand(c, 3) == 0) && !snap_whole(c, sh, i, why))
+        if ((all || c_rand(c, 3) == 0) && !snap_whole(c, st, sh, i, why))
             return false;
     }
     return true;

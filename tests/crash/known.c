@@ -4,40 +4,45 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "snap/store/store_int.h"
 #include "tests/crash/crash.h"
+
+struct summing {
+    struct c_run *c;
+    struct c_sums *to;
+};
 
 static void record_sum(void *arg, const struct kv_item *it)
 {
-    uint64_t *sum = arg;
+    const struct summing *su = arg;
+    uint64_t one = hash_sum(hash_sum(0, it->key, it->klen), it->val, it->vlen);
+    unsigned vol = c_record_vol(su->c, it);
 
-    *sum = hash_sum(hash_sum(*sum, it->key, it->klen), it->val, it->vlen);
-}
-
-static uint64_t tables_sum(struct c_run *c)
-{
-    struct store_state st;
-    uint64_t sum;
-
-    store_get_state(c->s, &st);
-    sum = (uint64_t)st.mode;
-    c_records_each(c, record_sum, &sum);
-    return sum | 1;
+    su->to->tables = (su->to->tables ^ one) * 0x9e3779b97f4a7c15;
+    if (vol < VOLS)
+        su->to->vol[vol] = (su->to->vol[vol] ^ one) * 0x9e3779b97f4a7c15;
 }
 
 static struct c_sums sums_take(struct c_run *c)
 {
-    struct c_sums sums;
+    struct c_sums sums = {0};
+    struct store_state st;
     const struct c_layout *l;
     uint64_t parts[2];
     char data[300];
 
     snprintf(data, sizeof(data), "%s/store/data", lying_root(c->disk));
-    sums.tables = tables_sum(c);
+    store_get_state(c->s, &st);
+    sums.tables = (uint64_t)st.mode;
+    c_records_each(c, record_sum, &(struct summing){c, &sums});
+    sums.tables |= 1;
     l = c_layout_here(c, sums.tables);
     lying_parts_sum(c->disk, data, NULL, l->part, l->n, parts);
     sums.shape = parts[0];
     sums.bytes = parts[1];
+    for (unsigned i = 0; i < VOLS; i++) {
+        lying_parts_sum(c->disk, data, NULL, l->part + l->from[i], l->from[i + 1] - l->from[i], parts);
+        sums.vol[i] = hash_sum(sums.vol[i], parts, sizeof(parts));
+    }
     sums.names = lying_sum(c->disk, data, LYING_SUM_NAMES);
     return sums;
 }
@@ -70,7 +75,31 @@ static void state_clear(struct c_state *st)
     memset(st, 0, offsetof(struct c_state, snap));
 }
 
-static void state_read(struct c_run *c, struct c_state *st)
+/* Another state in which the volume's trees are the same; NULL: not known. */
+static const struct c_state *state_like(const struct c_known *kn, const struct c_state *st, unsigned vol)
+{
+    for (size_t i = 0; i < C_STATES; i++)
+        if (kn->state[i].tree[vol] && kn->state[i].sums.vol[vol] == st->sums.vol[vol] && &kn->state[i] != st)
+            return &kn->state[i];
+    return NULL;
+}
+
+/* anew: what is known is compared with it. */
+static struct o_tree *tree_read(struct c_run *c, const struct c_state *st, unsigned vol, bool anew)
+{
+    const struct c_state *like = state_like(&c->known, st, vol);
+    char why[256];
+    struct o_tree *t;
+
+    if (like && !anew)
+        return o_tree_copy(like->tree[vol]);
+    t = c_read_tree(c, vol, c->vol[vol]->rec.live_view);
+    WANT(c, !like || c_same_tree(t, like->tree[vol], why),
+         "a volume shows another tree than in a store that has the same of it: %s", why);
+    return t;
+}
+
+static void state_read(struct c_run *c, struct c_state *st, bool anew)
 {
     struct listing l = {.c = c, .to = st};
 
@@ -78,7 +107,7 @@ static void state_read(struct c_run *c, struct c_state *st)
         int r = snap_each(c->vol[l.vol], on_snap, &l);
 
         WANT(c, r == 0, "snap_each: %s", err_name(r));
-        st->tree[l.vol] = c_read_tree(c, l.vol, c->vol[l.vol]->rec.live_view);
+        st->tree[l.vol] = tree_read(c, st, l.vol, anew);
     }
     c->fig.read++;
 }
@@ -104,18 +133,41 @@ struct c_state *c_state_here(struct c_run *c, bool anew)
         st = &kn->state[kn->next_state++ % C_STATES];
     state_clear(st);
     st->sums = sums;
-    state_read(c, st);
+    state_read(c, st, anew);
     return st;
 }
 
-struct o_tree *c_state_snap(struct c_run *c, struct c_shown *sh)
+/* The same snapshot of another state in which the volume's trees are the same. */
+static const struct c_shown *snap_like(const struct c_known *kn, const struct c_state *st,
+                                       const struct c_shown *sh)
 {
+    for (size_t i = 0; i < C_STATES; i++) {
+        const struct c_state *other = &kn->state[i];
+
+        if (!other->tree[sh->vol] || other->sums.vol[sh->vol] != st->sums.vol[sh->vol])
+            continue;
+        for (size_t k = 0; k < other->nsnaps; k++)
+            if (other->snap[k].tree && other->snap[k].vol == sh->vol &&
+                strcmp(other->snap[k].name, sh->name) == 0)
+                return &other->snap[k];
+    }
+    return NULL;
+}
+
+struct o_tree *c_state_snap(struct c_run *c, const struct c_state *st, struct c_shown *sh)
+{
+    const struct c_shown *like;
     struct vfs_attr a;
     vfs_node root;
     int r;
 
     if (sh->tree || !c->s)
         return sh->tree;
+    like = c_rand(c, C_ANEW) ? snap_like(&c->known, st, sh) : NULL;
+    if (like) {
+        sh->whole = like->whole;
+        return sh->tree = o_tree_copy(like->tree);
+    }
     r = view_enter(c->vol[sh->vol], sh->name, INO_ROOT, &root, &a);
     WANT(c, r == 0, "view_enter %s: %s", sh->name, err_name(r));
     sh->tree = c_read_tree(c, sh->vol, vfs_node_view(root));

@@ -25,9 +25,37 @@ void c_records_each(struct c_run *c, void (*fn)(void *arg, const struct kv_item 
     WANT(c, r == -E_NOENT, "the tables cannot be read: %s", err_name(r));
 }
 
+static unsigned vol_of(const struct c_run *c, uint32_t id)
+{
+    for (unsigned i = 0; i < VOLS; i++)
+        if (c->vol[i]->rec.id == id)
+            return i;
+    return VOLS;
+}
+
+unsigned c_record_vol(struct c_run *c, const struct kv_item *it)
+{
+    const uint8_t *key = it->key;
+    uint8_t tab = key[0] & (uint8_t)~TAB_HISTORY;
+    const struct branch_mem *b;
+
+    switch (tab) {
+    case TAB_VOLUME:
+    case TAB_LAYER:
+    case TAB_SNAPNAME:
+    case TAB_VIEW: return vol_of(c, get_be32(key + 1));
+    default: break;
+    }
+    if (tab >= TAB__LIFE_END && tab != TAB_BRANCH)
+        return VOLS;
+    b = branch_mem(c->s, get_be32(key + 1));
+    return b ? vol_of(c, b->rec.vol) : VOLS;
+}
+
 struct collect {
     struct c_run *c;
     struct c_layout *to;
+    unsigned vol; /* of which records are looked at */
 };
 
 static void part_add(struct collect *co, uint64_t object, uint64_t first, uint64_t pages)
@@ -66,7 +94,10 @@ static void record_add(void *arg, const struct kv_item *it)
     struct span sp;
     struct inode in;
 
-    if ((tab != TAB_INODE && tab != TAB_SPAN) || it->vlen <= VAL_HDR_SIZE)
+    const struct collect *co = arg;
+
+    if ((tab != TAB_INODE && tab != TAB_SPAN) || it->vlen <= VAL_HDR_SIZE ||
+        c_record_vol(co->c, it) != co->vol)
         return;
     if (tab == TAB_INODE && inode_decode(val + VAL_HDR_SIZE, it->vlen - VAL_HDR_SIZE, &in) == 0 &&
         in.base_obj)
@@ -84,13 +115,14 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Each page once. */
-static void join(struct c_layout *l)
+static void join(struct c_layout *l, size_t from)
 {
-    size_t n = 0;
+    size_t n = from;
 
-    qsort(l->part, l->n, sizeof(*l->part), by_place);
-    for (size_t i = 0; i < l->n; i++) {
-        struct lying_part *p = &l->part[i], *to = n ? &l->part[n - 1] : NULL;
+    if (l->n > from)
+        qsort(l->part + from, l->n - from, sizeof(*l->part), by_place);
+    for (size_t i = from; i < l->n; i++) {
+        struct lying_part *p = &l->part[i], *to = n > from ? &l->part[n - 1] : NULL;
 
         if (to && strcmp(to->path, p->path) == 0 && p->first <= to->first + to->pages)
             to->pages = MAX_OF(to->pages, p->first + p->pages - to->first);
@@ -119,8 +151,12 @@ struct c_layout *c_layout_here(struct c_run *c, uint64_t tables)
     c->known.next_layout = (c->known.next_layout + 1) % C_LAYOUTS;
     l->tables = 0;
     l->n = 0;
-    c_records_each(c, record_add, &co);
-    join(l);
+    for (; co.vol < VOLS; co.vol++) {
+        l->from[co.vol] = l->n;
+        c_records_each(c, record_add, &co);
+        join(l, l->from[co.vol]);
+    }
+    l->from[VOLS] = l->n;
     l->tables = tables;
     return l;
 }
