@@ -68,7 +68,9 @@ struct vol *daemon_volume(struct daemon *d, uint32_t id)
 
 static void on_init(void *arg, struct session *ss, const void *req, size_t len)
 {
-    daemon_tell_init(arg, ss, req, len);
+    (void)req;
+    (void)len;
+    daemon_tell_init(arg, ss); /* session_init_bytes() has it */
 }
 
 static void on_told(void *arg, struct session *ss)
@@ -131,11 +133,16 @@ int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct m
         close(fd);
         goto err0;
     }
+    session_own(s->ss, fd);
+    if (answer_door && !past)
+        answer_door(ANSWER_BEFORE_JOURNAL, OP_NONE);
     pthread_mutex_lock(&d->lock);
     s->next = d->served;
     d->served = s;
     pthread_mutex_unlock(&d->lock);
-    r = session_start(s->ss, fd, past);
+    if (answer_door && !past)
+        answer_door(ANSWER_AFTER_JOURNAL, OP_NONE);
+    r = session_start(s->ss, past);
     if (r == 0)
         return 0;
     pthread_mutex_lock(&d->lock);

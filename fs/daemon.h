@@ -44,21 +44,23 @@ struct daemon {
     int *waiters; /* sockets that get the last word */
     size_t nwaiters;
     bool told_to_leave, leaving; /* makes room for another program; no more clients are let in */
-    struct keeper_msg *reply;    /* of the keeper to the question that is being asked */
+    int32_t asked;               /* number of the last question to the keeper */
+    bool asking;                 /* its answer is awaited */
+    struct keeper_msg *reply;    /* to that question */
     int reply_fd;
-    bool reply_lost;               /* it died */
+    bool reply_lost;               /* the keeper died */
     int64_t keeper_since_ns;       /* the hearing thread's */
     int wake;                      /* ends the wait for clients */
     uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
 };
 
-/* daemon_ask: one question to the keeper and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller. */
-int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd);
+/* daemon_ask: one question to the keeper, with fd unless that is -1, and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller.
+ * -E_CLOSED: whether it was carried out is not known. */
+int daemon_ask(struct daemon *d, struct keeper_msg *m, int fd, char *why, int *ret_fd);
 
 void daemon_tell(uint32_t kind, uint64_t conn, uint32_t n, int fd);
 void daemon_tell_failed(const char *why);
-void daemon_tell_init(struct daemon *d, struct session *ss, const void *req,
-                      size_t len); /* waits until it is held */
+void daemon_tell_init(struct daemon *d, struct session *ss); /* waits until it is held */
 void daemon_tell_told(const struct session *ss);
 
 /* daemon_leave: finishes what it is at and ends, the mounts stay with the keeper. daemon_hear_main: the keeper's words, and another

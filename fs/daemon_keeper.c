@@ -26,24 +26,27 @@
 
 /* --- words ------------------------------------------------------------------------------------------------------------------------ */
 
-int daemon_ask(struct daemon *d, const struct keeper_msg *m, char *why, int *ret_fd)
+int daemon_ask(struct daemon *d, struct keeper_msg *m, int fd, char *why, int *ret_fd)
 {
     int r;
 
+    *ret_fd = -1;
     pthread_mutex_lock(&d->keeper_lock);
     pthread_mutex_lock(&d->lock);
-    d->reply = NULL;
+    d->asked = d->asked < INT32_MAX ? d->asked + 1 : 1;
+    m->err = d->asked;
     d->reply_lost = false;
-    r = keeper_send(KEEPER_FD, m, -1);
+    d->asking = true;
+    r = keeper_send(KEEPER_FD, m, fd);
     while (r == 0 && !d->reply && !d->reply_lost)
         pthread_cond_wait(&d->change, &d->lock);
-    if (r == 0 && d->reply_lost)
-        r = -E_CLOSED;
-    *ret_fd = -1;
-    if (r == 0) {
+    d->asking = false;
+    if (d->reply) {
         r = d->reply->err;
         *ret_fd = d->reply_fd;
         snprintf(why, 256, "%.255s", keeper_field(d->reply, 0));
+    } else if (r == 0) {
+        r = -E_CLOSED;
     }
     free(TAKE(d->reply));
     pthread_mutex_unlock(&d->lock);
@@ -79,21 +82,36 @@ void daemon_tell_failed(const char *why)
     free(m);
 }
 
-void daemon_tell_init(struct daemon *d, struct session *ss, const void *req, size_t len)
+/* All that a keeper has to know of it, as in RESTORE. */
+static int put_session(struct keeper_msg *m, const struct session *ss)
+{
+    cleanup(buf_free) struct buf opts = {0};
+    const char *snap = session_snap(ss);
+    int r;
+
+    *m = (struct keeper_msg){.kind = KEEPER_RESTORE, .conn = session_conn(ss), .n = session_vol(ss)->rec.id};
+    m->init_len = (uint32_t)session_init_bytes(ss, m->init, sizeof(m->init));
+    r = keeper_put(m, snap ? snap : "");
+    if (r == 0)
+        r = mount_opts_print(&opts, session_opts(ss));
+    if (r == 0 && !buf_cstr(&opts))
+        r = -E_NOMEM;
+    if (r == 0)
+        r = keeper_put(m, (const char *)opts.data);
+    return r < 0 ? r : keeper_put_told(m, session_told(ss));
+}
+
+/* With everything that the keeper has known since it mounted: the one that did may have died since, and the next one never heard of it. */
+void daemon_tell_init(struct daemon *d, struct session *ss)
 {
     struct keeper_msg *m = calloc(1, sizeof(*m));
     char why[256];
     int fd = -1;
-    int r = m && len <= KEEPER_INIT_MAX ? 0 : -E_NOMEM;
+    int r = m ? put_session(m, ss) : -E_NOMEM;
 
     if (r == 0 && !BROKEN(VARVE_BREAK_init_untold)) {
         m->kind = KEEPER_INIT;
-        m->conn = session_conn(ss);
-        m->init_len = (uint32_t)len;
-        memcpy(m->init, req, len);
-        r = keeper_put_told(m, session_told(ss));
-        if (r == 0)
-            r = daemon_ask(d, m, why, &fd);
+        r = daemon_ask(d, m, BROKEN(VARVE_BREAK_init_alone) ? -1 : session_fd(ss), why, &fd);
     }
     if (r < 0 && r != -E_CLOSED) /* the next keeper is told by us */
         log_err(r, "daemon", "conn=%llx is not known to the keeper", (unsigned long long)session_conn(ss));
@@ -134,24 +152,6 @@ static void exec_keeper(const char *store, int state, pid_t self)
     sigprocmask(SIG_SETMASK, &set, NULL);
     execv("/proc/self/exe", argv);
     _exit(127);
-}
-
-static int put_session(struct keeper_msg *m, const struct session *ss)
-{
-    cleanup(buf_free) struct buf opts = {0};
-    const char *snap = session_snap(ss);
-    int r;
-
-    *m = (struct keeper_msg){.kind = KEEPER_RESTORE, .conn = session_conn(ss), .n = session_vol(ss)->rec.id};
-    m->init_len = (uint32_t)session_init_bytes(ss, m->init, sizeof(m->init));
-    r = keeper_put(m, snap ? snap : "");
-    if (r == 0)
-        r = mount_opts_print(&opts, session_opts(ss));
-    if (r == 0 && !buf_cstr(&opts))
-        r = -E_NOMEM;
-    if (r == 0)
-        r = keeper_put(m, (const char *)opts.data);
-    return r < 0 ? r : keeper_put_told(m, session_told(ss));
 }
 
 /* As a keeper does for a daemon. Called with d->lock: connections that come or go are told after GO. */
@@ -328,16 +328,26 @@ void daemon_end(struct daemon *d)
 
 /* --- threads --------------------------------------------------------------------------------------------------------------------------- */
 
-static void hear_one(struct daemon *d, struct keeper_msg *m, int fd)
+/* Takes m and fd, unless it is late: nobody waits for it any more. */
+static bool take_reply(struct daemon *d, struct keeper_msg *m, int fd)
 {
-    if (m->kind == KEEPER_REPLY) {
-        pthread_mutex_lock(&d->lock);
+    bool mine;
+
+    pthread_mutex_lock(&d->lock);
+    mine = d->asking && !d->reply && (m->n == (uint32_t)d->asked || BROKEN(VARVE_BREAK_reply_any));
+    if (mine) {
         d->reply = m;
         d->reply_fd = fd;
         pthread_cond_broadcast(&d->change);
-        pthread_mutex_unlock(&d->lock);
-        return;
     }
+    pthread_mutex_unlock(&d->lock);
+    return mine;
+}
+
+static void hear_one(struct daemon *d, struct keeper_msg *m, int fd)
+{
+    if (m->kind == KEEPER_REPLY && take_reply(d, m, fd))
+        return;
     if (m->kind == KEEPER_LEAVE)
         daemon_leave(d);
     if (m->kind == KEEPER_END)

@@ -151,7 +151,7 @@ static int mount_again(struct client *c, struct wanted *w, struct session *ss)
     m->conn = session_conn(ss);
     r = fill_ask(w, m);
     if (r == 0)
-        r = daemon_ask(c->d, m, w->why, &fd);
+        r = daemon_ask(c->d, m, -1, w->why, &fd);
     free(m);
     if (r == -E_PERM && !*w->why)
         snprintf(w->why, sizeof(w->why), "only root can mount a volume at a second place");
@@ -175,9 +175,9 @@ static int mount_new(struct client *c, struct wanted *w)
     m->n = w->v->rec.id;
     r = fill_ask(w, m);
     if (r == 0)
-        r = daemon_ask(c->d, m, w->why, &fd);
-    held = r == 0;
-    if (held && fd < 0)
+        r = daemon_ask(c->d, m, -1, w->why, &fd);
+    held = r == 0 || r == -E_CLOSED;
+    if (r == 0 && fd < 0)
         r = -E_FILES; /* it found no place in this process */
     if (r == 0 && elsewhere)
         r = let_mount(c, w, fd);
@@ -391,7 +391,7 @@ static int serve_upgrade(struct client *c, char **words, size_t n)
         r = keeper_put(m, words[1]);
     }
     if (r == 0)
-        r = daemon_ask(c->d, m, why, &fd);
+        r = daemon_ask(c->d, m, -1, why, &fd);
     free(m);
     if (fd >= 0)
         close(fd);

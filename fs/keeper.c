@@ -159,21 +159,34 @@ static int do_attach(struct keeper *k, const struct keeper_msg *m, char why[256]
     return r;
 }
 
-/* Nobody will serve what was mounted there. */
+static bool has_place(const struct keeper *k, const char *dir)
+{
+    const struct place *p = k->places;
+
+    while (p && strcmp(p->dir, dir) != 0)
+        p = p->next;
+    return p;
+}
+
+/* Nobody will serve what was mounted there, if anything was; another's mount stays. */
 static void give_back(struct keeper *k, const char *dir)
 {
     char why[256];
-    int r = mount_is_point(dir) ? mount_detach(dir, true, why) : 0;
+    int r = 0;
 
+    keeper_place_add(k, dir);
+    forget_places(k);
+    if (has_place(k, dir))
+        r = mount_detach(dir, true, why);
     if (r < 0)
         log_err(r, "keeper", "dir=%s stays behind, without a daemon", dir);
     keeper_place_remove(k, dir);
     keeper_service_save(k);
 }
 
-static void reply(struct keeper *k, int r, const char *why, int fd)
+static void reply(struct keeper *k, const struct keeper_msg *question, int r, const char *why, int fd)
 {
-    struct keeper_msg m = {.kind = KEEPER_REPLY, .err = r};
+    struct keeper_msg m = {.kind = KEEPER_REPLY, .err = r, .n = (uint32_t)question->err};
 
     keeper_put(&m, why);
     keeper_send(k->sock, &m, r == 0 ? fd : -1);
@@ -192,16 +205,24 @@ static void tell_ready(struct keeper *k, const char *text)
     k->ready_fd = -1;
 }
 
-static void keep_init(struct keeper *k, const struct keeper_msg *m)
+/* Takes fd, where the keeper does not hold it already: the one that mounted it has died. */
+static int keep_init(struct keeper *k, const struct keeper_msg *m, int fd)
 {
     struct hold *h = keeper_hold(k, m->conn);
+    int r = 0;
 
+    if (!h && fd >= 0)
+        r = hold(k, m, fd);
+    else if (fd >= 0)
+        close(fd);
+    h = keeper_hold(k, m->conn);
     if (!h)
-        return;
+        return r < 0 ? r : -E_NOENT;
     memcpy(h->init, m->init, m->init_len);
     h->init_len = m->init_len;
-    h->told = keeper_told(m, 0);
+    h->told = keeper_told(m, 2);
     keeper_service_save(k);
+    return 0;
 }
 
 static void keep_told(struct keeper *k, const struct keeper_msg *m)
@@ -274,7 +295,7 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
             snprintf(k->next, sizeof(k->next), "%s", keeper_field(m, 0));
             keeper_service_changing(k);
         }
-        reply(k, r, why, -1);
+        reply(k, m, r, why, -1);
         break;
     case KEEPER_FAILED:
         k->failed = true;
@@ -285,16 +306,15 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
     case KEEPER_MOUNT:
     case KEEPER_OPEN:
         r = do_mount(k, m, m->kind == KEEPER_MOUNT, why, &out);
-        reply(k, r, why, out);
+        reply(k, m, r, why, out);
         break;
     case KEEPER_ATTACH:
         r = do_attach(k, m, why);
-        reply(k, r, why, -1);
+        reply(k, m, r, why, -1);
         break;
     case KEEPER_INIT:
-        keep_init(k, m);
-        reply(k, 0, "", -1);
-        break;
+        reply(k, m, keep_init(k, m, fd), "", -1);
+        return;
     case KEEPER_TOLD: keep_told(k, m); break;
     case KEEPER_GONE:
         let_go(k, m->conn);

@@ -9,7 +9,7 @@
  * they hold with every libfuse (3.14 never sends some of them); what the kernel does not offer is left out. The request is
  * given to on_init, before it is answered: whoever takes the connection over later starts from it.
  *
- * Life: session_new -> session_start -> (kernel unmounts: on_end from the notifier, once) -> session_free. */
+ * Life: session_new -> session_own -> session_start -> (kernel unmounts: on_end from the notifier, once) -> session_free. */
 #ifndef VARVE_FS_SESSION_H
 #define VARVE_FS_SESSION_H
 
@@ -43,9 +43,12 @@ struct session_past {
 };
 #define SESSION_TOLD_UNKNOWN (-1)
 
-/* session_start: takes fd (closed at the end). past NULL: the kernel has mounted it, and its first message is answered here.
- * past given (takeover): asks the kernel to send again what the former daemon left unanswered. */
-int session_start(struct session *ss, int fd, const struct session_past *past);
+/* session_own: takes the connection's descriptor (closed at the end), before session_start and before others see the session. */
+void session_own(struct session *ss, int fd);
+
+/* session_start: past NULL: the kernel has mounted it, and its first message is answered here. past given (takeover): asks the kernel
+ * to send again what the former daemon left unanswered. */
+int session_start(struct session *ss, const struct session_past *past);
 
 void session_free(struct session *ss); /* after on_end, or when it never started */
 
@@ -53,7 +56,7 @@ struct vol *session_vol(const struct session *ss);
 const char *session_snap(const struct session *ss); /* NULL: the live tree */
 const struct mount_opts *session_opts(const struct session *ss);
 uint64_t session_conn(const struct session *ss);
-int session_fd(const struct session *ss); /* of the connection; valid while it runs */
+int session_fd(const struct session *ss); /* of the connection, from session_own on */
 bool session_ended(
     const struct session *ss); /* the kernel is gone, it is asked; on_end has come or is about to */
 

@@ -121,14 +121,18 @@ static int session_ready(struct session *ss)
     return r;
 }
 
-int session_start(struct session *ss, int fd, const struct session_past *past)
+void session_own(struct session *ss, int fd)
+{
+    ss->fd = fd;
+}
+
+int session_start(struct session *ss, const struct session_past *past)
 {
     struct sigaction act = {.sa_handler = on_wake};
     int r;
 
     sigaction(SIGUSR1, &act, NULL);
     rest_begin();
-    ss->fd = fd;
     session__list_add(ss);
     if (past && past->init_len == 0)
         ask_resend(ss);
@@ -136,7 +140,7 @@ int session_start(struct session *ss, int fd, const struct session_past *past)
         r = begin_fresh(ss);
         return r < 0 ? r : session_ready(ss);
     }
-    r = begin(ss, fd, past->init, past->init_len, false);
+    r = begin(ss, ss->fd, past->init, past->init_len, false);
     if (r < 0)
         return r;
     keep_init(ss, past->init, past->init_len);

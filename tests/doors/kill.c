@@ -1,7 +1,7 @@
 /* The daemon ends itself, as kill -9 would, at a point of an operation. VARVE_KILL names a file that says where: "KIND POINT N", numbers
- * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "both" (its keeper, too), "hang" (that
- * thread stands still for ever), "slow" (for 5 s it does nothing but read a file). KIND 0: before the kernel's first message is
- * answered. The file is taken away before, so that the next daemon lives. */
+ * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "both" (its keeper, too), "keeper" (that alone;
+ * goes on when there is another one), "hang" (that thread stands still for ever), "slow" (for 5 s it does nothing but read a file). KIND
+ * 0 is a connection that begins: before and after the daemon notes it, before the kernel's first message is answered. The file is taken away before, so that the next daemon lives. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,10 +29,21 @@ static void move_slowly(void)
     io_close(io_real(), fd);
 }
 
+/* The daemon was its child and is nobody's now; another keeper has its place within moments. */
+static void lose_keeper(void)
+{
+    struct timespec wait = {.tv_sec = 2, .tv_nsec = 500000000};
+
+    kill(getppid(), SIGKILL);
+    nanosleep(&wait, NULL);
+}
+
 static void carry_out(const char *how)
 {
     if (strcmp(how, "slow") == 0)
         move_slowly();
+    else if (strcmp(how, "keeper") == 0)
+        lose_keeper();
     else if (strcmp(how, "hang") == 0)
         for (;;)
             pause();

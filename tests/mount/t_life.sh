@@ -599,3 +599,25 @@ assert s.recv(5) == b''" "$store" $round
         echo later >"$point/new"
     done
 }
+
+# The keeper dies while a connection is being made: when it is mounted and the daemon has not noted it, and when that has noted it and
+# not begun. The next keeper holds it all the same: the daemon's death shows that.
+test_life_keeper_killed_in_a_mount() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/begins-order
+    for at in 0 1; do
+        VARVE=$(dirname "$VARVE")/tests/varve-kill own_store "begins$at"
+        mkdir -p "$point.b"
+        echo "0 $at 1 keeper" >"$scratch/begins-order"
+        "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+        [ ! -e "$scratch/begins-order" ]
+        wait_for 5 keeper_pid "$store"
+        was=$(daemon_pid "$store")
+        echo x >"$point.b/f"
+        kill -9 "$was"
+        expect "$(timeout -s KILL 10 cat "$point.b/f")" x
+        expect "$(grep -c 'keeper adopted' "$store/log/daemon.log")" 1
+        umount "$point.b"
+        "$VARVE" umount "$point"
+    done
+}
