@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -395,13 +394,11 @@ static int open_store(struct daemon *d, unsigned flags, struct buf *err)
 
 static int start_listening(struct daemon *d)
 {
-    char path[PATH_MAX];
     int r;
 
-    if (d->listen >= 0 && snprintf(path, sizeof(path), "%s/sock", d->store) < (int)sizeof(path) &&
-        access(path, F_OK) == 0)
+    if (d->listen >= 0 && (sock_is_named(d->store, d->listen) || BROKEN(VARVE_BREAK_listen_any)))
         return 0;
-    if (d->listen >= 0) /* the daemon before was about to end, and had taken its name away */
+    if (d->listen >= 0) /* the daemon before was about to end; another one may have been here since */
         close(d->listen);
     r = sock_listen(d->store, &d->listen);
     if (r == 0)
@@ -498,26 +495,27 @@ static int cannot_serve(const char *why)
 static int daemon_run(struct daemon *d, struct restore *list)
 {
     char path[PATH_MAX];
-    pthread_t signals, tick, accepting, hearing, alive;
+    pthread_t signals, tick, hearing;
     int r;
 
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
         pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 ||
-        pthread_create(&alive, NULL, daemon_alive_main, d) != 0 ||
-        pthread_create(&accepting, NULL, daemon_serve_main, d) != 0)
+        pthread_create(&d->accepting, NULL, daemon_serve_main, d) != 0)
         return cannot_serve("the socket of the store or the daemon's threads cannot be made: are there "
                             "descriptors, room and processes left?");
     d->was_asked = list != NULL;
     if (restore_all(d, list) < 0)
         return cannot_serve("a mount could not be taken over at once");
+    io_moved = NULL;
+    __atomic_store_n(&d->serves, true, __ATOMIC_RELAXED);
     daemon_tell(KEEPER_READY, 0, 0, -1);
     log_note("daemon", "serving", "store=%s opened_ms=%lld ms=%lld", d->store,
              (long long)(d->opened_ns - d->began_ns) / 1000000,
              (long long)(clock_mono_ns() - d->began_ns) / 1000000);
     wait_idle(d);
     shutdown(d->listen, SHUT_RDWR);
-    pthread_join(accepting, NULL);
+    daemon_accept_over(d);
     pthread_join(tick, NULL);
     if (snprintf(path, sizeof(path), "%s/sock", d->store) < (int)sizeof(path))
         unlink(path); /* while the store is still ours */
@@ -532,14 +530,10 @@ static int daemon_run(struct daemon *d, struct restore *list)
 /* As many descriptors as are allowed; a quarter at the most goes to clients of the socket. */
 static void descriptors_init(struct daemon *d)
 {
-    struct rlimit l = {0};
+    uint64_t most = keeper_descriptors();
 
-    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
-        return;
-    l.rlim_cur = l.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &l) < 0)
-        getrlimit(RLIMIT_NOFILE, &l);
-    d->clients_max = (uint32_t)MIN_OF(l.rlim_cur / 4, (rlim_t)CLIENTS_MAX);
+    if (most > 0)
+        d->clients_max = (uint32_t)MIN_OF(most / 4, (uint64_t)CLIENTS_MAX);
 }
 
 static void daemon_init(struct daemon *d, const char *store)
@@ -576,6 +570,7 @@ static int run(int argc, char **argv)
     struct restore *list = NULL;
     static struct daemon d;
     uint32_t deaths = 0;
+    pthread_t alive;
     int r;
 
     if (argc != 2)
@@ -590,6 +585,11 @@ static int run(int argc, char **argv)
         daemon_tell_failed("no descriptor is left for the daemon");
         return CMD_FAILED;
     }
+    if (pthread_create(&alive, NULL, daemon_alive_main, &d) != 0) {
+        daemon_tell_failed("no thread is left for the daemon");
+        return CMD_FAILED;
+    }
+    io_moved = &d.opening;
     r = open_store(&d, deaths >= DEATHS_UNSAFE ? STORE_SAFE : 0, &err);
     if (r < 0) {
         daemon_tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));

@@ -29,6 +29,8 @@ struct daemon {
     struct verb_host host;
     const char *store;
     int64_t began_ns, opened_ns; /* monotonic: this process; it had the store */
+    bool serves;                 /* atomic: all that a former daemon had mounted, too */
+    uint64_t opening;            /* atomic: see io_moved, of the main thread until then */
     int listen;
     struct daemon_service service; /* as of the keeper's first word */
     pthread_mutex_t keeper_lock;   /* one question to the keeper at a time */
@@ -52,6 +54,8 @@ struct daemon {
     int64_t keeper_since_ns;       /* the hearing thread's */
     int wake;                      /* ends the wait for clients */
     uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
+    pthread_t accepting;
+    bool accept_over; /* somebody waits, or has waited, for that thread's end */
 };
 
 /* daemon_ask: one question to the keeper, with fd unless that is -1, and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller.
@@ -64,7 +68,7 @@ void daemon_tell_init(struct daemon *d, struct session *ss); /* waits until it i
 void daemon_tell_told(const struct session *ss);
 
 /* daemon_leave: finishes what it is at and ends, the mounts stay with the keeper. daemon_hear_main: the keeper's words, and another
- * keeper when it dies. daemon_alive_main: says that requests move. */
+ * keeper when it dies. daemon_alive_main: says that requests move, before them the opening of the store. */
 void daemon_leave(struct daemon *d);
 void daemon_end(struct daemon *d); /* no longer stays */
 void *daemon_hear_main(void *arg);
@@ -79,7 +83,8 @@ struct vol *daemon_volume(struct daemon *d, uint32_t id); /* NULL: it is not the
 int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct mount_opts *o, uint64_t conn,
                int fd, const struct session_past *past);
 
-/* daemon_serve_main(d): accepts connections of STORE/sock until d->closing. */
+/* daemon_serve_main(d): accepts connections of STORE/sock until d->closing or d->leaving. daemon_accept_over: waits for that, once. */
 void *daemon_serve_main(void *arg);
+void daemon_accept_over(struct daemon *d);
 
 #endif

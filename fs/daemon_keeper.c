@@ -266,6 +266,7 @@ static void finish_clients(struct daemon *d)
     while (d->busy > 0 && pthread_cond_timedwait(&d->change, &d->lock, &until) == 0)
         continue;
     pthread_mutex_unlock(&d->lock);
+    daemon_accept_over(d);
 }
 
 /* Requests under way are answered; those that take too long come again to the next daemon, as after a death. */
@@ -382,15 +383,33 @@ void *daemon_hear_main(void *arg)
     }
 }
 
+/* Since when the opening of the store, and taking over what was mounted, stand still. */
+struct opening {
+    uint64_t moved;
+    int64_t since_ns;
+};
+
+static unsigned opening_still_ms(const struct daemon *d, struct opening *o)
+{
+    uint64_t moved = __atomic_load_n(&d->opening, __ATOMIC_RELAXED);
+    int64_t now = clock_mono_ns();
+
+    if (moved != o->moved || o->since_ns == 0)
+        *o = (struct opening){moved, now};
+    return (unsigned)((now - o->since_ns) / 1000000);
+}
+
 void *daemon_alive_main(void *arg)
 {
     struct daemon *d = arg;
+    struct opening o = {0};
     unsigned every = keeper_hung_ms() / 5;
 
-    (void)d;
     prctl(PR_SET_NAME, "varve-alive");
     for (;;) {
-        daemon_tell(KEEPER_ALIVE, 0, session_still_ms(), -1);
+        daemon_tell(
+            KEEPER_ALIVE, 0,
+            __atomic_load_n(&d->serves, __ATOMIC_RELAXED) ? session_still_ms() : opening_still_ms(d, &o), -1);
         sleep_ms(MAX_OF(every, 1u));
     }
 }

@@ -575,3 +575,15 @@ void *daemon_serve_main(void *arg)
             nanosleep(&wait, NULL); /* out of descriptors: others will be closed */
     }
 }
+
+void daemon_accept_over(struct daemon *d)
+{
+    bool first;
+
+    pthread_mutex_lock(&d->lock);
+    first = !d->accept_over;
+    d->accept_over = true;
+    pthread_mutex_unlock(&d->lock);
+    if (first)
+        pthread_join(d->accepting, NULL);
+}

@@ -259,6 +259,11 @@ static void end_hung(struct keeper *k, const char *what)
 static void on_alive(struct keeper *k, uint32_t still_ms)
 {
     k->alive_ns = clock_mono_ns();
+    if (!k->ready) { /* it opens the store: nobody else would be faster */
+        if (still_ms < keeper_hung_ms())
+            k->well_ns = k->alive_ns;
+        return;
+    }
     if (still_ms >= keeper_hung_ms() && !k->hung)
         end_hung(k, "a request stands still");
     else if (!k->hung)
@@ -312,9 +317,7 @@ static void handle(struct keeper *k, struct keeper_msg *m, int fd)
         r = do_attach(k, m, why);
         reply(k, m, r, why, -1);
         break;
-    case KEEPER_INIT:
-        reply(k, m, keep_init(k, m, fd), "", -1);
-        return;
+    case KEEPER_INIT: reply(k, m, keep_init(k, m, fd), "", -1); return;
     case KEEPER_TOLD: keep_told(k, m); break;
     case KEEPER_GONE:
         let_go(k, m->conn);

@@ -34,12 +34,12 @@ enum keeper_kind {
     KEEPER_READY,
     KEEPER_FAILED, /* data: why */
     KEEPER_MOUNT, /* conn, n: volume; fields snap, options, source, dir: opens, mounts, holds. REPLY carries it */
-    KEEPER_ATTACH,  /* conn; fields "", options, source, dir: mounts once more what it holds */
-    KEEPER_OPEN,    /* as MOUNT, but the caller mounts: opens and holds */
-    KEEPER_INIT,    /* as RESTORE, with its descriptor: before the kernel's first message is answered. REPLY */
-    KEEPER_GONE,    /* conn: let it go; data: where it was mounted and nobody came to serve it, or nothing */
-    KEEPER_BYE,     /* the store is closed, nothing is mounted */
-    KEEPER_REPLY,   /* n: err of the question, its number; err: 0 or a negative code; data: a sentence, or empty */
+    KEEPER_ATTACH, /* conn; fields "", options, source, dir: mounts once more what it holds */
+    KEEPER_OPEN,   /* as MOUNT, but the caller mounts: opens and holds */
+    KEEPER_INIT,   /* as RESTORE, with its descriptor: before the kernel's first message is answered. REPLY */
+    KEEPER_GONE,   /* conn: let it go; data: where it was mounted and nobody came to serve it, or nothing */
+    KEEPER_BYE,    /* the store is closed, nothing is mounted */
+    KEEPER_REPLY, /* n: err of the question, its number; err: 0 or a negative code; data: a sentence, or empty */
     KEEPER_PLACE,   /* data: a directory that was mounted on */
     KEEPER_UPGRADE, /* data: the program to become when the daemon has left. REPLY */
     KEEPER_LEAVE,   /* the daemon is to make room for the next one: finish, and go */
@@ -56,6 +56,9 @@ enum keeper_kind {
 /* A daemon that says nothing for so long, or whose requests stand still, is replaced. VARVE_HUNG_MS in the environment changes it. */
 #define KEEPER_HUNG_MS 30000u
 unsigned keeper_hung_ms(void);
+
+/* keeper_descriptors: this process may open as many files as are allowed from now on: how many. 0: that is not known. */
+uint64_t keeper_descriptors(void);
 
 struct keeper_msg {
     uint32_t kind;

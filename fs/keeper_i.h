@@ -58,7 +58,8 @@ struct keeper {
     bool served;         /* some daemon of this keeper has served the store */
     struct sdnotify manager;
     int64_t pinged_ns;   /* when the manager's watchdog was last told that all is well */
-    int64_t well_ns;     /* when a daemon that serves was last heard, or the keeper began */
+    int64_t extended_ns; /* when it was last told that a start takes longer */
+    int64_t well_ns;     /* when a daemon that moves was last heard, or the keeper began */
     uint64_t generation; /* of what the manager keeps; 0: nothing yet */
     bool unsaved;        /* something is newer than that */
 };

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +18,18 @@ unsigned keeper_hung_ms(void)
     long ms = s ? strtol(s, NULL, 10) : 0;
 
     return ms > 0 && ms < 3600000 ? (unsigned)ms : KEEPER_HUNG_MS;
+}
+
+uint64_t keeper_descriptors(void)
+{
+    struct rlimit l = {0};
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return 0;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+        getrlimit(RLIMIT_NOFILE, &l);
+    return l.rlim_cur;
 }
 
 int keeper_put(struct keeper_msg *m, const char *field)

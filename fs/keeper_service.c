@@ -24,7 +24,9 @@
 #define GENERATION_MASK (UINT64_MAX >> 8)
 #define FUSE_MAJOR 10
 #define FUSE_MINOR 229
-#define STARTING_NS 60000000000ll /* a daemon that has not served the store for so long is none */
+#define STARTING_NS 60000000000ll /* a daemon that begins and has not moved for so long is none */
+#define EXTEND_EVERY_NS 10000000000ll
+#define EXTEND_LINE "EXTEND_TIMEOUT_USEC=90000000" /* from now: as long as the unit gives at first */
 
 static bool is_told(const struct keeper *k)
 {
@@ -304,7 +306,7 @@ int keeper_service_begin(struct keeper *k)
 
 /* --- how things are ----------------------------------------------------------------------------------------------------------- */
 
-/* Both live: this keeper comes by here, and the daemon says that its requests move. One that is being started is given a while. */
+/* Both live: this keeper comes by here, and the daemon says that its requests, or the opening of its store, move. */
 static bool is_well(const struct keeper *k, int64_t now)
 {
     if (BROKEN(VARVE_BREAK_ping_always))
@@ -316,21 +318,34 @@ static bool is_well(const struct keeper *k, int64_t now)
     return now - k->well_ns <= STARTING_NS;
 }
 
+/* Milliseconds until something is to be said again that was last said at *said_ns; not said at all while they do not move. */
+static unsigned say_in_time(struct keeper *k, int64_t *said_ns, int64_t period_ns, const char *line)
+{
+    int64_t now = clock_mono_ns();
+
+    if (now - *said_ns >= period_ns && is_well(k, now)) {
+        report(sdnotify_send(&k->manager, -1, "%s", line), line);
+        *said_ns = now;
+    }
+    now -= *said_ns;
+    return now >= period_ns ? (unsigned)MAX_OF(period_ns / 4000000, 1)
+                            : (unsigned)((period_ns - now) / 1000000 + 1);
+}
+
 unsigned keeper_service_tick(struct keeper *k)
 {
-    int64_t period = k->manager.watchdog_ns / 2, now;
+    unsigned ms = 0, start_ms;
 
     if (k->unsaved)
         keeper_service_save(k);
-    now = clock_mono_ns();
-    if (!is_told(k) || period == 0)
+    if (!is_told(k))
         return 0;
-    if (now - k->pinged_ns >= period && is_well(k, now)) {
-        report(sdnotify_send(&k->manager, -1, "WATCHDOG=1"), "its watchdog");
-        k->pinged_ns = now;
-    }
-    now -= k->pinged_ns;
-    return now >= period ? (unsigned)MAX_OF(period / 4000000, 1) : (unsigned)((period - now) / 1000000 + 1);
+    if (k->manager.watchdog_ns > 0)
+        ms = say_in_time(k, &k->pinged_ns, k->manager.watchdog_ns / 2, "WATCHDOG=1");
+    if (k->ready || k->ending || BROKEN(VARVE_BREAK_start_unextended))
+        return ms;
+    start_ms = say_in_time(k, &k->extended_ns, EXTEND_EVERY_NS, EXTEND_LINE);
+    return ms > 0 ? MIN_OF(ms, start_ms) : start_ms;
 }
 
 void keeper_service_ready(struct keeper *k)

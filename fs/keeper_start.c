@@ -110,6 +110,8 @@ static int run(int argc, char **argv)
     if (chdir("/") < 0)
         return CMD_FAILED;
     spare_from_oom();
+    if (!BROKEN(VARVE_BREAK_keeper_files))
+        keeper_descriptors();
     if (k.service)
         r = keeper_service_begin(&k);
     else

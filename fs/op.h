@@ -38,9 +38,10 @@ struct session {
     struct snapdir *snapdir;
     atomic_uint workers, idle;
     atomic_bool ended;
-    atomic_bool ready; /* workers may be started: the first message is answered */
-    atomic_bool rest;  /* workers whose read(2) is interrupted are to leave; a request ends it */
-    struct {           /* of fs/rest.c alone */
+    atomic_bool ready;   /* workers may be started: the first message is answered */
+    atomic_bool starved; /* a worker had no memory: the next one is started a while later */
+    atomic_bool rest;    /* workers whose read(2) is interrupted are to leave; a request ends it */
+    struct {             /* of fs/rest.c alone */
         unsigned long long requests;
         int64_t since_ns;
     } seen;

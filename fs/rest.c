@@ -79,6 +79,8 @@ static void look_at(struct session *ss, void *arg)
         send_to_rest(ss, l);
     } else if (poll(&p, 1, 0) == 0) {
         add(l, ss->fd);
+    } else if (atomic_exchange(&ss->starved, false)) {
+        l->refused = true;
     } else {
         atomic_store(&ss->rest, false);
         ss->seen.since_ns = 0;

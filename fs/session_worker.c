@@ -312,6 +312,12 @@ static void worker_gone(struct session *ss)
         rest_poke();
 }
 
+static void starve(struct session *ss)
+{
+    log_error("fs", "worker", "no memory for its buffers");
+    atomic_store(&ss->starved, !BROKEN(VARVE_BREAK_starve));
+}
+
 static void *worker_main(void *arg)
 {
     struct session *ss = arg;
@@ -325,7 +331,7 @@ static void *worker_main(void *arg)
     if (r == 0)
         worker_loop(&w);
     else
-        log_error("fs", "worker", "no memory for its buffers");
+        starve(ss);
     worker_leave(&w);
     session__worker_release(&w);
     worker_gone(ss);

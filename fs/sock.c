@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +15,9 @@
 
 #define FRAME_HDR 5u
 #define SOCK_TRIES 100u
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* <linux/un.h>, which cannot be had beside <sys/un.h> */
+#endif
 
 bool sock_again(int e, unsigned *tries)
 {
@@ -109,6 +113,19 @@ int sock_listen(const char *store, int *ret_fd)
     *ret_fd = s;
     s = -1;
     return 0;
+}
+
+bool sock_is_named(const char *store, int fd)
+{
+    cleanup(close_fd) int dir = -1, mine = -1;
+    struct stat named, bound;
+
+    if (open_dir(store, &dir) < 0 || fstatat(dir, "sock", &named, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    mine = ioctl(fd, SIOCUNIXFILE);
+    if (mine < 0)
+        return errno != ENOENT;
+    return fstat(mine, &bound) == 0 && bound.st_dev == named.st_dev && bound.st_ino == named.st_ino;
 }
 
 static int send_all(int sock, const uint8_t *p, size_t len)

@@ -37,6 +37,10 @@ void sock_msg_free(struct sock_msg *m); /* fit for cleanup() */
 int sock_connect(const char *store, int *ret_fd);
 int sock_listen(const char *store, int *ret_fd);
 
+/* sock_is_named(store, fd): STORE/sock is there and is the file of this listening socket. Whose file it is only the administrator of the
+ * network may ask (CAP_NET_ADMIN); for others, that it is there has to do. */
+bool sock_is_named(const char *store, int fd);
+
 /* sock_again(errno, &tries): is a message to be sent or received once more? Where the kernel has no memory for it at the moment: after
  * a while, for a second in all. *tries: 0 at first. */
 bool sock_again(int e, unsigned *tries);

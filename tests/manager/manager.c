@@ -2,10 +2,11 @@
  * sender's process looked at (NotifyAccess=main), a descriptor store, LISTEN_FDS and LISTEN_FDNAMES, the watchdog, Restart=always,
  * KillMode=mixed (by being the reaper of orphans).
  *
- *   manager [--watchdog MS] [--no-kill] [--descriptors N] --log FILE -- COMMAND...
+ *   manager [--watchdog MS] [--start-timeout MS] [--no-kill] [--descriptors N] --log FILE -- COMMAND...
  *
  * FILE gets a line for everything that happens, each after the time: "start PID DESCRIPTORS", "ready", "ping", "store NAME",
- * "remove NAME COUNT", "full NAME", "status ...", "stopping", "reloading", "stranger PID", "exit N", "watchdog", "end". Signals to it: TERM
+ * "remove NAME COUNT", "full NAME", "status ...", "stopping", "reloading", "stranger PID", "exit N", "watchdog",
+ * "extend", "start-timeout", "end". Signals to it: TERM
  * ends the service, HUP restarts it, USR1 reloads it (HUP to the service), USR2 puts strange descriptors into the store. */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,12 +34,12 @@ struct slot {
 };
 
 static struct slot slots[SLOTS];
-static unsigned nslots, descriptors = SLOTS, watchdog_ms;
+static unsigned nslots, descriptors = SLOTS, watchdog_ms, start_ms;
 static bool kill_rest = true, is_ready;
 static pid_t main_pid;
 static int sock = -1;
 static FILE *record;
-static int64_t pinged_ms;
+static int64_t pinged_ms, start_until_ms;
 static volatile sig_atomic_t want_end, want_restart, want_reload, want_garbage;
 
 static void say(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -180,6 +181,7 @@ static void start(char **argv)
         die("fork");
     if (main_pid == 0)
         exec_service(argv);
+    start_until_ms = now_ms() + start_ms;
     say("start %d %u", (int)main_pid, nslots);
 }
 
@@ -252,6 +254,10 @@ static void heed(char *lines, int fd)
     if (value_of(lines, "WATCHDOG", a)) {
         pinged_ms = now_ms();
         say("ping");
+    }
+    if (value_of(lines, "EXTEND_TIMEOUT_USEC", a)) {
+        start_until_ms = now_ms() + (int64_t)strtoull(a, NULL, 10) / 1000;
+        say("extend");
     }
     if (value_of(lines, "READY", a)) {
         is_ready = true;
@@ -329,6 +335,10 @@ static void carry_out(void)
         told = true;
         kill(main_pid, SIGTERM);
     }
+    if (start_ms > 0 && !is_ready && now_ms() > start_until_ms) {
+        say("start-timeout");
+        kill(main_pid, SIGKILL);
+    }
     if (watchdog_ms > 0 && is_ready && now_ms() - pinged_ms > watchdog_ms) {
         say("watchdog");
         is_ready = false;
@@ -393,6 +403,8 @@ int main(int argc, char **argv)
             kill_rest = false;
         else if (strcmp(argv[i], "--watchdog") == 0 && i + 1 < argc)
             watchdog_ms = (unsigned)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--start-timeout") == 0 && i + 1 < argc)
+            start_ms = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--descriptors") == 0 && i + 1 < argc)
             descriptors = (unsigned)strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--log") == 0 && i + 1 < argc)

@@ -621,3 +621,65 @@ test_life_keeper_killed_in_a_mount() {
         "$VARVE" umount "$point"
     done
 }
+
+# There is no memory for a worker's buffers: the request waits until there is some, and nobody is kept busy by that.
+test_life_no_memory_for_a_worker() {
+    command -v prlimit >/dev/null || skip "no prlimit"
+    [ -z "${SAN:-}" ] || skip "a sanitizer ends without memory"
+    own_store starved
+    echo x >"$point/f"
+    drop_caches
+    pid=$(daemon_pid "$store")
+    turns() { awk '/^voluntary_ctxt_switches/ { print $2 }' "$(dirname "$(grep -l varve-rest "/proc/$pid/task/"*/comm)")/status"; }
+    no_worker() { ! grep -q varve-worker "/proc/$pid/task/"*/comm; }
+    wait_for 10 no_worker
+    prlimit --pid "$pid" --as=1000000:unlimited
+    cat "$point/f" >"$scratch/starved.out" &
+    reader=$!
+    sleep 0.2
+    t0=$(turns)
+    sleep 1
+    t1=$(turns)
+    [ ! -s "$scratch/starved.out" ]
+    prlimit --pid "$pid" --as=unlimited
+    wait $reader
+    expect "$(cat "$scratch/starved.out")" x
+    echo "$((t1 - t0)) turns"
+    [ $((t1 - t0)) -le 100 ]
+}
+
+# more mounts than the soft limit of descriptors allows: keeper and daemon take as many as they may
+test_life_descriptors_of_the_keeper() {
+    (
+        ulimit -Sn 100
+        own_store files
+    )
+    store=$scratch/own-files point=$scratch/own-files.mnt
+    for p in $(keeper_pid "$store") $(daemon_pid "$store"); do
+        read -r soft hard < <(awk '/^Max open files/ { print $4, $5 }' "/proc/$p/limits")
+        expect "$soft" "$hard"
+        [ "$soft" -gt 100 ]
+    done
+}
+
+# A file of another socket has taken the place of the one that is handed over: the next daemon makes its own.
+test_life_socket_of_another() {
+    own_store taken
+    py "
+os.chdir(sys.argv[1]); os.unlink('sock')
+s = socket.socket(socket.AF_UNIX); s.bind('sock')" "$store"
+    was=$(daemon_pid "$store")
+    kill -9 "$was"
+    echo x >"$point/f"
+    [ "$(daemon_pid "$store")" != "$was" ]
+    "$VARVE" requests "$store/main" >/dev/null
+    rm "$store/sock"
+    kill -9 "$(daemon_pid "$store")"
+    echo y >"$point/f"
+    "$VARVE" requests "$store/main" >/dev/null
+    kill -9 "$(daemon_pid "$store")"
+    echo z >"$point/f"
+    "$VARVE" umount "$point"
+    expect "$(grep -c 'keeper death' "$store/log/daemon.log")" 3
+    wait_for 10 daemon_gone "$store"
+}

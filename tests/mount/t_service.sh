@@ -138,7 +138,8 @@ test_service_restart_reload_and_stop() {
     "$VARVE" umount "$point.b"
     wait_for 20 connections_are 1
     kill -INT "$(keeper_pid "$store")" # as the unit's ExecStop does
-    wait_for 10 was_told 'exit 0'
+    twice() { [ "$(told_count ' exit 0')" = 2 ]; }
+    wait_for 10 twice
     if mountpoint -q "$point"; then return 1; fi
 }
 
@@ -318,6 +319,24 @@ test_service_waits_for_its_turn() {
     expect "$(told_count ' ready')" 0
     "$VARVE" umount "$point"
     wait_for 10 was_told ' ready'
+}
+
+# The opening of the store takes longer than the manager gives a start: it is told so while that moves.
+test_service_long_start() {
+    [ -x "$(dirname "$VARVE")/tests/manager" ] || skip "manager is not built"
+    store=$scratch/own-long point=$scratch/own-long.mnt told=$scratch/long.told
+    mkdir -p "$point"
+    "$VARVE" create "$store" >/dev/null
+    flock "$store/lock" sleep 5 &
+    wait_for 5 eval "! flock -n '$store/lock' true"
+    "$(dirname "$VARVE")/tests/manager" --start-timeout 2000 --log "$told" -- "$VARVE" serve "$store" >"$scratch/long.out" 2>&1 &
+    manager=$!
+    wait_for 15 was_told ' ready'
+    was_told ' extend'
+    expect "$(told_count ' start-timeout')" 0
+    expect "$(told_count ' start ')" 1
+    "$VARVE" mount "$store" "$point" >/dev/null
+    "$VARVE" umount "$point"
 }
 
 test_service_doctor() {
