@@ -126,8 +126,7 @@ static const uint8_t *next_magic(const struct replay *y, uint64_t pos)
 {
     const uint8_t *hit;
 
-    while (pos + JREC_HDR_SIZE <= y->len &&
-           (hit = memchr(y->bytes + pos, JREC_MAGIC & 0xff, y->len - pos))) {
+    while (pos + JREC_HDR_SIZE <= y->len && (hit = memchr(y->bytes + pos, JREC_MAGIC & 0xff, y->len - pos))) {
         pos = (uint64_t)(hit - y->bytes) / JREC_ALIGN * JREC_ALIGN;
         if (pos + JREC_HDR_SIZE <= y->len && get_le32(y->bytes + pos) == JREC_MAGIC)
             return y->bytes + pos;
