@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "conf/value.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
@@ -17,6 +18,7 @@
 #define AUTO_PREFIX "backup-"
 #define AUTO_LABEL "backup"
 #define ID_SHOWN 12
+#define LABEL_WHOLE 200
 
 /* --- the job -------------------------------------------------------------------------------------------------------- */
 
@@ -109,6 +111,7 @@ static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
 
 struct older {
     const struct working *w;
+    char place[NAME_LEN_MAX + 1];
     struct buf names; /* each with its NUL */
 };
 
@@ -123,9 +126,21 @@ static int older_one(void *arg, const struct layer_rec *rec, const char *text, s
 
     if (rec->layer >= o->w->rec.layer || rec->holds ||
         strncmp(rec->name, AUTO_PREFIX, strlen(AUTO_PREFIX)) != 0 ||
-        show_text_each(text, len, label_is, (char *)(uintptr_t)verb_text(&o->w->a, "to")) != 1)
+        show_text_each(text, len, label_is, o->place) != 1)
         return 0;
     return buf_add(&o->names, rec->name, strlen(rec->name) + 1);
+}
+
+/* What a label says of a place: labels are short. */
+static void place_label(const char *url, char out[NAME_LEN_MAX + 1])
+{
+    size_t n = strlen(url), shown = strcspn(url, "?");
+
+    if (n <= LABEL_WHOLE)
+        snprintf(out, NAME_LEN_MAX + 1, "%s", url);
+    else
+        snprintf(out, NAME_LEN_MAX + 1, "%.*s #%016" PRIx64, (int)MIN_OF(shown, (size_t)LABEL_WHOLE), url,
+                 hash_sum(0, url, n));
 }
 
 /* Those before were taken by backups to the same place, and only to go on from: this one does that now. */
@@ -133,6 +148,7 @@ static void older_drop(struct working *w)
 {
     struct older o = {.w = w};
 
+    place_label(verb_text(&w->a, "to"), o.place);
     if (strncmp(w->rec.name, AUTO_PREFIX, strlen(AUTO_PREFIX)) == 0 && snap_each(w->v, older_one, &o) == 0)
         for (size_t at = 0; at < o.names.len; at += strlen((char *)o.names.data + at) + 1)
             if (snap_delete(w->v, NULL, (char *)o.names.data + at) == 0)
@@ -183,7 +199,7 @@ static int ended(struct working *w, const struct repo_place *p, int r, struct bu
         return 0;
     }
     if (r != -E_CANCELED) {
-        const char *why = err->len ? buf_cstr(err) : err_text(r);
+        const char *why = err->len ? buf_cstr(err) : backend_text(r);
 
         job_say(w->j, "%s", why);
         event_emit(w->s, "backup-failed", w->v->rec.name, "%s: %s", w->rec.name, why);
@@ -242,7 +258,7 @@ static int setting(struct buf *b, const char *key, const char *text)
 
 static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
 {
-    static const char *const keys[] = {"to", "passphrase-file", "key-file"};
+    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials"};
     int r = buf_puts(ret, "run");
 
     if (r == 0)
@@ -251,7 +267,7 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = setting(ret, keys[i], verb_text(a, keys[i]));
     if (r == 0 && verb_num(a, "full"))
         r = buf_puts(ret, " full");
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_TEXT_MAX)) {
+    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
         buf_puts(err,
                  "backup run: the URL and the path of the secret are too long together; use shorter ones");
         r = -E_TOOBIG;
@@ -263,7 +279,7 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
 static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec *ret, struct buf *err)
 {
     struct vfs_ctx who = {.uid = c->uid, .gid = c->gid};
-    char name[NAME_LEN_MAX + 1], when[CLOCK_TEXT_SIZE];
+    char name[NAME_LEN_MAX + 1], place[NAME_LEN_MAX + 1], when[CLOCK_TEXT_SIZE];
     int r = -E_EXIST;
 
     clock_format(clock_wall_ns(), when);
@@ -276,8 +292,9 @@ static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec 
             snprintf(name, sizeof(name), AUTO_PREFIX "%s-%u", when, i);
         r = verb_snap_create(c->env, c->vol, &who, name, ret);
     }
+    place_label(verb_text(a, "to"), place);
     if (r == 0)
-        r = snap_label(c->vol, ret->name, AUTO_LABEL, verb_text(a, "to"));
+        r = snap_label(c->vol, ret->name, AUTO_LABEL, place);
     return r < 0 ? verb_snap_complain(r, name, err) : 0;
 }
 

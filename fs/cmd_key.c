@@ -161,7 +161,7 @@ REPO_LOCAL(repo_key)
     if (r == 0) {
         r = act(&k);
         if (r < 0 && ans->err.len == 0)
-            buf_printf(&ans->err, "%s: %s", repo_place_name(p), err_text(r));
+            buf_printf(&ans->err, "%s: %s", repo_place_name(p), backend_text(r));
         backend_close(k.b);
     }
     secret_release(&k.with);

@@ -259,7 +259,7 @@ REPO_LOCAL(backup_delete)
     if (r < 0) {
         if (ans->err.len == 0)
             buf_printf(&ans->err, "%s: %s %.12s", repo_place_name(p),
-                       r == -E_NOENT ? "there is no recovery point" : err_text(r), p->id);
+                       r == -E_NOENT ? "there is no recovery point" : backend_text(r), p->id);
         return r;
     }
     if (!a->json)

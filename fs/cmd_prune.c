@@ -136,7 +136,7 @@ REPO_LOCAL(repo_unlock_lease)
     backend_close(b);
     if (r < 0 || alive) {
         buf_printf(&ans->err, "%s: %s", repo_place_name(p),
-                   r < 0 ? err_text(r)
+                   r < 0 ? backend_text(r)
                          : "a prune was at work in the last ten minutes; wait, or --force where it is known "
                            "to be dead");
         return r < 0 ? r : -E_BUSY;

@@ -44,7 +44,7 @@ static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf
     r = repo_init(b, &(struct backend_call){.timeout_ms = REPO_CALL_MS}, &s, ret);
     backend_close(b);
     if (r < 0)
-        buf_printf(err, "%s: %s", repo_place_name(p), err_text(r));
+        buf_printf(err, "%s: %s", repo_place_name(p), backend_text(r));
     return r;
 }
 
@@ -306,7 +306,7 @@ REPO_LOCAL(repo_test)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
     if (r == 0 && (r = try_object(repo, name, took)) < 0)
         buf_printf(&ans->err, "%s: an object was put, read and deleted again for a test: %s",
-                   repo_place_name(p), err_text(r));
+                   repo_place_name(p), backend_text(r));
     if (r < 0)
         return r;
     if (!a->json)
@@ -489,7 +489,7 @@ REPO_LOCAL(repo_verify)
     rmdir(dir);
     if (r < 0) {
         if (ans->err.len == 0)
-            buf_printf(&ans->err, "%s: %s", repo_place_name(p), err_text(r));
+            buf_printf(&ans->err, "%s: %s", repo_place_name(p), backend_text(r));
         return r;
     }
     ans->exit_code = res.damages ? VERIFY_DAMAGE : 0;

@@ -5,6 +5,7 @@
 
 #include "fs/verb_value.h"
 #include "tier/tierd.h"
+#include "tier/url.h"
 
 /* --- words ---------------------------------------------------------------------------------------------------------- */
 
@@ -63,6 +64,29 @@ static int secrets_given(const struct verb_args *a, struct conf_repo *c, struct 
     return 0;
 }
 
+/* The file's path becomes an option of the URL, so that it goes wherever that goes. A path is no secret. */
+static int credentials_given(const struct verb_args *a, struct conf_repo *c, struct buf *err)
+{
+    cleanup(buf_free) struct buf url = {0};
+    char path[PATH_MAX];
+    int r = path_given(a, "credentials", path, err);
+
+    if (r <= 0)
+        return r;
+    if (strncmp(c->url, "s3:", 3) != 0) {
+        buf_printf(err, "--credentials is for s3: URLs, not for %s", c->url);
+        return -E_USAGE;
+    }
+    r = url_with(c->url, "credentials", path, &url);
+    if (r == 0 && url.len > CONF_REPO_URL) {
+        buf_puts(err, "the URL and the path of the credentials are too long together; use shorter ones");
+        r = -E_USAGE;
+    }
+    if (r == 0)
+        snprintf(c->url, sizeof(c->url), "%.*s", (int)url.len, (const char *)url.data);
+    return r;
+}
+
 static int id_split(const char *text, char where[CONF_REPO_URL + 1], struct repo_place *p, struct buf *err)
 {
     const char *hash = strrchr(text, '#');
@@ -116,6 +140,8 @@ int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, 
     if (r == 0)
         r = secrets_given(a, &p->conf, err);
     if (r == 0)
+        r = credentials_given(a, &p->conf, err);
+    if (r == 0)
         *ret = *p;
     free(p);
     return r;
@@ -140,6 +166,8 @@ int verb_backup_resolve(struct verb_args *a, struct buf *err)
         r = replace(a, "passphrase-file", p->conf.passphrase_file, err);
     if (r == 0)
         r = replace(a, "key-file", p->conf.key_file, err);
+    if (r == 0) /* it is in the URL now */
+        r = replace(a, "credentials", "", err);
     return r;
 }
 
@@ -179,7 +207,7 @@ int repo_place_open(const struct repo_place *p, const struct backend_call *c, co
         return r;
     r = repo_open(b, c, &s, cache ? cache : own, ret, &why);
     if (r < 0)
-        buf_printf(err, "%s: %s", repo_place_name(p), why.len ? buf_cstr(&why) : err_text(r));
+        buf_printf(err, "%s: %s", repo_place_name(p), why.len ? buf_cstr(&why) : backend_text(r));
     return r;
 }
 

@@ -452,7 +452,7 @@ int job_start(struct store *s, const char *verb, uint32_t vol, const char *detai
     if (!js)
         return -E_NOSYS;
     k = kind_find(js, verb);
-    r = !k ? -E_NOSYS : strlen(detail) > JOB_TEXT_MAX ? -E_TOOBIG : start(js, k, vol, detail, ret_id);
+    r = !k ? -E_NOSYS : strlen(detail) > JOB_DETAIL_MAX ? -E_TOOBIG : start(js, k, vol, detail, ret_id);
     jobs_release(js);
     return r;
 }

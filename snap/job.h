@@ -9,6 +9,7 @@
 #define JOBS_KEPT 100 /* ended ones; older are forgotten */
 #define JOB_VERB_MAX 31
 #define JOB_TEXT_MAX 255
+#define JOB_DETAIL_MAX 1800 /* a URL with its options, paths */
 
 /* Numbers are format. */
 enum job_state {
@@ -36,8 +37,8 @@ struct job_info {
     uint64_t bytes_per_s, items_per_s;                         /* while running */
     int64_t eta_ns;                                            /* what is left; -1: not known */
     char verb[JOB_VERB_MAX + 1];
-    char detail[JOB_TEXT_MAX + 1]; /* what the verb works on: all that it needs to be done again */
-    char text[JOB_TEXT_MAX + 1];   /* how it ended, for people */
+    char detail[JOB_DETAIL_MAX + 1]; /* what the verb works on: all that it needs to be done again */
+    char text[JOB_TEXT_MAX + 1];     /* how it ended, for people */
 };
 
 struct job; /* a running one, as its function sees it */

@@ -7,6 +7,7 @@
 #include "tier/url.h"
 
 #define TRIES 4
+#define TEXT_SIZE 512
 
 int backend_url_check(const char *url, struct buf *err)
 {
@@ -25,14 +26,21 @@ int backend_url_check(const char *url, struct buf *err)
     return r;
 }
 
-void backend_why(struct backend *b, int code, struct buf *ret)
-{
-    size_t was = ret->len;
+static _Thread_local struct {
+    int code;
+    char text[TEXT_SIZE];
+} said;
 
-    if (b->ops->why)
-        b->ops->why(b, code, ret);
-    if (ret->len == was)
-        buf_puts(ret, err_text(code));
+const char *backend_text(int code)
+{
+    return said.code == code && said.text[0] ? said.text : err_text(code);
+}
+
+void backend_text_set(int code, const void *text, size_t len)
+{
+    said.code = code;
+    snprintf(said.text, sizeof(said.text), "%.*s", (int)MIN_OF(len, sizeof(said.text)),
+             len ? (const char *)text : "");
 }
 
 static bool part_ok(const char *p, size_t len)

@@ -104,8 +104,10 @@ int backend_put_same(struct backend *b, const struct backend_call *c, const char
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
                     struct buf *ret);
 
-/* backend_why: a sentence for people about a call that failed with this code, always one. */
-void backend_why(struct backend *b, int code, struct buf *ret);
+/* backend_text: a sentence for people about a call of this thread that failed with this code: as the backend told it, if that was the
+ * last call; else err_text(). Valid until the thread's next call. backend_text_set: for what asks another process. */
+const char *backend_text(int code);
+void backend_text_set(int code, const void *text, size_t len);
 
 /* For backends: has the call's time passed, or was it cancelled? began_ns: clock_mono_ns() at its beginning. */
 int backend_call_check(const struct backend_call *c, int64_t began_ns);

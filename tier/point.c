@@ -255,7 +255,7 @@ int point_find(struct repo *r, const char *id, struct point *ret, struct buf *er
     if (x == 0)
         x = point_get(r, f.found, ret);
     if (x < 0)
-        buf_printf(err, "recovery point %s: %s", id, err_text(x));
+        buf_printf(err, "recovery point %s: %s", id, backend_text(x));
     return x;
 }
 

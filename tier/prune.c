@@ -358,6 +358,6 @@ int prune_run(struct repo *r, const struct prune_opts *o, struct prune_result *r
     free(w.v);
     *ret = w.res;
     if (x < 0 && err->len == 0)
-        buf_puts(err, err_text(x));
+        buf_puts(err, backend_text(x));
     return x;
 }

@@ -133,18 +133,19 @@ int repo_unlock(struct backend *b, const struct backend_call *c, const struct se
         buf_printf(err, "%s",
                    x == -E_REPO_MISSING ? "there is no repository here; varve repo init makes one"
                    : x == -E_CORRUPT    ? "the repository's parameters (root/) are damaged"
-                                        : err_text(x));
+                                        : backend_text(x));
         return x;
     }
     x = backend_list(b, c, "keys/", "", try_key, &u);
     if (x != 1) {
         x = x == 0 ? u.result : x;
-        buf_printf(err, "%s", x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : err_text(x));
+        buf_printf(err, "%s",
+                   x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : backend_text(x));
         return x;
     }
     x = root_prove(raw.data, raw.len, ret_master);
     if (x < 0)
-        buf_printf(err, "the repository's parameters: %s", err_text(x));
+        buf_printf(err, "the repository's parameters: %s", backend_text(x));
     return x;
 }
 
@@ -176,7 +177,7 @@ static int unlock(struct repo *r, const struct secret *s, struct buf *err)
     int x = repo_unlock(r->b, &r->call, s, &r->root, &master, name, err);
 
     if (x == 0 && (x = open_domain(r, &master)) < 0)
-        buf_printf(err, "the repository's keys: %s", err_text(x));
+        buf_printf(err, "the repository's keys: %s", backend_text(x));
     key_wipe(&master);
     return x;
 }

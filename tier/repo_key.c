@@ -78,7 +78,7 @@ int repo_key_rotate(struct backend *b, const struct backend_call *c, const struc
     r = backend_del(b, c, old);
     if (r < 0)
         buf_printf(err, "the new key %.8s is there, but the old one, %.8s, could not be removed: %s", ret_id,
-                   ret_old, err_text(r));
+                   ret_old, backend_text(r));
     return r;
 }
 

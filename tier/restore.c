@@ -237,7 +237,7 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
     if (x < 0 && err->len == 0)
         buf_printf(err, "%s%s%s: %s", dest, w.path.len ? "/" : "", w.path.len ? buf_cstr(&w.path) : "",
                    x == -E_NOTEMPTY ? "is not empty; choose a directory that is, or is not there yet"
-                                    : err_text(x));
+                                    : backend_text(x));
     close_fd(&w.dest);
     links_free(w.links);
     buf_free(&w.path);

@@ -142,6 +142,8 @@ int tierd_serve(int fd, struct backend *b)
 
             if (result < 0)
                 buf_reset(&out);
+            if (result < 0 && b->ops->why)
+                b->ops->why(b, result, &out);
             r = answer(fd, TIERD_DONE, result, out.data, out.len);
         }
     }

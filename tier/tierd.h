@@ -4,7 +4,8 @@
  *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
  *                             name | after | bytes                     (name is the prefix of a list)
  *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
- *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64
+ *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64;
+ *                          of an error: a sentence, or nothing
  *            TIERD_HELLO:  as DONE, once at the start, with a sentence behind it */
 #ifndef VARVE_TIER_TIERD_H
 #define VARVE_TIER_TIERD_H

@@ -239,8 +239,8 @@ static int converse(struct client *c, struct ask *a, bool *whole)
     *whole = r == -E_INVAL || r == -E_NOMEM;
     while (r == 0) {
         cleanup(msg_release) struct msg m = {0};
-        const uint8_t *p;
-        size_t len;
+        const uint8_t *p = NULL;
+        size_t len = 0;
 
         r = wait_answer(c, a, began, &m);
         if (r < 0)
@@ -254,6 +254,8 @@ static int converse(struct client *c, struct ask *a, bool *whole)
             return -E_PROTO;
         r = split(&m, &p, &len);
         *whole = true;
+        if (r < 0 && len)
+            backend_text_set(r, p, len);
         if (r == 0)
             r = buf_add(&a->got, p, len);
         return stop != 0 ? stop : r;
@@ -277,6 +279,7 @@ static int ask(struct backend *b, struct ask *a)
     bool whole = true;
     int r = 0;
 
+    backend_text_set(0, NULL, 0);
     if (!a->after)
         a->after = "";
     if (a->call && a->call->canceled && a->call->canceled(a->call->arg))

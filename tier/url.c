@@ -44,6 +44,16 @@ int url_decode(const char *s, size_t len, char *out, size_t size)
     return 0;
 }
 
+int url_with(const char *url, const char *option, const char *value, struct buf *ret)
+{
+    int r = buf_printf(ret, "%s%c%s=", url, strchr(url, '?') ? '&' : '?', option);
+
+    for (; r == 0 && *value; value++)
+        r = strchr("&%#?", *value) ? buf_printf(ret, "%%%02X", (unsigned char)*value)
+                                   : buf_add(ret, value, 1);
+    return r;
+}
+
 static const struct url_option *option_of(const char *name, size_t len, const struct url_option *table,
                                           size_t n)
 {

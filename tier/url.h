@@ -19,6 +19,9 @@ struct url_option {
 int url_options(const char *url, const char *query, const struct url_option *table, size_t n, void *conf,
                 struct buf *err);
 
+/* url_with: url and one option more. -E_NOMEM. */
+int url_with(const char *url, const char *option, const char *value, struct buf *ret);
+
 /* dir:/path[?bandwidth=SIZE]. A '?' begins options only where a known one follows; so it may stand in a path. */
 struct dir_conf {
     char path[PATH_MAX];

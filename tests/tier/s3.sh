@@ -21,6 +21,93 @@ for ((i = 0; i < 100; i++)); do
     sleep 0.1
 done
 say "    server: $SERVER"
+failures=0 out='' rc=0
+fail() {
+    failures=$((failures + 1))
+    printf '    line %s: %s\n' "${BASH_LINENO[1]}" "$*"
+}
+ok() {
+    out=$("$@" 2>"$scratch/err")
+    rc=$?
+    [ $rc -eq 0 ] || fail "exit $rc: $*: $(cat "$scratch/err")"
+}
+# refused WORDS COMMAND...: it fails, says so, and is not long about it
+refused() {
+    local words=$1 began=$SECONDS
+    shift
+    out=$("$@" 2>&1)
+    rc=$?
+    [ $rc -ne 0 ] || fail "$* went well: $out"
+    case $out in *"$words"*) ;; *) fail "$* says \"$out\", not \"$words\"" ;; esac
+    [ $((SECONDS - began)) -lt 60 ] || fail "$*: $((SECONDS - began)) s"
+}
+json() { printf '%s' "$out" | python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == 1; print(eval(sys.argv[1]))' "$1"; }
+varve() { "$VARVE" "$@"; }
+export XDG_CONFIG_HOME=$scratch/config XDG_CACHE_HOME=$scratch/cache
+unset VARVE_PASSPHRASE
+credentials() { # NAME KEY SECRET
+    printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$2" "$3" >"$scratch/$1"
+}
+credentials keys "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
+without_keys() { (unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; HOME=$scratch "$@"); }
+new_case() {
+    mkdir -p "$dir/m"
+    head -c 64 /dev/urandom >"$dir/key"
+    url="s3://$VARVE_TEST_BUCKET/${dir##*/}?endpoint=$s3_endpoint"
+}
+new_volume() {
+    mounted+=("$dir/m")
+    ok varve mount "$dir/s" "$dir/m" --create
+}
+
+# As people do it; the keys come from a file, since the process that has the volume open has not got this shell's environment
+test_backup_and_restore() {
+    new_case
+    ok without_keys varve repo add "r$$" "$url" --key-file "$dir/key" --credentials "$scratch/keys" --init
+    ok without_keys varve repo test "r$$"
+    without_keys varve mount "$dir/s" "$dir/m" --create || fail mount
+    mounted+=("$dir/m")
+    mkdir "$dir/m/d"
+    head -c 40000000 /dev/urandom >"$dir/m/d/large"
+    for i in $(seq 1 50); do echo "small $i" >"$dir/m/d/$i"; done
+    ok without_keys varve backup run "$dir/m" --to "r$$" --json
+    echo more >>"$dir/m/d/large"
+    rm "$dir/m/d/7"
+    ok without_keys varve backup run "$dir/m" --to "r$$" --json
+    [ "$(json 'd["recovery_point"]["sent_bytes"]')" -lt 1000000 ] || fail "the second sent $(json 'd["recovery_point"]["sent_bytes"]') bytes"
+    ok without_keys varve restore "r$$#latest" "$dir/out"
+    diff -r "$dir/m/d" "$dir/out/d" || fail 'other bytes'
+    ok without_keys varve repo verify "r$$" --full
+    ok varve snapshot list "$dir/m" --json
+    [ "$(json 'len(d["snapshots"])')" = 1 ] || fail "snapshots of backups pile up: $out"
+    # another program, from the page of the format alone
+    mkdir "$dir/objects"
+    tool fetch "$VARVE_TEST_BUCKET" "${dir##*/}/" "$dir/objects" || fail fetch
+    python3 "$here/read_repo.py" "$dir/objects" "$dir/key" latest /d/large "$dir/read" || fail read_repo
+    cmp "$dir/read" "$dir/m/d/large" || fail 'other bytes by another program'
+    ok without_keys varve repo remove "r$$"
+}
+
+# A cause and what to do, in seconds
+test_what_is_wrong_is_said() {
+    local at=s3://$VARVE_TEST_BUCKET/none?endpoint=$s3_endpoint
+    new_case
+    credentials other "$AWS_ACCESS_KEY_ID" wrongwrongwrong
+    credentials stranger AKSTRANGER wrongwrongwrong
+    printf '[else]\naws_access_key_id = a\n' >"$scratch/section"
+    refused 'the secret key is not that of the access key' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/other"
+    refused 'the access key is not known there' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/stranger"
+    refused 'has no section [default]' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/section"
+    refused 'no credentials: give --credentials FILE' without_keys varve repo show "$at" --key-file "$dir/key"
+    refused 'there is no bucket no-such-bucket' varve repo init "s3://no-such-bucket/x?endpoint=$s3_endpoint" --key-file "$dir/key"
+    refused 'there is no repository here' varve repo show "$at" --key-file "$dir/key"
+    refused 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://127.0.0.1:1" --key-file "$dir/key"
+    refused 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://nowhere.invalid" --key-file "$dir/key"
+    refused 'is no option of such a URL' varve repo show "s3://b00/x?endpont=http://127.0.0.1:1" --key-file "$dir/key"
+    refused 'write endpoint=' varve repo show "s3://b00/x?endpoint=http://me:secret@127.0.0.1:1" --key-file "$dir/key"
+    refused 'write s3://bucket/prefix' varve repo show "s3://b00/x/../y" --key-file "$dir/key"
+    refused '--credentials is for s3:' varve repo show "dir:$dir" --key-file "$dir/key" --credentials "$scratch/keys"
+}
 
 units=() cases=()
 for name in "$@"; do
@@ -36,5 +123,23 @@ if [ ${#units[@]} -gt 0 ]; then
     grep -av ' note \| warn ' "$scratch/unit" | sed '$d'
     take_in "$scratch/unit"
 fi
+for name in "${cases[@]}"; do
+    failures=0 skip='' dir=$scratch/$name
+    began=$SECONDS
+    "$name" >"$scratch/log" 2>&1
+    unmount_all
+    if [ -n "$skip" ]; then
+        skipped=$((skipped + 1))
+        say "skip $name: $skip"
+    elif [ "$failures" = 0 ]; then
+        passed=$((passed + 1))
+        grep -a '^    [a-z0-9]' "$scratch/log"
+    else
+        failed=$((failed + 1))
+        say "FAIL $name"
+        cat "$scratch/log"
+    fi
+    rm -rf --one-file-system "$dir"
+done
 say "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

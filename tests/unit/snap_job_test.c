@@ -235,7 +235,7 @@ TEST(test_job__a_store_that_is_only_read_keeps_them_in_memory)
 TEST(test_job__unknown_kinds_are_refused)
 {
     struct store *s = open_store(0);
-    char longer[JOB_TEXT_MAX + 2];
+    char longer[JOB_DETAIL_MAX + 2];
     uint64_t id = 77;
 
     memset(longer, 'x', sizeof(longer) - 1);
