@@ -367,124 +367,26 @@ static int labels(struct backup *b, const struct layer_rec *rec, struct point *p
     return 0;
 }
 
-/* --- packs that somebody is about to delete ------------------------------------------------------------------------- */
-
-/* The lists as they are now; is the recovery point that this backup goes on from whole in spite of them? */
-static int lists_read(struct backup *b)
-{
-    struct point base = {.flags = 0};
-    bool based = b->res.base[0];
-    int r = based ? point_get(b->r, b->res.base, &base) : 0;
-
-    condemned_release(&b->gone);
-    b->gone = (struct condemned){.base_kept = true};
-    if (r == 0)
-        r = condemned_read(b->r, based ? &base : NULL, &b->gone);
-    point_release(&base);
-    if (r == -E_NOENT) /* the base was deleted: what only it needs may be condemned any time */
-        r = -E_AGAIN;
-    return r;
-}
-
-/* Nothing that the tree refers to, or that an index will name, is condemned or gone. From *ret_ns on (the backend's clock) the writer
- * has half a grace. -E_AGAIN: it is not so. */
-static int guard(struct backup *b, int64_t *ret_ns)
-{
-    int r = backend_now(b->r->b, &b->r->call, ret_ns);
-
-    if (r == 0)
-        r = lists_read(b);
-    if (r == 0 && !b->gone.base_kept)
-        r = -E_AGAIN;
-    if (r == 0 && (r = packer_relies(b->p, &b->gone.packs)) == 0)
-        r = repo_stale(b->r);
-    if (r == 0 && *ret_ns - b->began_ns > CONDEMNED_GRACE_NS / 2)
-        r = packer_recheck(b->p);
-    if (r == 1 && !BROKEN(VARVE_BREAK_condemned))
-        r = -E_AGAIN;
-    return MIN_OF(r, 0);
-}
-
-/* Half of the grace is over: by whose clock ever it was slow. */
-static int guard_late(struct backup *b, int64_t since_ns)
-{
-    int64_t now;
-    int r = backend_now(b->r->b, &b->r->call, &now);
-
-    return r < 0 ? r : now - since_ns > CONDEMNED_GRACE_NS / 2;
-}
-
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
-
-static int make_point(struct backup *b, const struct layer_rec *rec, struct point *p)
-{
-    int r = fill(b, rec, p);
-
-    if (r == 0)
-        r = labels(b, rec, p);
-    if (r == 0)
-        r = buf_add(&p->regarded, b->gone.lists.data, b->gone.lists.len);
-    if (r == 0)
-        r = repo_may_write(b->r);
-    return r;
-}
-
-/* A recovery point that came too late for its guard stays only if that still holds. */
-static int point_late(struct backup *b, const struct point *p)
-{
-    char name[80];
-    int64_t now;
-    int r = guard(b, &now);
-
-    if (r != -E_AGAIN)
-        return r;
-    snprintf(name, sizeof(name), "points/%s", p->id);
-    r = backend_del(b->r->b, &b->r->call, name);
-    return r < 0 && r != -E_NOENT ? r : -E_AGAIN;
-}
 
 /* Packs, then the index, then the point: nobody ever sees a point that is not whole. */
 static int publish(struct backup *b, const struct layer_rec *rec)
 {
     struct packer_stat st;
     struct point p = {.flags = 0};
-    int64_t guarded;
-    int r = packer_flush(b->p);
+    int r = writer_ready(&b->w);
 
-    if (r == 0)
-        r = guard(b, &guarded);
-    if (r == 0)
-        r = packer_index(b->p);
-    packer_get_stat(b->p, &st);
+    packer_get_stat(b->w.p, &st);
     b->res.new_bytes = st.new_bytes;
     if (r == 0)
-        r = make_point(b, rec, &p);
-    if (r == 0 && (r = guard_late(b, guarded)) == 1)
-        r = guard(b, &guarded);
+        r = fill(b, rec, &p);
     if (r == 0)
-        r = point_put(b->r, &p);
-    if (r == 0 && (r = guard_late(b, guarded)) == 1)
-        r = point_late(b, &p);
+        r = labels(b, rec, &p);
+    if (r == 0)
+        r = writer_put(&b->w, &p);
     if (r == 0)
         memcpy(b->res.id, p.id, sizeof(p.id));
     point_release(&p);
-    return r;
-}
-
-/* Goes on from c->base, if there is one and no list of condemned packs stands against it. */
-static int begin(struct backup *b, const struct choosing *c)
-{
-    int r;
-
-    if (c->found && !b->o->full && !b->again)
-        memcpy(b->res.base, c->base.id, sizeof(c->base.id));
-    r = lists_read(b);
-    if (r == -E_AGAIN || (r == 0 && !b->gone.base_kept)) {
-        b->res.base[0] = 0;
-        r = lists_read(b);
-    }
-    if (r == 0)
-        r = packer_new(b->r, &b->gone.packs, &b->p);
     return r;
 }
 
@@ -498,9 +400,11 @@ static int run(struct backup *b, const struct layer_rec *rec)
     b->res.same = c.same && !b->o->full;
     if (b->res.same)
         return 0;
-    if ((r = begin(b, &c)) < 0)
+    if ((r = writer_base(&b->w, c.found && !b->o->full && !b->again ? c.base.id : "")) < 0)
         return r;
-    if (b->res.base[0]) {
+    b->p = b->w.p;
+    if (b->w.base[0]) {
+        memcpy(b->res.base, b->w.base, sizeof(b->w.base));
         b->from = (struct vt_at){c.base.branch, c.base.layer};
         b->base = b->tree = c.base.tree;
         b->res.files = c.base.files;
@@ -518,19 +422,14 @@ static int run(struct backup *b, const struct layer_rec *rec)
 
 static int attempt(struct backup *b, const struct layer_rec *rec)
 {
-    int r = repo_may_write(b->r);
+    int r = writer_begin(&b->w, b->r);
 
-    if (r == 0)
-        r = backend_now(b->r->b, &b->r->call, &b->began_ns);
-    if (r == 0)
-        r = repo_sync(b->r);
     if (r == 0)
         r = edits_new(&b->e);
     if (r == 0)
         r = run(b, rec);
     edits_free(b->e);
-    packer_free(b->p);
-    condemned_release(&b->gone);
+    writer_end(&b->w);
     return r;
 }
 
@@ -541,7 +440,7 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
     uint64_t before = r->put_bytes;
     int x = room ? -E_AGAIN : -E_NOMEM;
 
-    for (unsigned n = 0; x == -E_AGAIN && n < TRIES; n++) {
+    for (unsigned n = 0; x == -E_AGAIN && n < WRITER_TRIES; n++) {
         struct backup b = {
             .r = r, .v = v, .o = o, .at = {rec->branch, rec->layer}, .room = room, .again = n > 0};
 

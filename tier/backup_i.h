@@ -3,23 +3,22 @@
 #define VARVE_TIER_BACKUP_I_H
 
 #include "tier/backup.h"
-#include "tier/condemned.h"
 #include "tier/map.h"
+#include "tier/writer.h"
 
 struct backup {
     struct repo *r;
     struct vol *v;
     const struct backup_opts *o;
     struct vt_at at;
-    struct packer *p;
+    struct packer *p; /* the writer's */
     struct edits *e;
     struct tree tree;  /* as far as it is */
     struct tree base;  /* of the recovery point that this one goes on from */
     struct vt_at from; /* its snapshot; branch 0: none */
     uint8_t *room;     /* BLOB_MAX */
-    struct condemned gone;
-    int64_t began_ns; /* by the backend's clock */
-    bool again;       /* an attempt before this one relied on what was condemned meanwhile */
+    struct writer w;
+    bool again; /* an attempt before this one relied on what was condemned meanwhile */
     struct backup_result res;
 };
 

@@ -1,0 +1,119 @@
+#include "tier/writer.h"
+
+#include <stdio.h>
+
+int writer_begin(struct writer *w, struct repo *r)
+{
+    int x = repo_may_write(r);
+
+    *w = (struct writer){.r = r};
+    if (x == 0)
+        x = backend_now(r->b, &r->call, &w->began_ns);
+    return x == 0 ? repo_sync(r) : x;
+}
+
+void writer_end(struct writer *w)
+{
+    packer_free(w->p);
+    condemned_release(&w->gone);
+}
+
+/* --- packs that somebody is about to delete ------------------------------------------------------------------------- */
+
+/* The lists as they are now; is the recovery point that is gone on from whole in spite of them? */
+static int lists_read(struct writer *w)
+{
+    struct point base = {.flags = 0};
+    bool based = w->base[0];
+    int r = based ? point_get(w->r, w->base, &base) : 0;
+
+    condemned_release(&w->gone);
+    w->gone = (struct condemned){.base_kept = true};
+    if (r == 0)
+        r = condemned_read(w->r, based ? &base : NULL, &w->gone);
+    point_release(&base);
+    if (r == -E_NOENT) /* the base was deleted: what only it needs may be condemned any time */
+        r = -E_AGAIN;
+    return r;
+}
+
+/* Nothing that the tree refers to, or that an index will name, is condemned or gone. From w->guarded_ns on (the backend's clock) the writer
+ * has half a grace. -E_AGAIN: it is not so. */
+static int guard(struct writer *w)
+{
+    int r = backend_now(w->r->b, &w->r->call, &w->guarded_ns);
+
+    if (r == 0)
+        r = lists_read(w);
+    if (r == 0 && !w->gone.base_kept)
+        r = -E_AGAIN;
+    if (r == 0 && (r = packer_relies(w->p, &w->gone.packs)) == 0)
+        r = repo_stale(w->r);
+    if (r == 0 && w->guarded_ns - w->began_ns > CONDEMNED_GRACE_NS / 2)
+        r = packer_recheck(w->p);
+    if (r == 1 && !BROKEN(VARVE_BREAK_condemned))
+        r = -E_AGAIN;
+    return MIN_OF(r, 0);
+}
+
+/* Half of the grace is over: by whose clock ever it was slow. */
+static int guard_late(struct writer *w)
+{
+    int64_t now;
+    int r = backend_now(w->r->b, &w->r->call, &now);
+
+    return r < 0 ? r : now - w->guarded_ns > CONDEMNED_GRACE_NS / 2;
+}
+
+int writer_base(struct writer *w, const char *base)
+{
+    int r;
+
+    snprintf(w->base, sizeof(w->base), "%s", base);
+    r = lists_read(w);
+    if (r == -E_AGAIN || (r == 0 && !w->gone.base_kept)) {
+        w->base[0] = 0;
+        r = lists_read(w);
+    }
+    return r < 0 ? r : packer_new(w->r, &w->gone.packs, &w->p);
+}
+
+/* --- putting -------------------------------------------------------------------------------------------------------- */
+
+int writer_ready(struct writer *w)
+{
+    int r = packer_flush(w->p);
+
+    if (r == 0)
+        r = guard(w);
+    return r < 0 ? r : packer_index(w->p);
+}
+
+/* A recovery point that came too late for its guard stays only if that still holds. */
+static int point_late(struct writer *w, const struct point *p)
+{
+    char name[80];
+    int r = guard(w);
+
+    if (r != -E_AGAIN)
+        return r;
+    snprintf(name, sizeof(name), "points/%s", p->id);
+    r = backend_del(w->r->b, &w->r->call, name);
+    return r < 0 && r != -E_NOENT ? r : -E_AGAIN;
+}
+
+int writer_put(struct writer *w, struct point *p)
+{
+    int r = repo_may_write(w->r);
+
+    if (r == 0 && (r = guard_late(w)) == 1)
+        r = guard(w);
+    buf_reset(&p->regarded);
+    if (r == 0)
+        r = buf_add(&p->regarded, w->gone.lists.data, w->gone.lists.len);
+    if (r == 0)
+        r = point_put(w->r, p);
+    if (r == 0 && (r = guard_late(w)) == 1)
+        r = point_late(w, p);
+    return r;
+}
