@@ -44,7 +44,7 @@ struct tree_key tree_key(uint64_t ino, enum rec_kind kind)
     return k;
 }
 
-static int key_cmp(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen)
+int tree_key_cmp(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen)
 {
     int c = memcmp(a, b, MIN_OF(alen, blen));
 
@@ -87,7 +87,7 @@ static struct slice slice_of(const uint8_t *val)
     return slice_decode(&d);
 }
 
-static int page_read(struct repo *r, const struct slice *s, struct buf *ret)
+int page_read(struct repo *r, const struct slice *s, struct buf *ret)
 {
     if (s->len > PAGE_MAX || s->skip)
         return -E_CORRUPT;
@@ -127,7 +127,7 @@ static int scan_child(struct scan_at *a, const uint8_t *next, size_t nlen)
 
     if (!a->key)
         return 0;
-    if (next && from && key_cmp(next, nlen, from->b, from->len) <= 0)
+    if (next && from && tree_key_cmp(next, nlen, from->b, from->len) <= 0)
         return 0;
     page = slice_of(a->val);
     return scan_page(s, &page, a->depth + 1);
@@ -137,7 +137,7 @@ static int scan_leaf(struct scan *s, const uint8_t *key, size_t klen, const uint
 {
     const struct tree_key *p = s->prefix;
 
-    if (s->from && key_cmp(key, klen, s->from->b, s->from->len) < 0)
+    if (s->from && tree_key_cmp(key, klen, s->from->b, s->from->len) < 0)
         return 0;
     if (p && (klen < p->len || memcmp(key, p->b, p->len) != 0))
         return 0;

@@ -22,6 +22,8 @@ void tree_key_u32(struct tree_key *k, uint32_t v); /* big endian */
 void tree_key_u64(struct tree_key *k, uint64_t v);
 struct tree_key tree_key_ino(uint64_t ino); /* prefix of all records of an inode */
 
+int tree_key_cmp(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen); /* as memcmp() */
+
 /* tree_scan: records whose keys begin with prefix (len 0: all), from `from` on (NULL: from the first), ascending; cb non-zero ends
  * it with that value. -E_CORRUPT, -E_NOENT (a page's chunk is not known). */
 int tree_scan(struct repo *r, const struct tree *t, const struct tree_key *prefix,
@@ -47,6 +49,8 @@ int tree_walk(struct repo *r, const struct tree *t,
               int (*cb)(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error),
               void *arg);
 
+/* page_read: appends a page's plain bytes, proved by its name. */
+int page_read(struct repo *r, const struct slice *s, struct buf *ret);
 /* page_each: the entries of a page. -E_CORRUPT. */
 int page_each(const uint8_t *p, size_t len, uint8_t *ret_level,
               int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),

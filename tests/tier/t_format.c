@@ -6,6 +6,7 @@
 #include "tests/tier/mem.h"
 #include "tests/tier/world.h"
 #include "tier/map.h"
+#include "tier/tree_diff.h"
 #include "tier/point.h"
 
 static const struct id16 dom_id = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
@@ -312,11 +313,58 @@ static void random_edits(struct edits *e, struct model *m, uint64_t *rng)
     }
 }
 
+struct differing {
+    struct model *was;
+    uint8_t last[TREE_KEY_MAX];
+    size_t last_len, n;
+};
+
+/* Does to the older model what is told. */
+static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
+{
+    const struct tree_rec *any = was ? was : is;
+    struct differing *d = arg;
+    struct record r = {.ino = get_be64(any->key), .sub = get_be64(any->key + 9)};
+    size_t at = model_at(d->was, r.ino, r.sub);
+    bool there = at < d->was->n && d->was->v[at].ino == r.ino && d->was->v[at].sub == r.sub;
+
+    CHECK(tree_key_cmp(d->last, d->last_len, any->key, any->klen) < 0);
+    memcpy(d->last, any->key, any->klen);
+    d->last_len = any->klen;
+    d->n++;
+    CHECK(there == (was != NULL));
+    if (was)
+        CHECK(was->vlen == d->was->v[at].len && memcmp(was->val, d->was->v[at].val, was->vlen) == 0);
+    if (!is) {
+        model_remove(d->was, r.ino, r.sub, false);
+        return 0;
+    }
+    CHECK(!was || was->vlen != is->vlen || memcmp(was->val, is->val, is->vlen) != 0);
+    r.len = is->vlen;
+    memcpy(r.val, is->val, is->vlen);
+    model_put(d->was, &r);
+    return 0;
+}
+
+static void diff_leads_from(struct repo *r, const struct tree *was, const struct model *then,
+                            const struct tree *is, const struct model *now)
+{
+    static struct model m;
+    struct differing d = {.was = &m};
+
+    m = *then;
+    CHECK_OK(tree_diff(r, was, is, differs, &d));
+    CHECK_EQ(m.n, now->n);
+    for (size_t i = 0; i < m.n; i++)
+        CHECK(m.v[i].ino == now->v[i].ino && m.v[i].sub == now->v[i].sub && m.v[i].len == now->v[i].len &&
+              memcmp(m.v[i].val, now->v[i].val, m.v[i].len) == 0);
+}
+
 TEST(test_tree__edits_are_as_in_a_model_and_old_trees_stay)
 {
     static struct model now, then;
     uint64_t rng = test_seed();
-    struct tree t = {.depth = 0}, old;
+    struct tree t = {.depth = 0}, old = t;
     struct packer *p;
     struct edits *e;
     struct world w;
@@ -336,6 +384,10 @@ TEST(test_tree__edits_are_as_in_a_model_and_old_trees_stay)
         CHECK_EQ(edits_bytes(e), 0);
         if (round % 5 == 0 || round < 10)
             tree_equals(w.r, &t, &now, &rng);
+        if (round % 4 == 0) {
+            diff_leads_from(w.r, &old, &then, &t, &now);
+            diff_leads_from(w.r, &t, &now, &old, &then);
+        }
         if (round % 20 == 19)
             tree_equals(w.r, &old, &then, &rng);
     }
@@ -352,11 +404,20 @@ TEST(test_tree__edits_are_as_in_a_model_and_old_trees_stay)
     world_close(&w);
 }
 
+static int told(void *arg, const struct tree_rec *was, const struct tree_rec *is)
+{
+    CHECK(was && is);
+    (*(size_t *)arg)++;
+    return 0;
+}
+
 /* What changes little costs little: pages on the way only. */
 TEST(test_tree__one_edit_of_many_records_writes_few_pages)
 {
     struct packer_stat before, after;
-    struct tree t = {.depth = 0};
+    struct tree t = {.depth = 0}, old;
+    uint64_t got;
+    size_t n = 0;
     uint8_t val[100] = {0};
     struct packer *p;
     struct edits *e;
@@ -379,7 +440,13 @@ TEST(test_tree__one_edit_of_many_records_writes_few_pages)
 
         CHECK_OK(edits_put(e, &k, "changed", 7));
     }
+    old = t;
     CHECK_OK(tree_apply(p, w.r, &t, e));
+    CHECK_OK(packer_flush(p));
+    got = w.r->got_bytes;
+    CHECK_OK(tree_diff(w.r, &old, &t, told, &n));
+    CHECK_EQ(n, 4);
+    CHECK(w.r->got_bytes - got < 12u << 20); /* at most eighteen pages, in chunks of a mebibyte */
     packer_get_stat(p, &after);
     CHECK(after.new_bytes - before.new_bytes < (4 * 2 + 1) * 2 * PAGE_TARGET);
     edits_free(e);
