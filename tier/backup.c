@@ -428,6 +428,7 @@ static int attempt(struct backup *b, const struct layer_rec *rec)
         r = edits_new(&b->e);
     if (r == 0)
         r = run(b, rec);
+    r = writer_failed(&b->w, r);
     edits_free(b->e);
     writer_end(&b->w);
     return r;

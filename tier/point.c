@@ -8,6 +8,7 @@
 #define TLV_LABEL 1
 #define TLV_PROGRAM 2
 #define TLV_REGARDED 3
+#define TLV_ORIGIN 4
 #define POINT_FIX 256u
 #define DEPTH_MAX 4096
 
@@ -65,6 +66,7 @@ static void fix_encode(const struct point *p, uint8_t out[POINT_FIX])
 int point_encode(const struct point *p, struct buf *out)
 {
     static const char program[] = "varve " VARVE_VERSION;
+    static const struct sha none;
     uint8_t fix[POINT_FIX];
     int r;
 
@@ -78,6 +80,8 @@ int point_encode(const struct point *p, struct buf *out)
         r = tlv_put(out, TLV_LABEL, s, strlen(s));
         at += strlen(s) + 1;
     }
+    if (r == 0 && memcmp(p->origin.b, none.b, sizeof(none.b)) != 0)
+        r = tlv_put(out, TLV_ORIGIN, p->origin.b, sizeof(p->origin.b));
     if (r == 0 && p->regarded.len)
         r = tlv_put(out, TLV_REGARDED, p->regarded.data, p->regarded.len);
     return r < 0 ? r : tlv_put(out, TLV_PROGRAM, program, sizeof(program) - 1);
@@ -135,13 +139,15 @@ int point_decode(const void *bytes, size_t len, struct point *ret)
     name_decode(&d, p.snapshot_name);
     if (d.bad || p.tree.depth > TREE_DEPTH_MAX)
         return -E_CORRUPT;
-    if ((r = tlv_known(d, TLV_REGARDED)) < 0)
+    if ((r = tlv_known(d, TLV_ORIGIN)) < 0)
         return r;
     while (r == 0 && tlv_next(&d, &t) == 1)
         if (t.type == TLV_LABEL && (r = buf_add(&p.labels, t.p, t.len)) == 0)
             r = buf_add(&p.labels, "", 1);
         else if (t.type == TLV_REGARDED && t.len % sizeof(struct sha) == 0)
             r = buf_add(&p.regarded, t.p, t.len);
+        else if (t.type == TLV_ORIGIN && t.len == sizeof(p.origin.b))
+            memcpy(p.origin.b, t.p, t.len);
     if (r < 0)
         point_release(&p);
     else

@@ -14,7 +14,7 @@ struct point {
     uint16_t flags;
     int64_t created_ns, taken_ns;
     struct uuid volume, family, snapshot, store, group;
-    struct sha base;
+    struct sha base, origin; /* origin: of a copy, the id of the first one; zeros: it is no copy */
     uint32_t branch, layer;
     uint64_t epoch;
     uint32_t grade;

@@ -78,6 +78,19 @@ int writer_base(struct writer *w, const char *base)
     return r < 0 ? r : packer_new(w->r, &w->gone.packs, &w->p);
 }
 
+int writer_failed(struct writer *w, int r)
+{
+    struct backend_stat st;
+    char name[80];
+
+    if ((r != -E_CORRUPT && r != -E_NOENT) || !w->p)
+        return r;
+    snprintf(name, sizeof(name), "points/%s", w->base);
+    if (w->base[0] && backend_stat(w->r->b, &w->r->call, name, &st) == -E_NOENT)
+        return -E_AGAIN;
+    return repo_stale(w->r) == 1 ? -E_AGAIN : r;
+}
+
 /* --- putting -------------------------------------------------------------------------------------------------------- */
 
 int writer_ready(struct writer *w)

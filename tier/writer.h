@@ -24,6 +24,8 @@ int writer_base(struct writer *w, const char *base);
 int writer_ready(struct writer *w);
 /* writer_put: the recovery point, after that; fills p->id and p->regarded. */
 int writer_put(struct writer *w, struct point *p);
+/* writer_failed: r of a run that failed: -E_AGAIN where what could not be read was deleted meanwhile, else r. */
+int writer_failed(struct writer *w, int r);
 void writer_end(struct writer *w);
 
 #endif

@@ -1,0 +1,262 @@
+#include "tier/copy.h"
+
+#include <stdlib.h>
+
+#include "tier/map.h"
+#include "tier/tree_diff.h"
+#include "tier/writer.h"
+
+#define EDITS_BYTES (32u << 20) /* edits in memory before they become pages */
+
+struct copy {
+    struct repo *from;
+    const struct point *p;
+    const struct copy_opts *o;
+    struct writer w;
+    struct edits *e;
+    struct tree tree; /* in the other repository, as far as it is */
+    struct tree was;  /* of the recovery point that both have, as it is in the source */
+    struct copy_result res;
+};
+
+/* --- records -------------------------------------------------------------------------------------------------------- */
+
+/* The same bytes, where the other repository has them. */
+static int carry(struct copy *c, enum chunk_kind kind, const struct slice *s, struct slice *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    int r = s->len > BLOB_MAX ? -E_CORRUPT : repo_slice(c->from, s, false, &b);
+
+    if (r == -E_NOENT || (r == 0 && b.len == 0))
+        r = -E_CORRUPT;
+    c->res.bytes += b.len;
+    return r < 0 ? r : packer_blob(c->w.p, kind, b.data, b.len, ret);
+}
+
+static int put_slice(struct copy *c, enum chunk_kind kind, const struct tree_key *k,
+                     const struct tree_rec *is, size_t at)
+{
+    struct dec d = dec_of(is->val + at, SLICE_SIZE);
+    struct slice s = slice_decode(&d), now;
+    uint8_t v[64];
+    struct enc e = {v + at};
+    int r;
+
+    assert(at + SLICE_SIZE == is->vlen && is->vlen <= sizeof(v));
+    memcpy(v, is->val, at);
+    r = carry(c, kind, &s, &now);
+    slice_encode(&e, &now);
+    return r < 0 ? r : edits_put(c->e, k, v, is->vlen);
+}
+
+static int put(struct copy *c, const struct tree_rec *is)
+{
+    struct tree_key k = {.len = 0};
+    struct extent e;
+    uint32_t run;
+    int r = 0;
+
+    tree_key_add(&k, is->key, is->klen);
+    switch (is->key[8]) {
+    case REC_EXTENT:
+        r = extent_decode(is->key, is->klen, is->val, is->vlen, &e, &run);
+        if (r == 0 && e.kind == EXTENT_SLICE)
+            return put_slice(c, CHUNK_DATA, &k, is, is->vlen - SLICE_SIZE);
+        break;
+    case REC_XATTR:
+        if (is->vlen > 0 && is->val[0] == 1)
+            return is->vlen == 1 + SLICE_SIZE ? put_slice(c, CHUNK_META, &k, is, 1) : -E_CORRUPT;
+        break;
+    case REC_INODE: c->res.items++; break;
+    default: break;
+    }
+    return r < 0 ? r : edits_put(c->e, &k, is->val, is->vlen);
+}
+
+static int put_again(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    return put(arg, &(struct tree_rec){key, val, klen, vlen});
+}
+
+/* A key is removed as a prefix: attributes whose names begin with this one's are put again. */
+static int take_away(struct copy *c, const struct tree_rec *was)
+{
+    struct tree_key k = {.len = 0};
+    int r;
+
+    tree_key_add(&k, was->key, was->klen);
+    r = edits_remove(c->e, &k);
+    if (r == 0 && was->key[8] == REC_XATTR)
+        r = tree_scan(c->from, &c->p->tree, &k, NULL, put_again, c);
+    return r;
+}
+
+static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
+{
+    struct copy *c = arg;
+    int r;
+
+    if ((is ? is->klen : was->klen) < 9)
+        return -E_CORRUPT;
+    r = is ? put(c, is) : take_away(c, was);
+    if (r == 0 && edits_bytes(c->e) > EDITS_BYTES)
+        r = tree_apply(c->w.p, c->w.r, &c->tree, c->e);
+    if (r == 0 && c->o->progress)
+        r = c->o->progress(c->o->arg, c->res.items, c->res.bytes);
+    return r;
+}
+
+/* --- from which ----------------------------------------------------------------------------------------------------- */
+
+/* What a recovery point is called by all its copies: the id of the first of them. */
+static struct sha origin_of(const struct point *p)
+{
+    static const struct sha none;
+    struct sha id = p->origin;
+
+    if (memcmp(id.b, none.b, sizeof(id.b)) == 0)
+        (void)hex_parse(p->id, id.b, sizeof(id.b));
+    return id;
+}
+
+struct there { /* a recovery point of the volume, in the other repository */
+    struct sha origin;
+    struct tree tree;
+    char id[SHA_TEXT];
+};
+struct choosing {
+    struct copy *c;
+    struct buf there;
+    int64_t taken_ns;
+    char base[SHA_TEXT];
+    struct tree base_tree;
+};
+
+static int list_there(void *arg, const struct point *p)
+{
+    struct choosing *g = arg;
+    struct there t = {.origin = origin_of(p), .tree = p->tree};
+
+    if (!uuid_equal(&p->volume, &g->c->p->volume))
+        return 0;
+    memcpy(t.id, p->id, sizeof(t.id));
+    return buf_add(&g->there, &t, sizeof(t));
+}
+
+static bool find_there(const struct choosing *g, const struct sha *origin, struct there *ret)
+{
+    for (size_t at = 0; at < g->there.len; at += sizeof(*ret)) {
+        memcpy(ret, g->there.data + at, sizeof(*ret));
+        if (memcmp(ret->origin.b, origin->b, sizeof(origin->b)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The newest of the volume that both have. */
+static int choose(void *arg, const struct point *p)
+{
+    struct choosing *g = arg;
+    struct sha origin = origin_of(p);
+    struct there t;
+
+    if (!uuid_equal(&p->volume, &g->c->p->volume) || p->tree.depth == 0 ||
+        (g->base[0] && p->taken_ns <= g->taken_ns) || !find_there(g, &origin, &t) || t.tree.depth == 0)
+        return 0;
+    memcpy(g->base, t.id, sizeof(t.id));
+    g->taken_ns = p->taken_ns;
+    g->base_tree = t.tree;
+    g->c->was = p->tree;
+    return 0;
+}
+
+static int from_which(struct copy *c, bool whole, struct choosing *g)
+{
+    struct sha origin = origin_of(c->p);
+    struct there t;
+    int r = points_each(c->w.r, list_there, NULL, g);
+
+    if (r == 0 && find_there(g, &origin, &t)) {
+        c->res.same = true;
+        memcpy(c->res.id, t.id, sizeof(t.id));
+        return 0;
+    }
+    return r < 0 || whole ? r : points_each(c->from, choose, NULL, g);
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static int publish(struct copy *c)
+{
+    struct packer_stat st;
+    struct point p = *c->p;
+    int r = tree_apply(c->w.p, c->w.r, &c->tree, c->e);
+
+    if (r == 0)
+        r = writer_ready(&c->w);
+    packer_get_stat(c->w.p, &st);
+    c->res.new_bytes = p.new_bytes = st.new_bytes;
+    p.tree = c->tree;
+    p.origin = origin_of(c->p);
+    p.regarded = (struct buf){0}; /* labels stay the other's */
+    p.base = (struct sha){{0}};
+    if (r == 0 && c->w.base[0])
+        r = hex_parse(c->w.base, p.base.b, sizeof(p.base.b));
+    if (r == 0)
+        r = writer_put(&c->w, &p);
+    buf_free(&p.regarded);
+    memcpy(c->res.id, p.id, sizeof(p.id));
+    return r;
+}
+
+static int carry_all(struct copy *c, struct choosing *g)
+{
+    int r = writer_base(&c->w, g->base);
+
+    if (r == 0)
+        r = edits_new(&c->e);
+    if (r < 0)
+        return r;
+    if (c->w.base[0]) {
+        c->tree = g->base_tree;
+        memcpy(c->res.base, c->w.base, sizeof(c->w.base));
+    } else {
+        c->was.depth = 0;
+    }
+    r = tree_diff(c->from, &c->was, &c->p->tree, differs, c);
+    return r < 0 ? r : publish(c);
+}
+
+static int attempt(struct copy *c, struct repo *to, bool whole)
+{
+    struct choosing g = {.c = c};
+    int r = writer_begin(&c->w, to);
+
+    if (r == 0)
+        r = repo_sync(c->from);
+    if (r == 0)
+        r = from_which(c, whole, &g);
+    if (r == 0 && !c->res.same)
+        r = carry_all(c, &g);
+    r = writer_failed(&c->w, r);
+    buf_free(&g.there);
+    edits_free(c->e);
+    writer_end(&c->w);
+    return r;
+}
+
+int copy_run(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
+             struct copy_result *ret)
+{
+    uint64_t before = to->put_bytes;
+    int r = -E_AGAIN;
+
+    for (unsigned n = 0; r == -E_AGAIN && n < WRITER_TRIES; n++) {
+        struct copy c = {.from = from, .p = p, .o = o};
+
+        r = attempt(&c, to, n > 0);
+        c.res.sent_bytes = to->put_bytes - before;
+        *ret = c.res;
+    }
+    return r == -E_AGAIN ? -E_BUSY : r;
+}

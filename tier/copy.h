@@ -1,0 +1,25 @@
+/* tier/copy: a recovery point of one repository into another one, with other keys. What the other one has is not sent; where an older
+ * recovery point of the volume is in both, only what differs from it is read. */
+#ifndef VARVE_TIER_COPY_H
+#define VARVE_TIER_COPY_H
+
+#include "tier/point.h"
+
+struct copy_opts {
+    void *arg;
+    int (*progress)(void *arg, uint64_t items,
+                    uint64_t bytes); /* inodes and bytes carried; negative ends it with that value */
+};
+struct copy_result {
+    char id[SHA_TEXT], base[SHA_TEXT]; /* in the other repository; base "": everything was read */
+    bool same;                         /* it was there already */
+    uint64_t items, bytes;             /* carried */
+    uint64_t new_bytes, sent_bytes;    /* not there before; put, all objects */
+};
+
+/* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; others of repositories. Interrupted, it
+ * is begun anew, and what is in the other repository by then is not sent again. */
+int copy_run(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
+             struct copy_result *ret);
+
+#endif
