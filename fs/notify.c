@@ -12,7 +12,7 @@
 #include "fs/op.h"
 #include "fs/snapdir.h"
 #include "snap/snapshot.h"
-#include "snap/volume.h"
+#include "snap/store/room.h"
 
 #define RING                                                                                                 \
     8192 /* forgotten inodes kept in mind; when there are more, the table of orphans is read instead */
@@ -318,14 +318,8 @@ static void gather(struct notifier *n)
 {
     int64_t now = clock_mono_ns(), until_ns = now + GATHER_NS;
     struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
-    bool full;
 
-    if (now - n->freed_ns > BURST_NS)
-        return;
-    pthread_mutex_unlock(&n->lock);
-    full = volume_nearly_full(n->ss->vol); /* whoever removes files there wants the room at once */
-    pthread_mutex_lock(&n->lock);
-    if (full)
+    if (now - n->freed_ns > BURST_NS || room_wanted(n->ss->vol))
         return;
     while (n->count < RING / 2 && !n->end && !n->stop && n->rollbacks_done == n->rollbacks_asked)
         if (pthread_cond_timedwait(&n->word, &n->lock, &until) == ETIMEDOUT)

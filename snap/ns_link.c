@@ -1,6 +1,7 @@
 #include <sys/stat.h>
 
 #include "snap/ns.h"
+#include "snap/store/room.h"
 
 static void link_key(uint64_t ino, uint64_t dir, uint64_t hash, uint8_t key[24])
 {
@@ -111,6 +112,7 @@ int ns_orphan_put(struct ns *o, uint64_t ino)
 {
     uint8_t key[8];
 
+    room_orphan(o->v);
     put_be64(key, ino);
     return vt_put(&o->t, KEEP_FIRM, (struct txn_owner){0}, o->to, TAB_ORPHAN, key, "", 0);
 }

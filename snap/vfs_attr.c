@@ -1,6 +1,7 @@
 #include <sys/stat.h>
 
 #include "snap/ns.h"
+#include "snap/store/room.h"
 #include "snap/store/ilock.h"
 
 /* What a change of owner, or of bytes by somebody without rights over the file, takes away. */
@@ -79,6 +80,7 @@ static int set_size(struct vol *v, const struct vfs_ctx *c, vfs_node n, const st
                           .unique = c != NULL ? c->unique : 0,
                           .part = (a->set & ~(unsigned)(VFS_SIZE | VFS_KILL_PRIV)) != 0,
                           .kill_priv = a->set & VFS_KILL_PRIV};
+    struct room room = {0};
     struct inode in;
     struct ns o;
     uint64_t ino;
@@ -95,7 +97,9 @@ static int set_size(struct vol *v, const struct vfs_ctx *c, vfs_node n, const st
     if (!S_ISREG(in.mode))
         return S_ISDIR(in.mode) ? -E_ISDIR : -E_INVAL;
     rq.branch = o.at.branch;
-    r = file_truncate(v, &rq, ino, a->size, &in);
+    do
+        r = file_truncate(v, &rq, ino, a->size, &in);
+    while (room_await(v, r, &room));
     if (r == -E_NOENT)
         r = -E_STALE;
     if (r == 0 && ret != NULL)

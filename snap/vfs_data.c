@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "snap/ns.h"
+#include "snap/store/room.h"
 
 /* Where a node's bytes lie, and that it is a regular file. */
 static int find_file(struct vol *v, vfs_node n, struct vfs_place *ret)
@@ -74,10 +75,16 @@ int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p,
               bool kill_priv)
 {
     struct file_req rq = request(c, kill_priv);
+    struct room room = {0};
     uint64_t ino = 0;
     int r = find_to_change(v, n, &ino, &rq);
 
-    return r < 0 ? r : gone(file_write(v, &rq, ino, p, len, off, NULL));
+    if (r < 0)
+        return r;
+    do
+        r = file_write(v, &rq, ino, p, len, off, NULL);
+    while (room_await(v, r, &room));
+    return gone(r);
 }
 
 static int alloc_mode(int mode, enum file_alloc *ret)
@@ -101,6 +108,7 @@ static bool kills_priv(const struct vfs_ctx *c)
 int vfs_fallocate(struct vol *v, const struct vfs_ctx *c, vfs_node n, int mode, uint64_t off, uint64_t len)
 {
     struct file_req rq = request(c, kills_priv(c));
+    struct room room = {0};
     enum file_alloc what;
     uint64_t ino = 0;
     int r = alloc_mode(mode, &what);
@@ -110,7 +118,12 @@ int vfs_fallocate(struct vol *v, const struct vfs_ctx *c, vfs_node n, int mode, 
     if (len == 0)
         return -E_INVAL;
     r = find_to_change(v, n, &ino, &rq);
-    return r < 0 ? r : gone(file_allocate(v, &rq, ino, what, off, len));
+    if (r < 0)
+        return r;
+    do
+        r = file_allocate(v, &rq, ino, what, off, len);
+    while (room_await(v, r, &room));
+    return gone(r);
 }
 
 int vfs_seek(struct vol *v, vfs_node n, int whence, uint64_t off, uint64_t *ret)
@@ -130,6 +143,7 @@ int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_
              uint64_t dst_off, uint64_t len, uint64_t *ret_len)
 {
     struct file_req rq = request(c, kills_priv(c));
+    struct room room = {0};
     struct vfs_place from;
     uint64_t ino = 0;
     int r = find_file(v, src, &from);
@@ -138,8 +152,10 @@ int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_
         r = find_to_change(v, dst, &ino, &rq);
     if (r < 0)
         return r;
-    r = gone(file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len));
-    return still_there(v, src, &from, r);
+    do
+        r = file_copy(v, &rq, from.at, from.ino, src_off, ino, dst_off, len, ret_len);
+    while (room_await(v, r, &room));
+    return still_there(v, src, &from, gone(r));
 }
 
 int vfs_fsync(struct vol *v, vfs_node n)

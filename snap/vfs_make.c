@@ -2,6 +2,7 @@
 
 #include "snap/ns.h"
 #include "snap/store/ilock.h"
+#include "snap/store/room.h"
 
 /* The parts that every new name has: the slot in the directory, the dirent, the directory's times and links. */
 struct make {
@@ -69,22 +70,33 @@ static int mknod_in(struct ns *o, uint64_t dir, const char *name, uint32_t mode,
     return r < 0 ? r : make_end(o, &m, in);
 }
 
-int vfs_mknod(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name, uint32_t mode,
-              uint64_t rdev, struct vfs_attr *ret)
+static int mknod_once(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name, uint32_t mode,
+                      uint64_t rdev, struct vfs_attr *ret)
 {
     struct inode in;
     struct ns o;
     uint64_t dir_ino;
-    int r;
+    int r = ns_change(v, c, op_of(mode), dir, &o, &dir_ino);
 
-    if (!kind_known(mode))
-        return -E_INVAL;
-    r = ns_change(v, c, op_of(mode), dir, &o, &dir_ino);
     if (r < 0)
         return r;
     r = ns_end(&o, mknod_in(&o, dir_ino, name, mode & (S_IFMT | 07777), rdev, &in));
     if (r == 0 && ret != NULL)
         ns_attr(&o, &in, ret);
+    return r;
+}
+
+int vfs_mknod(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name, uint32_t mode,
+              uint64_t rdev, struct vfs_attr *ret)
+{
+    struct room room = {0};
+    int r;
+
+    if (!kind_known(mode))
+        return -E_INVAL;
+    do
+        r = mknod_once(v, c, dir, name, mode, rdev, ret);
+    while (room_await(v, r, &room));
     return r;
 }
 
@@ -119,25 +131,36 @@ static int symlink_in(struct ns *o, uint64_t dir, const char *name, const char *
     return r < 0 ? r : make_end(o, &m, in);
 }
 
+static int symlink_once(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name,
+                        const char *target, struct vfs_attr *ret)
+{
+    struct inode in;
+    struct ns o;
+    uint64_t dir_ino;
+    int r = ns_change(v, c, OP_SYMLINK, dir, &o, &dir_ino);
+
+    if (r < 0)
+        return r;
+    r = ns_end(&o, symlink_in(&o, dir_ino, name, target, &in));
+    if (r == 0 && ret != NULL)
+        ns_attr(&o, &in, ret);
+    return r;
+}
+
 int vfs_symlink(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name, const char *target,
                 struct vfs_attr *ret)
 {
     size_t len = strlen(target);
-    struct inode in;
-    struct ns o;
-    uint64_t dir_ino;
+    struct room room = {0};
     int r;
 
     if (len == 0)
         return -E_NOENT;
     if (len > NS_SYMLINK_MAX)
         return -E_NAMETOOLONG;
-    r = ns_change(v, c, OP_SYMLINK, dir, &o, &dir_ino);
-    if (r < 0)
-        return r;
-    r = ns_end(&o, symlink_in(&o, dir_ino, name, target, &in));
-    if (r == 0 && ret != NULL)
-        ns_attr(&o, &in, ret);
+    do
+        r = symlink_once(v, c, dir, name, target, ret);
+    while (room_await(v, r, &room));
     return r;
 }
 

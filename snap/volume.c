@@ -350,19 +350,6 @@ int volume_get_info(struct vol *v, struct volume_info *ret)
     return r;
 }
 
-bool volume_nearly_full(struct vol *v)
-{
-    bool full;
-    struct txn t;
-
-    if (txn_begin(v->store, TXN_READ, OP_NONE, v, &t) < 0)
-        return false;
-    full = (v->rec.size_limit && vol_used_blocks(v) * BLOCK_SIZE >= v->rec.size_limit / 8 * 7) ||
-           (v->rec.inode_limit && v->stat.inodes >= v->rec.inode_limit / 8 * 7);
-    txn_abort(&t);
-    return full;
-}
-
 int volume_each(struct store *s, int (*cb)(void *arg, struct vol *v), void *arg)
 {
     cleanup(buf_free) struct buf all = {0};

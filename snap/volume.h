@@ -40,7 +40,6 @@ struct volume_info {
     uint32_t mounts;
 };
 int volume_get_info(struct vol *v, struct volume_info *ret);
-bool volume_nearly_full(struct vol *v); /* less than an eighth of its bytes or inodes is left */
 int volume_each(struct store *s, int (*cb)(void *arg, struct vol *v), void *arg); /* without deleted ones */
 
 #endif

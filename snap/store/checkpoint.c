@@ -257,7 +257,8 @@ static bool checkpoint_due(struct store *s)
     look(s, true, &want, &wait);
     /* what waits in the queue goes on after a checkpoint, and only when something has happened since the last one */
     idle_work = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) > 0 &&
-                clock_mono_ns() - __atomic_load_n(&s->last_ckpt_ns, __ATOMIC_RELAXED) > 500000000 &&
+                (__atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED) ||
+                 clock_mono_ns() - __atomic_load_n(&s->last_ckpt_ns, __ATOMIC_RELAXED) > 500000000) &&
                 (!__atomic_load_n(&s->queue_rests, __ATOMIC_RELAXED) ||
                  journal_appended(s->journal) > __atomic_load_n(&s->done_lsn, __ATOMIC_RELAXED));
     if (!want && !idle_work)

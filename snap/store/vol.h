@@ -20,6 +20,13 @@ struct vol {
     uint32_t mounts;          /* connections that show it */
     bool readonly;            /* after a failed write-back of one of its objects, with why below */
     char why_readonly[160];
+    struct {              /* atomic; see room.h */
+        uint32_t waiters; /* for room */
+        uint64_t orphans; /* files that lost their last name since the open */
+        uint64_t
+            vain_at; /* what had been removed when waiting was in vain, and until when that is remembered */
+        int64_t vain_until_ns;
+    } room;
     struct vol *next;
 };
 

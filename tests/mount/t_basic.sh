@@ -413,7 +413,7 @@ test_basic_quota() {
     fails "No space left" dd if=/dev/zero of=f bs=64k count=100 oflag=append conv=notrunc status=none
     cat f >/dev/null
     rm f
-    wait_for 5 dd if=/dev/zero of=g bs=64k count=50 status=none
+    dd if=/dev/zero of=g bs=64k count=50 status=none
     py "
 n = 0
 try:

@@ -37,7 +37,7 @@ for i in range(20):
     ls -la . >/dev/null
     rm big small*
     [ ! -e big ]
-    wait_for 20 dd if=/dev/urandom of=again bs=64k count=100 status=none
+    dd if=/dev/urandom of=again bs=64k count=100 status=none
     mkdir .snapshots/after
     sync
     rmdir .snapshots/before
@@ -51,6 +51,51 @@ for i in range(20):
     expect "$(md5sum <"$point/kept")" "$sum"
     expect "$(md5sum <"$point/again")" "$again"
     expect "$(md5sum <"$point/.snapshots/after/again")" "$again"
+}
+
+# What was just removed is room for what comes next, though it is freed behind: in a volume of 130 MiB, and on a disk of 400.
+test_trouble_room_just_made() {
+    disk=$scratch/room.disk point=$scratch/room.mnt store=$scratch/room.disk/store
+    mkdir -p "$disk" "$point"
+    truncate -s 400M "$disk.img" && mkfs.ext4 -q -m 0 "$disk.img"
+    mount -o loop "$disk.img" "$disk" 2>/dev/null || skip "no loop device"
+    trap full_end EXIT
+    "$VARVE" create "$store" >/dev/null
+    "$VARVE" create "$store/quota" --size 130M >/dev/null
+    "$VARVE" mount "$store/quota" "$point" >/dev/null
+    for round in 1 2 3; do
+        dd if=/dev/zero of="$point/f" bs=1M count=100 status=none || return 1
+        rm "$point/f"
+    done
+    py "
+# at the limit of inodes, too; and who still holds what he removed hears of it soon
+os.chdir(sys.argv[1])
+f = open('held', 'wb', buffering=0); f.write(b'x' * (90 << 20)); os.unlink('held')
+import time
+began = time.monotonic()
+try:
+    with open('more', 'wb', buffering=0) as g:
+        for i in range(100): g.write(b'y' * (1 << 20))
+    raise SystemExit('there was room')
+except OSError as e: assert e.errno == errno.ENOSPC, e
+assert time.monotonic() - began < 10
+f.close(); os.unlink('more')
+with open('again', 'wb', buffering=0) as g:
+    for i in range(100): g.write(b'z' * (1 << 20))
+" "$point"
+    rm "$point/again"
+    "$VARVE" umount "$point"
+    "$VARVE" resize "$store/quota" none >/dev/null
+    "$VARVE" mount "$store/quota" "$point" >/dev/null
+    n=$(($(stat -f -c '%a * %S / 1048576' "$disk") - 16))
+    [ $n -gt 100 ]
+    for round in 1 2 3; do
+        dd if=/dev/zero of="$point/f" bs=1M count=$n status=none || return 1
+        [ $round = 3 ] || rm "$point/f"
+    done
+    expect "$(stat -c %s "$point/f")" $((n * 1048576))
+    "$VARVE" umount "$point"
+    "$VARVE" check "$store"
 }
 
 # A bit of the tables flips on the disk, below the filesystem, while memory holds the page as it was.
