@@ -7,7 +7,8 @@
 #include "snap/store/journal_i.h"
 
 #define SUM_AT 96u
-#define ZERO_RUN (1u << 20)
+/* The page cache keeps in one piece what was written in one, and looks at all of a piece for each record that goes into it. */
+#define ZERO_RUN (64u << 10)
 
 static const char magic[8] = "VRVJSEG1";
 static uint8_t test_boot_id[16];
