@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "snap/store/store_int.h"
 
+#define PUT_TAKES 256u /* of the delta's memory, beside key and value */
+
 /* Kicks at half, waits at three quarters; the last quarter is for operations that free. */
 static bool wants_checkpoint(struct store *s)
 {
@@ -20,11 +22,29 @@ static bool must_wait(struct store *s, bool reserve)
     return kv_delta_bytes(s->kv) >= s->set.delta_bytes || room < (reserve ? cap / 8 : cap / 4);
 }
 
+/* To half of the one or the other; a checkpoint is not wanted before. */
+static void know_room(struct store *s)
+{
+    uint64_t delta = s->set.delta_bytes / 2 - kv_delta_bytes(s->kv),
+             journal = journal_room(s->journal) - journal_capacity(s->journal) / 2;
+
+    __atomic_store_n(&s->room_known, (int64_t)MIN_OF(delta, journal), __ATOMIC_RELAXED);
+}
+
+void store_room_taken(struct store *s, size_t record, size_t nputs, size_t bytes)
+{
+    size_t delta = nputs * PUT_TAKES + 2 * bytes; /* at most, and so is the sum of both */
+
+    __atomic_fetch_sub(&s->room_known, (int64_t)(record + delta), __ATOMIC_RELAXED);
+}
+
 static void look(struct store *s, bool reserve, bool *ret_want, bool *ret_wait)
 {
     pthread_rwlock_rdlock(&s->lock);
     *ret_want = wants_checkpoint(s);
     *ret_wait = must_wait(s, reserve);
+    if (!*ret_want)
+        know_room(s);
     pthread_rwlock_unlock(&s->lock);
 }
 
@@ -68,7 +88,7 @@ int store_make_room(struct store *s, bool reserve)
 
     if (!store_writable(s))
         return not_writable(s);
-    if (store_no_wait)
+    if (store_no_wait || __atomic_load_n(&s->room_known, __ATOMIC_RELAXED) > 0)
         return 0;
     for (int tries = 0;; tries++) {
         uint64_t seen = checkpoints_done(s);
@@ -101,6 +121,7 @@ static int seal(struct store *s, uint64_t *ret_lsn, uint64_t *ret_reclaim)
     if (r == 0) {
         __atomic_store_n(&s->sealed_lsn, journal_appended(s->journal), __ATOMIC_RELAXED);
         s->sealed_reclaim = s->next.reclaim;
+        __atomic_store_n(&s->room_known, 0, __ATOMIC_RELAXED);
         (void)journal_switch(s->journal); /* without a free segment appending goes on in this one */
     }
     *ret_lsn = s->sealed_lsn;

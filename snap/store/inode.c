@@ -1,26 +1,30 @@
 #include "snap/store/inode.h"
 
 #include "base/clock.h"
-#include "base/enc.h"
 #include "snap/store/store_int.h"
 
-static_assert(INODE_REC_SIZE == 11 * 8 + 2 * 4 + 4 * 4 + 5 * 4 + 4 * 12, "fields of an inode record");
+/* Where the fields lie: eleven of 8 bytes, eleven of 4, four times of 12. */
+#define BASE_OBJ_AT (8u * 8)
+#define OPEN_OBJ_AT (10u * 8)
+#define HALVES_AT (11u * 8)
+#define TIMES_AT (HALVES_AT + 11 * 4)
+#define TIME_SIZE 12u
+static_assert(INODE_REC_SIZE == TIMES_AT + 4 * TIME_SIZE, "fields of an inode record");
 
-static void put_time(struct enc *e, const struct timespec *ts)
+static void put_time(uint8_t *p, const struct timespec *ts)
 {
-    enc_u64(e, (uint64_t)ts->tv_sec);
-    enc_u32(e, (uint32_t)ts->tv_nsec);
+    put_le64(p, (uint64_t)ts->tv_sec);
+    put_le32(p + 8, (uint32_t)ts->tv_nsec);
 }
 
-static void get_time(struct dec *d, struct timespec *ts)
+static void get_time(const uint8_t *p, struct timespec *ts)
 {
-    ts->tv_sec = (time_t)dec_u64(d);
-    ts->tv_nsec = (long)dec_u32(d);
+    ts->tv_sec = (time_t)get_le64(p);
+    ts->tv_nsec = (long)get_le32(p + 8);
 }
 
 void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE])
 {
-    struct enc e = {out};
     const uint64_t words[] = {in->ino,      in->size,        in->blocks,  in->rdev,
                               in->gen,      in->change,      in->parent,  in->parent_hash,
                               in->base_obj, in->base_blocks, in->open_obj};
@@ -28,37 +32,58 @@ void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE])
                                in->flags,      in->project,    in->key,  in->tier, in->nxattr};
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        enc_u64(&e, words[i]);
+        put_le64(out + i * 8, words[i]);
     for (size_t i = 0; i < ARRAY_LEN(halves); i++)
-        enc_u32(&e, halves[i]);
-    put_time(&e, &in->atime);
-    put_time(&e, &in->mtime);
-    put_time(&e, &in->ctime);
-    put_time(&e, &in->btime);
-    assert(e.p == out + INODE_REC_SIZE);
+        put_le32(out + HALVES_AT + i * 4, halves[i]);
+    put_time(out + TIMES_AT, &in->atime);
+    put_time(out + TIMES_AT + TIME_SIZE, &in->mtime);
+    put_time(out + TIMES_AT + 2 * TIME_SIZE, &in->ctime);
+    put_time(out + TIMES_AT + 3 * TIME_SIZE, &in->btime);
 }
 
-int inode_decode(const void *p, size_t len, struct inode *ret)
+int inode_decode(const void *rec, size_t len, struct inode *ret)
 {
-    struct dec d = dec_of(p, len);
-    struct inode in = {0};
-    uint64_t *const words[] = {&in.ino,      &in.size,        &in.blocks,  &in.rdev,
-                               &in.gen,      &in.change,      &in.parent,  &in.parent_hash,
-                               &in.base_obj, &in.base_blocks, &in.open_obj};
-    uint32_t *const halves[] = {&in.open_layer, &in.base_layer, &in.mode, &in.uid,  &in.gid,   &in.nlink,
-                                &in.flags,      &in.project,    &in.key,  &in.tier, &in.nxattr};
+    const uint8_t *p = rec, *h = p + HALVES_AT;
 
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        *words[i] = dec_u64(&d);
-    for (size_t i = 0; i < ARRAY_LEN(halves); i++)
-        *halves[i] = dec_u32(&d);
-    get_time(&d, &in.atime);
-    get_time(&d, &in.mtime);
-    get_time(&d, &in.ctime);
-    get_time(&d, &in.btime);
-    if (d.bad)
+    if (len < INODE_REC_SIZE)
         return -E_CORRUPT;
-    *ret = in;
+    *ret = (struct inode){.ino = get_le64(p),
+                          .size = get_le64(p + 8),
+                          .blocks = get_le64(p + 16),
+                          .rdev = get_le64(p + 24),
+                          .gen = get_le64(p + 32),
+                          .change = get_le64(p + 40),
+                          .parent = get_le64(p + 48),
+                          .parent_hash = get_le64(p + 56),
+                          .base_obj = get_le64(p + BASE_OBJ_AT),
+                          .base_blocks = get_le64(p + 72),
+                          .open_obj = get_le64(p + OPEN_OBJ_AT),
+                          .open_layer = get_le32(h),
+                          .base_layer = get_le32(h + 4),
+                          .mode = get_le32(h + 8),
+                          .uid = get_le32(h + 12),
+                          .gid = get_le32(h + 16),
+                          .nlink = get_le32(h + 20),
+                          .flags = get_le32(h + 24),
+                          .project = get_le32(h + 28),
+                          .key = get_le32(h + 32),
+                          .tier = get_le32(h + 36),
+                          .nxattr = get_le32(h + 40)};
+    get_time(p + TIMES_AT, &ret->atime);
+    get_time(p + TIMES_AT + TIME_SIZE, &ret->mtime);
+    get_time(p + TIMES_AT + 2 * TIME_SIZE, &ret->ctime);
+    get_time(p + TIMES_AT + 3 * TIME_SIZE, &ret->btime);
+    return 0;
+}
+
+int inode_objects(const void *rec, size_t len, uint64_t *ret_base, uint64_t *ret_open)
+{
+    const uint8_t *p = rec;
+
+    if (len < INODE_REC_SIZE)
+        return -E_CORRUPT;
+    *ret_base = get_le64(p + BASE_OBJ_AT);
+    *ret_open = get_le64(p + OPEN_OBJ_AT);
     return 0;
 }
 
@@ -85,20 +110,22 @@ int inode_from(const struct vt_val *v, struct vt_at at, struct inode *ret)
     return 0;
 }
 
-static int get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct inode *ret)
+static int get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct vt_val *ret_val,
+                  struct inode *ret)
 {
     uint8_t key[8];
-    struct vt_val v;
     int r;
 
     put_be64(key, ino);
-    r = vt_get(t, keep, at, TAB_INODE, key, &v);
-    return r < 0 ? r : inode_from(&v, at, ret);
+    r = vt_get(t, keep, at, TAB_INODE, key, ret_val);
+    return r < 0 ? r : inode_from(ret_val, at, ret);
 }
 
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret)
 {
-    return get_at(t, KEEP_PENDING, at, ino, ret);
+    struct vt_val v;
+
+    return get_at(t, KEEP_PENDING, at, ino, &v, ret);
 }
 
 /* A record copied up from a parent names objects of the parent's: from now on two branches do. */
@@ -110,7 +137,9 @@ static int share_inherited(struct txn *t, struct inode *in)
     return r;
 }
 
-int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in)
+/* was: what vt_get gave for it at this level and in this branch, or NULL. */
+static int put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at,
+                    const struct vt_val *was, struct inode *in)
 {
     uint8_t key[8], out[INODE_REC_SIZE];
     int r = share_inherited(t, in);
@@ -119,7 +148,14 @@ int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at
         return r;
     put_be64(key, in->ino);
     inode_encode(in, out);
+    if (was)
+        return vt_put_over(t, keep, o, at, TAB_INODE, key, was, out, sizeof(out));
     return vt_put(t, keep, o, at, TAB_INODE, key, out, sizeof(out));
+}
+
+int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in)
+{
+    return put_over(t, keep, o, at, NULL, in);
 }
 
 int inode_put_new(struct txn *t, struct vt_at at, const struct inode *in)
@@ -140,28 +176,29 @@ int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct
 {
     struct txn_owner o = {.branch = at.branch, .ino = ino};
     struct dirty *d = dirty_find(t->store, at.branch, ino);
+    struct vt_val was;
     struct inode in;
     int r = 0;
 
     /* the pending image first: its references are counted from what was there before this operation */
     if (d && d->pending) {
-        r = get_at(t, KEEP_PENDING, reading(at), ino, &in);
+        r = get_at(t, KEEP_PENDING, reading(at), ino, &was, &in);
         if (r < 0)
             return r;
         fn(&in, arg);
         in.change++;
         if (ret)
             *ret = in;
-        r = inode_put_at(t, KEEP_PENDING, o, at, &in);
+        r = put_over(t, KEEP_PENDING, o, at, &was, &in);
         ret = NULL;
     }
     if (r == 0)
-        r = get_at(t, KEEP_FIRM, reading(at), ino, &in);
+        r = get_at(t, KEEP_FIRM, reading(at), ino, &was, &in);
     if (r < 0)
         return r;
     fn(&in, arg);
     in.change++;
     if (ret)
         *ret = in;
-    return inode_put_at(t, KEEP_FIRM, (struct txn_owner){0}, at, &in);
+    return put_over(t, KEEP_FIRM, (struct txn_owner){0}, at, &was, &in);
 }

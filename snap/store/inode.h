@@ -46,7 +46,8 @@ struct inode {
 #define INODE_REC_SIZE 180u
 
 void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE]);
-int inode_decode(const void *p, size_t len, struct inode *ret); /* -E_CORRUPT */
+int inode_decode(const void *p, size_t len, struct inode *ret);                       /* -E_CORRUPT */
+int inode_objects(const void *p, size_t len, uint64_t *ret_base, uint64_t *ret_open); /* -E_CORRUPT */
 
 /* inode_get: as visible at a place (pending over firm). -E_NOENT, -E_CORRUPT, -E_IO. */
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret);

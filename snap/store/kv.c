@@ -375,7 +375,7 @@ static void open_to_read(struct kv *kv)
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,
                         uint64_t *ret_entries, uint64_t *ret_bytes)
 {
-    const struct kv_item extra = {extra_key, klen, extra_val, vlen};
+    const struct kv_item extra = {.key = extra_key, .klen = klen, .val = extra_val, .vlen = vlen};
     struct written w = {0};
     int m, r;
 
@@ -462,6 +462,11 @@ int kv_stat(struct kv *kv, struct kv_stat *ret)
 
     if (e < 0)
         return e;
+    e = kv__read_fresh(kv, r);
+    if (e < 0) {
+        kv_read_end(kv, r);
+        return e;
+    }
     m = mdb_env_info(kv->env, &info);
     if (!m)
         m = mdb_stat(r->txn, kv->dbi, &ms);

@@ -28,6 +28,7 @@ struct kv_item {
     size_t klen;
     const void *val;
     size_t vlen;
+    bool stored; /* comes from LMDB: it has been on a disk */
 };
 
 /* Bracket of reads in one thread: holds one (pooled) LMDB reader. Every kv_get/kv_ge/kv_cur_* lies inside. Nesting is
@@ -35,6 +36,9 @@ struct kv_item {
 struct kv_read;
 int kv_read_begin(struct kv *kv, struct kv_read **ret);
 void kv_read_end(struct kv *kv, struct kv_read *r);
+/* A place in the reader for a block of memory of the caller's, which lives as long as the reader does: whoever has the reader next finds
+ * what was left there (NULL at first). Freed by free(). */
+void **kv_read_keep(struct kv_read *r);
 
 /* firm_only: leave the pending layer out. -E_NOENT. */
 int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,

@@ -34,7 +34,9 @@ struct kv {
 struct kv_seek {
     bool valid, db_valid;
     bool db_end;
-    bool db_passed; /* beyond an entry that a tombstone hid: good only while the maps do not change */
+    size_t
+        db_left_out; /* LMDB was not asked, as it has nothing with this many first bytes of from; 0: it was */
+    bool db_passed;  /* beyond an entry that a tombstone hid: good only while the maps do not change */
     uint64_t changes;
     struct delta_node *at[3]; /* pending, active, sealed */
     MDB_cursor *cursor;
@@ -45,15 +47,31 @@ struct kv_seek {
     uint8_t from[DELTA_KEY_MAX];
 };
 
+/* Two neighbours in LMDB: between them it has no key. */
+#define KV_GAPS 16u
+#define KV_GAP_KEY 48u
+struct kv_gap {
+    bool known;
+    uint64_t epoch; /* what LMDB gets after that lay in the maps until then */
+    uint8_t lo_len, hi_len;
+    bool last;                              /* there is none above */
+    uint8_t lo[KV_GAP_KEY], hi[KV_GAP_KEY]; /* hi may be cut off: so the gap is smaller than it could be */
+};
+
 struct kv_read {
     struct kv_read *next;
     MDB_txn *txn;
+    bool live; /* txn is at work: from the first look into LMDB in a bracket */
     uint64_t epoch;
+    void *keep;             /* see kv_read_keep() */
+    MDB_cursor *probe;      /* for single keys */
     struct kv_seek seek[2]; /* with the pending layer, without */
+    struct kv_gap gap[KV_GAPS];
 };
 
 int kv__error(int mdb); /* the code of an LMDB result; 0 for success */
 void kv__read_free(struct kv_read *r);
+int kv__read_fresh(struct kv *kv, struct kv_read *r); /* before LMDB is looked into */
 void kv__holds_end(struct kv *kv); /* before the environment is closed; lock held, or nobody else there */
 int kv__grow(struct kv *kv);       /* doubles the map when no reader is inside; without a write transaction */
 

@@ -9,16 +9,30 @@
 enum { PENDING, ACTIVE, SEALED };
 #define STEPS_MAX 6 /* along a map before it is searched from the top */
 
-void kv__read_free(struct kv_read *r)
+static void lmdb_leave(struct kv_read *r)
 {
     int i;
 
     for (i = 0; i < 2; i++)
         if (r->seek[i].cursor)
-            mdb_cursor_close(r->seek[i].cursor);
+            mdb_cursor_close(TAKE(r->seek[i].cursor));
+    if (r->probe)
+        mdb_cursor_close(TAKE(r->probe));
     if (r->txn)
-        mdb_txn_abort(r->txn);
+        mdb_txn_abort(TAKE(r->txn));
+    r->live = false;
+}
+
+void kv__read_free(struct kv_read *r)
+{
+    lmdb_leave(r);
+    free(r->keep);
     free(r);
+}
+
+void **kv_read_keep(struct kv_read *r)
+{
+    return &r->keep;
 }
 
 static int read_renew(struct kv *kv, struct kv_read *r)
@@ -34,27 +48,35 @@ static int read_renew(struct kv *kv, struct kv_read *r)
         if (r->seek[i].cursor)
             m = mdb_cursor_renew(r->txn, r->seek[i].cursor);
     }
+    if (!m && r->probe)
+        m = mdb_cursor_renew(r->txn, r->probe);
+    r->live = m == 0;
     r->epoch = kv->epoch;
     return m;
 }
 
-/* A reader to use, counted as inside. */
-static int reader_take(struct kv *kv, struct kv_read **ret)
+/* Comes in. With r, which has no transaction: with that of an idle reader, if there is one. */
+static void reader_enter(struct kv *kv, struct kv_read *r)
 {
-    struct kv_read *r;
+    struct kv_read **at, *from;
 
     pthread_mutex_lock(&kv->lock);
     while (kv->growing)
         pthread_cond_wait(&kv->change, &kv->lock);
-    r = kv->idle;
-    if (r)
-        kv->idle = r->next;
     kv->inside++;
+    for (at = &kv->idle; *at && !(*at)->txn; at = &(*at)->next)
+        continue;
+    from = *at;
+    if (from) {
+        *at = from->next;
+        r->txn = TAKE(from->txn);
+        r->probe = TAKE(from->probe);
+        for (int i = 0; i < 2; i++)
+            r->seek[i].cursor = TAKE(from->seek[i].cursor);
+    }
     pthread_mutex_unlock(&kv->lock);
-    if (!r)
-        r = calloc(1, sizeof(*r));
-    *ret = r;
-    return r ? 0 : -E_NOMEM;
+    if (from)
+        kv__read_free(from);
 }
 
 static void reader_leave(struct kv *kv, struct kv_read *r)
@@ -69,10 +91,19 @@ static void reader_leave(struct kv *kv, struct kv_read *r)
     pthread_mutex_unlock(&kv->lock);
 }
 
+static bool any_idle(const struct kv *kv)
+{
+    const struct kv_read *r = kv->idle;
+
+    while (r && !r->txn)
+        r = r->next;
+    return r;
+}
+
 static void reader_wait(struct kv *kv)
 {
     pthread_mutex_lock(&kv->lock);
-    while (!kv->idle && kv->inside > 0)
+    while (!any_idle(kv) && kv->inside > 0)
         pthread_cond_wait(&kv->change, &kv->lock);
     pthread_mutex_unlock(&kv->lock);
 }
@@ -89,45 +120,68 @@ static void reader_wait_reopened(struct kv *kv)
 int kv_read_begin(struct kv *kv, struct kv_read **ret)
 {
     struct kv_read *r;
-    bool again = false;
-    int e, m;
+    int i;
 
-    for (;;) {
-        e = reader_take(kv, &r);
-        if (e < 0) {
-            reader_leave(kv, NULL);
-            return e;
-        }
-        m = read_renew(kv, r);
-        if (m == 0) {
-            *ret = r;
-            return 0;
-        }
-        kv__read_free(r);
+    pthread_mutex_lock(&kv->lock);
+    while (kv->growing)
+        pthread_cond_wait(&kv->change, &kv->lock);
+    r = kv->idle;
+    if (r)
+        kv->idle = r->next;
+    kv->inside++;
+    pthread_mutex_unlock(&kv->lock);
+    if (!r)
+        r = calloc(1, sizeof(*r));
+    if (!r) {
         reader_leave(kv, NULL);
-        if (m == MDB_PANIC && !again) {
-            reader_wait_reopened(kv);
-            again = true;
-            continue;
-        }
-        if (m != MDB_READERS_FULL)
-            return log_err(kv__error(m), "tables", "what=reader lmdb=\"%s\"", mdb_strerror(m));
-        MARK("kv: all readers are taken");
-        reader_wait(kv);
+        return -E_NOMEM;
     }
+    for (i = 0; i < 2; i++) {
+        r->seek[i].valid = r->seek[i].db_valid = false;
+        r->seek[i].gave_len = 0;
+    }
+    *ret = r;
+    return 0;
 }
 
 void kv_read_end(struct kv *kv, struct kv_read *r)
 {
-    mdb_txn_reset(r->txn);
+    if (r->live)
+        mdb_txn_reset(r->txn);
+    r->live = false;
     reader_leave(kv, r);
 }
 
+/* The first look into LMDB in a bracket. */
+static int read_start(struct kv *kv, struct kv_read *r)
+{
+    bool again = false;
+    int m;
+
+    while ((m = read_renew(kv, r)) != 0) {
+        lmdb_leave(r);
+        if (m == MDB_PANIC ? again : m != MDB_READERS_FULL)
+            return log_err(kv__error(m), "tables", "what=reader lmdb=\"%s\"", mdb_strerror(m));
+        reader_leave(kv, NULL);
+        if (m == MDB_PANIC) {
+            again = true;
+            reader_wait_reopened(kv);
+        } else {
+            MARK("kv: all readers are taken");
+            reader_wait(kv);
+        }
+        reader_enter(kv, r);
+    }
+    return 0;
+}
+
 /* The sealed delta went to LMDB and away since the bracket began: look at LMDB as it is now. */
-static int read_fresh(struct kv *kv, struct kv_read *r)
+int kv__read_fresh(struct kv *kv, struct kv_read *r)
 {
     int m;
 
+    if (!r->live)
+        return read_start(kv, r);
     if (r->epoch == kv->epoch)
         return 0;
     MARK("kv: a reader outlives a checkpoint");
@@ -199,20 +253,79 @@ static const struct delta *map_of(const struct kv *kv, int layer, bool firm_only
 
 static void item_of_node(const struct delta_node *n, struct kv_item *ret)
 {
-    *ret = (struct kv_item){delta_key(n), n->klen, n->val, n->vlen};
+    *ret = (struct kv_item){delta_key(n), n->klen, n->val, n->vlen, false};
+}
+
+/* --- where LMDB has nothing --- */
+
+static struct kv_gap *gap_of(struct kv_read *r, const uint8_t *key, size_t klen)
+{
+    return &r->gap[(key[0] * 7u + klen) % KV_GAPS];
+}
+
+static bool gap_holds(const struct kv *kv, const struct kv_gap *g, const void *key, size_t klen)
+{
+    return g->known && (g->epoch == kv->epoch || BROKEN(VARVE_BREAK_gap_old)) &&
+           delta_cmp(g->lo, g->lo_len, key, klen) < 0 &&
+           (g->last || delta_cmp(key, klen, g->hi, g->hi_len) < 0);
+}
+
+/* Has LMDB no key from this one on that begins with its first plen bytes? */
+static bool gap_ends(const struct kv *kv, struct kv_read *r, const uint8_t *key, size_t klen, size_t plen)
+{
+    const struct kv_gap *g = gap_of(r, key, klen);
+
+    return plen > 0 && plen <= KV_GAP_KEY && gap_holds(kv, g, key, klen) &&
+           (g->last || g->hi_len < plen || memcmp(g->hi, key, plen) != 0);
+}
+
+/* The probe stands at the first key beyond a missing one, or at the end. */
+static void gap_learn(struct kv_read *r, struct kv_gap *g, const MDB_val *hi)
+{
+    MDB_val k, v;
+    int m;
+
+    g->known = false;
+    g->last = !hi;
+    if (hi) {
+        g->hi_len = (uint8_t)MIN_OF(hi->mv_size, (size_t)KV_GAP_KEY);
+        memcpy(g->hi, hi->mv_data, g->hi_len);
+    }
+    m = TRAPPED(kv_touch(mdb_cursor_get(r->probe, &k, &v, hi ? MDB_PREV : MDB_LAST), &k, &v));
+    if (m == MDB_NOTFOUND)
+        k.mv_size = 0;
+    else if (m || k.mv_size > KV_GAP_KEY)
+        return; /* whoever reads there hears of it */
+    g->lo_len = (uint8_t)k.mv_size;
+    memcpy(g->lo, k.mv_data, g->lo_len);
+    g->epoch = r->epoch;
+    g->known = true;
 }
 
 static int get_db(struct kv *kv, struct kv_read *r, const void *key, size_t klen, struct kv_item *ret)
 {
+    struct kv_gap *g = gap_of(r, key, klen);
     MDB_val k = {klen, (void *)(uintptr_t)key}, v;
-    int m = TRAPPED(kv_touch(mdb_get(r->txn, kv->dbi, &k, &v), &k, &v));
+    int m, e;
 
-    if (m == MDB_NOTFOUND)
+    if (gap_holds(kv, g, key, klen))
         return -E_NOENT;
-    if (m)
+    e = kv__read_fresh(kv, r);
+    if (e < 0)
+        return e;
+    m = r->probe ? 0 : mdb_cursor_open(r->txn, kv->dbi, &r->probe);
+    if (!m)
+        m = TRAPPED(kv_touch(mdb_cursor_get(r->probe, &k, &v, MDB_SET_RANGE), &k, &v));
+    if (m == MDB_CORRUPTED && r->probe)
+        mdb_cursor_close(TAKE(r->probe));
+    if (m && m != MDB_NOTFOUND)
         return log_err(kv__error(m), "tables", "what=get lmdb=\"%s\"", mdb_strerror(m));
-    *ret = (struct kv_item){key, klen, v.mv_data, v.mv_size};
-    return 0;
+    if (m == 0 && k.mv_size == klen && memcmp(k.mv_data, key, klen) == 0) {
+        *ret = (struct kv_item){key, klen, v.mv_data, v.mv_size, true};
+        return 0;
+    }
+    gap_learn(r, g, m == 0 ? &k : NULL);
+    return -E_NOENT;
 }
 
 int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
@@ -220,14 +333,11 @@ int kv_get(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, si
 {
     const struct delta *map;
     const struct delta_node *n;
-    int e, layer;
+    int layer;
 
     io_move();
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
-    e = read_fresh(kv, r);
-    if (e < 0)
-        return e;
     for (layer = PENDING; layer <= SEALED; layer++) {
         map = map_of(kv, layer, firm_only);
         if (!map || delta_count(map) == 0)
@@ -314,17 +424,27 @@ static struct delta_node *map_seek(const struct delta *map, struct delta_node *n
 }
 
 /* All positions to the first entry >= key. */
-static int seek_all(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen)
+static int seek_all(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, size_t klen,
+                    size_t plen)
 {
     struct kv_seek *s = &r->seek[firm_only];
     bool ascending = s->valid && delta_cmp(key, klen, s->from, s->from_len) >= 0;
-    int layer, e;
+    bool left_out = gap_ends(kv, r, key, klen, plen);
+    int layer, e = 0;
 
+    if (s->db_left_out && !left_out)
+        ascending = false; /* the maps' positions have passed tombstones, LMDB's has not */
     s->valid = false;
     s->gave_len = 0;
-    if (s->changes != kv->changes && s->db_passed)
+    s->db_left_out = left_out ? plen : 0;
+    if (left_out || (s->changes != kv->changes && s->db_passed))
         s->db_valid = false;
-    e = db_seek(kv, r, s, ascending, key, klen);
+    if (left_out)
+        s->db_end = true;
+    else
+        e = kv__read_fresh(kv, r);
+    if (e == 0 && !left_out)
+        e = db_seek(kv, r, s, ascending, key, klen);
     if (e < 0)
         return e;
     for (layer = PENDING; layer <= SEALED; layer++)
@@ -349,7 +469,8 @@ static bool least(const struct kv_seek *s, struct kv_item *ret, const struct del
             best = s->at[layer];
     if (!s->db_end &&
         (!best || delta_cmp(s->db_key.mv_data, s->db_key.mv_size, delta_key(best), best->klen) < 0)) {
-        *ret = (struct kv_item){s->db_key.mv_data, s->db_key.mv_size, s->db_val.mv_data, s->db_val.mv_size};
+        *ret = (struct kv_item){s->db_key.mv_data, s->db_key.mv_size, s->db_val.mv_data, s->db_val.mv_size,
+                                true};
         *ret_n = NULL;
         return true;
     }
@@ -409,9 +530,7 @@ int kv_ge_prefix(struct kv *kv, struct kv_read *r, bool firm_only, const void *k
     assert(klen > 0);
     assert(klen <= DELTA_KEY_MAX);
     assert(plen <= klen);
-    e = read_fresh(kv, r);
-    if (e == 0)
-        e = seek_all(kv, r, firm_only, key, klen);
+    e = seek_all(kv, r, firm_only, key, klen, plen);
     return e < 0 ? e : give(&r->seek[firm_only], key, plen, ret);
 }
 
@@ -425,8 +544,8 @@ int kv_after(struct kv *kv, struct kv_read *r, bool firm_only, const void *key, 
     assert(klen < sizeof(next));
     memcpy(next, key, klen);
     next[klen] = 0;
-    if (r->epoch != kv->epoch || !s->valid || s->changes != kv->changes || s->gave_len != klen ||
-        memcmp(s->gave, key, klen) != 0)
+    if ((r->live && r->epoch != kv->epoch) || !s->valid || plen < s->db_left_out ||
+        s->changes != kv->changes || s->gave_len != klen || memcmp(s->gave, key, klen) != 0)
         return kv_ge_prefix(kv, r, firm_only, next, klen + 1, plen, ret);
     io_move();
     s->gave_len = 0;

@@ -189,6 +189,22 @@ static int refs_change(struct txn *t, enum keep keep, struct txn_owner o, uint32
     return n < 0 ? n : 0;
 }
 
+int refs_same(struct txn *t, uint8_t tab, const struct txn_val *old, const void *payload, size_t len)
+{
+    uint64_t was[RECORD_OBJECTS_MAX], is[RECORD_OBJECTS_MAX];
+    int n, r = 0;
+
+    if (tab != TAB_INODE && tab != TAB_SPAN)
+        return 1;
+    n = record_objects(tab, old->data, old->len, was, RECORD_OBJECTS_MAX);
+    if (n < 0 || n != record_objects(tab, payload, len, is, RECORD_OBJECTS_MAX) ||
+        memcmp(was, is, (size_t)n * sizeof(was[0])) != 0)
+        return 0;
+    for (int i = 0; i < n && r == 0; i++) /* it may name fewer blocks of them */
+        r = sift_suspect(t, was[i]);
+    return r < 0 ? r : 1;
+}
+
 int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len)
 {

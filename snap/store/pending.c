@@ -222,7 +222,7 @@ int pending_each(struct pending *p, struct kv_owner owner, int (*cb)(void *arg, 
     qsort(nodes, n, sizeof(struct delta_node *), node_order);
     for (i = 0; i < n && r == 0; i++) {
         struct kv_item it = {delta_key(nodes[i]), nodes[i]->klen, nodes[i]->tomb ? NULL : nodes[i]->val,
-                             nodes[i]->vlen};
+                             nodes[i]->vlen, false};
         r = cb(arg, &it);
     }
     free(nodes);

@@ -163,15 +163,15 @@ static int add_object(uint64_t object, uint64_t *ret, int n, int max)
 
 int record_objects(uint8_t tab, const void *payload, size_t len, uint64_t *ret, int max)
 {
-    struct inode in;
     struct dec d = dec_of(payload, len);
+    uint64_t base, open;
     struct span_src s;
     int n = 0;
 
     if (tab == TAB_INODE) {
-        if (inode_decode(payload, len, &in) < 0)
+        if (inode_objects(payload, len, &base, &open) < 0)
             return -E_CORRUPT;
-        return add_object(in.open_obj, ret, add_object(in.base_obj, ret, 0, max), max);
+        return add_object(open, ret, add_object(base, ret, 0, max), max);
     }
     if (tab != TAB_SPAN)
         return 0;

@@ -107,6 +107,7 @@ struct store {
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
     uint64_t sealed_lsn, sealed_reclaim;
     struct sift_state sift;
+    int64_t room_known; /* atomic: so much may be taken before delta and journal must be looked at again */
 
     pthread_rwlock_t *ilocks;
     uint32_t nilocks;
@@ -163,6 +164,8 @@ bool failed_any(struct store *s);
 
 /* back-pressure, before a write transaction takes the lock; reserve: may use the last quarter of the journal */
 int store_make_room(struct store *s, bool reserve);
+/* a transaction's record and puts are about to take room (store's lock held exclusive) */
+void store_room_taken(struct store *s, size_t record, size_t nputs, size_t bytes);
 /* whatever is open is written in place no more: after bytes were written that no record names */
 void store_freeze_objects(struct store *s);
 void store_kick(struct store *s); /* wakes the background */
@@ -242,6 +245,10 @@ int refs_enter(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branc
                const void *key, const void *payload, size_t len);
 int refs_leave(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint8_t tab,
                const void *key, const void *payload, size_t len);
+
+/* A record takes another's place. 1: it names the same objects, nothing has to be counted; 0: refs_enter and refs_leave have to be
+ * called; negative: an error. */
+int refs_same(struct txn *t, uint8_t tab, const struct txn_val *old, const void *payload, size_t len);
 
 /* queues [first, first + count) blocks of an object, at a level */
 int punch_queue(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t object,

@@ -52,7 +52,7 @@ static int leaf_walk(struct share *w, const uint8_t *p, uint64_t page)
         if (r == 0 && w->numbers)
             r = tp_free_list(&w->f, v, n.size, &w->res.free);
         else if (r == 0 && !BROKEN(VARVE_BREAK_page_values) &&
-                 envelope_check(&(struct kv_item){n.key.p, n.key.len, v, n.size}, &val) < 0)
+                 envelope_check(&(struct kv_item){n.key.p, n.key.len, v, n.size, true}, &val) < 0)
             r = tp_damage(&w->f, page, "the checksum of a record on it is wrong");
     }
     w->found.entries += tp_count(p);

@@ -103,63 +103,85 @@ static int inherited(struct txn *t, enum keep keep, uint32_t branch, uint8_t tab
     return -E_NOENT;
 }
 
+/* It may be there already; to look would cost more than to write it again. */
 static int touch(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
                  const void *key)
 {
     uint8_t k[KEY_SIZE_MAX];
     size_t n = key_touched(k, at.branch, at.layer, tab, key, tab_key_len(tab));
-    struct txn_val v;
 
     if (BROKEN(VARVE_BREAK_touched_missing))
-        return 0;
-    if (txn_get(t, keep, k, n, &v) == 0)
         return 0;
     return txn_put(t, keep, o, k, n, 0, 0, NULL, 0);
 }
 
-/* A record of an earlier layer makes room for another: to history if a snapshot may see it, else it leaves. */
+/* May a snapshot see it? */
+static bool is_retained(struct txn *t, struct vt_at at, const struct txn_val *cur)
+{
+    return cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer);
+}
+
+/* A record of an earlier layer makes room for another: to history if a snapshot may see it, else it leaves. same: what comes names the
+ * same objects. */
 static int move_away(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
-                     const void *key, const struct txn_val *cur)
+                     const void *key, const struct txn_val *cur, bool same)
 {
     uint8_t k[KEY_SIZE_MAX];
     size_t n = key_history(k, tab, at.branch, key, tab_key_len(tab), at.layer);
 
     int r = 0;
 
-    if (cur->born < at.layer && layer_retained(t->store, at.branch, cur->born, at.layer))
+    if (is_retained(t, at, cur))
         return txn_put(t, keep, o, k, n, cur->born, cur->flags, cur->data, cur->len);
     /* The firm record, born before this one, may go to history where the present one leaves none. Its counts are kept from
      * the present by ref_pin_present; that record itself must be, too, or it would show beside the present one (I-02). */
     if (keep == KEEP_PENDING && cur->born < at.layer)
         r = txn_del(t, keep, o, k, n);
-    if (r < 0 || (cur->flags & VAL_TOMB))
+    if (r < 0 || (cur->flags & VAL_TOMB) || same)
         return r;
     return refs_leave(t, keep, o, at.branch, tab, key, cur->data, cur->len);
 }
 
-int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key,
-           const void *payload, size_t len)
+/* cur: the branch's own live record, at this level; NULL: there is none. */
+static int put_known(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
+                     const void *key, const struct txn_val *cur, const void *payload, size_t len)
 {
     uint8_t k[KEY_SIZE_MAX];
-    struct txn_val cur;
-    int r = own_live(t, keep, at.branch, tab, key, &cur);
+    bool goes = cur && !(cur->flags & VAL_TOMB) && !is_retained(t, at, cur);
+    int same = goes ? refs_same(t, tab, cur, payload, len) : 0, r = MIN_OF(same, 0);
 
     assert(at.layer != LAYER_NOW);
-    if (r < 0 && r != -E_NOENT)
-        return r;
-    bool had = r == 0, fresh = !had || cur.born < at.layer;
-    r = refs_enter(t, keep, o, at.branch, tab, key, payload,
-                   len); /* before the old leaves: no count drops to 0 between */
+    if (same == 0) /* before the old leaves: no count drops to 0 between */
+        r = refs_enter(t, keep, o, at.branch, tab, key, payload, len);
     if (r == 0)
-        sift_entered(t, tab, key, had ? &cur : NULL, payload, len);
-    if (r == 0 && had)
-        r = move_away(t, keep, o, at, tab, key, &cur);
-    if (r == 0 && fresh)
+        sift_entered(t, tab, key, cur, payload, len);
+    if (r == 0 && cur)
+        r = move_away(t, keep, o, at, tab, key, cur, same == 1);
+    if (r == 0 && (!cur || cur->born < at.layer))
         r = touch(t, keep, o, at, tab, key);
     if (r < 0)
         return r;
     return txn_put(t, keep, o, k, key_live(k, tab, at.branch, key, tab_key_len(tab)), at.layer, 0, payload,
                    len);
+}
+
+int vt_put(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab, const void *key,
+           const void *payload, size_t len)
+{
+    struct txn_val cur;
+    int r = own_live(t, keep, at.branch, tab, key, &cur);
+
+    if (r < 0 && r != -E_NOENT)
+        return r;
+    return put_known(t, keep, o, at, tab, key, r == 0 ? &cur : NULL, payload, len);
+}
+
+int vt_put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, uint8_t tab,
+                const void *key, const struct vt_val *was, const void *payload, size_t len)
+{
+    struct txn_val cur = {.data = was->data, .len = was->len, .born = was->born};
+
+    return put_known(t, keep, o, at, tab, key, was->branch == at.branch ? &cur : NULL, payload, len);
 }
 
 /* Born and gone in one layer, with nothing older under this key in it: the index forgets it. */
@@ -192,7 +214,7 @@ int vt_del(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, u
     if (!had &&
         (r = vt_get(t, keep, (struct vt_at){at.branch, LAYER_NOW}, tab, key, &(struct vt_val){0})) < 0)
         return r == -E_NOENT ? 0 : r;
-    r = had ? move_away(t, keep, o, at, tab, key, &cur) : 0;
+    r = had ? move_away(t, keep, o, at, tab, key, &cur, false) : 0;
     if (r < 0)
         return r;
     size_t n = key_live(k, tab, at.branch, key, tab_key_len(tab));

@@ -29,6 +29,9 @@ int vt_get(struct txn *t, enum keep keep, struct vt_at at, uint8_t tab, const vo
  * vt_del of what is not visible is allowed and changes nothing. -E_NOMEM, -E_CORRUPT, -E_IO. */
 int vt_put(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab,
            const void *key, const void *payload, size_t len);
+/* vt_put_over: the same for whoever has just read what is there: was as vt_get gave it for (at.branch, LAYER_NOW), at that level. */
+int vt_put_over(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab,
+                const void *key, const struct vt_val *was, const void *payload, size_t len);
 int vt_del(struct txn *t, enum keep keep, struct txn_owner owner, struct vt_at at, uint8_t tab,
            const void *key);
 

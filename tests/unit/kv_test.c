@@ -522,6 +522,38 @@ TEST(test_kv__a_bracket_open_across_the_end_of_a_checkpoint_sees_what_was_writte
     kv_close(kv);
 }
 
+/* A reader keeps in mind between which keys LMDB has none; what a checkpoint puts there must be seen. */
+TEST(test_kv__what_a_reader_missed_is_found_after_a_checkpoint)
+{
+    struct kv *kv = kv_new(0);
+    struct kv_read *r;
+    struct kv_item it;
+
+    put(kv, "aa", "1");
+    put(kv, "zz", "2");
+    CHECK_OK(kv_checkpoint_seal(kv));
+    CHECK_OK(kv_checkpoint_write(kv, NULL, 0, NULL, 0, NULL, NULL));
+    kv_checkpoint_done(kv);
+    CHECK(strcmp(get(kv, false, "mm"), "-") == 0);
+    CHECK(strcmp(get(kv, false, "zz"), "2") == 0);
+    put(kv, "mm", "3");
+    CHECK(strcmp(get(kv, false, "mm"), "3") == 0);
+    CHECK_OK(kv_checkpoint_seal(kv));
+    CHECK(strcmp(get(kv, false, "mm"), "3") == 0);
+    CHECK_OK(kv_checkpoint_write(kv, NULL, 0, NULL, 0, NULL, NULL));
+    kv_checkpoint_done(kv);
+    CHECK(strcmp(get(kv, false, "mm"), "3") == 0);
+    CHECK(strcmp(get(kv, false, "nn"), "-") == 0);
+    CHECK_OK(kv_read_begin(kv, &r));
+    CHECK_ERR(kv_ge_prefix(kv, r, false, "nn", 2, 1, &it), -E_NOENT);
+    CHECK_OK(kv_after(kv, r, false, "nn", 2, 0, &it)); /* beyond what was left out before */
+    CHECK(it.klen == 2 && memcmp(it.key, "zz", 2) == 0);
+    CHECK_OK(kv_ge_prefix(kv, r, false, "mn", 2, 0, &it));
+    CHECK(it.klen == 2 && memcmp(it.key, "zz", 2) == 0);
+    kv_read_end(kv, r);
+    kv_close(kv);
+}
+
 TEST(test_kv__damaged_and_missing_environments_are_refused)
 {
     struct kv *kv = kv_new(0);
