@@ -32,8 +32,13 @@ static bool has_arg(const struct verb_args *a, const char *name)
     return false;
 }
 
-static int path_given(const struct verb_args *a, const char *name, char out[PATH_MAX], struct buf *err)
+/* The option PREFIXwhat. */
+static int path_given(const struct verb_args *a, const char *prefix, const char *what, char out[PATH_MAX],
+                      struct buf *err)
 {
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s%s", prefix, what);
     if (!has_arg(a, name))
         return 0;
     if (realpath(verb_text(a, name), out))
@@ -43,18 +48,18 @@ static int path_given(const struct verb_args *a, const char *name, char out[PATH
 }
 
 /* One secret: what is given on the command line takes the place of both that are configured. */
-static int secrets_given(const struct verb_args *a, struct conf_repo *c, struct buf *err)
+static int secrets_given(const struct verb_args *a, const char *prefix, struct conf_repo *c, struct buf *err)
 {
     char pass[PATH_MAX] = "", key[PATH_MAX] = "";
-    int p = path_given(a, "passphrase-file", pass, err), k;
+    int p = path_given(a, prefix, "passphrase-file", pass, err), k;
 
     if (p < 0)
         return p;
-    k = path_given(a, "key-file", key, err);
+    k = path_given(a, prefix, "key-file", key, err);
     if (k < 0)
         return k;
     if (p && k) {
-        buf_puts(err, "give --passphrase-file or --key-file, not both");
+        buf_printf(err, "give --%spassphrase-file or --%skey-file, not both", prefix, prefix);
         return -E_USAGE;
     }
     if (p || k) {
@@ -65,11 +70,12 @@ static int secrets_given(const struct verb_args *a, struct conf_repo *c, struct 
 }
 
 /* The file's path becomes an option of the URL, so that it goes wherever that goes. A path is no secret. */
-static int credentials_given(const struct verb_args *a, struct conf_repo *c, struct buf *err)
+static int credentials_given(const struct verb_args *a, const char *prefix, struct conf_repo *c,
+                             struct buf *err)
 {
     cleanup(buf_free) struct buf url = {0};
     char path[PATH_MAX];
-    int r = path_given(a, "credentials", path, err);
+    int r = path_given(a, prefix, "credentials", path, err);
 
     if (r <= 0)
         return r;
@@ -120,8 +126,8 @@ static int where_parse(const char *where, struct conf_repo *c, struct buf *err)
     return r;
 }
 
-int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, struct repo_place *ret,
-                     struct buf *err)
+static int place_parse(const char *text, bool with_id, const struct verb_args *a, const char *prefix,
+                       struct repo_place *ret, struct buf *err)
 {
     struct repo_place *p = calloc(1, sizeof(*p));
     char where[CONF_REPO_URL + 1];
@@ -138,13 +144,24 @@ int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, 
     if (r == 0)
         r = where_parse(where, &p->conf, err);
     if (r == 0)
-        r = secrets_given(a, &p->conf, err);
+        r = secrets_given(a, prefix, &p->conf, err);
     if (r == 0)
-        r = credentials_given(a, &p->conf, err);
+        r = credentials_given(a, prefix, &p->conf, err);
     if (r == 0)
         *ret = *p;
     free(p);
     return r;
+}
+
+int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, struct repo_place *ret,
+                     struct buf *err)
+{
+    return place_parse(text, with_id, a, "", ret, err);
+}
+
+int repo_place_parse_to(const char *text, const struct verb_args *a, struct repo_place *ret, struct buf *err)
+{
+    return place_parse(text, false, a, "to-", ret, err);
 }
 
 static int replace(struct verb_args *a, const char *name, const char *text, struct buf *err)
@@ -218,13 +235,14 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
     static const struct {
         const char *noun, *name;
         int (*fn)(struct verb_args *a, struct verb_answer *ans);
-    } own[] = {{"repo", "add", repo_add},       {"repo", "remove", repo_remove},
-               {"repo", "list", repo_list},     {"repo", "show", repo_show},
-               {"repo", "init", repo_make},     {"repo", "test", repo_test},
-               {"repo", "verify", repo_verify}, {"backup", "list", backup_list},
-               {"backup", "show", backup_show}, {"backup", "delete", backup_delete},
-               {"repo", "prune", repo_prune},   {"repo", "unlock", repo_unlock_lease},
-               {"repo", "key", repo_key},       {"", "restore", restore_files}};
+    } own[] = {{"repo", "add", repo_add},           {"repo", "remove", repo_remove},
+               {"repo", "list", repo_list},         {"repo", "show", repo_show},
+               {"repo", "init", repo_make},         {"repo", "test", repo_test},
+               {"repo", "verify", repo_verify},     {"backup", "list", backup_list},
+               {"backup", "show", backup_show},     {"backup", "delete", backup_delete},
+               {"repo", "prune", repo_prune},       {"repo", "unlock", repo_unlock_lease},
+               {"repo", "key", repo_key},           {"backup", "copy", backup_copy},
+               {"backup", "status", backup_status}, {"", "restore", restore_files}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&

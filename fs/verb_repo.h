@@ -16,6 +16,8 @@ struct repo_place {
  * (where its verb has them) go before what is configured, and become absolute. -E_NOENT, -E_USAGE, -E_INVAL with a sentence. */
 int repo_place_parse(const char *text, bool with_id, const struct verb_args *a, struct repo_place *ret,
                      struct buf *err);
+/* repo_place_parse_to: the other side of a copy: its options begin with --to-. */
+int repo_place_parse_to(const char *text, const struct verb_args *a, struct repo_place *ret, struct buf *err);
 void repo_place_free(struct repo_place **p); /* fit for cleanup(), as is repo_done() */
 void repo_done(struct repo **r);
 /* repo_place_of: the argument `repo` of a verb; repo_place_backend: what lies there, without its keys, through varve-tierd. */
@@ -51,6 +53,10 @@ REPO_LOCAL(repo_key);
 REPO_LOCAL(backup_list);
 REPO_LOCAL(backup_show);
 REPO_LOCAL(backup_delete);
+/* cmd_copy.c */
+REPO_LOCAL(backup_copy);
+/* cmd_backup_status.c */
+REPO_LOCAL(backup_status);
 /* cmd_restore.c */
 REPO_LOCAL(restore_files);
 

@@ -162,6 +162,22 @@ static const struct verb table[] = {
      "recovery points of a repository, oldest first", NULL, NULL},
     {"backup", "show", NULL, NEED_NOTHING, ROLE_READ, NULL, {POINT_WORD, REPO_SECRET},
      "everything about one recovery point", NULL, NULL},
+    {"backup", "copy", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
+     {POINT_WORD,
+      {"to", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO", "where it goes: a name, or a URL"},
+      REPO_SECRET,
+      {"to-passphrase-file", ARG_PATH, 0, "FILE", "of the other repository; default: as added, or $VARVE_PASSPHRASE"},
+      {"to-key-file", ARG_PATH, 0, "FILE", "of the other repository"},
+      {"to-credentials", ARG_PATH, 0, "FILE", "of the other repository"}},
+     "copy a recovery point into another repository",
+     "What the other one has is not sent; where an older recovery point of the volume is in both, only what\n"
+     "changed since is read. Interrupted, it is begun anew and sends what is missing.\n", NULL},
+    {"backup", "status", NULL, NEED_NOTHING, ROLE_READ, NULL,
+     {{"repo", ARG_TEXT, ARG_WORD, "REPO", "only this one; default: all of varve repo list"}, REPO_SECRET},
+     "the last good backup of each volume, and how many copies there are",
+     "Copies: the store, and each repository with a recovery point. Three copies, on two kinds of media, one of\n"
+     "them elsewhere (s3: and rados: count as elsewhere) are what is advised. Exit code: 1 where a repository did\n"
+     "not answer.\n", NULL},
     {"backup", "delete", NULL, NEED_NOTHING, ROLE_ADMIN, NULL, {POINT_WORD, REPO_SECRET},
      "delete a recovery point", "Its space comes back by varve repo prune. The others stay whole.\n", NULL},
     {NULL, "restore", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,

@@ -215,6 +215,40 @@ test_prune_and_delete() {
     same_trees "$dir/m" "$dir/out-$third"
 }
 
+test_copy_and_status() {
+    local there
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    random 3000000 >"$dir/m/db"
+    backup
+    random 64 >"$dir/key2"
+    copy() { ok varve backup copy "$1" "$2" --key-file "$dir/key" --to-key-file "$dir/key2" --json; }
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    copy "dir:$dir/r#latest" "dir:$dir/r2"
+    there=$(json 'd["id"]')
+    printf x | dd of="$dir/m/db" bs=1 seek=1000000 conv=notrunc status=none
+    backup
+    copy "dir:$dir/r#latest" "dir:$dir/r2"
+    [ "$(json 'd["base"]')" = "$there" ] || fail "not from the one both have: $out"
+    [ "$(json 'd["sent_bytes"]')" -lt 40000 ] || fail "sent $out"
+    ok varve backup copy "dir:$dir/r#latest" "dir:$dir/r2" --key-file "$dir/key" --to-key-file "$dir/key2"
+    has 'has it already'
+    refused 2 'are the same repository' varve backup copy "dir:$dir/r#latest" "dir:$dir/r" --key-file "$dir/key" --to-key-file "$dir/key"
+    ok varve restore "dir:$dir/r2#latest" --key-file "$dir/key2" "$dir/out"
+    same_trees "$dir/m" "$dir/out"
+    ok varve repo add one "dir:$dir/r" --key-file "$dir/key"
+    ok varve repo add two "dir:$dir/r2" --key-file "$dir/key2"
+    ok varve backup status --json
+    [ "$(json '[(v["volume"], v["copies"], v["recovery_points"], v["three_two_one"], v["age_seconds"] < 600) for v in d["volumes"]]')" = "[('main', 3, 4, False, True)]" ] || fail "$out"
+    rm -r "$dir/r2"
+    refused 1 'two: ' varve backup status
+    has main
+    ok varve repo remove one
+    ok varve repo remove two
+    refused 1 'no repositories' varve backup status
+}
+
 test_keys_of_a_repository() {
     local id
     new_repo
