@@ -1,5 +1,5 @@
-/* After a daemon's death on the same boot its writes are in the page cache only. One syncfs puts them on disk; requests that promise nothing
- * need not wait for it. */
+/* After a daemon's death on the same boot its writes are in the page cache only; after a power cut those bytes are that were put in
+ * their objects from records. One syncfs puts them on disk; requests that promise nothing need not wait for it. */
 #include "base/log.h"
 #include "snap/store/store_int.h"
 
@@ -20,7 +20,11 @@ static void *catchup_main(void *arg)
 {
     struct store *s = arg;
 
-    if (catch_up(s) == 0)
+    if (catch_up(s) < 0)
+        return NULL;
+    if (s->powercut)
+        (void)store_checkpoint(s); /* the next start need not recover from the cut again */
+    else
         store_kick(s);
     return NULL;
 }
@@ -30,7 +34,7 @@ int catchup_begin(struct store *s)
     if (BROKEN(VARVE_BREAK_first_fsync))
         return 0;
     __atomic_store_n(&s->catching_up, true, __ATOMIC_SEQ_CST);
-    if (s->set.no_threads || s->powercut || pthread_create(&s->catchup_thread, NULL, catchup_main, s) != 0)
+    if (s->set.no_threads || pthread_create(&s->catchup_thread, NULL, catchup_main, s) != 0)
         return catch_up(s);
     s->catchup_running = true;
     return 0;

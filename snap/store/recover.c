@@ -18,7 +18,7 @@ struct replay {
     char *why;
     struct recover_bytes bytes; /* of records of another boot */
     uint64_t records;
-    bool foreign; /* some record was written before this boot */
+    bool cut; /* records were written before this boot, and none on this one says that the cut was seen to */
 };
 
 static int replay_tail(struct replay *rp, const struct jrec_view *rec, bool same_boot)
@@ -67,6 +67,25 @@ static void puts_near(struct kv *kv, const struct jrec_view *rec)
             kv_near(kv, p.key, p.klen, node);
 }
 
+/* The first of another boot: who has asked then is gone. */
+static void note_foreign(struct replay *rp)
+{
+    if (!rp->cut)
+        answers_clear(rp->s);
+    rp->cut = true;
+}
+
+/* A daemon of this boot has recovered from the cut, and the room above, too: what came after it is this boot's own, settling
+ * snapshots among it, although the tables do not hold it yet. */
+static void note_seen_to(struct replay *rp, const struct jput *p)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    size_t klen = key_meta(k, META_CUT);
+
+    if (p->op == 1 && p->klen == klen && memcmp(p->key, k, klen) == 0 && !BROKEN(VARVE_BREAK_cut_seen_to))
+        rp->cut = false;
+}
+
 static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
 {
     struct replay *rp = arg;
@@ -83,6 +102,8 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
     int r = kv_reserve(kv, rec->hdr.nputs, rec->hdr.len);
 
     puts_near(kv, rec);
+    if (!same_boot)
+        note_foreign(rp);
     while (r == 0 && (r = jrec_next_put(rec, &p)) == 1) {
         struct kv_owner o = {p.owner_branch, p.owner_ino};
         r = 0;
@@ -96,11 +117,12 @@ static int replay_record(void *arg, struct jrec_view *rec, bool same_boot)
             kv_put_pending(kv, o, p.key, p.klen, p.op ? NULL : p.val, p.vlen);
         else
             kv_put(kv, p.key, p.klen, p.op ? NULL : p.val, p.vlen);
+        if (same_boot && rp->cut)
+            note_seen_to(rp, &p);
     }
     if (r == 0)
         r = replay_tail(rp, rec, same_boot);
     rp->records++;
-    rp->foreign |= !same_boot;
     /* on the same boot the page cache is newer than what travelled in records */
     return r == 0 && !same_boot && rec->hdr.npayloads > 0 ? recover_bytes_note(&rp->bytes, rec) : r;
 }
@@ -263,8 +285,7 @@ int store_replay(struct store *s, char why[256])
         r = read_numbers(s, &applied, &s->next);
     s->new_objects = ckpt.object;
     s->unclean = rp.records > 0;
-    s->powercut =
-        rp.foreign || (r == 0 && cut_noted(s)); /* also when a daemon has begun to recover, and died */
+    s->powercut = rp.cut || (r == 0 && cut_noted(s)); /* also when a daemon has begun to recover, and died */
     bool writes = r == 0 && !damaged && !(s->flags & STORE_READONLY);
     if (writes && !BROKEN(VARVE_BREAK_payload))
         r = recover_bytes_write(&rp.bytes, s);
@@ -427,9 +448,7 @@ int store_recover(struct store *s)
 
     if (r < 0)
         return r;
-    if (s->unclean)
-        r = catchup_begin(s);
-    if (r == 0 && s->powercut)
+    if (s->powercut)
         r = note_cut(s);
     if (r == 0)
         r = kv_pending_owners(s->kv, add_owner, &owners);
@@ -438,6 +457,10 @@ int store_recover(struct store *s)
     ballast_take(s);
     if (r == 0 && s->powercut)
         r = unlink_unnamed(s);
+    if ((r == 0 || r == -E_NOSPC) && s->unclean) {
+        int c = catchup_begin(s);
+        r = c < 0 ? c : r;
+    }
     if (r == 0 && s->unclean && !s->catchup_running) /* else when it has caught up */
         r = store_checkpoint(s);
     return r == -E_NOSPC ? 0 : r; /* a full filesystem: reading and deleting must go on */

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "snap/store/journal.h"
 #include "tests/lib/box.h"
 #include "tests/lib/test.h"
 
@@ -51,22 +52,33 @@ static void *sync_main(void *arg)
     return NULL;
 }
 
-/* A store whose daemon died with bytes in the page cache, opened again by one whose sync does not come back. */
-static void die_and_hold(struct box *b, struct io *io)
+/* A store whose daemon died with bytes in the page cache, or by a power cut, opened again by one whose sync does not come back. */
+static void end_and_hold(struct box *b, struct io *io, bool cut)
 {
+    static uint8_t boot[16] = {1};
+
     static struct io_ops ops;
 
     ops = *io_real()->ops;
     ops.syncfs = held_syncfs;
     io->ops = &ops;
+    journal_test_boot_id(boot);
     box_open(b, io, NULL);
     box_fill(b, b->v, "f", 0, 300000, 1);
     box_text(b, b->v, "clean", "clean");
     set_held(true, 0);
     reached = false;
+    CHECK_OK(store_flush(b->s));
     box_drop(b);
+    boot[0] += cut;
+    journal_test_boot_id(boot);
     b->set.no_threads = false;
     box_attach(b);
+}
+
+static void die_and_hold(struct box *b, struct io *io)
+{
+    end_and_hold(b, io, false);
 }
 
 static bool ends_within(struct syncer *s, int ms)
@@ -119,6 +131,63 @@ TEST(test_catchup__when_it_fails_no_fsync_succeeds)
     CHECK(vfs_fsync(b.v, box_node(b.v, box_root(b.v), "clean")) < 0);
     set_held(false, 0);
     box_drop(&b);
+}
+
+static void cut_stays(struct box *b, bool yes)
+{
+    struct store_state st;
+
+    store_get_state(b->s, &st);
+    CHECK(st.mode == STORE_RW);
+    CHECK(st.unclean);
+    CHECK(st.powercut == yes);
+}
+
+/* The tables do not hold yet what was recovered when the next one dies: what it had made since is none of the cut's. */
+TEST(test_catchup__a_death_soon_after_a_cut_is_a_death_only)
+{
+    struct layer_rec rec;
+    struct io io;
+    struct box b;
+
+    end_and_hold(&b, &io, true);
+    cut_stays(&b, true);
+    CHECK(box_is(b.v, box_root(b.v), "clean", "clean"));
+    box_fill(&b, b.v, "since", 0, 300000, 3);
+    CHECK_OK(snap_create(b.v, &b.c, "settling", &rec));
+    set_held(false, -E_IO); /* nothing is written any more */
+    box_drop(&b);
+    set_held(false, 0);
+    box_attach(&b);
+    cut_stays(&b, false);
+    CHECK_OK(snap_find(b.v, "settling", &rec));
+    box_sound(&b);
+    box_close(&b);
+    journal_test_boot_id(NULL);
+}
+
+/* Nobody has to recover from the same cut twice. */
+TEST(test_catchup__a_cut_is_over_when_it_has_caught_up)
+{
+    struct store_state st;
+    struct io io;
+    struct box b;
+
+    end_and_hold(&b, &io, true);
+    set_held(false, 0);
+    for (int i = 0; i < 2000; i++) {
+        store_get_state(b.s, &st);
+        if (st.applied_lsn > 0 && st.delta_bytes == 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    box_drop(&b);
+    box_attach(&b);
+    store_get_state(b.s, &st);
+    CHECK(!st.powercut);
+    CHECK(box_is(b.v, box_root(b.v), "clean", "clean"));
+    box_close(&b);
+    journal_test_boot_id(NULL);
 }
 
 int main(int argc, char **argv)
