@@ -10,8 +10,7 @@
 #define LONG_NS                                                                                              \
     1000000000ll /* of a round of the queue for long work: what else waits for this thread comes in between */
 
-#define SIFT_NS 200000000ll       /* of a round, for sifting shared objects */
-#define SIFT_REST_NS 1000000000ll /* between such rounds at least, and nine times as long as they took */
+#define SIFT_NS 200000000ll /* of a round, for sifting shared objects */
 
 struct entry {
     uint64_t seq;
@@ -263,7 +262,8 @@ static int run_batch(struct store *s, const struct entry *e, int n, struct round
 static struct round round_begin(const struct store *s)
 {
     int64_t now = clock_mono_ns();
-    bool sifts = now >= s->sift.next_ns || __atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED);
+    bool sifts = (now >= s->sift.next_ns && !s->set.no_threads) || /* a tool has other things to do */
+                 __atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED);
 
     return (struct round){.long_until_ns = now + LONG_NS, .sift_until_ns = sifts ? now + SIFT_NS : 0};
 }

@@ -600,6 +600,11 @@ int sift_run(struct store *s, uint64_t object, int64_t until_ns)
                                             : r; /* damage was told; the space stays until the object goes */
 }
 
+void sift_rest(struct store *s)
+{
+    s->sift.next_ns = clock_mono_ns() + SIFT_REST_NS;
+}
+
 void sift_end(struct store *s)
 {
     if (s->sift.work)

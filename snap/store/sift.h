@@ -15,6 +15,7 @@
 #include "snap/store/txn.h"
 
 #define SIFT_KNOWN 1024u
+#define SIFT_REST_NS 1000000000ll /* between rounds of it, at least, and nine times as long as they took */
 
 /* Of the store: guarded by its lock (exclusive, or shared by who works the queue). */
 struct sift_state {
@@ -39,6 +40,7 @@ void sift_entered(struct txn *t, uint8_t tab, const void *key, const struct txn_
 /* sift_run: looks at the object until the time is over; at least one step. 0: all of it was looked at, and what is dead is queued;
  * 1: more to do, or once more later; negative: an error. */
 int sift_run(struct store *s, uint64_t object, int64_t until_ns);
-void sift_end(struct store *s); /* what is under way is given up */
+void sift_rest(struct store *s); /* not for a while */
+void sift_end(struct store *s);  /* what is under way is given up */
 
 #endif

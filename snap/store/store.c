@@ -297,6 +297,7 @@ static int store_begin(struct store *s, char *why)
         r = vols_load(s);
     if (r == 0)
         r = failed_load(s);
+    sift_rest(s); /* not while somebody waits for the opening */
     if (r == 0 && s->mode == STORE_RW)
         r = store_recover(s);
     if (r < 0 && why && !why[0])
