@@ -21,6 +21,7 @@ extern const struct cmd cmd_requests;
 extern const struct cmd cmd_serve;
 extern const struct cmd cmd_keeper;
 extern const struct cmd cmd_daemon;
+extern const struct cmd cmd_syncer;
 
 /* cmd_wrong(c, what, ...): says what is wrong and the synopsis on standard error; returns CMD_USAGE. */
 int cmd_wrong(const struct cmd *c, const char *fmt, ...) PRINTF_LIKE(2, 3);

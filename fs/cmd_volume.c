@@ -234,7 +234,10 @@ RUN(run_clone)
         buf_printf(err, "snapshot %s: %s; varve snapshot list shows what there is", snap, err_text(r));
         return r;
     }
-    r = volume_clone(c->vol, snap ? rec.name : NULL, to, &v);
+    if (!snap && c->env->host && c->env->host->flush)
+        r = c->env->host->flush(c->env->host->arg, c->vol);
+    if (r == 0)
+        r = volume_clone(c->vol, snap ? rec.name : NULL, to, &v);
     if (r < 0)
         return complain(r, to, err);
     if (!snap && c->env->host && c->env->host->snapshots_changed)

@@ -20,6 +20,7 @@
 #include "snap/store/answer.h"
 
 #define MOUNTER_WAIT_S 10
+#define SETTLE_MS 500
 
 struct client {
     struct daemon *d;
@@ -344,7 +345,7 @@ static int serve_verb(struct client *c, char **words, size_t n)
         n--;
     }
     if (follows_sync(words, n))
-        session_settle();
+        (void)session_settle(NULL, SETTLE_MS);
     if (id)
         answer_begin(c->d->env.store, ANSWER_SOCKET, id, true, &before);
     answer_steps_begin();

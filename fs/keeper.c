@@ -136,7 +136,7 @@ static int do_mount(struct keeper *k, const struct keeper_msg *m, bool call, cha
     }
     if (r == 0 && call) {
         note_place(k, dir);
-        mount_tune(dir);
+        mount_tune(dir, &o);
     }
     return r;
 }

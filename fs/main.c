@@ -8,8 +8,8 @@
 #include "fs/verb.h"
 
 /* One row a subcommand, each `const struct cmd cmd_NAME` of fs/cmd.h, in the order in which help lists them. */
-static const struct cmd *const cmds[] = {&cmd_mount,    &cmd_umount, &cmd_serve,
-                                         &cmd_requests, &cmd_keeper, &cmd_daemon};
+static const struct cmd *const cmds[] = {&cmd_mount,  &cmd_umount, &cmd_serve, &cmd_requests,
+                                         &cmd_keeper, &cmd_daemon, &cmd_syncer};
 
 const struct cmd *cmd_at(size_t i)
 {

@@ -15,6 +15,10 @@
 
 #define MOUNT_TYPE "fuse.varve"
 
+/* That much not yet written the kernel keeps for a writeback mount. One percent of the memory is what it gives a FUSE filesystem by
+ * itself; a snapshot waits until all of it has been written. */
+#define WRITEBACK_BYTES "268435456"
+
 /* --- options --------------------------------------------------------------------------------------------------------- */
 
 struct flag_name {
@@ -142,6 +146,10 @@ static int parse_one(struct mount_opts *o, const char *w, size_t len, char *why)
         o->allow_idmap = true;
         return 0;
     }
+    if (strcmp(word, "writeback") == 0 || strcmp(word, "nowriteback") == 0) {
+        o->writeback = word[0] == 'w';
+        return 0;
+    }
     eq = strchr(word, '=');
     if (eq) {
         *eq = 0;
@@ -184,6 +192,8 @@ int mount_opts_print(struct buf *b, const struct mount_opts *o)
         r = buf_puts(b, ",allow_other");
     if (r == 0 && o->allow_idmap)
         r = buf_puts(b, ",allow_idmap");
+    if (r == 0 && o->writeback)
+        r = buf_puts(b, ",writeback");
     return r;
 }
 
@@ -199,6 +209,8 @@ const char *mount_opts_differ(const struct mount_opts *a, const struct mount_opt
         return "control_gid";
     if (a->allow_idmap != b->allow_idmap)
         return "allow_idmap";
+    if (a->writeback != b->writeback)
+        return "writeback";
     return NULL;
 }
 
@@ -235,19 +247,29 @@ bool mount_is_point(const char *dir)
     return p.found;
 }
 
-void mount_tune(const char *dir)
+static void turn_knob(const struct point *p, const char *name, const char *value)
 {
-    struct point p = {.dir = dir};
     char path[64];
     FILE *knob;
 
-    verb_mounts_each(match_point, &p);
-    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", p.major, p.minor);
-    knob = p.found ? fopen(path, "we") : NULL;
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", p->major, p->minor, name);
+    knob = fopen(path, "we");
     if (!knob)
         return;
-    fputs("1024\n", knob);
+    fputs(value, knob);
     fclose(knob);
+}
+
+void mount_tune(const char *dir, const struct mount_opts *o)
+{
+    struct point p = {.dir = dir};
+
+    verb_mounts_each(match_point, &p);
+    if (!p.found)
+        return;
+    turn_knob(&p, "read_ahead_kb", "1024\n");
+    if (o->writeback)
+        turn_knob(&p, "max_bytes", WRITEBACK_BYTES "\n"); /* Linux 6.2 on */
 }
 
 int mount_point_check(const char *dir)

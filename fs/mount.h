@@ -14,6 +14,7 @@ struct mount_opts {
     bool ro;
     bool allow_other; /* always on when root mounts */
     bool allow_idmap;
+    bool writeback; /* the kernel keeps what is written, and sends it later in large pieces */
     bool has_control_gid;
     uint32_t control_gid;
     enum mount_snapdir snapdir;
@@ -40,8 +41,9 @@ int mount_open_device(int *ret_fd); /* /dev/fuse; -E_NOSYS when it is not there 
  * -E_NOSYS: there is no fusermount3; -E_PERM: it refused, why (256 bytes) is what it said. */
 int mount_by_helper(const char *source, const char *dir, const struct mount_opts *o, char *why, int *ret_fd);
 
-/* mount_tune(dir): the kernel reads ahead further than for a plain FUSE filesystem. Root only, best effort. */
-void mount_tune(const char *dir);
+/* mount_tune(dir, o): the kernel reads ahead further than for a plain FUSE filesystem, and keeps more of what is not written yet where
+ * it keeps any. Root only, best effort. */
+void mount_tune(const char *dir, const struct mount_opts *o);
 
 /* mount_point_check(dir): 0, or why nothing can be mounted there: -E_NOENT, -E_NOTDIR, -E_BUSY (a varve mount is there). */
 int mount_point_check(const char *dir);

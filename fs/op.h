@@ -37,6 +37,7 @@ struct session {
     struct notifier *notifier;
     struct snapdir *snapdir;
     atomic_uint workers, idle;
+    bool kernel_times; /* writeback: size and times of regular files are the kernel's */
     atomic_bool ended;
     atomic_bool ready;   /* workers may be started: the first message is answered */
     atomic_bool starved; /* a worker had no memory: the next one is started a while later */

@@ -14,10 +14,26 @@ static void op_never(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_err(req, ENOSYS);
 }
 
+/* A command written to a control file is carried out, and answered, at its write(2). Where the kernel keeps what is written, it must be
+ * told at the opening not to do so here, and then it tells us of each opening. */
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const struct session *ss = op_session(req);
+    bool commands = ss->opts.control == CONTROL_ADMIN || ss->opts.control == CONTROL_SNAPSHOT;
+
+    if (!ss->kernel_times || ss->opts.snapdir == SNAPDIR_DISABLED || !commands) {
+        op_never(req, ino, fi);
+        return;
+    }
+    fi->direct_io = op_is_own(ino);
+    fi->keep_cache = !op_is_own(ino);
+    fuse_reply_open(req, fi);
+}
+
 const struct fuse_lowlevel_ops op_table = {
     .init = init_op,
     .lookup = op_lookup,
-    .open = op_never,
+    .open = op_open,
     .opendir = op_never,
     .flush = op_never,
     .forget = op_forget,
@@ -123,6 +139,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t 
     int r;
 
     (void)fi;
+    c.kernel_times = ss->kernel_times && (in->write_flags & FUSE_WRITE_CACHE);
     if (op_is_own(ino))
         r = snapdir_write(ss, &c, op_header()->pid, ino, p, size, (uint64_t)off);
     else if (op_known())
@@ -169,7 +186,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
     int r = op_is_own(ino) ? -E_INVAL : vfs_seek(ss->vol, op_node(ss, ino), whence, (uint64_t)off, &to);
 
     (void)fi;
-    if (r < 0)
+    /* what the kernel has not written back would be a hole; told this once it takes every byte for data */
+    if (ss->kernel_times && !BROKEN(VARVE_BREAK_writeback_seek))
+        fuse_reply_err(req, ENOSYS);
+    else if (r < 0)
         op_reply(req, r);
     else
         fuse_reply_lseek(req, (off_t)to);

@@ -9,8 +9,6 @@
 #include "fs/session_i.h"
 #include "fs/snapdir.h"
 
-#define SETTLE_STEPS 1000
-
 static pthread_mutex_t sessions_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
 static struct session *sessions;
 
@@ -53,35 +51,6 @@ void sessions_each(void (*cb)(struct session *ss, void *arg), void *arg)
     pthread_mutex_unlock(&sessions_lock);
 }
 
-/* No request is in the kernel's queue, and none is being served. */
-static bool is_quiet(void)
-{
-    bool quiet = true;
-
-    pthread_mutex_lock(&sessions_lock);
-    for (struct session *ss = sessions; ss && quiet; ss = ss->next) {
-        struct pollfd p = {.fd = ss->fd, .events = POLLIN};
-
-        if (atomic_load(&ss->ended))
-            continue;
-        quiet = poll(&p, 1, 0) == 0 && atomic_load(&ss->idle) >= atomic_load(&ss->workers);
-    }
-    pthread_mutex_unlock(&sessions_lock);
-    return quiet;
-}
-
-void session_settle(void)
-{
-    struct timespec wait = {.tv_nsec = SESSION_SETTLE_STEP_NS};
-    unsigned quiet = 0;
-
-    /* twice: a worker that has just been given a request is not seen for a moment */
-    for (int i = 0; i < SETTLE_STEPS && quiet < 2; i++) {
-        if (i > 0)
-            nanosleep(&wait, NULL);
-        quiet = is_quiet() ? quiet + 1 : 0;
-    }
-}
 void session_rolled_back(struct vol *v)
 {
     int64_t until = clock_mono_ns() + 2000000000;

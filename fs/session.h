@@ -64,10 +64,12 @@ bool session_ended(
  * one. Returns when that is done, after 2 s at the latest. Any thread. */
 void session_rolled_back(struct vol *v);
 
-/* session_settle: waits until no connection of this process has a request that came before and is not answered; half a
- * second at the most, where requests never cease. syncfs(2) hands dirty pages over as requests and does not wait for
- * their answers (Linux 6.16 and newer): whoever takes a snapshot for it does. Any thread that serves no request. */
-void session_settle(void);
+/* session_settle(v, ms): waits until every request of v's connections (NULL: of all) that the kernel had made before is answered, at
+ * most so long: then -E_BUSY. syncfs(2) hands dirty pages over as requests and does not wait for their answers (Linux 6.16 and
+ * newer): whoever takes a snapshot for it does. Any thread; the request that it serves is not waited for.
+ * session_flush(v): a writeback mount: has the kernel send what it keeps, and settles. -E_BUSY after 5 s. */
+int session_settle(const struct vol *v, unsigned ms);
+int session_flush(struct vol *v);
 
 /* session_leave_all: no more requests are read; those under way are answered, which is waited for. True: all of them were. The
  * connections stay as they are, for the next daemon. */

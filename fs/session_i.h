@@ -14,6 +14,9 @@ struct worker {
     struct answer_rec answer;
     bool known; /* answer is that of a former daemon to this request */
     pthread_t thread;
+    uint64_t serial;     /* of this process, from 1 */
+    uint64_t turns;      /* atomic: how often it has begun to wait for a request */
+    bool settles;        /* atomic: its request waits for others, in session_settle */
     struct worker *next; /* all of this process; guarded by workers_lock in fs/session_worker.c */
     uint64_t moved;      /* atomic: see io_moved */
     int64_t since_ns;    /* atomic: when its request came; 0: it has none */
@@ -37,6 +40,9 @@ int session__worker_init(struct worker *w, struct session *ss, bool with_room); 
 void session__worker_release(struct worker *w);
 size_t session__receive(struct worker *w);
 void session__serve(struct worker *w, size_t len);
+
+/* session__worker_mine: of the thread that asks; NULL: it serves no request. */
+struct worker *session__worker_mine(void);
 
 /* session__workers_each: under the list's lock. */
 void session__workers_each(void (*cb)(struct worker *w, void *arg), void *arg);

@@ -29,10 +29,16 @@ atomic_bool session__leaving;
 static _Thread_local struct worker *me;
 static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER; /* guards workers */
 static struct worker *workers;
+static uint64_t workers_made; /* guarded by workers_lock */
 
 const struct fuse_in_header *op_header(void)
 {
     return (const struct fuse_in_header *)me->in;
+}
+
+struct worker *session__worker_mine(void)
+{
+    return me;
 }
 
 uint8_t *op_room(void)
@@ -137,6 +143,7 @@ size_t session__receive(struct worker *w)
 
         if (atomic_load(&session__leaving))
             return 0;
+        __atomic_add_fetch(&w->turns, 1, __ATOMIC_SEQ_CST);
         if (w->touched && poll(&p, 1, QUIET_MS) == 0) {
             madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
             w->touched = false;
@@ -278,6 +285,7 @@ static void worker_enter(struct worker *w)
     w->thread = pthread_self();
     io_moved = &w->moved;
     pthread_mutex_lock(&workers_lock);
+    w->serial = ++workers_made;
     w->next = workers;
     workers = w;
     pthread_mutex_unlock(&workers_lock);

@@ -40,6 +40,7 @@ struct vfs_ctx {
     uint32_t uid, gid;
     uint32_t umask; /* applied to modes of new files unless the directory has a default ACL */
     uint64_t conn, unique;
+    bool kernel_times; /* a write: mtime and ctime are told by a vfs_setattr of their own */
 };
 
 struct vfs_attr {

@@ -60,7 +60,8 @@ static struct file_req request(const struct vfs_ctx *c, bool kill_priv)
 {
     if (c == NULL)
         return (struct file_req){.kill_priv = kill_priv};
-    return (struct file_req){.conn = c->conn, .unique = c->unique, .kill_priv = kill_priv};
+    return (struct file_req){
+        .conn = c->conn, .unique = c->unique, .keep_times = c->kernel_times, .kill_priv = kill_priv};
 }
 
 int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_t *ret_len)

@@ -239,11 +239,12 @@ int change_put(struct change *ch)
         ch->in.open_obj = ch->object;
         ch->in.open_layer = ch->at.layer;
     }
-    if (!ch->moves) {
+    if (!ch->moves && !ch->rq->keep_times) {
         inode_now(&ch->in.ctime);
         ch->in.mtime = ch->in.ctime;
-        ch->in.change++;
     }
+    if (!ch->moves)
+        ch->in.change++;
     if (r == 0)
         r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
                          ch->at, &ch->in);

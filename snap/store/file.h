@@ -11,6 +11,7 @@ struct file_req {
     uint64_t conn, unique; /* request id for the record; 0 none */
     uint64_t answer;       /* what the record answers, if it is the last of its request: a length */
     bool part;             /* it is not */
+    bool keep_times;       /* of the inode: who writes tells them by itself */
     bool kill_priv;        /* clear suid/sgid and security.capability with this change */
     bool has_room;         /* what it maps is reserved already, by the caller */
     uint32_t

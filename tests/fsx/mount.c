@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -60,7 +61,10 @@ void fx_create(struct fx *f)
 
 void fx_mount(struct fx *f)
 {
-    WANT(f, fx_run(f, (const char *[]){f->varve, "mount", f->store, f->mnt, NULL}) == 0, "mount failed");
+    const char *opts = getenv("MOUNT_OPTS");
+    const char *argv[] = {f->varve, "mount", f->store, f->mnt, "-o", opts && *opts ? opts : "defaults", NULL};
+
+    WANT(f, fx_run(f, argv) == 0, "mount failed");
     f->mounted = true;
 }
 

@@ -27,13 +27,13 @@ scratch_release() {
 trap scratch_release EXIT
 trap 'exit 130' INT TERM HUP
 
-# scratch_volume NAME [create options...]: a store $scratch/NAME.store, its volume mounted at $scratch/NAME
+# scratch_volume NAME [create options...]: a store $scratch/NAME.store, its volume mounted at $scratch/NAME with the options $MOUNT_OPTS
 scratch_volume() {
     local name=$1
     shift
     "$VARVE" create "$scratch/$name.store" "$@" && mkdir -p "$scratch/$name" || return 1
     mounted+=("$scratch/$name")
-    "$VARVE" mount "$scratch/$name.store" "$scratch/$name"
+    "$VARVE" mount "$scratch/$name.store" "$scratch/$name" ${MOUNT_OPTS:+-o "$MOUNT_OPTS"}
 }
 
 # scratch_ext4 NAME SIZE: an ext4 of its own at $scratch/NAME, or a plain directory where loop devices are not to be had
