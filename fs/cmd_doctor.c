@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "fs/session.h"
 #include "fs/sock.h"
 #include "fs/verb_show.h"
 
@@ -78,6 +79,14 @@ static void kernel(struct report *r)
         "from 6.9 on, requests under way when a daemon dies are asked again; before, they hang until umount");
     tell(r, doctor_version_at_least(u.release, 6, 12, 0) ? FINE : LACKS, "idmapped mounts", u.release,
          "from 6.12 on, mount option allow_idmap");
+}
+
+static void io_uring(struct report *r)
+{
+    const char *why = session_ring_why_not();
+
+    tell(r, why ? LACKS : FINE, "io_uring", why ? why : "can be had",
+         "mount option io_uring; without it the classic transport is taken");
 }
 
 static void device(struct report *r)
@@ -301,6 +310,7 @@ bool verb_doctor(const char *store, bool json, struct buf *out)
     kernel(&r);
     device(&r);
     library(&r);
+    io_uring(&r);
     helper(&r);
     allow_other(&r);
     files(&r);

@@ -7,6 +7,8 @@
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 
+#define TRANSPORT_SIZE 160 /* as fs/verb.h says */
+
 struct state {
     struct verb_ctx *c;
     struct volume_info vol;
@@ -84,6 +86,14 @@ static int mount_json(void *arg, const char *dir, const char *opts)
     return 0;
 }
 
+/* NULL: nobody serves the live tree here. */
+static const char *transport(const struct state *s, char room[TRANSPORT_SIZE])
+{
+    const struct verb_host *h = s->c->env->host;
+
+    return h && h->transport ? h->transport(h->arg, s->c->vol, room) : NULL;
+}
+
 static void store_json(struct jw *j, const struct state *s)
 {
     const struct store_state *st = &s->store;
@@ -118,6 +128,7 @@ static void store_json(struct jw *j, const struct state *s)
 static int status_json(const struct state *s, struct buf *out)
 {
     struct jw j = jw_begin(out, true);
+    char room[TRANSPORT_SIZE];
 
     jw_object(&j, NULL);
     jw_u64(&j, "schema", 1);
@@ -137,6 +148,7 @@ static int status_json(const struct state *s, struct buf *out)
     jw_array(&j, "mounts");
     mounts_each(s, mount_json, &j);
     jw_close(&j);
+    jw_str(&j, "transport", transport(s, room));
     store_json(&j, s);
     jw_close(&j);
     return jw_end(&j);
@@ -223,6 +235,7 @@ static void store_rows(struct show_cols *c, const struct state *s)
 static int status_text(const struct state *s, struct buf *out)
 {
     struct show_cols c = {.ncols = 2};
+    char room[TRANSPORT_SIZE];
 
     volume_rows(&c, s);
     show_cell(&c, "daemon");
@@ -231,6 +244,10 @@ static int status_text(const struct state *s, struct buf *out)
     else
         show_cell(&c, "none: not mounted");
     mounts_each(s, mount_text, &c);
+    if (transport(s, room) && strcmp(room, "classic") != 0) {
+        show_cell(&c, "transport");
+        show_cell(&c, "%s", room);
+    }
     store_rows(&c, s);
     return show_cols_print(&c, "", out);
 }

@@ -242,6 +242,12 @@ static int host_mounts(void *arg, struct vol *v, int (*cb)(void *cb_arg, const c
     return verb_mounts_each(match_mount, &a);
 }
 
+static const char *host_transport(void *arg, struct vol *v, char *room)
+{
+    (void)arg;
+    return session_transport(v, room);
+}
+
 static int host_flush(void *arg, struct vol *v)
 {
     (void)arg;
@@ -550,8 +556,11 @@ static void daemon_init(struct daemon *d, const char *store)
     *d = (struct daemon){.store = store, .listen = -1, .clients_max = CLIENTS_MAX};
     d->wake = eventfd(0, EFD_CLOEXEC);
     descriptors_init(d);
-    d->host = (struct verb_host){
-        .arg = d, .mounts = host_mounts, .flush = host_flush, .rolled_back = host_rolled_back};
+    d->host = (struct verb_host){.arg = d,
+                                 .mounts = host_mounts,
+                                 .transport = host_transport,
+                                 .flush = host_flush,
+                                 .rolled_back = host_rolled_back};
     d->env.host = &d->host;
     pthread_mutex_init(&d->keeper_lock, NULL);
     pthread_mutex_init(&d->mount_lock, NULL);

@@ -387,6 +387,12 @@ static int serve_upgrade(struct client *c, char **words, size_t n)
 
     if (r == 0 && n != 2)
         r = -E_PROTO;
+    if (r == 0 && session_any_ring()) {
+        snprintf(
+            why, sizeof(why),
+            "a volume is mounted with -o io_uring, which no other process can take over: unmount it first");
+        r = -E_BUSY;
+    }
     if (r == 0) {
         m->kind = KEEPER_UPGRADE;
         r = keeper_put(m, words[1]);

@@ -12,6 +12,7 @@
 #define INIT_EXT INIT_BIT(30)
 #define INIT_DIRECT_IO_ALLOW_MMAP INIT_BIT(36)
 #define INIT_ALLOW_IDMAP INIT_BIT(40)
+#define INIT_OVER_IO_URING INIT_BIT(41)
 
 /* ATOMIC_O_TRUNC is not among them: without OPEN the kernel would lose O_TRUNC. AUTO_INVAL_DATA is not: nobody else
  * changes the data. WRITEBACK_CACHE is there only where the mount asks for it: a write is here when write() returns. Locks are not: they are the kernel's. */
@@ -48,11 +49,13 @@ static void put_flags(struct answer *a, struct session *ss, const struct fuse_in
 {
     uint64_t offered = in->flags | (in->flags & INIT_EXT ? (uint64_t)in->flags2 << 32 : 0);
     uint64_t wanted = INIT_WANTED | (ss->opts.allow_idmap ? INIT_ALLOW_IDMAP : 0) |
+                      (ss->opts.io_uring ? INIT_OVER_IO_URING : 0) |
                       (ss->opts.writeback && !ss->opts.ro ? FUSE_WRITEBACK_CACHE : 0) |
                       (BROKEN(VARVE_BREAK_o_trunc) ? FUSE_ATOMIC_O_TRUNC : 0);
     uint64_t flags = offered & wanted;
 
     ss->kernel_times = (flags & FUSE_WRITEBACK_CACHE) != 0 && !BROKEN(VARVE_BREAK_writeback_times);
+    ss->ring = (flags & INIT_OVER_IO_URING) != 0;
     a->o.flags = (uint32_t)flags;
     a->o.flags2 = (uint32_t)(flags >> 32);
     a->o.max_write = flags & FUSE_MAX_PAGES ? OP_MAX_WRITE : 32 * 4096;

@@ -150,6 +150,10 @@ static int parse_one(struct mount_opts *o, const char *w, size_t len, char *why)
         o->writeback = word[0] == 'w';
         return 0;
     }
+    if (strcmp(word, "io_uring") == 0 || strcmp(word, "noio_uring") == 0) {
+        o->io_uring = word[0] == 'i';
+        return 0;
+    }
     eq = strchr(word, '=');
     if (eq) {
         *eq = 0;
@@ -194,6 +198,8 @@ int mount_opts_print(struct buf *b, const struct mount_opts *o)
         r = buf_puts(b, ",allow_idmap");
     if (r == 0 && o->writeback)
         r = buf_puts(b, ",writeback");
+    if (r == 0 && o->io_uring)
+        r = buf_puts(b, ",io_uring");
     return r;
 }
 
@@ -211,6 +217,8 @@ const char *mount_opts_differ(const struct mount_opts *a, const struct mount_opt
         return "allow_idmap";
     if (a->writeback != b->writeback)
         return "writeback";
+    if (a->io_uring != b->io_uring)
+        return "io_uring";
     return NULL;
 }
 

@@ -14,6 +14,7 @@ struct mount_opts {
     bool ro;
     bool allow_other; /* always on when root mounts */
     bool allow_idmap;
+    bool io_uring;  /* as transport, where it can be had */
     bool writeback; /* the kernel keeps what is written, and sends it later in large pieces */
     bool has_control_gid;
     uint32_t control_gid;

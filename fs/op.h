@@ -37,7 +37,13 @@ struct session {
     struct notifier *notifier;
     struct snapdir *snapdir;
     atomic_uint workers, idle;
-    bool kernel_times; /* writeback: size and times of regular files are the kernel's */
+    bool kernel_times;    /* writeback: size and times of regular files are the kernel's */
+    bool answers_apart;   /* libfuse lets an answer go where its request came from */
+    bool ring;            /* requests come over io_uring: fs/session_ring.c */
+    const char *ring_why; /* it was asked for: why not */
+    struct ring_queue *queues;
+    unsigned nqueues;
+    atomic_uint ring_workers; /* of workers */
     atomic_bool ended;
     atomic_bool ready;   /* workers may be started: the first message is answered */
     atomic_bool starved; /* a worker had no memory: the next one is started a while later */

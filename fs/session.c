@@ -116,6 +116,7 @@ void session_free(struct session *ss)
         close(ss->fd);
     if (ss->fuse)
         fuse_session_destroy(ss->fuse); /* closes its own */
+    free(ss->queues);
     snapdir_free(ss->snapdir);
     free(ss->snap);
     free(ss);

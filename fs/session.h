@@ -17,6 +17,8 @@
 #include "fs/verb.h"
 #include "snap/vfs.h"
 
+#define SESSION_TRANSPORT 160
+
 struct session;
 
 struct session_hooks {
@@ -70,6 +72,13 @@ void session_rolled_back(struct vol *v);
  * session_flush(v): a writeback mount: has the kernel send what it keeps, and settles. -E_BUSY after 5 s. */
 int session_settle(const struct vol *v, unsigned ms);
 int session_flush(struct vol *v);
+
+/* session_ring_why_not: NULL: FUSE over io_uring can be had here; else a sentence. session_transport(v): by what the kernel and the
+ * live tree's connection speak: "io_uring", "classic", or "classic: " and why io_uring, which was asked for, is not; NULL: there is
+ * none. session_any_ring: some connection of this process goes over io_uring, and cannot be handed over. */
+const char *session_ring_why_not(void);
+const char *session_transport(const struct vol *v, char room[SESSION_TRANSPORT]);
+bool session_any_ring(void);
 
 /* session_leave_all: no more requests are read; those under way are answered, which is waited for. True: all of them were. The
  * connections stay as they are, for the next daemon. */

@@ -12,6 +12,28 @@
 #define INIT_WAIT_MS 5000
 #define NOTIFY_RESEND_CODE 7
 
+static ssize_t read_never(int fd, void *p, size_t len, void *arg)
+{
+    (void)fd;
+    (void)p;
+    (void)len;
+    (void)arg;
+    errno = ENOSYS;
+    return -1;
+}
+
+/* An answer goes where its request came from; a libfuse that cannot do this writes all of them to fd. */
+static bool answer_apart(struct fuse_session *fuse, int fd)
+{
+    static const struct fuse_custom_io io = {.writev = session__answer, .read = read_never};
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    return fuse_session_custom_io_317(fuse, &io, sizeof(io), fd) == 0;
+#else
+    return fuse_session_custom_io(fuse, &io, fd) == 0;
+#endif
+}
+
 /* libfuse gets one end of a pair of sockets for the first answer, and the kernel's descriptor in its place afterwards. */
 static int fuse_open(struct session *ss, int catcher[2])
 {
@@ -24,24 +46,21 @@ static int fuse_open(struct session *ss, int catcher[2])
     ss->fuse = fuse_session_new(&args, &op_table, sizeof(op_table), ss);
     fuse_opt_free_args(&args);
     snprintf(path, sizeof(path), "/dev/fd/%d", catcher[0]);
-    if (ss->fuse && fuse_session_mount(ss->fuse, path) == 0)
+    ss->answers_apart = ss->fuse && answer_apart(ss->fuse, catcher[0]);
+    if (ss->fuse && (ss->answers_apart || fuse_session_mount(ss->fuse, path) == 0))
         return 0;
     close(catcher[0]);
     close(catcher[1]);
     return -E_NOMEM;
 }
 
-/* Brings libfuse and the kernel together by the INIT request in req. answer: the kernel still waits for it. */
-static int begin(struct session *ss, int fd, const void *req, size_t len, bool answer)
+/* Brings libfuse and the kernel together by the INIT request in req. answer: the kernel still waits for it. Takes catcher. */
+static int begin(struct session *ss, const int catcher[2], const void *req, size_t len, bool answer)
 {
-    int catcher[2];
-    int r = fuse_open(ss, catcher);
+    int r = init_answer(ss, req, len, catcher, answer ? ss->fd : -1);
 
-    if (r < 0)
-        return r;
-    r = init_answer(ss, req, len, catcher, answer ? fd : -1);
     close(catcher[1]);
-    if (r == 0 && dup3(fd, catcher[0], O_CLOEXEC) < 0) /* libfuse closes it */
+    if (r == 0 && dup3(ss->fd, catcher[0], O_CLOEXEC) < 0) /* libfuse closes it */
         r = err_from_errno(errno);
     return r;
 }
@@ -59,6 +78,8 @@ static int begin_fresh(struct session *ss)
 {
     struct pollfd p = {.fd = ss->fd, .events = POLLIN};
     struct worker w;
+    int catcher[2];
+    bool opened;
     size_t len = 0;
     int r = session__worker_init(&w, ss, false);
 
@@ -67,6 +88,11 @@ static int begin_fresh(struct session *ss)
     if (r == 0 && (len = session__receive(&w)) == 0)
         r = -E_CLOSED;
     if (r == 0)
+        r = fuse_open(ss, catcher);
+    opened = r == 0;
+    if (r == 0)
+        r = session__ring_prepare(ss, w.in, len);
+    if (r == 0)
         keep_init(ss, w.in, len);
     atomic_store(&ss->told, ss->vol->rec.live_view); /* the kernel has no name yet */
     if (r == 0 && ss->hooks.on_init)
@@ -74,7 +100,9 @@ static int begin_fresh(struct session *ss)
     if (r == 0 && answer_door)
         answer_door(ANSWER_BEFORE_REPLY, OP_NONE);
     if (r == 0)
-        r = begin(ss, ss->fd, w.in, len, true);
+        r = begin(ss, catcher, w.in, len, true);
+    else if (opened)
+        close(catcher[1]);
     session__worker_release(&w);
     if (r < 0)
         log_err(r, "fs", "conn=%llx the kernel's first message was not answered",
@@ -126,6 +154,24 @@ void session_own(struct session *ss, int fd)
     ss->fd = fd;
 }
 
+/* What the kernel had given to the former daemon over io_uring nobody gets again, so the connection ends with it: whoever waits for an
+ * answer is told, where otherwise he would wait for ever. */
+static int take_over(struct session *ss, const struct session_past *past)
+{
+    int catcher[2];
+    int r = fuse_open(ss, catcher);
+
+    if (r == 0)
+        r = begin(ss, catcher, past->init, past->init_len, false);
+    if (r == 0 && ss->ring) {
+        log_error("fs", "io_uring",
+                  "conn=%llx cannot be taken over: what is mounted by it must be mounted anew",
+                  (unsigned long long)ss->conn);
+        return -E_NOTSUP;
+    }
+    return r;
+}
+
 int session_start(struct session *ss, const struct session_past *past)
 {
     struct sigaction act = {.sa_handler = on_wake};
@@ -138,9 +184,11 @@ int session_start(struct session *ss, const struct session_past *past)
         ask_resend(ss);
     if (!past || past->init_len == 0) {
         r = begin_fresh(ss);
+        if (r == 0 && ss->ring)
+            r = session__ring_start(ss);
         return r < 0 ? r : session_ready(ss);
     }
-    r = begin(ss, ss->fd, past->init, past->init_len, false);
+    r = take_over(ss, past);
     if (r < 0)
         return r;
     keep_init(ss, past->init, past->init_len);
@@ -155,12 +203,15 @@ int session_start(struct session *ss, const struct session_past *past)
 
 int session_feed_begin(struct session *ss, int fd, const void *init, size_t len)
 {
+    int catcher[2];
     int r;
 
     ss->fd = fd;
     session__list_add(ss);
     atomic_store(&ss->workers, 1);
-    r = begin(ss, fd, init, len, true);
+    r = fuse_open(ss, catcher);
+    if (r == 0)
+        r = begin(ss, catcher, init, len, true);
     if (r == 0 && ss->hooks.on_init)
         ss->hooks.on_init(ss->hooks.arg, ss, init, len);
     return r;

@@ -9,7 +9,8 @@
 
 struct worker {
     struct session *ss;
-    uint8_t *in, *room; /* OP_BUF_SIZE each; room is untouched until used */
+    uint8_t *in, *room;       /* OP_BUF_SIZE each; room is untouched until used */
+    struct ring_entry *entry; /* NULL: its requests come the classic way */
     uint32_t setxattr_flags;
     struct answer_rec answer;
     bool known; /* answer is that of a former daemon to this request */
@@ -40,6 +41,31 @@ int session__worker_init(struct worker *w, struct session *ss, bool with_room); 
 void session__worker_release(struct worker *w);
 size_t session__receive(struct worker *w);
 void session__serve(struct worker *w, size_t len);
+
+/* A worker's life: on the list of all, off it, and done with ss, which may be gone then. session__thread: a thread that nobody joins;
+ * 0 or an errno. */
+void session__worker_enter(struct worker *w);
+void session__worker_leave(struct worker *w);
+void session__worker_gone(struct session *ss);
+int session__thread(pthread_t *ret, void *(*fn)(void *), void *arg);
+
+/* session__answer: what libfuse has to say, to whoever asked: for its custom I/O. */
+ssize_t session__answer(int fd, struct iovec *iov, int n, void *arg);
+
+/* fs/session_ring.c: FUSE over io_uring. A processor's queue of the kernel, and our threads at it. */
+struct ring_queue {
+    struct session *ss;
+    unsigned number;
+    atomic_uint threads, idle;
+    atomic_ullong empty_at; /* the ticket of session_settle after which it was seen empty */
+};
+extern atomic_ullong session__ticket;
+
+/* prepare: where it was not asked for, or cannot be had, the kernel's first message is changed to one that does not offer it: whoever
+ * takes the connection over decides likewise. start: when that message has been answered. */
+int session__ring_prepare(struct session *ss, void *init, size_t len);
+int session__ring_start(struct session *ss);
+ssize_t session__ring_answer(struct ring_entry *e, const struct iovec *iov, int n);
 
 /* session__worker_mine: of the thread that asks; NULL: it serves no request. */
 struct worker *session__worker_mine(void);

@@ -19,6 +19,7 @@ struct seen {
 struct settle {
     const struct vol *vol;
     int64_t until_ns;
+    unsigned long long ticket;
     bool queue; /* some connection's is not empty */
     struct seen at[WORKERS_SEEN];
     size_t n;
@@ -38,6 +39,24 @@ static void look_queue(struct session *ss, void *arg)
     if (concerns(s, ss) && atomic_load(&ss->ready) && poll(&p, 1, 0) != 0 &&
         !(p.revents & (POLLERR | POLLHUP)))
         s->queue = true;
+}
+
+/* An entry of a ring's queue that nothing comes to proves that the queue is empty. Who waits at one looks again when he is woken. */
+static void look_ring(struct session *ss, void *arg)
+{
+    struct settle *s = arg;
+
+    for (unsigned i = 0; concerns(s, ss) && ss->ring && i < ss->nqueues; i++)
+        if (atomic_load(&ss->queues[i].empty_at) < s->ticket)
+            s->queue = true;
+}
+
+static void wake_ring(struct worker *w, void *arg)
+{
+    const struct settle *s = arg;
+
+    if (w->entry && concerns(s, w->ss) && __atomic_load_n(&w->since_ns, __ATOMIC_RELAXED) == 0)
+        pthread_kill(w->thread, SIGUSR1);
 }
 
 static void note_worker(struct worker *w, void *arg)
@@ -95,8 +114,10 @@ static int settle(struct settle *s)
     for (;;) {
         s->queue = false;
         sessions_each(look_queue, s);
+        sessions_each(look_ring, s);
         if (!s->queue)
             break;
+        session__workers_each(wake_ring, s);
         if (!pause_until(s->until_ns))
             return -E_BUSY;
     }
@@ -109,7 +130,10 @@ static int settle(struct settle *s)
 
 int session_settle(const struct vol *v, unsigned ms)
 {
-    struct settle s = {.vol = v, .until_ns = clock_mono_ns() + ms * 1000000ll, .all = true};
+    struct settle s = {.vol = v,
+                       .ticket = atomic_fetch_add(&session__ticket, 1) + 1,
+                       .until_ns = clock_mono_ns() + ms * 1000000ll,
+                       .all = true};
     struct worker *mine = session__worker_mine();
     int r;
 

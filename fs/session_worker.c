@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -178,16 +179,27 @@ static size_t shorten_setxattr(struct worker *w, size_t len)
     return h->len;
 }
 
+ssize_t session__answer(int fd, struct iovec *iov, int n, void *arg)
+{
+    const struct fuse_out_header *h = iov[0].iov_base;
+
+    (void)arg;
+    if (me && me->entry && h->unique != 0) /* 0: said unasked */
+        return session__ring_answer(me->entry, iov, n);
+    return writev(fd, iov, n);
+}
+
 /* No kernel sends such a thing; whoever else does gets no more than an error. */
 static void refuse(struct worker *w)
 {
     const struct fuse_in_header *h = (const struct fuse_in_header *)w->in;
     struct fuse_out_header out = {.len = sizeof(out), .error = -EINVAL, .unique = h->unique};
+    struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
 
     log_warn("fs", "malformed", "conn=%llx opcode=%u len=%u", (unsigned long long)w->ss->conn, h->opcode,
              h->len);
     if (h->opcode != FUSE_FORGET && h->opcode != FUSE_BATCH_FORGET && h->opcode != FUSE_INTERRUPT &&
-        write(w->ss->fd, &out, sizeof(out)) < 0)
+        session__answer(w->ss->fd, &iov, 1, NULL) < 0)
         log_warn("fs", "malformed", "conn=%llx errno=%d", (unsigned long long)w->ss->conn, errno);
 }
 
@@ -242,11 +254,13 @@ void session__workers_each(void (*cb)(struct worker *w, void *arg), void *arg)
 /* So many wait already: is this worker one too many? */
 static bool is_over(struct worker *w, unsigned idle)
 {
-    if (idle < WORKERS_KEPT)
+    unsigned kept = w->ss->nqueues > 0 ? 1 : WORKERS_KEPT;
+
+    if (idle < kept)
         w->over = 0;
     else
         w->over++;
-    return idle >= WORKERS_KEPT + WORKERS_OVER || w->over > TURNS_OVER;
+    return idle >= kept + WORKERS_OVER || w->over > TURNS_OVER;
 }
 
 /* Leaves one reader at least: when the last idle worker takes a request, another one is started. */
@@ -280,7 +294,7 @@ static void worker_loop(struct worker *w)
     }
 }
 
-static void worker_enter(struct worker *w)
+void session__worker_enter(struct worker *w)
 {
     w->thread = pthread_self();
     io_moved = &w->moved;
@@ -291,7 +305,7 @@ static void worker_enter(struct worker *w)
     pthread_mutex_unlock(&workers_lock);
 }
 
-static void worker_leave(struct worker *w)
+void session__worker_leave(struct worker *w)
 {
     pthread_mutex_lock(&workers_lock);
     for (struct worker **at = &workers; *at; at = &(*at)->next)
@@ -305,7 +319,7 @@ static void worker_leave(struct worker *w)
 
 /* A worker leaves. After the last one the connection has ended, or rests, or had no memory for another. Under the list's lock, so that
  * whoever looks after those that rest sees it before or after; ss may be gone on return. */
-static void worker_gone(struct session *ss)
+void session__worker_gone(struct session *ss)
 {
     bool rests = false;
 
@@ -335,32 +349,41 @@ static void *worker_main(void *arg)
     prctl(PR_SET_NAME, "varve-worker");
     prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* where it is allowed */
     r = session__worker_init(&w, ss, true);
-    worker_enter(&w);
+    session__worker_enter(&w);
     if (r == 0)
         worker_loop(&w);
     else
         starve(ss);
-    worker_leave(&w);
+    session__worker_leave(&w);
     session__worker_release(&w);
-    worker_gone(ss);
+    session__worker_gone(ss);
     return NULL;
+}
+
+int session__thread(pthread_t *ret, void *(*fn)(void *), void *arg)
+{
+    pthread_attr_t attr;
+    int e;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, WORKER_STACK);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    e = pthread_create(ret, &attr, fn, arg);
+    pthread_attr_destroy(&attr);
+    return e;
 }
 
 int session_worker(struct session *ss)
 {
-    pthread_attr_t attr;
+    unsigned most = WORKERS_MAX + atomic_load(&ss->ring_workers);
     pthread_t t;
     int e;
 
-    if (atomic_fetch_add(&ss->workers, 1) >= WORKERS_MAX && !BROKEN(VARVE_BREAK_workers)) {
+    if (atomic_fetch_add(&ss->workers, 1) >= most && !BROKEN(VARVE_BREAK_workers)) {
         atomic_fetch_sub(&ss->workers, 1);
         return 0;
     }
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, WORKER_STACK);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    e = pthread_create(&t, &attr, worker_main, ss);
-    pthread_attr_destroy(&attr);
+    e = session__thread(&t, worker_main, ss);
     if (e == 0)
         return 0;
     atomic_fetch_sub(&ss->workers, 1);

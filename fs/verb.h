@@ -116,6 +116,8 @@ struct verb_host {
     /* each place where v (NULL: any volume of the store) is mounted: options as in the mount table */
     int (*mounts)(void *arg, struct vol *v, int (*cb)(void *cb_arg, const char *dir, const char *opts),
                   void *cb_arg);
+    /* by what the kernel asks: text of at most 160 bytes, or NULL */
+    const char *(*transport)(void *arg, struct vol *v, char *room);
     /* before a snapshot of v is taken: what the kernel holds back comes here (writeback mounts) */
     int (*flush)(void *arg, struct vol *v);
     /* after a snapshot appeared, went, was renamed; after a rollback (the live tree has a new view); after a resize */

@@ -19,7 +19,7 @@ LIBFUSE_MIN=3.18.3
 
 # libfuse_built: the pkg-config directory of the newest libfuse in the cache, or nothing
 libfuse_built() {
-    for pc in "$VARVE_CACHE"/libfuse-*/lib/pkgconfig/fuse3.pc /var/cache/varve/libfuse-*/lib/pkgconfig/fuse3.pc; do
+    for pc in "$VARVE_CACHE"/libfuse-*-io/lib/pkgconfig/fuse3.pc /var/cache/varve/libfuse-*-io/lib/pkgconfig/fuse3.pc; do
         [ -f "$pc" ] || continue
         dir=$(dirname "$pc")
         at_least "$(PKG_CONFIG_PATH=$dir pkg-config --modversion fuse3)" $LIBFUSE_MIN && echo "$dir"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds libfuse (static) from Debian's newest source package into $VARVE_CACHE/libfuse-VERSION, once.
+# Builds libfuse (static) from Debian's newest source package into $VARVE_CACHE/libfuse-VERSION-io, once. "io": its answers can go elsewhere
+# than to a descriptor, without which there is no io_uring.
 # The signature chain is apt's: archive keyring -> InRelease -> Sources -> the tarball's hash. The apt configuration is one of
 # its own under $VARVE_CACHE/apt, so the system's lists and sources are never touched; the mirror is the system's own.
 # Where the source cannot be had, it says so in one line and exits 3: the system's libfuse3 (>= 3.14) is used then.
@@ -23,13 +24,13 @@ unpack() {
 }
 
 build() {
-    prefix=$VARVE_CACHE/libfuse-${version%%-*}
+    prefix=$VARVE_CACHE/libfuse-${version%%-*}-io
     uring=false
     pkg-config --exists liburing && uring=true
     # fusermount3 is the system's setuid program: --bindir says where the library looks for it
     meson setup "$work/obj" "$work/src" --prefix="$prefix" --libdir=lib --bindir=/usr/bin --buildtype=release \
         --default-library=static -Dutils=false -Dexamples=false -Dtests=false -Dudevrulesdir= -Dinitscriptdir= \
-        -Denable-io-uring=$uring >"$work/log" 2>&1 && ninja -j2 -C "$work/obj" >>"$work/log" 2>&1 || {
+        -Denable-custom-io=true -Denable-io-uring=$uring >"$work/log" 2>&1 && ninja -j2 -C "$work/obj" >>"$work/log" 2>&1 || {
         tail -n 20 "$work/log" >&2
         give_up "its build failed"
     }
