@@ -31,9 +31,44 @@ static int conf_json(struct verb_answer *ans, const struct conf_repo *c)
     return jw_end(&j);
 }
 
+static void test_name(char name[BACKEND_NAME_MAX + 1])
+{
+    uint8_t id[16];
+    char hex[ID16_TEXT];
+
+    hash_random(id, sizeof(id));
+    hex_format(id, sizeof(id), hex);
+    snprintf(name, BACKEND_NAME_MAX + 1, "test/%s", hex);
+}
+
+/* What is there must not be put over. Servers are about that pass the condition over in silence. */
+static int put_over(struct backend *b, const struct backend_call *c, const char *name)
+{
+    int r = backend_put(b, c, name, "another", 7);
+
+    return r == -E_EXIST ? 0 : r == 0 ? -E_OVERWRITE : r;
+}
+
+/* Before anything is made where that could be. */
+static int try_conditions(const struct repo_place *p, struct backend *b, const struct backend_call *c)
+{
+    char name[BACKEND_NAME_MAX + 1];
+    int r, d;
+
+    if (strncmp(p->conf.url, "s3:", 3) != 0)
+        return 0;
+    test_name(name);
+    if ((r = backend_put(b, c, name, "one", 3)) < 0)
+        return r;
+    r = put_over(b, c, name);
+    d = backend_del(b, c, name);
+    return r < 0 ? r : d;
+}
+
 static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf *err)
 {
     cleanup(secret_release) struct secret s = {0};
+    const struct backend_call call = {.timeout_ms = REPO_CALL_MS};
     struct backend *b;
     int r = repo_place_secret(p, &s, err);
 
@@ -41,7 +76,9 @@ static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf
         r = repo_place_backend(p, true, &b, err);
     if (r < 0)
         return r;
-    r = repo_init(b, &(struct backend_call){.timeout_ms = REPO_CALL_MS}, &s, ret);
+    r = try_conditions(p, b, &call);
+    if (r == 0)
+        r = repo_init(b, &call, &s, ret);
     backend_close(b);
     if (r < 0)
         buf_printf(err, "%s: %s", repo_place_name(p), backend_text(r));
@@ -266,20 +303,21 @@ REPO_LOCAL(repo_show)
 
 /* --- trying --------------------------------------------------------------------------------------------------------- */
 
-static int try_object(struct repo *r, char name[BACKEND_NAME_MAX + 1], int64_t took[3])
+static int try_object(struct repo *r, int64_t took[3])
 {
     cleanup(buf_free) struct buf got = {0};
-    uint8_t bytes[4096], id[16];
-    char hex[ID16_TEXT];
+    char name[BACKEND_NAME_MAX + 1];
+    uint8_t bytes[4096];
     int64_t at = clock_mono_ns();
     int x;
 
     hash_random(bytes, sizeof(bytes));
-    hash_random(id, sizeof(id));
-    hex_format(id, sizeof(id), hex);
-    snprintf(name, BACKEND_NAME_MAX + 1, "test/%s", hex);
+    test_name(name);
     x = backend_put(r->b, &r->call, name, bytes, sizeof(bytes));
     took[0] = clock_mono_ns() - at;
+    if (x < 0)
+        return x;
+    x = put_over(r->b, &r->call, name);
     at = clock_mono_ns();
     if (x == 0)
         x = backend_get(r->b, &r->call, name, 0, sizeof(bytes), &got);
@@ -289,6 +327,8 @@ static int try_object(struct repo *r, char name[BACKEND_NAME_MAX + 1], int64_t t
     at = clock_mono_ns();
     if (x == 0)
         x = backend_del(r->b, &r->call, name);
+    else
+        (void)backend_del(r->b, &r->call, name);
     took[2] = clock_mono_ns() - at;
     return x;
 }
@@ -297,14 +337,13 @@ REPO_LOCAL(repo_test)
 {
     cleanup(repo_place_free) struct repo_place *p = NULL;
     cleanup(repo_done) struct repo *repo = NULL;
-    char name[BACKEND_NAME_MAX + 1];
     int64_t took[3] = {0};
     struct jw j;
     int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
-    if (r == 0 && (r = try_object(repo, name, took)) < 0)
+    if (r == 0 && (r = try_object(repo, took)) < 0)
         buf_printf(&ans->err, "%s: an object was put, read and deleted again for a test: %s",
                    repo_place_name(p), backend_text(r));
     if (r < 0)

@@ -31,10 +31,15 @@ void s3_seen(struct s3 *s, int64_t mtime_ns)
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
 
+bool s3_has_stat(struct http_answer *a)
+{
+    return http_date_ns(http_header(a, "last-modified")) >= 0 && *http_header(a, "content-length");
+}
+
 static int head(struct s3 *s, struct s3_run *run, const char *key, struct backend_stat *ret)
 {
     cleanup(http_answer_release) struct http_answer a = {0};
-    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key};
+    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key, .sound = s3_has_stat};
     int r = s3_ask(s, &q, run, &a);
     int64_t t;
 
@@ -43,7 +48,7 @@ static int head(struct s3 *s, struct s3_run *run, const char *key, struct backen
     if (a.status == 404)
         return -E_NOENT;
     t = http_date_ns(http_header(&a, "last-modified"));
-    if (a.status != 200 || t < 0 || !*http_header(&a, "content-length"))
+    if (a.status >= 300)
         return s3_say(s, -E_IO, "%s: it does not answer as S3 does (status %d)", s->conf.endpoint, a.status);
     *ret = (struct backend_stat){strtoull(http_header(&a, "content-length"), NULL, 10), t};
     s3_seen(s, t);
@@ -75,19 +80,12 @@ static int range_take(struct range *g, struct http_answer *a)
     size_t n = a->body.len;
     int r;
 
-    if (a->status == 206) {
-        if (sscanf(http_header(a, "content-range"), "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &first, &last,
-                   &total) != 3 ||
-            first != g->at || last < first || last >= g->end || last >= total)
-            return -E_PROTO;
-        n = MIN_OF(n, last - first + 1);
-        g->end = MIN_OF(g->end, total);
-    } else if (a->status == 200 && g->at == 0) { /* without ranges: the whole object */
-        n = MIN_OF(n, g->end);
-        g->end = MIN_OF(g->end, strtoull(http_header(a, "content-length"), NULL, 10));
-    } else {
+    if (sscanf(http_header(a, "content-range"), "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &first, &last,
+               &total) != 3 ||
+        first != g->at || last < first || last >= g->end || last >= total)
         return -E_PROTO;
-    }
+    n = MIN_OF(n, last - first + 1);
+    g->end = MIN_OF(g->end, total);
     r = buf_add(g->ret, a->body.data, n);
     if (r == 0)
         g->at += n;
@@ -108,7 +106,7 @@ static int get_try(struct s3 *s, struct s3_run *run, struct s3_ask *q, struct ra
         return -E_NOENT;
     if (o.verdict == S3_DONE && a.status == 416)
         return 0;
-    if (a.status == 206 || a.status == 200)
+    if (a.status == 206)
         r = range_take(g, &a);
     if (r == -E_NOMEM)
         return r;
@@ -155,6 +153,11 @@ static int s3_get(struct backend *b, const struct backend_call *c, const char *n
 
 /* --- deleting, the time --------------------------------------------------------------------------------------------- */
 
+static bool is_deleted(struct http_answer *a)
+{
+    return a->status == 204 || *http_header(a, "x-amz-request-id");
+}
+
 static int s3_del(struct backend *b, const struct backend_call *c, const char *name)
 {
     cleanup(http_answer_release) struct http_answer a = {0};
@@ -162,7 +165,7 @@ static int s3_del(struct backend *b, const struct backend_call *c, const char *n
     struct s3_run run = s3_run_begin(c);
     struct backend_stat st;
     char key[S3_NAME_SIZE];
-    const struct s3_ask q = {.doing = "delete objects", .method = "DELETE", .key = key};
+    const struct s3_ask q = {.doing = "delete objects", .method = "DELETE", .key = key, .sound = is_deleted};
     int r = s3_key(s, name, key);
 
     if (r == 0) /* S3 deletes what is not there, too */

@@ -349,9 +349,10 @@ static int overdue(struct http *h, struct work *w, int64_t now)
     if (is_quit(h, w))
         return -E_CANCELED;
     if (now > w->q->deadline_ns)
-        snprintf(w->a->why, sizeof(w->a->why), "it did not end in time");
+        snprintf(w->a->why, sizeof(w->a->why), "no answer came in time");
     else if (now - w->moved_ns > h->timeout_ms * (int64_t)NS_PER_MS)
-        snprintf(w->a->why, sizeof(w->a->why), "nothing came or went for %.1f s", h->timeout_ms / 1000.0);
+        snprintf(w->a->why, sizeof(w->a->why), "no answer: nothing came or went for %.1f s",
+                 h->timeout_ms / 1000.0);
     else
         return 0;
     return -E_TIMEOUT;

@@ -94,6 +94,7 @@ int s3_put_headers(struct s3 *s, const char *name, const void *p, size_t len, st
 /* s3_is_ours: 1 it is there with this token and length; 0 it is not there; -E_EXIST another's. */
 int s3_is_ours(struct s3 *s, struct s3_run *run, const char *key, const char *owner, size_t len);
 bool s3_has_etag(struct http_answer *a);
+bool s3_has_stat(struct http_answer *a);
 
 /* s3_parts_put: in parts, several at a time. Errors as of put. s3_parts_sweep: ends uploads that died a day ago. */
 int s3_parts_put(struct s3 *s, struct s3_run *run, const char *name, const char *key, const void *p,

@@ -70,7 +70,7 @@ static int drop_half(struct s3 *s, struct s3_run *run, const char *key, uint64_t
 int s3_is_ours(struct s3 *s, struct s3_run *run, const char *key, const char *owner, size_t len)
 {
     cleanup(http_answer_release) struct http_answer a = {0};
-    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key};
+    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key, .sound = s3_has_stat};
     struct s3_run sub = {.call = run->call, .deadline_ns = run->deadline_ns, .max = run->max};
     uint64_t size;
     int r = s3_ask(s, &q, &sub, &a);

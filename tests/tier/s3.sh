@@ -12,7 +12,15 @@ export VARVE_TEST_BUCKET=test-bucket VARVE_TEST_S3 VARVE_TIERD
 VARVE_TIERD=$(readlink -f "$BUILD")/varve-tierd
 
 s3_get "$SERVER" >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
-trap 's3_stop; scratch_release' EXIT
+proxy_pid=''
+end_all() {
+    local rc=$?
+    [ -z "$proxy_pid" ] || { kill "$proxy_pid" && wait "$proxy_pid"; } 2>/dev/null
+    s3_stop
+    (exit $rc)
+    scratch_release
+}
+trap end_all EXIT
 s3_start "$SERVER" "$scratch/server" || skip_suite "$SERVER does not start here"
 VARVE_TEST_S3=$s3_endpoint
 tool() { "$here/s3_tool.py" "$s3_endpoint" "$@"; }
@@ -21,6 +29,14 @@ for ((i = 0; i < 100; i++)); do
     sleep 0.1
 done
 say "    server: $SERVER"
+# a proxy that does harm; it ends when its input does, and the input is ours
+export VARVE_TEST_FAULT=$scratch/fault VARVE_TEST_PROXY
+mkfifo "$scratch/proxy.in" "$scratch/proxy.out"
+"$here/s3_proxy.py" "${s3_endpoint##*:}" "$VARVE_TEST_FAULT" <"$scratch/proxy.in" >"$scratch/proxy.out" 2>"$scratch/proxy.err" &
+proxy_pid=$!
+exec 7>"$scratch/proxy.in"
+read -r port <"$scratch/proxy.out" || skip_suite "the proxy does not start: $(cat "$scratch/proxy.err")"
+VARVE_TEST_PROXY=http://127.0.0.1:$port
 failures=0 out='' rc=0
 fail() {
     failures=$((failures + 1))
@@ -107,6 +123,107 @@ test_what_is_wrong_is_said() {
     refused 'write endpoint=' varve repo show "s3://b00/x?endpoint=http://me:secret@127.0.0.1:1" --key-file "$dir/key"
     refused 'write s3://bucket/prefix' varve repo show "s3://b00/x/../y" --key-file "$dir/key"
     refused '--credentials is for s3:' varve repo show "dir:$dir" --key-file "$dir/key" --credentials "$scratch/keys"
+}
+
+# The certificate of the server's own authority is trusted where the URL says so, and only there
+test_tls() {
+    local at s3_pid s3_endpoint
+    new_case
+    command -v openssl >/dev/null || { skip='openssl is not installed'; return; }
+    (
+        cd "$dir" && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=varve-test-ca -keyout ca.key -out ca.pem &&
+            openssl req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr &&
+            printf 'subjectAltName=IP:127.0.0.1\n' >ext &&
+            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out server.pem
+    ) >"$dir/openssl" 2>&1 || fail "openssl: $(cat "$dir/openssl")"
+    s3_start "$SERVER" "$dir/tls" "$dir" || fail start
+    at="s3://$VARVE_TEST_BUCKET/x?endpoint=$s3_endpoint"
+    for ((i = 0; i < 100; i++)); do
+        S3_CA=$dir/ca.pem tool PUT "/$VARVE_TEST_BUCKET" >"$dir/made" 2>&1 && break
+        sleep 0.1
+    done
+    refused 'its certificate is not to be trusted' varve repo init "$at" --key-file "$dir/key"
+    refused 'its certificate is not to be trusted' varve repo init "$at&ca=$dir/missing.pem" --key-file "$dir/key"
+    ok varve repo init "$at&ca=$dir/ca.pem" --key-file "$dir/key"
+    ok varve repo test "$at&ca=$dir/ca.pem" --key-file "$dir/key"
+    s3_stop
+}
+
+test_bucket_in_the_name_of_the_host() {
+    new_case
+    url="s3://$VARVE_TEST_BUCKET/host?endpoint=http://localhost:${s3_endpoint##*:}&style=virtual"
+    ok varve repo init "$url" --key-file "$dir/key"
+    ok varve repo test "$url" --key-file "$dir/key"
+    ok varve repo show "s3://$VARVE_TEST_BUCKET/host?endpoint=$s3_endpoint&style=path" --key-file "$dir/key"
+}
+
+test_object_lock() {
+    local key
+    new_case
+    S3_HEADER='x-amz-bucket-object-lock-enabled: true' tool PUT /locked-bucket >"$dir/made" 2>&1 || { skip="the server makes no such buckets: $(cat "$dir/made")"; return; }
+    refused 'lock=governance or lock=compliance and retain=' varve repo init "s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance" --key-file "$dir/key"
+    url="s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance&retain=1d"
+    ok varve repo init "$url" --key-file "$dir/key"
+    tool fetch locked-bucket x/ "$dir/objects" || fail fetch
+    key=$(cd "$dir/objects" && find root -type f)
+    tool GET "/locked-bucket/x/$key?retention" >"$dir/retention" 2>&1
+    grep -q GOVERNANCE "$dir/retention" || fail "$key: $(cat "$dir/retention")"
+    ok varve repo test "$url" --key-file "$dir/key"
+    refused "$VARVE_TEST_BUCKET" varve repo init "s3://$VARVE_TEST_BUCKET/locked?endpoint=$s3_endpoint&lock=governance&retain=1d" --key-file "$dir/key"
+}
+
+# A server that passes If-None-Match over
+test_conditions_passed_over() {
+    new_case
+    url="s3://$VARVE_TEST_BUCKET/over?endpoint=$VARVE_TEST_PROXY"
+    echo "over$$ ignore-condition PUT 100000" >"$VARVE_TEST_FAULT"
+    refused 'give conditional=no' varve repo init "$url" --key-file "$dir/key"
+    ok varve repo init "$url&conditional=no" --key-file "$dir/key"
+    ok varve repo test "$url&conditional=no" --key-file "$dir/key"
+    refused 'give conditional=no' varve repo test "$url" --key-file "$dir/key"
+    : >"$VARVE_TEST_FAULT"
+}
+
+# Everything goes wrong now and then: the backup is whole
+test_backup_on_a_bad_line() {
+    local kind n=0 pid
+    new_case
+    url="s3://$VARVE_TEST_BUCKET/line?endpoint=$VARVE_TEST_PROXY&timeout=2s"
+    ok varve repo init "$url" --key-file "$dir/key"
+    new_volume
+    head -c 100000000 /dev/urandom >"$dir/m/large"
+    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        for kind in lose-answer cut-request slow-down error-done garbage corrupt-request cut-body refuse; do
+            echo "line$$-$((n++)) $kind ANY 1" >"$VARVE_TEST_FAULT.n" && mv "$VARVE_TEST_FAULT.n" "$VARVE_TEST_FAULT"
+            sleep 0.3
+        done
+        [ $n -lt 400 ] || { fail 'it does not end'; kill $pid; }
+    done
+    wait $pid || fail "$(cat "$dir/log")"
+    : >"$VARVE_TEST_FAULT"
+    ok varve repo verify "$url" --full --key-file "$dir/key"
+    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
+    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
+    say "    faults while a backup ran: $(grep -c ' [a-z]' "$VARVE_TEST_FAULT.log")"
+}
+
+# The process that speaks is killed, and the server: the job goes on
+test_server_killed() {
+    local data=$scratch/server
+    new_case
+    ok varve repo init "$url" --key-file "$dir/key"
+    new_volume
+    head -c 30000000 /dev/urandom >"$dir/m/large"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    s3_stop
+    echo more >>"$dir/m/large"
+    refused 'check endpoint= and the network' varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    s3_start "$SERVER" "$data" '' "${s3_endpoint##*:}" || fail 'the server does not come back'
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
+    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
 }
 
 units=() cases=()

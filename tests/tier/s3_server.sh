@@ -1,5 +1,5 @@
 # Sourced by tests/tier/s3.sh: S3 servers that an ordinary package client builds once into $VARVE_CACHE, on loopback.
-# s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [tls]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
+# s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [TLS_DIR [PORT]]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GO_MIN=1.25
@@ -38,7 +38,7 @@ wait_port() {
 
 s3_start() {
     local port scheme=http more=() tls=${3:-}
-    port=$(free_port)
+    port=${4:-$(free_port)}
     mkdir -p "$2/data"
     case $1 in
     versitygw)

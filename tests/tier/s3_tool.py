@@ -6,7 +6,7 @@ import datetime, hashlib, hmac, os, re, ssl, sys, urllib.parse, urllib.request  
 import xml.etree.ElementTree as ET
 
 
-def call(endpoint, method, path, query="", body=b"", headers=None):
+def call(endpoint, method, path, query="", body=b""):
     key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     region = os.environ.get("AWS_REGION", "us-east-1")
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -15,7 +15,9 @@ def call(endpoint, method, path, query="", body=b"", headers=None):
     query = urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote, safe="-_.~")
     path = urllib.parse.quote(path, safe="/-_.~")
     h = {"host": endpoint.split("//")[1], "x-amz-content-sha256": digest, "x-amz-date": now}
-    h.update(headers or {})
+    if "S3_HEADER" in os.environ:
+        name, _, value = os.environ["S3_HEADER"].partition(": ")
+        h[name] = value
     names = sorted(h)
     canonical = "\n".join([method, path, query, *(f"{n}:{h[n]}" for n in names), "", ";".join(names), digest])
     scope = f"{now[:8]}/{region}/s3/aws4_request"

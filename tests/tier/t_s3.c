@@ -1,6 +1,7 @@
 /* S3 against a server: what the contract of backends does not say. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "tests/tier/s3_case.h"
 #include "tier/crypt.h"
@@ -30,6 +31,105 @@ static struct backend *open_url(const char *url, unsigned page)
     if (s3_open(&c, &b, &err) < 0)
         test_fail(__FILE__, __LINE__, "%s", buf_cstr(&err));
     return b;
+}
+
+static int64_t took_ns(int64_t began)
+{
+    return clock_mono_ns() - began;
+}
+
+static void is_limited(struct backend *b)
+{
+    static uint8_t bytes[2 << 20];
+    cleanup(buf_free) struct buf got = {0};
+    int64_t began = clock_mono_ns();
+
+    CHECK_OK(backend_put(b, NULL, "x", bytes, sizeof(bytes)));
+    CHECK(took_ns(began) > 800000000 && took_ns(began) < 10000000000);
+    began = clock_mono_ns();
+    CHECK_OK(backend_get(b, NULL, "x", 0, sizeof(bytes), &got));
+    CHECK(took_ns(began) > 800000000 && took_ns(began) < 10000000000);
+    CHECK_EQ(got.len, sizeof(bytes));
+}
+
+/* 2 MiB at 2 MiB a second, with a tenth of a second's worth ahead. */
+S3_TEST(test_s3__a_limit_is_kept)
+{
+    char url[600];
+    struct backend *b;
+
+    s3_case_url("&bandwidth=2M", url);
+    b = open_url(url, 0);
+    is_limited(b);
+    backend_close(b);
+}
+
+TEST(test_backend__a_limit_is_kept_in_a_directory)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct backend *b;
+    char url[300];
+
+    snprintf(url, sizeof(url), "dir:%s/d?bandwidth=2M", test_dir());
+    CHECK_OK(backend_open(url, true, &b, &err));
+    is_limited(b);
+    backend_close(b);
+}
+
+TEST(test_url__what_is_refused)
+{
+    static const char *const wrong[] = {"s3:bucket",
+                                        "s3://",
+                                        "s3://ab",
+                                        "s3://bucket/a//b",
+                                        "s3://bucket/../x",
+                                        "s3://bucket?x=y",
+                                        "s3://b/x",
+                                        "s3://bucket?",
+                                        "s3://-bucket",
+                                        "s3://bucket?endpoint",
+                                        "s3://bucket?style=x",
+                                        "dir:relative",
+                                        "dir:/x?bandwidth=fast",
+                                        "ftp://x",
+                                        "s3://bucket?endpoint=http://user:secret@host",
+                                        "s3://bucket?endpoint=http://host/path",
+                                        "s3://bucket?retain=3d",
+                                        "s3://bucket?lock=governance",
+                                        "s3://bucket?multipart=1M",
+                                        "s3://bucket?concurrency=0",
+                                        "s3://bucket?credentials=relative",
+                                        "s3://bucket?profile=%zz",
+                                        "s3://bucket?profile=a%00b"};
+
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        cleanup(buf_free) struct buf err = {0};
+
+        if (strcmp(wrong[i], "s3://bucket?") == 0)
+            CHECK_OK(backend_url_check(wrong[i], &err));
+        else if (backend_url_check(wrong[i], &err) != -E_USAGE || err.len == 0)
+            test_fail(__FILE__, __LINE__, "%s: %s", wrong[i], buf_cstr(&err));
+    }
+}
+
+TEST(test_url__options_are_read)
+{
+    cleanup(buf_free) struct buf err = {0}, url = {0};
+    struct dir_conf d;
+    struct s3_conf c;
+
+    CHECK_OK(
+        url_with("s3://bucket/a/b/?endpoint=HOST:1234&style=virtual&bandwidth=3M&retain=2d&lock=compliance",
+                 "ca", "/a&b %.pem", &url));
+    CHECK_OK(s3_conf_parse(buf_cstr(&url), &c, &err));
+    CHECK(strcmp(c.bucket, "bucket") == 0 && strcmp(c.prefix, "a/b") == 0);
+    CHECK(strcmp(c.endpoint, "https://HOST:1234") == 0 && strcmp(c.ca, "/a&b %.pem") == 0);
+    CHECK(c.style == S3_STYLE_VIRTUAL && c.lock_mode == S3_LOCK_COMPLIANCE && c.bandwidth == 3u << 20);
+    CHECK_EQ(c.retain_ns, 172800 * (int64_t)1000000000);
+    CHECK_OK(dir_conf_parse("dir:/what?/is?this", &d, &err));
+    CHECK(strcmp(d.path, "/what?/is?this") == 0 && d.bandwidth == 0);
+    CHECK_OK(dir_conf_parse("dir:/what?/is?bandwidth=1K", &d, &err));
+    CHECK(strcmp(d.path, "/what?/is") == 0 && d.bandwidth == 1024);
 }
 
 struct counted {
