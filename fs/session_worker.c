@@ -199,7 +199,7 @@ static void refuse(struct worker *w)
     log_warn("fs", "malformed", "conn=%llx opcode=%u len=%u", (unsigned long long)w->ss->conn, h->opcode,
              h->len);
     if (h->opcode != FUSE_FORGET && h->opcode != FUSE_BATCH_FORGET && h->opcode != FUSE_INTERRUPT &&
-        session__answer(w->ss->fd, &iov, 1, NULL) < 0)
+        h->opcode != FUSE_NOTIFY_REPLY && session__answer(w->ss->fd, &iov, 1, NULL) < 0)
         log_warn("fs", "malformed", "conn=%llx errno=%d", (unsigned long long)w->ss->conn, errno);
 }
 
