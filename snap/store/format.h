@@ -29,8 +29,9 @@
 #define INO_BITS 40
 #define INO_MAX ((1ull << INO_BITS) - 1)
 #define NAME_LEN_MAX 255
-#define KEY_SIZE_MAX 320 /* LMDB's own bound is 511 */
-#define PIECE_SIZE 1024u /* inline bytes and xattr values are cut in pieces of this size */
+#define KEY_SIZE_MAX 320        /* LMDB's own bound is 511 */
+#define INLINE_BYTES_MAX 16384u /* `small_file` is at most this */
+#define PIECE_SIZE 1024u        /* inline bytes and xattr values are cut in pieces of this size */
 #define FILE_SIZE_MAX                                                                                        \
     (((uint64_t)1 << 44) - BLOCK_SIZE) /* an object has the offsets of its file; ext4 ends at 16 TiB */
 

@@ -45,7 +45,7 @@ int inode_decode(const void *rec, size_t len, struct inode *ret)
 {
     const uint8_t *p = rec, *h = p + HALVES_AT;
 
-    if (len < INODE_REC_SIZE)
+    if (len < INODE_REC_SIZE || (get_le32(h + 24) & INODE_INLINE && get_le64(p + 8) > INLINE_BYTES_MAX))
         return -E_CORRUPT;
     *ret = (struct inode){.ino = get_le64(p),
                           .size = get_le64(p + 8),

@@ -7,7 +7,7 @@
 #include "snap/store/vtab.h"
 
 enum inode_flag {
-    INODE_INLINE = 1, /* bytes are in TAB_DATA; no object, no spans */
+    INODE_INLINE = 1, /* bytes are in TAB_DATA, at most INLINE_BYTES_MAX; no object, no spans */
     INODE_IMMUTABLE = 2,
     INODE_APPEND = 4,
     INODE_ENCRYPTED = 8,
