@@ -25,6 +25,7 @@ static _Thread_local struct {
 } me;
 
 void (*answer_door)(enum answer_point at, unsigned kind);
+bool answer_none;
 
 /* --- the ring ----------------------------------------------------------------------------------------------------------------- */
 
@@ -40,20 +41,31 @@ int answers_new(struct answers **ret)
     return 0;
 }
 
-void answer__unlink(struct answers *a, struct answer *w)
+static void take_out(struct answers *a, struct answer *w)
 {
     w->prev->next = w->next;
     w->next->prev = w->prev;
     a->count--;
+}
+
+void answer__unlink(struct answers *a, struct answer *w)
+{
+    take_out(a, w);
     free(w);
 }
 
 void answers_free(struct answers *a)
 {
+    struct answer *w;
+
     if (!a)
         return;
     while (a->count > 0)
         answer__unlink(a, a->head.next);
+    while ((w = a->spare)) {
+        a->spare = w->next;
+        free(w);
+    }
     pthread_mutex_destroy(&a->lock);
     free(a->stored);
     free(a);
@@ -125,7 +137,9 @@ void answer_end(void)
 
         pthread_mutex_lock(&a->lock);
         ack_locked(a, me.made->rec.lsn);
-        answer__unlink(a, me.made);
+        take_out(a, me.made);
+        me.made->next = a->spare; /* as many as there were requests at once */
+        a->spare = me.made;
         pthread_mutex_unlock(&a->lock);
     }
     memset(&me, 0, sizeof(me));
@@ -172,11 +186,16 @@ static bool is_mine(const struct txn *t)
     return me.steps ? is_command(t->op) : t->conn == me.conn && t->unique == me.unique;
 }
 
-static size_t take_acked(struct answers *a, uint64_t lsn[ACKED_TOLD])
+/* And memory for the answer, if one is wanted and some is left over. */
+static size_t take_acked(struct answers *a, uint64_t lsn[ACKED_TOLD], bool fresh)
 {
     size_t n;
 
     pthread_mutex_lock(&a->lock);
+    if (fresh && a->spare) {
+        me.fresh = a->spare;
+        a->spare = me.fresh->next;
+    }
     n = MIN_OF(a->nacked, (size_t)ACKED_TOLD);
     memcpy(lsn, a->acked, n * sizeof(*lsn));
     pthread_mutex_unlock(&a->lock);
@@ -223,18 +242,20 @@ int answer_prepare(struct txn *t, struct jrec *rec)
     uint64_t lsn[ACKED_TOLD];
     int r;
 
-    if (!t->store->answers)
+    if (!t->store->answers || answer_none)
         return 0;
     me.fresh = NULL;
     me.counts = is_mine(t) && !t->part;
     if (is_mine(t) && answer_door)
         answer_door(ANSWER_BEFORE_JOURNAL, t->op);
-    if (me.counts && !me.made) {
-        me.fresh = calloc(1, sizeof(*me.fresh));
+    me.told = take_acked(t->store->answers, lsn, me.counts && !me.made);
+    if (me.counts && !me.made && !me.fresh) {
+        me.fresh = malloc(sizeof(*me.fresh));
         if (!me.fresh)
             return -E_NOMEM;
     }
-    me.told = take_acked(t->store->answers, lsn);
+    if (me.fresh)
+        *me.fresh = (struct answer){0};
     if (!me.counts && !me.told)
         return 0;
     if (me.counts) {

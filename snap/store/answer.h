@@ -63,6 +63,7 @@ size_t answers_count(struct store *s);
 /* Test door: called when a client's operation is about to be journaled, has been, and is about to be answered. */
 enum answer_point { ANSWER_BEFORE_JOURNAL, ANSWER_AFTER_JOURNAL, ANSWER_BEFORE_REPLY };
 extern void (*answer_door)(enum answer_point at, unsigned kind);
+extern bool answer_none; /* test door: nothing is kept; set before the store is opened */
 void answer_replying(void);
 
 /* --- for this room ------------------------------------------------------------------------------------------------------ */

@@ -16,11 +16,12 @@ struct answer {
 };
 
 struct answers {
-    pthread_mutex_t lock; /* guards the ring and acked */
+    pthread_mutex_t lock; /* guards the ring, acked and spare */
     struct answer head;   /* of the ring, oldest first */
     size_t count;
     uint64_t acked[ACKED_KEPT]; /* numbers of records whose replies have been written, to be told */
     size_t nacked;
+    struct answer *spare; /* memory for answers to come, by next */
     struct answer_key {
         uint64_t conn, unique;
     } * stored; /* what TAB_RESULT holds; the store's lock */

@@ -254,13 +254,35 @@ itself: without and with.
 {load_table(verdicts)}"""
 
 
+def compare(rows, results, without, with_it, limit):
+    """What one place costs beside another that was measured in turns with it: by row the ratio of the medians of that round of each which
+    was disturbed least, and of all rows the geometric mean, which is what counts."""
+    product, n = 1.0, 0
+    print(f"{'row':18} {without:>14} {with_it:>14} {'ratio':>7}")
+    for row in rows:
+        res = results.get(row.id)
+        if not res or without not in res.samples or with_it not in res.samples:
+            continue
+        base, mine = (min(s.p50 for s in res.samples[place]) for place in (without, with_it))
+        product, n = product * mine / base, n + 1
+        print(f"{row.id:18} {a_time(base):>14} {a_time(mine):>14} {mine / base:7.3f}")
+    mean = product ** (1 / n) if n else 0.0
+    good = n > 0 and mean <= limit
+    print(f"all {n} rows: {100 * (mean - 1):+.1f} %, at most {100 * (limit - 1):+.1f} %")
+    print(f"{int(good)} passed, {int(not good)} failed, 0 skipped")
+    return good
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--bench", required=True)
     args.add_argument("--document")
+    args.add_argument("--cost", nargs=3, metavar=("WITHOUT", "WITH", "LIMIT"))
     args.add_argument("results", nargs="+")
     a = args.parse_args()
     results = load(a.results)
+    if a.cost:
+        sys.exit(not compare(rows_of(a.bench), results, a.cost[0], a.cost[1], float(a.cost[2])))
     verdicts = [Verdict(r, results[r.id]) for r in rows_of(a.bench) if r.id in results]
     short = any(v.res.run.get("scale") == "short" for v in verdicts)
     print_rows(verdicts)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # bench: what work costs on varve, as a multiple of a journalled ext4 that the bench makes and that also carries the store; beside it
 # what a user would take instead, and a floor. Figures, ratios and verdicts: tests/bench/report.py; rows: build/tests/bench rows.
+#   ONLY=takeover   what it costs to be ready for a takeover: varve beside one that is not, in turns, on one processor
 #   ONLY="row..."   SCALE=short (does it run?)   TARGETS="ext4 varve floor ..."   ROUNDS=N   DISK_MIB=N
 # A full run of all rows writes docs/performance.md. All results stay in $BUILD/bench; `make bench-report` puts the latest of each row
 # together in docs/performance.md.
@@ -12,6 +13,12 @@ if [ -z "${BENCH_NS:-}" ] && [ "$(id -u)" = 0 ] && unshare -m --propagation priv
 fi
 . tests/tools/mounted.sh
 short=$([ "${SCALE:-full}" = short ] && echo 1 || echo)
+cost=() pin=()
+if [ "${ONLY:-}" = takeover ]; then
+    ONLY="create create-4k mkdir unlink rename chmod getxattr stat append-128 create-fsync overwrite-fsync"
+    TARGETS="varve@bare varve" ROUNDS=${ROUNDS:-9} DISK_MIB=${DISK_MIB:-2048}
+    cost=(--cost varve@bare varve 1.03) pin=(taskset -c 0)
+fi
 ROUNDS=${ROUNDS:-$([ "$short" ] && echo 1 || echo 5)}
 DISK_MIB=${DISK_MIB:-$([ "$short" ] && echo 1536 || echo 16384)}
 PEERS="passthrough_hp passthrough_hp-uring passthrough_hp-kernel bindfs mergerfs fuse-overlayfs juicefs"
@@ -80,7 +87,7 @@ args=()
 for row in ${ONLY:-}; do args+=(--only "$row"); done
 [ -z "$short" ] || args+=(--short)
 # shellcheck disable=SC2086
-setsid "$BENCH" run --run "$BENCH_RUN" --targets "$top/tests/bench/targets.sh" --out "$results" --rounds "$ROUNDS" "${args[@]}" $TARGETS &
+setsid "${pin[@]}" "$BENCH" run --run "$BENCH_RUN" --targets "$top/tests/bench/targets.sh" --out "$results" --rounds "$ROUNDS" "${args[@]}" $TARGETS &
 harness=$!
 wait $harness
 rc=$?
@@ -91,4 +98,4 @@ printf '#load_after %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" >>"$results"
 doc=
 [ "$short" ] || [ "${ONLY:-}" ] || doc="--document docs/performance.md"
 # shellcheck disable=SC2086
-python3 tests/bench/report.py --bench "$BENCH" $doc "$results"
+python3 tests/bench/report.py --bench "$BENCH" "${cost[@]}" $doc "$results"

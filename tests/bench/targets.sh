@@ -2,7 +2,8 @@
 # targets.sh up|down|restart NAME: the filesystems that the bench measures. Each is mounted at $BENCH_RUN/mnt/NAME, its processes stand
 # in $BENCH_RUN/NAME.pid, what they say in $BENCH_RUN/NAME.log, and what they keep lies on the ext4 at $BENCH_RUN/disk.
 #   ext4                 that ext4 itself
-#   varve                as it comes; varve-OPTION: with this mount option; varve@X: another one of the same
+#   varve                as it comes; varve-OPTION: with this mount option; varve@X: another one of the same; varve@bare: one that keeps
+#                        nothing for a daemon that may take over (tests/doors/bare.c)
 #   floor                ours, in memory, on the transport of varve's (floor.h)
 #   passthrough_hp       libfuse's own, classic; -uring: io_uring; -kernel: the kernel passes reads and writes through
 #   bindfs mergerfs fuse-overlayfs juicefs
@@ -13,6 +14,7 @@ set -u
 run=${BENCH_RUN:?} name=${2:-}
 mnt=$run/mnt/$name back=$run/disk/$name.back store=$run/disk/$name.store log=$run/$name.log
 tools=$VARVE_CACHE/bench
+case $name in *@bare) VARVE=$(dirname "$VARVE")/tests/varve-bare ;; esac
 
 cannot() {
     echo "$*"
