@@ -102,8 +102,9 @@ struct ns_dirent {
     size_t name_len;
 };
 int ns_dirent_parse(uint64_t hash, const void *p, size_t len, struct ns_dirent *ret); /* -E_CORRUPT */
-int ns_dirent_find(struct ns *o, uint64_t dir, const struct ns_name *name,
-                   struct ns_dirent *ret); /* -E_NOENT */
+int ns_dirent_find(
+    struct ns *o, uint64_t dir, const struct ns_name *name,
+    struct ns_dirent *ret); /* -E_NOENT: ret->hash is what the name would get, 0: its group is full */
 /* ns_dirent_slot: the number that a new name would get. -E_EXIST, -E_NOSPC (the group is full). */
 int ns_dirent_slot(struct ns *o, uint64_t dir, const struct ns_name *name, uint64_t *ret_hash);
 int ns_dirent_put(struct ns *o, uint64_t dir, uint64_t hash, uint64_t ino, uint32_t mode,

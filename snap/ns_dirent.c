@@ -112,7 +112,10 @@ int ns_dirent_find(struct ns *o, uint64_t dir, const struct ns_name *name, struc
     }
     if (r < 0 && r != -E_NOENT)
         return r;
-    return group_walk(o, dir, group, name, ret, &gap);
+    r = group_walk(o, dir, group, name, ret, &gap);
+    if (r == -E_NOENT)
+        ret->hash = gap;
+    return r;
 }
 
 int ns_dirent_slot(struct ns *o, uint64_t dir, const struct ns_name *name, uint64_t *ret_hash)

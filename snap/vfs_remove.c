@@ -6,8 +6,9 @@
 
 #define ORPHAN_BATCH 64
 
-/* What a name stood for when it was looked up before the locks were taken. */
-static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, struct ns_dirent *ret)
+/* What a name stood for when it was looked up before the locks were taken, and in which state of the store. */
+static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, struct ns_dirent *ret,
+                   uint64_t *ret_state)
 {
     struct inode in;
     struct ns o;
@@ -21,6 +22,7 @@ static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, stru
         r = ns_changeable(v, dir);
         return r < 0 ? r : -E_AGAIN;
     }
+    *ret_state = txn_state(&o.t);
     r = ns_dirent_find(&o, ino, name, ret);
     if (r == -E_NOENT) {
         int dr = ns_dir_inode(&o, ino, false, &in);
@@ -30,15 +32,16 @@ static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, stru
     return ns_end(&o, r);
 }
 
-static int unlink_in(struct ns *o, uint64_t dir, const struct ns_name *name, uint64_t locked)
+static int unlink_in(struct ns *o, uint64_t dir, const struct ns_name *name, const struct ns_dirent *seen,
+                     uint64_t state)
 {
-    struct ns_dirent e;
+    struct ns_dirent e = *seen;
     struct inode in;
-    int r = ns_dirent_find(o, dir, name, &e);
+    int r = txn_state(&o->t) == state ? 0 : ns_dirent_find(o, dir, name, &e);
 
     if (r < 0)
         return r;
-    if (e.ino != locked)
+    if (e.ino != seen->ino)
         return -E_AGAIN;
     r = ns_inode(o, e.ino, &in);
     if (r < 0)
@@ -56,14 +59,14 @@ static int unlink_once(struct vol *v, const struct vfs_ctx *c, vfs_node dir, con
     cleanup(ilock_drop) struct ilock lock = {0};
     struct ns_dirent e;
     struct ns o;
-    uint64_t dir_ino;
-    int r = resolve(v, dir, name, &e);
+    uint64_t dir_ino, state;
+    int r = resolve(v, dir, name, &e, &state);
 
     if (r < 0)
         return r;
     ilock_take(v->store, &lock, v->rec.id, &e.ino, 1, true);
     r = ns_change(v, c, OP_UNLINK, dir, &o, &dir_ino);
-    return r < 0 ? r : ns_end(&o, unlink_in(&o, dir_ino, name, e.ino));
+    return r < 0 ? r : ns_end(&o, unlink_in(&o, dir_ino, name, &e, state));
 }
 
 int vfs_unlink(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *name)

@@ -19,6 +19,7 @@ struct move {
     struct end from, to;
     unsigned flags;
     uint64_t locked[2]; /* inodes whose locks are held: what from and to name (0: nothing) */
+    uint64_t state;     /* of the store when from and to were resolved */
 };
 
 static int end_resolve(struct ns *o, struct end *x)
@@ -158,12 +159,12 @@ static int move_over(struct ns *o, struct move *m)
     uint64_t hash = m->to.e.hash;
     int r = 0;
 
-    /* a name taken over keeps its number; the old name's is free for the new one, so it goes first */
+    /* a name taken over keeps its number */
     if (!(m->flags & VFS_WHITEOUT))
         r = ns_dirent_del(o, m->from.dir, m->from.e.hash);
     if (r == 0 && m->to.there)
         r = ns_link_drop(o, &m->to.in, m->to.dir, hash);
-    else if (r == 0)
+    else if (r == 0 && hash == 0) /* the old name's may be free now */
         r = ns_dirent_slot(o, m->to.dir, &m->to.name, &hash);
     if (r == 0)
         r = put_under(o, &m->from, &m->to, hash);
@@ -181,7 +182,7 @@ static int exchange(struct ns *o, struct move *m)
 
 static int move_in(struct ns *o, struct move *m)
 {
-    int r = resolve(o, m);
+    int r = txn_state(&o->t) == m->state ? 0 : resolve(o, m);
 
     if (r < 0)
         return r;
@@ -212,6 +213,7 @@ static int look(struct vol *v, struct move *m)
     if (v->readonly)
         return ns_end(&o, -E_ROFS);
     m->to.dir = vfs_node_ino(m->to.node);
+    m->state = txn_state(&o.t);
     return ns_end(&o, resolve(&o, m));
 }
 

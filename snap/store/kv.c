@@ -239,6 +239,11 @@ bool kv_pending_owner_of(struct kv *kv, const void *key, size_t klen, struct kv_
     return pending_owner_of(kv->pending, key, klen, ret);
 }
 
+uint64_t kv_changes(const struct kv *kv)
+{
+    return kv->changes;
+}
+
 uint64_t kv_delta_bytes(struct kv *kv)
 {
     return delta_taken(kv->active);

@@ -82,7 +82,8 @@ void kv_pending_drop(struct kv *kv, struct kv_owner owner);
 /* Every owner that has pending images (for replay's end and for check). */
 int kv_pending_owners(struct kv *kv, int (*cb)(void *arg, struct kv_owner owner), void *arg);
 
-uint64_t kv_delta_bytes(struct kv *kv); /* of the active delta: keys, values, overhead */
+uint64_t kv_changes(const struct kv *kv); /* of what is shown, counted */
+uint64_t kv_delta_bytes(struct kv *kv);   /* of the active delta: keys, values, overhead */
 uint64_t kv_pending_bytes(struct kv *kv);
 
 /* Checkpoint. seal: O(1), active becomes sealed, a new active one begins (-E_BUSY while one is sealed). write: everything

@@ -132,6 +132,11 @@ bool txn_any_pending(const struct txn *t)
     return kv_pending_bytes(t->store->kv) > 0;
 }
 
+uint64_t txn_state(const struct txn *t)
+{
+    return BROKEN(VARVE_BREAK_state) ? 1 : kv_changes(t->store->kv);
+}
+
 /* The sum of an envelope: the same for a record in the live table and in history. */
 static uint32_t envelope_sum(const uint8_t *key, size_t klen, const uint8_t *env, size_t len)
 {

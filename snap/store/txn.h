@@ -120,6 +120,9 @@ void txn_abort(struct txn *t); /* also ends a read transaction */
 /* Is anything pending in the store? If not, both levels show the same. */
 bool txn_any_pending(const struct txn *t);
 
+/* A number that is another one whenever anything in the store has changed: what was read with the same one is still true. */
+uint64_t txn_state(const struct txn *t);
+
 /* Arena memory of the transaction: NULL when memory is out. */
 void *txn_alloc(struct txn *t, size_t len);
 
