@@ -5,7 +5,6 @@
  * not known yet: there the foresight is compared with what happened. */
 #include <stdlib.h>
 
-#include "base/enc.h"
 #include "base/hash.h"
 #include "snap/store/journal.h"
 #include "snap/store/store_int.h"
@@ -69,49 +68,14 @@ static bool applied_of(struct c_run *c, uint64_t meta, uint64_t *ret)
     return true;
 }
 
-static void field(uint64_t *sum, uint64_t n, const void *bytes, size_t len)
-{
-    *sum = hash_sum(*sum ^ n * 0x9e3779b97f4a7c15, bytes, len);
-}
-
-static int puts_sum(struct jrec_view *rec, bool same_boot, uint64_t *sum)
-{
-    struct jput p;
-    int r;
-
-    while ((r = jrec_next_put(rec, &p)) == 1) {
-        bool lost = p.level != 0 && p.op != 2 && !same_boot;
-
-        if (lost && (p.klen == 0 || p.key[0] != TAB_OBJREF))
-            continue;
-        field(sum, p.op * 2 + lost, p.key, p.klen);
-        field(sum, p.owner_ino ^ (uint64_t)p.owner_branch << 40, lost ? NULL : p.val, lost ? 0 : p.vlen);
-    }
-    return r;
-}
-
-/* What counts of a record after a power cut: its firm images, bytes, objects that it says to be synced; of pending images that there
- * was a name for an object, which is lost. Taken as bytes, not as the checksum that is said to stand for them. */
+/* A record is taken as the bytes that recovery is given, not as the checksum that is said to stand for them; also what is pending in
+ * it: that there was a record at all tells recovery something. */
 static int record_sum(void *arg, struct jrec_view *rec, bool same_boot)
 {
-    struct dec d = dec_of(rec->tail, rec->hdr.tail_len);
     uint64_t *sum = arg;
-    struct jpayload p;
-    int r = puts_sum(rec, same_boot, sum);
 
-    while (r == 0 && (r = jrec_next_payload(rec, &p)) == 1) {
-        field(sum, p.object, &p.off, sizeof(p.off));
-        field(sum, p.len, p.data, p.len);
-        r = 0;
-    }
-    while (r == 0 && d.left >= 4) {
-        uint16_t type = dec_u16(&d), len = dec_u16(&d);
-        const uint8_t *bytes = dec_bytes(&d, len);
-
-        if (bytes && type == TAIL_SYNCED)
-            field(sum, type, bytes, len);
-    }
-    return r;
+    *sum = hash_sum(*sum + same_boot, rec->p - JREC_HDR_SIZE, rec->hdr.len);
+    return 0;
 }
 
 static bool records_read(struct c_run *c, uint64_t lsn, uint64_t *ret)
