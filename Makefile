@@ -72,7 +72,7 @@ objs = $(foreach f,$(1),$(if $(call is_broken,$(f)),$(BUILD),$(PLAIN))/obj/$(f:.
 ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
 FS_SRC := $(filter-out fs/main.c,$(wildcard fs/*.c))
 FS_LIB := $(call lib,fs)
-LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lcurl -lexpat -lcrypto
+LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lzstd -lcurl -lexpat -lcrypto
 link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)

@@ -90,6 +90,21 @@ static struct vol *vol_of_job(struct store *s, uint32_t id)
     return v;
 }
 
+/* -E_USAGE with a sentence. */
+static int codec_of(const struct verb_args *a, enum codec_id *ret, struct buf *err)
+{
+    const char *text = verb_text(a, "compression");
+
+    *ret = !text                       ? CODEC_NONE
+           : strcmp(text, "zstd") == 0 ? CODEC_ZSTD
+           : strcmp(text, "lz4") == 0  ? CODEC_LZ4
+                                       : CODEC_NONE;
+    if (!text || *ret)
+        return 0;
+    buf_printf(err, "backup run: --compression %.20s: write zstd or lz4", text);
+    return -E_USAGE;
+}
+
 static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
 {
     struct backend_call call = {.canceled = is_canceled, .arg = w};
@@ -98,6 +113,8 @@ static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
     cleanup(repo_done) struct repo *repo = NULL;
     int r = repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err);
 
+    if (r == 0)
+        r = codec_of(&w->a, &o.codec, err);
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, err);
     if (r == 0)
@@ -258,7 +275,7 @@ static int setting(struct buf *b, const char *key, const char *text)
 
 static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
 {
-    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials"};
+    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials", "compression"};
     int r = buf_puts(ret, "run");
 
     if (r == 0)
@@ -362,10 +379,13 @@ RUN(run_backup)
     cleanup(buf_free) struct buf detail = {0};
     const char *snap = verb_text(a, "snap");
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    enum codec_id codec;
     struct layer_rec rec;
     uint64_t id;
     int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
 
+    if (r == 0)
+        r = codec_of(a, &codec, err);
     if (r < 0)
         return r;
     r = snap ? snap_find(c->vol, snap, &rec) : 0;

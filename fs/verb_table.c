@@ -151,6 +151,7 @@ static const struct verb table[] = {
      {{"to", ARG_TEXT, ARG_REQUIRED, "REPO", "a name of varve repo list, or dir:/path, s3://..."},
       {"snap", ARG_SNAP, 0, "SNAP", "which snapshot; default: one is taken"},
       REPO_SECRET,
+      {"compression", ARG_TEXT, 0, "KIND", "zstd (default) or lz4"},
       {"full", ARG_FLAG, 0, NULL, "read everything, not only what changed"},
       {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
      "put a snapshot into a repository, as a recovery point",

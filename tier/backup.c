@@ -439,8 +439,11 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
 {
     uint8_t *room = malloc(BLOB_MAX);
     uint64_t before = r->put_bytes;
+    enum codec_id codec = r->dom.codec;
     int x = room ? -E_AGAIN : -E_NOMEM;
 
+    if (o->codec)
+        r->dom.codec = o->codec;
     for (unsigned n = 0; x == -E_AGAIN && n < WRITER_TRIES; n++) {
         struct backup b = {
             .r = r, .v = v, .o = o, .at = {rec->branch, rec->layer}, .room = room, .again = n > 0};
@@ -452,6 +455,7 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
         else if (x == -E_AGAIN)
             log_warn("tier", "backup-again", "snapshot=%s reason=condemned", rec->name);
     }
+    r->dom.codec = codec;
     free(room);
     if (x < 0 && x != -E_CANCELED)
         log_warn("tier", "backup-failed", "snapshot=%s reason=%s", rec->name, err_name(x));

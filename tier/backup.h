@@ -6,7 +6,8 @@
 #include "tier/point.h"
 
 struct backup_opts {
-    bool full; /* read everything, also where a recovery point to go on from is there */
+    enum codec_id codec; /* CODEC_NONE: the default */
+    bool full;           /* read everything, also where a recovery point to go on from is there */
     void *arg;
     /* files and bytes read so far; negative ends it with that value */
     int (*progress)(void *arg, uint64_t items, uint64_t bytes);

@@ -2,14 +2,17 @@
 
 #include <lz4.h>
 #include <stdlib.h>
+#include <zstd.h>
 
 #define VERSION 1
+#define ZSTD_LEVEL 3
 
 int domain_derive(const struct id16 *id, const struct key *k, struct domain *ret)
 {
     int r = crypt_subkey(k, "varve blob id 1", &ret->blob_key);
 
     ret->id = *id;
+    ret->codec = CODEC_ZSTD;
     return r < 0 ? r : crypt_subkey(k, "varve chunk key 1", &ret->chunk_key);
 }
 
@@ -29,19 +32,33 @@ static uint32_t frames_of(size_t len)
     return (uint32_t)((len + FRAME_SIZE - 1) / FRAME_SIZE);
 }
 
+/* One frame: 0 where it does not become less. z: NULL for LZ4. */
+static size_t squeeze(ZSTD_CCtx *z, const uint8_t *from, size_t n, uint8_t *to)
+{
+    size_t c;
+    int l;
+
+    if (z) {
+        c = ZSTD_compressCCtx(z, to, n - 1, from, n, ZSTD_LEVEL);
+        return ZSTD_isError(c) ? 0 : c;
+    }
+    l = LZ4_compress_default((const char *)from, (char *)to, (int)n, (int)n - 1);
+    return l > 0 ? (size_t)l : 0;
+}
+
 /* Frames, compressed, one after the other in room; their lengths (without tags) in lens. */
-static size_t compress(const uint8_t *p, size_t len, uint8_t *room, uint32_t *lens)
+static size_t compress(ZSTD_CCtx *z, const uint8_t *p, size_t len, uint8_t *room, uint32_t *lens)
 {
     size_t at = 0;
 
     for (uint32_t i = 0; i < frames_of(len); i++) {
         size_t n = MIN_OF(len - (size_t)i * FRAME_SIZE, (size_t)FRAME_SIZE);
-        const char *src = (const char *)p + (size_t)i * FRAME_SIZE;
-        int c = LZ4_compress_default(src, (char *)room + at, (int)n, (int)n - 1);
+        const uint8_t *from = p + (size_t)i * FRAME_SIZE;
+        size_t c = squeeze(z, from, n, room + at);
 
-        if (c <= 0)
-            memcpy(room + at, src, n);
-        lens[i] = c > 0 ? (uint32_t)c : (uint32_t)n | FRAME_RAW;
+        if (c == 0)
+            memcpy(room + at, from, n);
+        lens[i] = c ? (uint32_t)c : (uint32_t)n | FRAME_RAW;
         at += lens[i] & ~FRAME_RAW;
     }
     return at;
@@ -55,7 +72,7 @@ static void head_write(uint8_t *to, const struct domain *d, enum chunk_kind kind
     enc_bytes(&e, CHUNK_MAGIC, 4);
     enc_u8(&e, VERSION);
     enc_u8(&e, (uint8_t)kind);
-    enc_u8(&e, CODEC_LZ4);
+    enc_u8(&e, (uint8_t)d->codec);
     enc_u8(&e, CIPHER_AES_256_GCM);
     enc_u8(&e, FRAME_LOG2);
     enc_u8(&e, 0);
@@ -92,14 +109,15 @@ int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, co
          struct buf *out)
 {
     uint32_t n = frames_of(len), *lens = malloc((n + 1) * sizeof(*lens));
+    ZSTD_CCtx *z = d->codec == CODEC_ZSTD ? ZSTD_createCCtx() : NULL;
     uint8_t *room = malloc(len + 1), *to;
     size_t aad_len = CHUNK_HEAD + 4 * (size_t)n, stored;
-    int r = lens && room ? 0 : -E_NOMEM;
+    int r = lens && room && (z || d->codec != CODEC_ZSTD) ? 0 : -E_NOMEM;
 
     if (len > CHUNK_PLAIN_MAX)
         r = -E_TOOBIG;
     if (r == 0) {
-        stored = aad_len + SUM8 + compress(p, len, room, lens) + (size_t)n * TAG_SIZE;
+        stored = aad_len + SUM8 + compress(z, p, len, room, lens) + (size_t)n * TAG_SIZE;
         r = buf_reserve(out, stored);
     }
     if (r == 0) {
@@ -111,6 +129,7 @@ int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, co
         if (r == 0)
             out->len += stored;
     }
+    ZSTD_freeCCtx(z);
     free(room);
     free(lens);
     return r;
@@ -161,7 +180,8 @@ int unseal_head(const void *p, size_t len, struct chunk_head *ret)
         return -E_NOMEM;
     if (memcmp(want, sum, SUM8) != 0)
         return -E_CORRUPT;
-    if (version != VERSION || cipher != CIPHER_AES_256_GCM || h.codec > CODEC_LZ4 || frame_log2 != FRAME_LOG2)
+    if (version != VERSION || cipher != CIPHER_AES_256_GCM || h.codec > CODEC_ZSTD ||
+        frame_log2 != FRAME_LOG2)
         return -E_REPO_NEWER;
     if (h.frames != frames_of(h.plain_len) || !table_fits(&h))
         return -E_CORRUPT;
@@ -185,9 +205,11 @@ static int frame_open(const struct key *k, const struct chunk_head *h, const uin
         return r == -E_KEY && !BROKEN(VARVE_BREAK_tag) ? -E_CORRUPT : r == -E_KEY ? 0 : r;
     if (raw)
         return 0;
-    return LZ4_decompress_safe((const char *)room, (char *)to, (int)(len - TAG_SIZE), (int)want) == (int)want
-               ? 0
-               : -E_CORRUPT;
+    len -= TAG_SIZE;
+    if (h->codec == CODEC_ZSTD)
+        return ZSTD_decompress(to, want, room, len) == want ? 0 : -E_CORRUPT;
+    return LZ4_decompress_safe((const char *)room, (char *)to, (int)len, (int)want) == (int)want ? 0
+                                                                                                 : -E_CORRUPT;
 }
 
 static int frames_open(const struct domain *d, const struct chunk_head *h, const uint8_t *p, uint8_t *to)

@@ -9,6 +9,7 @@
 struct domain {
     struct id16 id;
     struct key blob_key, chunk_key;
+    enum codec_id codec; /* of what is sealed from now on; any is unsealed */
 };
 int domain_derive(const struct id16 *id, const struct key *k, struct domain *ret);
 

@@ -35,24 +35,24 @@ def lz4(src, size):
         return n
 
     while i < len(src):
-        token = src[i]
-        i += 1
+        token, i = src[i], i + 1
         n = more(token >> 4)
         out += src[i:i + n]
         i += n
         if i >= len(src):
             break
-        back = src[i] | src[i + 1] << 8
-        i += 2
+        back, i = src[i] | src[i + 1] << 8, i + 2
         n = more(token & 15) + 4
         need(0 < back <= len(out), "a damaged LZ4 block")
-        if back >= n:
-            out += out[len(out) - back:len(out) - back + n]
-        else:
-            for _ in range(n):
-                out.append(out[-back])
+        for _ in range(n):
+            out.append(out[-back])
     need(len(out) == size, "an LZ4 block of another length")
     return bytes(out)
+
+
+def zstd(src, size):
+    import zstandard
+    return zstandard.ZstdDecompressor().decompress(src, max_output_size=size)
 
 
 class Repo:
@@ -100,7 +100,7 @@ class Repo:
         sys.exit("read_repo: no key fits")
 
     def open_chunk(self, b, kind=None):
-        magic, version, k, _, cipher, _, _, _, size, stored, frames = struct.unpack_from("<4sBBBBBBHIII", b)
+        magic, version, k, codec, cipher, _, _, _, size, stored, frames = struct.unpack_from("<4sBBBBBBHIII", b)
         need(magic == b"vCHK" and version == 1 and cipher == 1 and stored == len(b), "a damaged chunk")
         need(kind is None or k == kind, "a chunk of another kind")
         aad = b[:56 + 4 * frames]
@@ -110,7 +110,8 @@ class Repo:
             n = struct.unpack_from("<I", b, 56 + 4 * i)[0]
             raw, n = n >> 31, n & 0x7fffffff
             frame = gcm.decrypt(struct.pack("<IQ", i, 0), b[at:at + n], aad)
-            out += frame if raw else lz4(frame, min(65536, size - len(out)))
+            left = min(65536, size - len(out))
+            out += frame if raw else lz4(frame, left) if codec == 1 else zstd(frame, left)
             at += n
         need(len(out) == size, "a chunk of another length")
         return bytes(out)
