@@ -216,9 +216,10 @@ static int see_view(void *arg, const struct scan_item *it)
 static int see_number(void *arg, const struct scan_item *it)
 {
     struct most *m = arg;
-    uint64_t *most = it->key[0] == TAB_OBJECT ? &m->object : &m->reclaim;
+    uint64_t *most = it->key[0] == TAB_OBJECT ? &m->object : &m->reclaim, at = get_be64(it->key + 1);
 
-    *most = MAX_OF(*most, get_be64(it->key + 1));
+    if (it->key[0] != TAB_RECLAIM || at < RECLAIM_SIFTS)
+        *most = MAX_OF(*most, at);
     return 0;
 }
 

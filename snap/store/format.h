@@ -61,9 +61,10 @@ enum tab {
     TAB_OBJECT = 0x49,   /* object u64                  -> object_rec */
     TAB_OBJREF =
         0x4a, /* object u64, branch u32, ino u64 -> records (inode or span, live or history) that name it, u64 */
-    TAB_RECLAIM = 0x4b, /* seq u64                     -> reclaim_rec */
-    TAB_RESULT = 0x4c,  /* conn u64, unique u64        -> result_rec: answers not known as replied */
-    TAB_JOB = 0x4d,     /* job u64                     -> job_rec */
+    TAB_RECLAIM =
+        0x4b, /* seq u64                     -> reclaim_rec; RECLAIM_SIFTS | object for objects to be sifted */
+    TAB_RESULT = 0x4c, /* conn u64, unique u64        -> result_rec: answers not known as replied */
+    TAB_JOB = 0x4d,    /* job u64                     -> job_rec */
 };
 
 #define TAB_HISTORY 0x80
@@ -202,8 +203,12 @@ enum reclaim_kind {
     RECLAIM_BRANCH = 4,  /* branch: all records of a dead branch */
     RECLAIM_ORPHAN = 5,  /* branch, ino: a file without names that nobody holds */
     RECLAIM_FLATTEN = 6, /* branch: copy what it shows from its parents */
-    RECLAIM_SIFT = 7,    /* object, which is shared: punch those of its blocks that no record names */
+    RECLAIM_SIFT =
+        7, /* object, which is shared: punch those of its blocks that no record names; first: told apart by */
 };
+
+#define RECLAIM_SIFTS                                                                                        \
+    (1ull << 63) /* behind all others, so that who works these does not come by them again and again */
 
 struct reclaim_rec {
     uint32_t kind;

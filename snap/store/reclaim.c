@@ -10,18 +10,9 @@
 #define LONG_NS                                                                                              \
     1000000000ll /* of a round of the queue for long work: what else waits for this thread comes in between */
 
-#define SIFT_NS 200000000ll /* of a round, for sifting shared objects */
-
 struct entry {
     uint64_t seq;
     struct reclaim_rec rec;
-};
-
-/* How long a round of the queue may take, for work of what kind. */
-struct round {
-    int64_t long_until_ns, sift_until_ns;
-    int64_t sifted_ns;
-    bool rests; /* sifting was left for a later round, though nothing may happen before that */
 };
 
 /* The next entries at or after *seq and below the bound that are firm. */
@@ -130,17 +121,8 @@ static int do_orphan(struct store *s, const struct reclaim_rec *rec)
     return r == -E_NOENT ? 0 : r;
 }
 
-static int do_sift(struct store *s, const struct reclaim_rec *rec, struct round *rd)
-{
-    int64_t start = clock_mono_ns();
-    int r = sift_run(s, rec->object, rd->sift_until_ns);
-
-    rd->sifted_ns += clock_mono_ns() - start;
-    return r;
-}
-
 /* 0: done, the entry goes; 2: likewise, but the object stays; 1: later; negative: later, said. */
-static int execute(struct store *s, const struct reclaim_rec *rec, struct round *rd)
+static int execute(struct store *s, const struct reclaim_rec *rec)
 {
     struct store_hooks h;
 
@@ -148,7 +130,6 @@ static int execute(struct store *s, const struct reclaim_rec *rec, struct round 
     case RECLAIM_UNLINK: return do_unlink(s, rec);
     case RECLAIM_PUNCH: return do_punch(s, rec);
     case RECLAIM_ORPHAN: return do_orphan(s, rec);
-    case RECLAIM_SIFT: return do_sift(s, rec, rd);
     default:
         pthread_mutex_lock(&s->bg_lock);
         h = s->hooks;
@@ -181,7 +162,7 @@ static int forget(struct store *s, const struct entry *e, const int *result, int
     return r < 0 ? r : gone;
 }
 
-/* The entries that are there; what aborted transactions counted too much goes. */
+/* The entries that are there; what aborted transactions counted too much goes. All objects that are to be sifted are one. */
 int reclaim_count(struct store *s)
 {
     struct txn t;
@@ -196,6 +177,8 @@ int reclaim_count(struct store *s)
         return r;
     while ((r = txn_ge(&t, KEEP_PENDING, k, n, 1, &found, &flen, &v)) == 0) {
         count++;
+        if (get_be64(found + 1) >= RECLAIM_SIFTS)
+            break;
         memcpy(k, found, flen);
         k[flen] = 0;
         n = flen + 1;
@@ -228,25 +211,19 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
 }
 
 /* A store that is being closed does not wait for long work: it goes on at the next open. */
-static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, struct round *rd)
+static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, int64_t until_ns)
 {
     if (rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH || rec->kind == RECLAIM_ORPHAN)
         return rec->kind == RECLAIM_ORPHAN && __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED);
-    if (__atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED))
-        return true;
-    if (rec->kind != RECLAIM_SIFT)
-        return clock_mono_ns() > rd->long_until_ns;
-    bool rests = clock_mono_ns() >= rd->sift_until_ns;
-    rd->rests |= rests;
-    return rests;
+    return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) || clock_mono_ns() > until_ns;
 }
 
-static int run_batch(struct store *s, const struct entry *e, int n, struct round *rd)
+static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns)
 {
     int result[BATCH], any = 0;
 
     for (int i = 0; i < n; i++) {
-        int r = leave_for_later(s, &e[i].rec, rd) ? 1 : execute(s, &e[i].rec, rd);
+        int r = leave_for_later(s, &e[i].rec, until_ns) ? 1 : execute(s, &e[i].rec);
         if (r < 0)
             log_warn("store", "reclaim", "seq=%llu kind=%u object=%llx error=%s",
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
@@ -259,28 +236,26 @@ static int run_batch(struct store *s, const struct entry *e, int n, struct round
     return any ? forget(s, e, result, n) : 0;
 }
 
-static struct round round_begin(const struct store *s)
+static int run_entries(struct store *s, uint64_t below_seq)
 {
-    int64_t now = clock_mono_ns();
-    bool sifts = (now >= s->sift.next_ns && !s->set.no_threads) || /* a tool has other things to do */
-                 __atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED);
+    struct entry batch[BATCH];
+    int64_t until_ns = clock_mono_ns() + LONG_NS;
+    uint64_t seq = 0;
+    int n, r, done = 0;
 
-    return (struct round){.long_until_ns = now + LONG_NS, .sift_until_ns = sifts ? now + SIFT_NS : 0};
-}
-
-static void round_end(struct store *s, const struct round *rd, bool idle)
-{
-    if (rd->sifted_ns)
-        s->sift.next_ns = clock_mono_ns() + MAX_OF(SIFT_REST_NS, 9 * rd->sifted_ns);
-    __atomic_store_n(&s->queue_rests, idle && !rd->rests, __ATOMIC_RELAXED);
+    do {
+        r = read_batch(s, &seq, MIN_OF(below_seq, RECLAIM_SIFTS), batch, &n);
+        if (r == 0 && n)
+            r = run_batch(s, batch, n, until_ns);
+        done += r > 0 ? r : 0;
+    } while (r >= 0 && n == BATCH && store_writable(s));
+    return r < 0 ? r : done;
 }
 
 int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 {
-    struct entry batch[BATCH];
-    uint64_t seq = 0;
-    struct round rd;
-    int n, r = 0, done = 0;
+    bool left = false;
+    int r, done;
 
     if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
         return 0;
@@ -290,18 +265,13 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
     store_inline_checkpoint++;
-    rd = round_begin(s);
-    do {
-        r = read_batch(s, &seq, below_seq, batch, &n);
-        if (r == 0 && n)
-            r = run_batch(s, batch, n, &rd);
-        done += r > 0 ? r : 0;
-    } while (r >= 0 && n == BATCH && store_writable(s));
+    done = run_entries(s, below_seq);
+    r = done < 0 ? done : sift_round(s, &left);
     store_inline_checkpoint--;
-    round_end(s, &rd, r == 0 && done == 0);
+    __atomic_store_n(&s->queue_rests, done == 0 && r == 0 && !left, __ATOMIC_RELAXED);
     (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
-    return r < 0 ? r : done;
+    return r < 0 ? r : done + r;
 }
 
 static int run_until_idle(struct store *s)
@@ -315,11 +285,12 @@ static int run_until_idle(struct store *s)
         if (r < 0)
             return r;
         pthread_mutex_lock(&s->reclaim_lock); /* a round of the background under way is waited for */
+        bool sifts = s->sift.work != NULL;
         pthread_mutex_unlock(&s->reclaim_lock);
         uint64_t left = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED);
         if (left == 0)
             return 0;
-        if (left == before && lsn == journal_appended(s->journal) && round > 3 && !s->settles)
+        if (left == before && lsn == journal_appended(s->journal) && round > 3 && !s->settles && !sifts)
             return 0;
     }
     return 0;

@@ -24,6 +24,7 @@ enum stage { SCAN, QUEUE };
 
 struct sift {
     struct object_rec rec;
+    uint64_t entry;  /* with which it began */
     uint64_t blocks; /* of its file */
     enum stage stage;
     uint64_t from, count; /* the window */
@@ -48,48 +49,6 @@ struct sift {
     bool all;    /* also what is not known to hold bytes */
     int64_t worked_ns;
 };
-
-/* --- who is suspected ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t *known_slot(struct store *s, uint64_t object)
-{
-    return &s->sift.known[object % SIFT_KNOWN];
-}
-
-int sift_suspect(struct txn *t, uint64_t object)
-{
-    uint64_t *slot = known_slot(t->store, object);
-    struct object_rec rec;
-
-    if (*slot == object || BROKEN(VARVE_BREAK_sift_asleep))
-        return 0;
-    int r = object_get(t, object, &rec);
-    if (r == -E_NOENT)
-        return 0;
-    if (r == 0 && (rec.flags & OBJECT_SHARED)) {
-        r = reclaim_put(t, KEEP_FIRM, (struct txn_owner){0},
-                        &(struct reclaim_rec){
-                            .kind = RECLAIM_SIFT, .branch = rec.branch, .object = object, .ino = rec.ino});
-        t->suspects = true;
-    }
-    if (r == 0)
-        *slot = object;
-    return r;
-}
-
-void sift_undone(struct txn *t)
-{
-    if (t->suspects)
-        memset(t->store->sift.known, 0, sizeof(t->store->sift.known));
-}
-
-void sift_now_shared(struct store *s, uint64_t object)
-{
-    uint64_t *slot = known_slot(s, object);
-
-    if (*slot == object)
-        *slot = 0;
-}
 
 /* --- what lives ------------------------------------------------------------------------------------------------------------ */
 
@@ -527,7 +486,7 @@ static int begin_locked(struct store *s, struct sift *w)
     return r;
 }
 
-static int begin(struct store *s, uint64_t object)
+static int begin(struct store *s, const struct reclaim_rec *entry)
 {
     struct object_rec rec;
     struct sift *w = NULL;
@@ -537,7 +496,7 @@ static int begin(struct store *s, uint64_t object)
 
     if (r < 0)
         return r;
-    r = object_get(&t, object, &rec);
+    r = object_get(&t, entry->object, &rec);
     txn_abort(&t);
     if (r == 0 && !(rec.flags & OBJECT_SHARED))
         return -E_NOENT;
@@ -545,6 +504,7 @@ static int begin(struct store *s, uint64_t object)
         r = work_new(s, &rec, &w);
     if (r < 0)
         return r;
+    w->entry = entry->first;
     ilock_take(s, &l, rec.vol, &rec.ino, 1, false);
     r = begin_locked(s, w);
     ilock_drop(&l);
@@ -561,7 +521,7 @@ static int end(struct store *s, bool again)
     pthread_rwlock_rdlock(&s->lock);
     s->sift.work = NULL;
     if (again)
-        *known_slot(s, w->rec.object) = w->rec.object;
+        sift_known(s, w->rec.object);
     pthread_rwlock_unlock(&s->lock);
     work_free(w);
     return again;
@@ -574,16 +534,17 @@ static void next_window(struct store *s, struct sift *w)
     pthread_rwlock_unlock(&s->lock);
 }
 
-int sift_run(struct store *s, uint64_t object, int64_t until_ns)
+int sift_run(struct store *s, struct reclaim_rec *rec, int64_t until_ns)
 {
     struct sift *w = s->sift.work;
     int r = 0;
 
-    if (w && w->rec.object != object)
-        return 1; /* its turn comes */
-    if (!w && (r = begin(s, object)) != 0)
+    if (w && w->rec.object != rec->object)
+        (void)end(s, true); /* that one begins anew when its turn comes */
+    if (!s->sift.work && (r = begin(s, rec)) != 0)
         return r == -E_NOENT ? 0 : r;
     w = s->sift.work;
+    rec->first = w->entry;
     do {
         if (w->stage == SCAN) {
             r = look_some(s, w, until_ns);
@@ -598,11 +559,6 @@ int sift_run(struct store *s, uint64_t object, int64_t until_ns)
     (void)end(s, false);
     return r == -E_NOENT || r == -E_CORRUPT ? 0
                                             : r; /* damage was told; the space stays until the object goes */
-}
-
-void sift_rest(struct store *s)
-{
-    s->sift.next_ns = clock_mono_ns() + SIFT_REST_NS;
 }
 
 void sift_end(struct store *s)

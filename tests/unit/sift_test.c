@@ -268,7 +268,7 @@ static void open_again(struct box *b, unsigned round)
 static int look_at(struct store *s, uint64_t object, int64_t until_ns)
 {
     pthread_mutex_lock(&s->reclaim_lock);
-    int r = sift_run(s, object, until_ns);
+    int r = sift_run(s, &(struct reclaim_rec){.object = object}, until_ns);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r;
 }
