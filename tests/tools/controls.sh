@@ -3,8 +3,13 @@
 # (F1...) that it breaks. Each command runs green in the plain build first, then must turn red in a build with
 # -DVARVE_BREAK_<rule>. In a command, $BUILD is the build directory; programs named $BUILD/... are built before.
 # ONLY=rule[,rule] picks some. Also failures: a rule in the sources that no line names, and an engine rule without a line.
+#
+# A broken rule may leave a keeper, a daemon and a mount behind, or hang in one. So all of it runs in a mount namespace of its own, each
+# command in a directory of its own and marked in its environment; when it is over, processes so marked are ended, and what is mounted
+# there is unmounted.
 set -u
 cd "$(dirname "$0")/../.."
+[ -n "${OWN_MOUNTS:-}" ] || exec tests/tools/own_mounts.sh tests/tools/controls.sh
 list=tests/controls.tsv
 logs=build/log/controls
 engine_rules=$(seq -f 'F%g' 1 15; echo F17 F18 F19 F20)
@@ -19,11 +24,29 @@ result() { # ok|bad, text...
     printf '%-32s %-14s %-12s %s\n' "$@"
 }
 
+marked() { # those that have this mark, but for this shell
+    grep -lsz "^VARVE_CONTROL=$1\$" /proc/[0-9]*/environ | sed -n 's,^/proc/\([0-9]*\)/environ$,\1,p'
+}
+clear_up() { # MARK DIR
+    local pid point _
+    for _ in 1 2 3; do
+        for pid in $(marked "$1"); do kill -9 "$pid" 2>/dev/null; done
+        sleep 0.05
+    done
+    awk -v dir="$2/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts | tac | while read -r point; do umount -l "$point"; done
+    rm -rf --one-file-system "$2"
+}
+
 run() { # BUILD, command, log
+    local dir mark=$$-$RANDOM rc
+    dir=$(mktemp -d "${TMPDIR:-/var/tmp}/varve-control.XXXXXX") && chmod 711 "$dir"
     (
-        export BUILD=$1 CONTROL=1
+        export BUILD=$1 CONTROL=1 TMPDIR=$dir VARVE_CONTROL=$mark
         eval "timeout -k 10 ${CONTROL_TIMEOUT:-300} $2"
     ) >"$3" 2>&1
+    rc=$?
+    clear_up "$mark" "$dir"
+    return $rc
 }
 
 programs() { # command -> the make targets it needs, with $BUILD in place
