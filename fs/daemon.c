@@ -504,6 +504,18 @@ static int cannot_serve(const char *why)
     _exit(CMD_FAILED);
 }
 
+/* Under the lock: who is told to leave at once finds that thread there, or none. */
+static int accept_begin(struct daemon *d)
+{
+    int e;
+
+    pthread_mutex_lock(&d->lock);
+    e = pthread_create(&d->accepting, NULL, daemon_serve_main, d);
+    d->accepts = e == 0;
+    pthread_mutex_unlock(&d->lock);
+    return e == 0 ? 0 : err_from_errno(e);
+}
+
 static int daemon_run(struct daemon *d, struct restore *list)
 {
     char path[PATH_MAX];
@@ -512,8 +524,7 @@ static int daemon_run(struct daemon *d, struct restore *list)
 
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
-        pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 ||
-        pthread_create(&d->accepting, NULL, daemon_serve_main, d) != 0)
+        pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 || accept_begin(d) < 0)
         return cannot_serve("the socket of the store or the daemon's threads cannot be made: are there "
                             "descriptors, room and processes left?");
     d->was_asked = list != NULL;

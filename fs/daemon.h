@@ -55,7 +55,7 @@ struct daemon {
     int wake;                      /* ends the wait for clients */
     uint32_t clients, clients_max; /* connected to the socket; a part of the descriptors that there are */
     pthread_t accepting;
-    bool accept_over; /* somebody waits, or has waited, for that thread's end */
+    bool accepts; /* that thread is there, and nobody waits for its end */
 };
 
 /* daemon_ask: one question to the keeper, with fd unless that is -1, and its answer. why: 256 bytes. ret_fd: -1 or owned by the caller.

@@ -585,12 +585,12 @@ void *daemon_serve_main(void *arg)
 
 void daemon_accept_over(struct daemon *d)
 {
-    bool first;
+    bool accepts;
 
     pthread_mutex_lock(&d->lock);
-    first = !d->accept_over;
-    d->accept_over = true;
+    accepts = d->accepts;
+    d->accepts = false;
     pthread_mutex_unlock(&d->lock);
-    if (first)
+    if (accepts)
         pthread_join(d->accepting, NULL);
 }

@@ -172,6 +172,16 @@ static int take_over(struct session *ss, const struct session_past *past)
     return r;
 }
 
+/* What lies unread when its process is killed is forgotten by the kernel, although the former daemon may have done it. So that the first
+ * worker reads at once, its buffer is in memory before the requests come again. */
+static void warm(struct session *ss)
+{
+    struct worker w;
+
+    (void)session__worker_init(&w, ss, false);
+    session__worker_release(&w);
+}
+
 int session_start(struct session *ss, const struct session_past *past)
 {
     struct sigaction act = {.sa_handler = on_wake};
@@ -195,6 +205,7 @@ int session_start(struct session *ss, const struct session_past *past)
     atomic_store(&ss->told, past->told);
     answers_each(ss->env->store, ss->conn, keep_unnamed, ss);
     notify_taken_over(ss);
+    warm(ss);
     ask_resend(ss);
     notify_unlinked(ss); /* what the former daemon had not reclaimed */
     return session_ready(ss);
