@@ -65,7 +65,7 @@ struct session {
 
 /* --- connections that rest: fs/rest.c -------------------------------------------------------------------------------------- */
 
-/* rest_begin: once a process, before the first session starts. rest_poke: a session has no worker any more, or is new. */
+/* rest_begin: before a session starts; does nothing when it went well once. rest_poke: a session has no worker any more, or is new. */
 void rest_begin(void);
 void rest_poke(void);
 

@@ -17,7 +17,8 @@
 #define LOOK_MS 1000 /* while some connection is awake */
 #define AGAIN_NS 50000000
 
-static int wake = -1;
+static pthread_mutex_t begin_lock = PTHREAD_MUTEX_INITIALIZER; /* guards who begins */
+static atomic_int wake = -1;                                   /* -1: the thread does not run */
 
 struct look {
     struct pollfd *at; /* the first is wake */
@@ -93,49 +94,54 @@ static void look_at(struct session *ss, void *arg)
 static void *rest_main(void *arg)
 {
     const struct timespec again = {.tv_nsec = AGAIN_NS};
+    int fd = (int)(intptr_t)arg;
     struct look l = {0};
     uint64_t n;
 
-    (void)arg;
     prctl(PR_SET_NAME, "varve-rest");
     for (;;) {
         l.n = 0;
         l.awake = l.refused = false;
-        add(&l, wake);
+        add(&l, fd);
         sessions_each(look_at, &l);
         if (l.refused)
             nanosleep(&again, NULL);
         else if (poll(l.at, l.n, l.awake ? LOOK_MS : -1) > 0 && (l.at[0].revents & POLLIN) &&
-                 read(wake, &n, sizeof(n)) < 0)
+                 read(fd, &n, sizeof(n)) < 0)
             log_debug("fs", "rest", "errno=%d", errno);
     }
     return NULL;
 }
 
-static void start(void)
+static int start(void)
 {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_t t;
-    int e;
+    int e = fd < 0 ? errno : pthread_create(&t, NULL, rest_main, (void *)(intptr_t)fd);
 
-    wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    e = wake < 0 ? errno : pthread_create(&t, NULL, rest_main, NULL);
-    if (e == 0)
+    if (e == 0) {
         pthread_detach(t);
-    else
-        log_warn("fs", "rest", "errno=%d: workers stay while nothing is asked", e);
+        return fd;
+    }
+    log_warn("fs", "rest", "errno=%d: workers stay while nothing is asked", e);
+    if (fd >= 0)
+        close(fd);
+    return -1;
 }
 
 void rest_begin(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, start);
+    pthread_mutex_lock(&begin_lock);
+    if (atomic_load(&wake) < 0)
+        atomic_store(&wake, start());
+    pthread_mutex_unlock(&begin_lock);
 }
 
 void rest_poke(void)
 {
     const uint64_t one = 1;
+    int fd = atomic_load(&wake);
 
-    if (wake >= 0 && write(wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
+    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
         log_debug("fs", "rest", "errno=%d", errno);
 }
