@@ -199,6 +199,8 @@ int s3_conf_complete(struct s3_conf *c, const char *file_region, struct buf *err
     } else if (!c->endpoint[0]) {
         snprintf(c->endpoint, sizeof(c->endpoint), "https://s3.%s.amazonaws.com", c->region);
     }
+    if (!c->ca[0] && env("AWS_CA_BUNDLE"))
+        snprintf(c->ca, sizeof(c->ca), "%s", env("AWS_CA_BUNDLE"));
     aws = strstr(c->endpoint, ".amazonaws.com") != NULL;
     if (c->style == S3_STYLE_AUTO) /* a certificate of *.s3.... does not hold for names with dots */
         c->style = aws && !strchr(c->bucket, '.') ? S3_STYLE_VIRTUAL : S3_STYLE_PATH;

@@ -11,7 +11,7 @@
 int s3_cred_read(const struct s3_conf *c, struct s3_cred *ret, char ret_region[64], struct buf *err);
 
 /* s3_conf_complete: endpoint, region and style where no option says them: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION,
- * AWS_DEFAULT_REGION, then what the credentials' file says, then AWS in us-east-1. -E_USAGE with a sentence. */
+ * AWS_DEFAULT_REGION, AWS_CA_BUNDLE, then what the credentials' file says, then AWS in us-east-1. -E_USAGE with a sentence. */
 int s3_conf_complete(struct s3_conf *c, const char *file_region, struct buf *err);
 
 #endif

@@ -118,8 +118,10 @@ int dir_conf_parse(const char *url, struct dir_conf *ret, struct buf *err)
     if (q && !option_of(q + 1, strcspn(q + 1, "="), dir_options, ARRAY_LEN(dir_options)))
         q = NULL;
     if (snprintf(c.path, sizeof(c.path), "%.*s", q ? (int)(q - path) : (int)strlen(path), path) >=
-        (int)sizeof(c.path))
-        return -E_NAMETOOLONG;
+        (int)sizeof(c.path)) {
+        buf_printf(err, "%.80s...: the path is too long", url);
+        return -E_USAGE;
+    }
     if (q)
         r = url_options(url, q + 1, dir_options, ARRAY_LEN(dir_options), &c, err);
     if (r == 0)

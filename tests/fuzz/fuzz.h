@@ -49,6 +49,8 @@ char *in_text(const uint8_t *p, size_t len);
 
 void run_repo(const uint8_t *p, size_t len);
 void seeds_repo(void);
+void run_s3(const uint8_t *p, size_t len);
+void seeds_s3(void);
 void run_journal(const uint8_t *p, size_t len);
 void seeds_journal(void);
 void run_records(const uint8_t *p, size_t len);

@@ -16,6 +16,7 @@ const struct fuzz_target fuzz_targets[] = {
     {"names", run_names, seeds_names, 512, "names, times, sizes, mount options, attributes' names"},
     {"config", run_config, seeds_config, 4096, "STORE/config"},
     {"repo", run_repo, seeds_repo, 4096, "what comes out of an object store"},
+    {"s3", run_s3, seeds_s3, 4096, "what an S3 server answers, URLs, credentials"},
     {"session", run_session, seeds_session, 8192, "requests of the kernel, as bytes, into a connection"},
     {"socket", run_socket, seeds_socket, 4096, "messages over a socket"},
     {0},

@@ -156,7 +156,7 @@ def serve(client):
                 method = head[0].split()[0].decode()
                 kind = fault_of(method)
                 with open(fault_file + ".log", "a") as log:
-                    print(method, head[0].split()[1].decode(), kind or "-", file=log)
+                    print(method, head[0].split()[1].decode(), kind or "-", header(head, b"x-amz-storage-class").decode(), file=log)
                 if not one(client, head, body, kind):
                     return
         except OSError:

@@ -1,4 +1,5 @@
 /* S3 against a server: what the contract of backends does not say. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -130,6 +131,46 @@ TEST(test_url__options_are_read)
     CHECK(strcmp(d.path, "/what?/is?this") == 0 && d.bandwidth == 0);
     CHECK_OK(dir_conf_parse("dir:/what?/is?bandwidth=1K", &d, &err));
     CHECK(strcmp(d.path, "/what?/is") == 0 && d.bandwidth == 1024);
+}
+
+struct many {
+    pthread_t thread;
+    struct backend *b;
+    unsigned i;
+};
+
+static void *put_many(void *arg)
+{
+    struct many *m = arg;
+    char name[32];
+
+    for (unsigned i = 0; i < 10; i++) {
+        cleanup(buf_free) struct buf got = {0};
+
+        snprintf(name, sizeof(name), "many/%u-%u", m->i, i);
+        CHECK_OK(backend_put(m->b, NULL, name, name, strlen(name)));
+        CHECK_OK(backend_get(m->b, NULL, name, 0, 100, &got));
+        CHECK(got.len == strlen(name) && memcmp(got.data, name, got.len) == 0);
+    }
+    return NULL;
+}
+
+/* More callers than requests may be under way. */
+S3_TEST(test_s3__callers_wait_for_their_turn)
+{
+    struct many m[16];
+    char url[600];
+    struct backend *b;
+
+    s3_case_url("&concurrency=2", url);
+    b = open_url(url, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(m); i++) {
+        m[i] = (struct many){.b = b, .i = i};
+        CHECK(pthread_create(&m[i].thread, NULL, put_many, &m[i]) == 0);
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(m); i++)
+        pthread_join(m[i].thread, NULL);
+    backend_close(b);
 }
 
 struct counted {

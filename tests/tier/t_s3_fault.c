@@ -259,6 +259,7 @@ S3_TEST(test_s3__what_stays_wrong_is_told)
         {"expired", -E_ACCES, -E_ACCES, "the session token has expired: renew the credentials"},
         {"full", -E_NOSPC, -E_NOSPC, "the object store is full"},
         {"skewed", -E_ACCES, -E_ACCES, "the clock of this machine is 17 minutes ahead of the server's"},
+        {"class", -E_INVAL, -E_INVAL, "storage class RARE is not known there"},
         {"region", -E_ACCES, -E_ACCES, "give region=eu-west-7"},
         {"corrupt-request", -E_IO, 0, "what arrives there is not what was sent"},
     };
@@ -267,7 +268,7 @@ S3_TEST(test_s3__what_stays_wrong_is_told)
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup(buf_free) struct buf got = {0}, why = {0};
-        struct backend *b = open_through("&timeout=300ms", NULL);
+        struct backend *b = open_through("&timeout=300ms&storage-class=RARE", NULL);
         int64_t began = clock_mono_ns();
         int put, get;
 

@@ -40,6 +40,7 @@ make_suite pjdfstest
 for dir in model crash fuzz bitflip sweep tier fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
+make_suite s3
 if [ -n "$(ls "$reports")" ]; then
     failed=$((failed + 1))
     echo "FAILED: reports of the sanitizer:"
