@@ -44,6 +44,9 @@ struct session {
     struct ring_queue *queues;
     unsigned nqueues;
     atomic_uint ring_workers; /* of workers */
+    atomic_uint
+        luck; /* requests that came soon after an answer, lately: fs/session_spin.c, with the next one */
+    atomic_llong waits_ns; /* since when somebody waits for a request */
     atomic_bool ended;
     atomic_bool ready;   /* workers may be started: the first message is answered */
     atomic_bool starved; /* a worker had no memory: the next one is started a while later */

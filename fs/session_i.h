@@ -15,8 +15,12 @@ struct worker {
     struct answer_rec answer;
     bool known; /* answer is that of a former daemon to this request */
     pthread_t thread;
-    uint64_t serial;     /* of this process, from 1 */
-    uint64_t turns;      /* atomic: how often it has begun to wait for a request */
+    uint64_t serial;  /* of this process, from 1 */
+    uint64_t turns;   /* atomic: how often it has begun to wait for a request */
+    bool spins;       /* of fs/session_spin.c, with the next two */
+    int64_t waits_ns; /* since */
+    long switches;
+    bool stays;          /* on its queue's processor; of a ring */
     bool settles;        /* atomic: its request waits for others, in session_settle */
     struct worker *next; /* all of this process; guarded by workers_lock in fs/session_worker.c */
     uint64_t moved;      /* atomic: see io_moved */
@@ -66,6 +70,13 @@ extern atomic_ullong session__ticket;
 int session__ring_prepare(struct session *ss, void *init, size_t len);
 int session__ring_start(struct session *ss);
 ssize_t session__ring_answer(struct ring_entry *e, const struct iovec *iov, int n);
+
+/* fs/session_spin.c: around each wait for a request. begin: true: look for one without sleeping while goes_on; end in any case, when
+ * it is there or the look was in vain. held: somebody else needs the processors. */
+bool session__spin_begin(struct worker *w);
+bool session__spin_goes_on(const struct worker *w);
+void session__spin_end(struct worker *w);
+bool session__spin_held(void);
 
 /* session__worker_mine: of the thread that asks; NULL: it serves no request. */
 struct worker *session__worker_mine(void);

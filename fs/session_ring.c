@@ -97,7 +97,8 @@ static int ring_open(struct ring_entry *e)
     void *sq = MAP_FAILED, *sqes = MAP_FAILED;
 
     *e = (struct ring_entry){.fd = -1};
-    p->flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    p->flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+               IORING_SETUP_TASKRUN_FLAG;
     e->fd = (int)syscall(SYS_io_uring_setup, 2, p);
     if (e->fd < 0)
         return err_from_errno(errno);
@@ -331,6 +332,44 @@ static void answer_nothing(struct ring_entry *e, int32_t error)
     session__ring_answer(e, &iov, 1);
 }
 
+/* Who spins does it best on another processor than who asks; who sleeps is woken fastest on the same. */
+static void move_to(struct worker *w, bool spins)
+{
+    cpu_set_t set;
+    bool stays = !spins && (atomic_load(&w->ss->luck) == 0 || session__spin_held());
+
+    if (stays == w->stays || (!stays && !spins) || w->entry->queue >= CPU_SETSIZE)
+        return;
+    CPU_ZERO(&set);
+    for (unsigned i = 0; i < w->ss->nqueues && i < CPU_SETSIZE; i++)
+        if (!stays || i == w->entry->queue)
+            CPU_SET(i, &set);
+    (void)sched_setaffinity(0, sizeof(set), &set); /* where it is allowed */
+    w->stays = stays;
+}
+
+static int wait_and_enter(struct worker *w, unsigned put)
+{
+    struct ring_entry *e = w->entry;
+    bool spins = session__spin_begin(w);
+    int n;
+
+    move_to(w, spins);
+    if (spins) {
+        const uint32_t *flags = sq_word(e, e->params.sq_off.flags);
+
+        (void)syscall(SYS_io_uring_enter, e->fd, put, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+        put = 0;
+        while (!(__atomic_load_n(flags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN) && session__spin_goes_on(w))
+            continue;
+        session__spin_end(w);
+    }
+    n = ring_enter(e, put, w->touched ? QUIET_S : 0);
+    if (!spins)
+        session__spin_end(w);
+    return n;
+}
+
 static void was_empty(struct ring_queue *q, unsigned long long ticket)
 {
     unsigned long long old = atomic_load(&q->empty_at);
@@ -353,7 +392,7 @@ static size_t next(struct worker *w, uint32_t op)
             return 0;
         ticket = atomic_load(&session__ticket);
         __atomic_add_fetch(&w->turns, 1, __ATOMIC_SEQ_CST);
-        if (ring_enter(e, put, w->touched ? QUIET_S : 0) < 0) {
+        if (wait_and_enter(w, put) < 0) {
             if (errno != EINTR && errno != ETIME && errno != EAGAIN && errno != EBUSY)
                 return 0;
             put = *sq_word(e, e->params.sq_off.tail) !=
@@ -405,17 +444,6 @@ static void ring_loop(struct worker *w, struct ring_queue *q)
     }
 }
 
-static void stay_on(unsigned cpu)
-{
-    cpu_set_t set;
-
-    CPU_ZERO(&set);
-    if (cpu < CPU_SETSIZE) {
-        CPU_SET(cpu, &set);
-        (void)sched_setaffinity(0, sizeof(set), &set); /* where it is allowed */
-    }
-}
-
 static void *ring_main(void *arg)
 {
     struct ring_queue *q = arg;
@@ -431,7 +459,6 @@ static void *ring_main(void *arg)
         r = entry_map(&e);
     session__worker_enter(&w);
     if (r == 0) {
-        stay_on(q->number);
         w.room = e.payload;
         ring_loop(&w, q);
     } else {

@@ -134,6 +134,22 @@ void session__worker_release(struct worker *w)
 
 /* --- requests ------------------------------------------------------------------------------------------------------------ */
 
+static ssize_t wait_and_read(struct worker *w)
+{
+    struct pollfd p = {.fd = w->ss->fd, .events = POLLIN};
+    bool spins = session__spin_begin(w);
+    ssize_t n;
+
+    while (spins && poll(&p, 1, 0) == 0 && session__spin_goes_on(w))
+        continue;
+    if (spins)
+        session__spin_end(w);
+    n = read(w->ss->fd, w->in, OP_BUF_SIZE);
+    if (!spins)
+        session__spin_end(w);
+    return n;
+}
+
 size_t session__receive(struct worker *w)
 {
     struct session *ss = w->ss;
@@ -149,7 +165,7 @@ size_t session__receive(struct worker *w)
             madvise(w->room, OP_BUF_SIZE, MADV_DONTNEED);
             w->touched = false;
         }
-        n = read(ss->fd, w->in, OP_BUF_SIZE);
+        n = wait_and_read(w);
         if (n >= (ssize_t)sizeof(struct fuse_in_header))
             return (size_t)n;
         if (n < 0 && errno == EINTR && atomic_load(&ss->rest))
