@@ -197,6 +197,11 @@ void io_ahead(int fd, uint64_t off, uint64_t len)
     (void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
 }
 
+void io_behind(int fd, uint64_t off, uint64_t len)
+{
+    (void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
+}
+
 int io_list(const char *path, int (*cb)(void *arg, const char *name), void *arg)
 {
     DIR *dir = opendir(path);

@@ -130,6 +130,8 @@ int io_list(const char *path, int (*cb)(void *arg, const char *name), void *arg)
 /* io_ahead(fd, off, len): these bytes will be read soon: the kernel begins to bring them into memory. A wish: nothing tells whether it
  * did. Reading only, so it does not pass through the double. */
 void io_ahead(int fd, uint64_t off, uint64_t len);
+/* io_behind: these were read and will not be soon again: what of them is in memory may go. What is not written yet is written. */
+void io_behind(int fd, uint64_t off, uint64_t len);
 
 /* io_sync_dir(io, path): fsync of a directory by path. */
 int io_sync_dir(struct io *io, const char *path);

@@ -3,6 +3,9 @@
 
 #include "snap/store/change.h"
 
+#define BEHIND_READ (128u << 10)
+#define BEHIND_STEP (4ull << 20)
+
 static int span_record(struct txn *t, struct vt_at at, uint64_t ino, uint64_t span, struct vt_val *ret)
 {
     uint8_t key[16];
@@ -180,6 +183,17 @@ static int fetch_run(void *arg, const struct file_run *run)
     return 0;
 }
 
+/* Who goes through a file in long reads has its bytes in memory then, and the kernel has them once more, as those of the object: these go,
+ * some way behind. Right away would not do: the pages that the kernel reads ahead are longer than a read. */
+static void leave_behind(const struct objfd *fd, const struct piece *p)
+{
+    uint64_t step = (p->off + p->len) / BEHIND_STEP;
+
+    if (p->len >= BEHIND_READ && p->off / BEHIND_STEP != step && step >= 3 &&
+        !BROKEN(VARVE_BREAK_read_behind))
+        io_behind(fd->fd, (step - 3) * BEHIND_STEP, BEHIND_STEP);
+}
+
 static int fetch_pieces(struct store *s, const struct fetch *f)
 {
     for (size_t i = 0; i < f->n; i++) {
@@ -189,6 +203,7 @@ static int fetch_pieces(struct store *s, const struct fetch *f)
         int r = objfd_get(s, p->object, false, &fd);
         if (r == 0) {
             r = io_pread(s->io, fd->fd, p->to, p->len, p->off, &got);
+            leave_behind(fd, p);
             objfd_put(s, fd);
         }
         if (r < 0)
