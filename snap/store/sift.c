@@ -322,17 +322,17 @@ static bool next_data(const struct sift *w, int fd, uint64_t block, uint64_t *re
     return *ret_from < *ret_to;
 }
 
-/* The next dead blocks of the window that hold bytes; false: none. */
+/* The next dead blocks of the window that hold bytes, up to a living one: with what is free already among them; false: none. */
 static bool next_dead(const struct sift *w, int fd, uint64_t *ret_first, uint64_t *ret_count)
 {
-    uint64_t at = w->at, from, to, end;
+    uint64_t at = w->at, last = w->from + w->count, from, to, end;
 
     while (next_data(w, fd, at, &from, &to)) {
         while (from < to && is_live(w, from))
             from++;
-        for (end = from; end < to && !is_live(w, end);)
-            end++;
-        if (end > from) {
+        if (from < to) {
+            for (end = from; end < last && !is_live(w, end);)
+                end++;
             *ret_first = from;
             *ret_count = end - from + (BROKEN(VARVE_BREAK_sift_greedy) ? 1 : 0);
             return true;

@@ -19,12 +19,17 @@ mounted+=("$scratch/soak.clone")
 "$prog" "$scratch/soak" "$scratch/soak.store" "$VARVE" --seconds "$seconds" --bound "$bound" --csv "$log/soak.csv" >"$log/soak.out"
 rc=$?
 grep -avE '^[0-9]+ passed, ' "$log/soak.out"
+failures=$(grep -a FAILED "$log/soak.out" | sed 's/^ */failed: /; s/ *FAILED//')
 read -r passed _ failed _ skipped _ <<<"$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log/soak.out" | tail -n 1 | grep . || echo '0 passed, 1 failed, 0 skipped')"
 [ $rc -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+[ $rc -eq 0 ] || failures=${failures:-failed: the soak ended with $rc}
 if cd / && "$VARVE" umount "$scratch/soak" && "$VARVE" check "$scratch/soak.store" >"$log/soak.check"; then passed=$((passed + 1)); else
     failed=$((failed + 1))
     head -n 20 "$log/soak.check"
+    failures="$failures${failures:+
+}failed: unmounting, or check after it"
 fi
 echo "samples: $log/soak.csv"
+[ -z "$failures" ] || echo "$failures"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -50,7 +50,7 @@ static const struct {
     [M_DATA] = {"bytes in data/", "MiB", MIB, 4 * MIB, true},
     [M_JOURNAL] = {"bytes in journal/", "MiB", MIB, 0, true},
     [M_LOG] = {"bytes in log/", "MiB", MIB, 1 * MIB, true},
-    [M_QUEUE] = {"reclaim queue", "", 1, 500, true},
+    [M_QUEUE] = {"reclaim queue", "", 1, 1000, true}, /* what waits for the next checkpoint comes in bursts */
     [M_OBJECTS] = {"objects", "", 1, 100, true},
     [M_LIVE] = {"live bytes (load)", "MiB", MIB, 0, false},
     [M_DELTA] = {"delta", "MiB", MIB, 0, false},
