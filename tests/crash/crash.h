@@ -55,6 +55,7 @@ struct c_life {
     uint32_t ops;
     struct o_tree *state[OPS_MAX + 1][VOLS]; /* after operation k; [0] at the beginning */
     bool flushed[OPS_MAX + 1];               /* when k had returned, the journal was on disk */
+    bool steps[OPS_MAX + 1]; /* k is made of several: of its sizes one in between may be firm */
     struct c_firm firm[VOLS][INOS_MAX];
     struct c_snap snap[SNAPS_MAX];
     size_t nsnaps;

@@ -81,26 +81,32 @@ static bool page_known(const struct versions *v, uint64_t page, const uint8_t *g
     return true;
 }
 
-/* An operation of several steps (a copy, zeroing) that was cut: the size may be one in between. */
-static bool size_fits(const struct look *k, const struct o_ino *got, const struct o_ino *base, uint32_t upto)
+/* The size is that after op firm, or one in between of what came next: of an operation that was cut, or of one of several steps (a copy,
+ * zeroing) of which the last are pending and lost. */
+static bool size_fits(const struct look *k, const struct o_ino *got, uint32_t firm, uint32_t upto)
 {
-    const struct o_ino *before = upto ? at(k, upto - 1, got->ino) : NULL, *after = at(k, upto, got->ino);
+    const struct o_ino *base = at(k, firm, got->ino);
 
     if (base->size == got->size)
         return true;
-    return before && after && base == before && got->size >= MIN_OF(before->size, after->size) &&
-           got->size <= MAX_OF(before->size, after->size);
+    for (uint32_t op = firm + 1; op <= upto && at(k, op - 1, got->ino) == base; op++) {
+        const struct o_ino *after = at(k, op, got->ino);
+
+        if ((op == upto || k->c->life.steps[op]) && after && got->size >= MIN_OF(base->size, after->size) &&
+            got->size <= MAX_OF(base->size, after->size))
+            return true;
+    }
+    return false;
 }
 
 /* Could the file be what a power cut leaves when its firm state is that after op firm? Later bytes may have landed. */
 static bool explains(const struct look *k, const struct o_ino *got, uint32_t firm, uint32_t upto,
                      char why[256])
 {
-    const struct o_ino *base = at(k, firm, got->ino);
     struct versions v;
     size_t bad;
 
-    if (!base || !size_fits(k, got, base, upto)) {
+    if (!at(k, firm, got->ino) || !size_fits(k, got, firm, upto)) {
         snprintf(why, 256, "inode %llu: %llu bytes", (unsigned long long)got->ino,
                  (unsigned long long)got->size);
         return false;
@@ -127,14 +133,14 @@ static bool bytes_promised(const struct look *k, const struct o_tree *got, uint3
                            char why[256])
 {
     for (size_t i = 0; i < got->n; i++) {
-        const struct o_ino *in = got->v[i], *base;
+        const struct o_ino *in = got->v[i];
         uint32_t low, firm;
 
         if (!S_ISREG(in->mode))
             continue;
         low = floor_of(k, in->ino, p);
         for (firm = low; firm < p; firm++)
-            if ((base = at(k, firm, in->ino)) && size_fits(k, in, base, upto))
+            if (at(k, firm, in->ino) && size_fits(k, in, firm, upto))
                 break;
         if (!explains(k, in, firm, upto, why)) {
             size_t n = strlen(why);

@@ -170,6 +170,7 @@ static int play_punch(struct play *p)
     off = pick(p, in->size + 1), len = 1 + pick(p, 40000);
     SAY(p, "%s %llu off %llu len %llu", mode & FALLOC_FL_PUNCH_HOLE ? "punch" : "zero", U(in->ino), U(off),
         U(len));
+    p->c->life.steps[p->k] = true;
     r = vfs_fallocate(p->v, &p->ctx, node(p, in->ino), mode, off, len);
     if (r == 0 && p->now) {
         pages_zero(&o_mut(p->now, in->ino)->data, off, len, p->k);
@@ -189,6 +190,7 @@ static int play_copy(struct play *p)
     from = pick(p, src->size) / PG_SIZE * PG_SIZE, to = pick(p, 2) ? from : pick(p, 20) * PG_SIZE;
     len = MIN_OF(1 + pick(p, 60000), src->size - from);
     SAY(p, "copy %llu off %llu to %llu off %llu len %llu", U(src->ino), U(from), U(dst->ino), U(to), U(len));
+    p->c->life.steps[p->k] = true;
     r = vfs_copy(p->v, &p->ctx, node(p, src->ino), from, node(p, dst->ino), to, len, &done);
     if (r == 0 &&
         done < MIN_OF(len, src->size - from)) /* there is room: it was cut, and nobody heard its answer */
@@ -634,6 +636,7 @@ void c_life_free(struct c_life *l)
             free(l->firm[i][ino].op);
     memset(l->firm, 0, sizeof(l->firm));
     memset(l->flushed, 0, sizeof(l->flushed));
+    memset(l->steps, 0, sizeof(l->steps));
     l->ops = 0;
     l->writes = 0;
 }
