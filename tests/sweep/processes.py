@@ -186,7 +186,7 @@ class Served(Scene):
         now = {}
 
         # without the one by which it is woken a daemon goes on; its workers then stay when nothing is asked (fs/rest.c)
-        spare = [['anon_inode:[eventfd]']] if KINDS[order.kind - 1] == 'eventfd' else []
+        spare = [['anon_inode:[eventfd]']] if KINDS[order.kind - 1] in ('eventfd', 'thread') else []
 
         def equal():
             now.update(descriptors(self.store))
