@@ -18,6 +18,13 @@ struct block {
     struct block *next;
 };
 
+/* Where keys of one kind went in last: numbers grow, so the next one mostly belongs right behind. */
+#define FINGERS 8u
+struct finger {
+    struct delta_node *last; /* NULL: none */
+    struct delta_node *before[DELTA_HEIGHT_MAX];
+};
+
 struct delta {
     struct chunk *chunks; /* the first is the one being cut */
     uint8_t *at, *end;
@@ -28,6 +35,7 @@ struct delta {
     struct delta_node *head; /* of full height, without a key */
     struct delta_node **bucket;
     size_t nbuckets;
+    struct finger finger[FINGERS];
 };
 
 static size_t block_size(size_t len)
@@ -230,6 +238,7 @@ void delta_clear(struct delta *d)
     chunks_free(d->chunks);
     if (d->chunks)
         d->at = (uint8_t *)(d->chunks + 1);
+    memset(d->finger, 0, sizeof(d->finger));
     memset(d->unused, 0, sizeof(d->unused));
     memset(d->head->next, 0, DELTA_HEIGHT_MAX * sizeof(void *));
     memset(d->bucket, 0, d->nbuckets * sizeof(*d->bucket));
@@ -355,17 +364,42 @@ static struct delta_node *node_new(struct delta *d, const void *key, size_t klen
     return n;
 }
 
+static bool belongs_behind(const struct delta_node *n, const void *key, size_t klen)
+{
+    const struct delta_node *next = n ? n->next[0] : NULL;
+
+    return n && delta_cmp(delta_key(n), n->klen, key, klen) < 0 &&
+           (!next || delta_cmp(delta_key(next), next->klen, key, klen) > 0);
+}
+
+/* The last node before the key on a level, from one that is not behind it. */
+static struct delta_node *walk_to(struct delta_node *at, int level, const void *key, size_t klen)
+{
+    struct delta_node *next;
+
+    while ((next = at->next[level]) && delta_cmp(delta_key(next), next->klen, key, klen) < 0)
+        at = next;
+    return at;
+}
+
 static struct delta_node *node_add(struct delta *d, uint32_t hash, const void *key, size_t klen, size_t vlen)
 {
-    struct delta_node *before[DELTA_HEIGHT_MAX], *n;
+    struct finger *f = &d->finger[(*(const uint8_t *)key * 3u + klen) % FINGERS];
+    bool behind = belongs_behind(f->last, key, klen);
+    struct delta_node *n;
     int level;
 
-    (void)seek(d, key, klen, before);
+    if (!behind)
+        (void)seek(d, key, klen, f->before);
     n = node_new(d, key, klen, vlen);
     for (level = 0; level < n->height; level++) {
-        n->next[level] = before[level]->next[level];
-        before[level]->next[level] = n;
+        struct delta_node *at = behind ? walk_to(f->before[level], level, key, klen) : f->before[level];
+
+        n->next[level] = at->next[level];
+        at->next[level] = n;
+        f->before[level] = n;
     }
+    f->last = n;
     n->hash = hash;
     chain_add(d, n);
     d->count++;
@@ -393,6 +427,7 @@ void delta_remove(struct delta *d, struct delta_node *n)
     int level;
 
     assert(found == n);
+    memset(d->finger, 0, sizeof(d->finger)); /* any may stand on it */
     for (level = 0; level < n->height; level++)
         before[level]->next[level] = n->next[level];
     chain_drop(d, n);

@@ -37,8 +37,12 @@ int inline_write(struct change *ch, const uint8_t *p, size_t len, uint64_t off)
     for (uint64_t piece = off / PIECE_SIZE; piece * PIECE_SIZE < end; piece++) {
         uint64_t base = piece * PIECE_SIZE, a = MAX_OF(off, base), b = MIN_OF(end, base + PIECE_SIZE);
         uint8_t key[10], buf[PIECE_SIZE];
-        size_t had;
-        int r = piece_load(ch, piece, buf, &had);
+        size_t had = 0;
+        int r = 0;
+        if (base < ch->in.size)
+            r = piece_load(ch, piece, buf, &had);
+        else
+            memset(buf, 0, (size_t)(a - base));
         if (r < 0)
             return r;
         memcpy(buf + (a - base), p + (a - off), b - a);
