@@ -133,7 +133,7 @@ int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct m
         goto err0;
     }
     session_own(s->ss, fd);
-    if (answer_door && !past)
+    if (answer_door)
         answer_door(ANSWER_BEFORE_JOURNAL, OP_NONE);
     pthread_mutex_lock(&d->lock);
     s->next = d->served;
@@ -524,12 +524,17 @@ static int daemon_run(struct daemon *d, struct restore *list)
 
     if (start_listening(d) < 0 || pthread_create(&signals, NULL, signal_main, d) != 0 ||
         pthread_create(&tick, NULL, tick_main, d) != 0 ||
-        pthread_create(&hearing, NULL, daemon_hear_main, d) != 0 || accept_begin(d) < 0)
+        pthread_create(&hearing, NULL, daemon_hear_main, d) != 0)
         return cannot_serve("the socket of the store or the daemon's threads cannot be made: are there "
                             "descriptors, room and processes left?");
     d->was_asked = list != NULL;
+    if (BROKEN(VARVE_BREAK_asked_early) && accept_begin(d) < 0)
+        return CMD_FAILED;
     if (restore_all(d, list) < 0)
         return cannot_serve("a mount could not be taken over at once");
+    if (!BROKEN(VARVE_BREAK_asked_early) &&
+        accept_begin(d) < 0) /* whoever asks now hears of all that is mounted */
+        return cannot_serve("the daemon's threads cannot be made: are there processes left?");
     io_moved = NULL;
     __atomic_store_n(&d->serves, true, __ATOMIC_RELAXED);
     daemon_tell(KEEPER_READY, 0, 0, -1);

@@ -683,3 +683,21 @@ s = socket.socket(socket.AF_UNIX); s.bind('sock')" "$store"
     expect "$(grep -c 'keeper death' "$store/log/daemon.log")" 3
     wait_for 10 daemon_gone "$store"
 }
+
+# Commands that come while a daemon takes mounts over wait until it has all of them: one that is not noted yet counts as gone, and comes
+# back afterwards.
+test_life_asked_while_taking_over() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/asked-order
+    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store asked
+    unset VARVE_KILL
+    mkdir -p "$point.b"
+    "$VARVE" mount "$store/b" "$point.b" --create >/dev/null
+    echo "0 0 2 slow" >"$scratch/asked-order" # the second of the two
+    kill -9 "$(daemon_pid "$store")"
+    taken() { [ ! -e "$scratch/asked-order" ]; }
+    wait_for 5 taken
+    "$VARVE" umount "$point.b"
+    "$VARVE" delete "$store/b" --now
+    "$VARVE" umount "$point"
+}
