@@ -222,9 +222,10 @@ static void ahead_end(struct ahead *a)
 
 static unsigned helpers_for(const struct share *w)
 {
+    uint64_t from = w->o && w->o->shared ? w->o->shared : TABPAGES_SHARED;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (w->f.m.main.leaves < TABPAGES_SHARED || (w->o && (w->o->alone || w->o->progress)))
+    if (w->f.m.main.leaves < from || (w->o && (w->o->alone || w->o->progress)))
         return 0;
     return cores < 2 ? 0 : (unsigned)MIN_OF(cores, (long)SHARES_MAX) - 1;
 }

@@ -25,12 +25,13 @@ struct tabpages_opts {
     /* after each page: bytes read since the last call; negative ends it with that value. NULL: none */
     int (*progress)(void *arg, uint64_t bytes);
     void *arg;
-    bool alone; /* no other thread helps, however much there is to read; so it is with progress */
+    bool alone;      /* no other thread helps, however much there is to read; so it is with progress */
+    uint64_t shared; /* leaves from which on other threads help; 0: TABPAGES_SHARED */
 };
 
 /* tabpages_check(io, meta, o, why, ret): meta is STORE/meta; o and ret may be NULL. -E_CORRUPT with a sentence in why; -E_IO, -E_NOMEM,
  * -E_NOENT (no file). A state that a writer goes on from must be held by a reader of LMDB meanwhile. Cost: reads each page in
- * use once, 1 bit of memory a page. From TABPAGES_SHARED pages on other threads help. */
+ * use once, 1 bit of memory a page. From TABPAGES_SHARED leaves on other threads help. */
 #define TABPAGES_SHARED 8192u
 int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256],
                    struct tabpages_result *ret);
