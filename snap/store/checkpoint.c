@@ -8,6 +8,8 @@
 
 #define PUT_TAKES 256u /* of the delta's memory, beside key and value */
 
+#define REST_NS 3000000000 /* without any change */
+
 /* Kicks at half, waits at three quarters; the last quarter is for operations that free. */
 static bool wants_checkpoint(struct store *s)
 {
@@ -300,6 +302,33 @@ int store_tick(struct store *s)
     return did;
 }
 
+/* Nothing was asked of it for a while: what lies in memory goes to the tables, and what that took goes back. */
+static void rest(struct store *s)
+{
+    uint64_t appended = journal_appended(s->journal);
+    int64_t now = clock_mono_ns();
+    bool much;
+
+    if (appended != s->rest_lsn) {
+        s->rest_lsn = appended;
+        s->rest_ns = now;
+        s->rests = false;
+    }
+    if (s->rests || now - s->rest_ns < REST_NS || !store_writable(s))
+        return;
+    pthread_rwlock_rdlock(&s->lock);
+    much = kv_delta_bytes(s->kv) > s->set.delta_bytes / 8;
+    pthread_rwlock_unlock(&s->lock);
+    s->rests = true;
+    if (much && store_checkpoint(s) < 0)
+        return;
+    pthread_mutex_lock(&s->ckpt_lock);
+    int r = kv_rest(s->kv);
+    pthread_mutex_unlock(&s->ckpt_lock);
+    if (r < 0)
+        store_fail(s, "the tables could not be opened anew");
+}
+
 static void *background(void *arg)
 {
     struct store *s = arg;
@@ -319,6 +348,7 @@ static void *background(void *arg)
         s->bg_want_ckpt = s->settle_later = false;
         pthread_mutex_unlock(&s->bg_lock);
         (void)store_tick(s);
+        rest(s);
         pthread_mutex_lock(&s->bg_lock);
     }
     pthread_mutex_unlock(&s->bg_lock);

@@ -1,6 +1,7 @@
 #include "snap/store/kv.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 #define MAP_BYTES_FIRST (1ull << 30)
 #define MAP_BYTES_MIN (64ull << 10)
 #define READERS_MAX 512u
+#define REST_ENTRIES 4096u /* in one checkpoint: fewer leave little behind */
+#define AGAIN_TRIES 500
+#define AGAIN_US 10000u
 
 int kv__error(int mdb)
 {
@@ -58,7 +62,7 @@ static int env_open_dbi(struct kv *kv)
     return mdb_txn_commit(txn);
 }
 
-static int env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
+static int env_open(struct kv *kv, uint64_t map_bytes, bool sync)
 {
     int m = mdb_env_create(&kv->env);
 
@@ -69,18 +73,18 @@ static int env_open(struct kv *kv, const char *dir, uint64_t map_bytes)
     if (!m)
         m = mdb_env_set_mapsize(kv->env, map_bytes_of(map_bytes));
     if (!m)
-        m = mdb_env_open(kv->env, dir, MDB_NOTLS | (kv->readonly ? MDB_RDONLY : 0), 0600);
+        m = mdb_env_open(kv->env, kv->dir, MDB_NOTLS | (kv->readonly ? MDB_RDONLY : 0), 0600);
     if (!m)
         m = env_open_dbi(kv);
     /* A process that died in a commit may have left a state that is in the page cache only; what is built on it (journal
      * segments given away) must not be durable before it is. */
-    if (!m && !kv->readonly && !BROKEN(VARVE_BREAK_tables_sync))
+    if (!m && sync && !kv->readonly && !BROKEN(VARVE_BREAK_tables_sync))
         m = mdb_env_sync(kv->env, 1);
     if (!m)
         return 0;
     mdb_env_close(kv->env);
     kv->env = NULL;
-    return m == ENOENT || m == EINVAL ? log_err(-E_CORRUPT, "tables", "no usable environment in %s", dir)
+    return m == ENOENT || m == EINVAL ? log_err(-E_CORRUPT, "tables", "no usable environment in %s", kv->dir)
                                       : failed("open", m);
 }
 
@@ -138,7 +142,7 @@ int kv_open(const char *dir, uint64_t map_bytes, bool readonly, struct kv **ret)
     if (r == 0)
         r = delta_new(0, &kv->active);
     if (r == 0)
-        r = env_open(kv, dir, map_bytes);
+        r = env_open(kv, map_bytes, true);
     if (r < 0) {
         kv_close(kv);
         return r;
@@ -351,30 +355,70 @@ static bool reads_nothing(struct kv *kv)
     return m == MDB_PANIC;
 }
 
-/* Once the page that says where the tree begins could not be written, LMDB refuses everything, reading, too. Opened anew it
- * shows the tree before the commit or after it; the sealed delta stays, and is true over both. */
-static void open_to_read(struct kv *kv)
+/* The environment goes away; nobody is inside. *ret_map: what it had mapped. */
+static void env_leave(struct kv *kv, uint64_t *ret_map)
 {
     struct kv_read *r;
     MDB_envinfo info;
-    const char *at;
-    char *path;
 
-    gate_close(kv);
     while ((r = kv->idle)) {
         kv->idle = r->next;
         kv__read_free(r);
     }
-    path = mdb_env_get_path(kv->env, &at) || mdb_env_info(kv->env, &info) ? NULL : strdup(at);
+    *ret_map = mdb_env_info(kv->env, &info) ? 0 : info.me_mapsize;
+    mdb_env_close(TAKE(kv->env));
+}
+
+/* Once the page that says where the tree begins could not be written, LMDB refuses everything, reading, too. Opened anew it
+ * shows the tree before the commit or after it; the sealed delta stays, and is true over both. */
+static void open_to_read(struct kv *kv)
+{
+    uint64_t map;
+
+    gate_close(kv);
     pthread_mutex_lock(&kv->lock);
     kv__holds_end(kv);
-    mdb_env_close(TAKE(kv->env));
+    env_leave(kv, &map);
     kv->readonly = true;
     pthread_mutex_unlock(&kv->lock);
-    if (path)
-        (void)env_open(kv, path, info.me_mapsize); /* in vain: it told why, and readers hear -E_FAILED */
-    free(path);
+    (void)env_open(kv, map, true); /* in vain: it told why, and readers hear -E_FAILED */
     gate_open(kv);
+}
+
+/* Where somebody else has taken the last descriptors meanwhile, they are awaited. */
+static int env_again(struct kv *kv, uint64_t map)
+{
+    int r;
+
+    for (int tries = 0; (r = env_open(kv, map, false)) < 0 && tries < AGAIN_TRIES; tries++)
+        usleep(AGAIN_US);
+    return r;
+}
+
+int kv_rest(struct kv *kv)
+{
+    uint64_t map = 0;
+    bool leave;
+    int r = 0;
+
+    if (kv->readonly || kv->most_written < REST_ENTRIES || BROKEN(VARVE_BREAK_rest))
+        return 0;
+    gate_close(kv);
+    pthread_mutex_lock(&kv->lock);
+    leave = !kv->holds; /* who holds a state reads it as it is */
+    if (leave)
+        env_leave(kv, &map);
+    pthread_mutex_unlock(&kv->lock);
+    if (leave) {
+        MARK("kv: memory of a large checkpoint given back");
+        kv->most_written = 0;
+        r = env_again(kv, map);
+        (void)malloc_trim(0);
+    }
+    if (r < 0)
+        kv->readonly = true;
+    gate_open(kv);
+    return r;
 }
 
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,
@@ -405,6 +449,7 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
         return r;
     }
     free_note(kv);
+    kv->most_written = MAX_OF(kv->most_written, w.entries);
     if (ret_entries)
         *ret_entries = w.entries;
     if (ret_bytes)

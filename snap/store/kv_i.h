@@ -14,6 +14,8 @@ struct kv {
     MDB_dbi dbi;
     bool readonly; /* as asked for, or since such a failure */
     char *dir;
+    uint64_t
+        most_written; /* for the writer alone: entries of the largest checkpoint since the tables were opened */
     bool free_known;   /* for the writer alone: */
     uint64_t free_sum; /* of the list of free pages as the last commit left it */
     /* guarded by the store's lock */

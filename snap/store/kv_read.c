@@ -203,7 +203,9 @@ int kv_hold(struct kv *kv, struct kv_hold **ret, uint64_t *ret_txn)
 
     if (!h)
         return -E_NOMEM;
-    pthread_mutex_lock(&kv->lock); /* not while it moves */
+    pthread_mutex_lock(&kv->lock);
+    while (kv->growing) /* or is opened anew */
+        pthread_cond_wait(&kv->change, &kv->lock);
     if (kv->env)
         m = TRAPPED(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &h->txn));
     if (m == 0) {

@@ -135,10 +135,13 @@ struct store {
     } * settles;
     int64_t last_flush_ns; /* of the background alone */
     int64_t last_ckpt_ns;  /* atomic */
-    uint64_t done_lsn;     /* atomic: the tables on disk hold everything up to it */
-    bool queue_rests;      /* atomic: the last run of the queue found nothing that it could do */
-    uint64_t seen_delta;   /* atomic: bytes of the delta when it was last looked at */
-    uint64_t ckpts;        /* done since open */
+    uint64_t rest_lsn;     /* of the background alone: appended when it last looked, since when, */
+    int64_t rest_ns;
+    bool rests;          /* and whether it has given memory back since */
+    uint64_t done_lsn;   /* atomic: the tables on disk hold everything up to it */
+    bool queue_rests;    /* atomic: the last run of the queue found nothing that it could do */
+    uint64_t seen_delta; /* atomic: bytes of the delta when it was last looked at */
+    uint64_t ckpts;      /* done since open */
 
     struct store_hooks hooks;
     pthread_mutex_t state_lock; /* mode, why */

@@ -464,6 +464,21 @@ static void crowd_put(struct crowd *c, uint32_t stamp, uint64_t *seed)
     pthread_rwlock_unlock(&c->lock);
 }
 
+/* As many as a checkpoint seldom has. */
+static void crowd_put_many(struct crowd *c)
+{
+    uint8_t key[16], val[300];
+
+    pthread_rwlock_wrlock(&c->lock);
+    CHECK_OK(kv_reserve(c->kv, 5000, 5000 * 400));
+    for (uint32_t n = 30000; n < 35000; n++) {
+        size_t klen = key_of(n, key), vlen = val_of(n, val);
+
+        kv_put(c->kv, key, klen, val, vlen);
+    }
+    pthread_rwlock_unlock(&c->lock);
+}
+
 TEST(test_kv__readers_go_on_beside_a_checkpoint_that_grows_the_map)
 {
     struct crowd c = {0};
@@ -485,6 +500,8 @@ TEST(test_kv__readers_go_on_beside_a_checkpoint_that_grows_the_map)
     for (round = 0; round < 12; round++) {
         for (i = 0; i < 600; i++)
             crowd_put(&c, ++stamp, &seed);
+        if (round % 4 == 1)
+            crowd_put_many(&c);
         pthread_rwlock_wrlock(&c.lock);
         CHECK_OK(kv_checkpoint_seal(c.kv));
         pthread_rwlock_unlock(&c.lock);
@@ -492,7 +509,9 @@ TEST(test_kv__readers_go_on_beside_a_checkpoint_that_grows_the_map)
         pthread_rwlock_wrlock(&c.lock);
         kv_checkpoint_done(c.kv);
         pthread_rwlock_unlock(&c.lock);
+        CHECK_OK(kv_rest(c.kv));
     }
+    expect_mark("kv: memory of a large checkpoint given back");
     __atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
     for (i = 0; i < 3; i++)
         pthread_join(t[i], NULL);
@@ -593,6 +612,39 @@ TEST(test_kv__readonly_takes_changes_in_memory_only)
 }
 
 /* Values that grow in steps use the memory of their predecessors; the account says what is taken. */
+/* A state that is held stays as it was: its reader would go with LMDB's environment. */
+TEST(test_kv__nothing_is_given_back_while_a_state_is_held)
+{
+    struct kv *kv = kv_new(1 << 20);
+    struct kv_hold *h;
+    uint64_t txn, now;
+
+    CHECK_OK(kv_reserve(kv, 5000, 5000 * 16));
+    for (uint32_t n = 0; n < 5000; n++) {
+        uint8_t key[16];
+
+        kv_put(kv, key, key_of(n, key), "v", 1);
+    }
+    checkpoint(kv);
+    CHECK_OK(kv_hold(kv, &h, &txn));
+    CHECK_OK(kv_rest(kv));
+    put(kv, "one", "1");
+    checkpoint(kv);
+    put(kv, "two", "2");
+    checkpoint(kv);
+    kv_unhold(kv, h);
+    CHECK_OK(kv_rest(kv));
+    expect_mark("kv: memory of a large checkpoint given back");
+    CHECK_TEXT(get(kv, true, "two"), "2");
+    CHECK_OK(kv_hold(kv, &h, &now));
+    CHECK_EQ(now, txn + 2);
+    kv_unhold(kv, h);
+    put(kv, "three", "3");
+    checkpoint(kv);
+    CHECK_TEXT(get(kv, true, "three"), "3");
+    kv_close(kv);
+}
+
 TEST(test_kv__account_follows_what_is_in_memory)
 {
     struct kv *kv = kv_new(0);
