@@ -129,7 +129,7 @@ test_what_is_wrong_is_said() {
 
 # The certificate of the server's own authority is trusted where the URL says so, and only there
 test_tls() {
-    local at s3_pid s3_endpoint
+    local at s3_pid='' s3_endpoint=$s3_endpoint # this case has a server of its own
     new_case
     command -v openssl >/dev/null || { skip='openssl is not installed'; return; }
     (
@@ -293,7 +293,7 @@ for name in "${cases[@]}"; do
         say "FAIL $name"
         cat "$scratch/log"
     fi
-    rm -rf --one-file-system "$dir"
+    rm -rf --one-file-system "$dir" 2>/dev/null || { sleep 1; rm -rf --one-file-system "$dir"; } # a daemon may be just ending
 done
 say "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
