@@ -264,13 +264,22 @@ static int drop(struct writing *w, uint8_t kind, const void *key, size_t klen)
     return r == -E_NOENT ? 0 : r;
 }
 
+/* Does the entry's value begin so? Another pack may have the same chunk, another chunk the same blob. */
+static bool names(struct writing *w, uint8_t kind, const void *key, const void *p, size_t len)
+{
+    uint8_t room[65];
+    MDB_val k = key_make(room, kind, key, 16), v;
+
+    return mdb_get(w->t, w->h->dbi, &k, &v) == 0 && v.mv_size >= len && memcmp(v.mv_data, p, len) == 0;
+}
+
 static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk *c)
 {
     uint8_t v[CHUNK_VAL];
     struct enc e = {v};
 
     if (((struct writing *)arg)->forget)
-        return drop(arg, K_CHUNK, id->b, 16);
+        return names(arg, K_CHUNK, id->b, c->pack.b, 32) ? drop(arg, K_CHUNK, id->b, 16) : 0;
     enc_bytes(&e, c->pack.b, 32);
     enc_u32(&e, c->off);
     enc_u32(&e, c->stored_len);
@@ -285,7 +294,7 @@ static int take_blob(void *arg, const struct id16 *blob, const struct have_blob 
     struct enc e = {v};
 
     if (((struct writing *)arg)->forget)
-        return drop(arg, K_BLOB, blob->b, 16);
+        return names(arg, K_BLOB, blob->b, b->chunk.b, 16) ? drop(arg, K_BLOB, blob->b, 16) : 0;
     enc_bytes(&e, b->chunk.b, 16);
     enc_u32(&e, b->off);
     enc_u32(&e, b->len);
@@ -299,24 +308,28 @@ static int take_trailer(struct writing *w, const struct sha *pack, const void *p
     return trailer_walk(pack, p, len, &cb);
 }
 
+static int pack_in(struct writing *w, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
+                   bool pending)
+{
+    cleanup(buf_free) struct buf v = {0};
+    uint8_t n[8];
+    int r = take_trailer(w, pack, trailer, len);
+
+    if (r < 0 || !pending)
+        return r;
+    put_le64(n, size);
+    if ((r = buf_add(&v, n, sizeof(n))) < 0 || (r = buf_add(&v, trailer, len)) < 0)
+        return r;
+    return put(w, K_PENDING, pack->b, 32, v.data, v.len);
+}
+
 int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
               bool pending)
 {
-    cleanup(buf_free) struct buf v = {0};
     struct writing w = {0};
     int r = begin(h, &w);
 
-    if (r < 0)
-        return r;
-    r = take_trailer(&w, pack, trailer, len);
-    if (r == 0 && pending) {
-        uint8_t n[8];
-
-        put_le64(n, size);
-        if ((r = buf_add(&v, n, sizeof(n))) == 0 && (r = buf_add(&v, trailer, len)) == 0)
-            r = put(&w, K_PENDING, pack->b, 32, v.data, v.len);
-    }
-    return end(&w, r);
+    return r < 0 ? r : end(&w, pack_in(&w, pack, size, trailer, len, pending));
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -437,6 +450,24 @@ int have_pending(struct have *h,
     return each(h, K_PENDING, 32, pending_one, &p);
 }
 
+/* All indexes are read anew at the next look: they may say where else a chunk is. */
+static int indexes_forget(struct writing *w)
+{
+    uint8_t kind = K_INDEX;
+    MDB_val key = {1, &kind}, v;
+    MDB_cursor *c;
+    int m = mdb_cursor_open(w->t, w->h->dbi, &c);
+
+    if (m != 0)
+        return from_mdb(m);
+    for (m = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE); m == 0 && *(uint8_t *)key.mv_data == K_INDEX;
+         m = mdb_cursor_get(c, &key, &v, MDB_NEXT))
+        if ((m = mdb_cursor_del(c, 0)) != 0)
+            break;
+    mdb_cursor_close(c);
+    return m == 0 || m == MDB_NOTFOUND ? 0 : from_mdb(m);
+}
+
 int have_forget_pack(struct have *h, const struct sha *pack)
 {
     struct writing w = {.forget = true};
@@ -457,6 +488,8 @@ int have_forget_pack(struct have *h, const struct sha *pack)
     }
     if (r == 0)
         r = drop(&w, K_PENDING, pack->b, 32);
+    if (r == 0)
+        r = indexes_forget(&w);
     return end(&w, r == -E_NOENT ? 0 : r);
 }
 
@@ -502,33 +535,59 @@ static int keep_one(void *arg, const struct sha *pack, uint64_t size, const void
     return 0;
 }
 
-/* What is put and not yet named stays: a writer under way counts on it. */
-int have_clear(struct have *h)
+/* All pending ones, as this transaction sees them. */
+static int pending_collect(struct writing *w, struct keeping *k)
 {
-    struct keeping k = {{0}};
-    struct writing w = {0};
-    uint8_t version = VERSION;
-    int r = have_pending(h, keep_one, &k);
+    uint8_t kind = K_PENDING;
+    MDB_val key = {1, &kind}, v;
+    struct pending p = {keep_one, k};
+    MDB_cursor *c;
+    int m = mdb_cursor_open(w->t, w->h->dbi, &c), r = 0;
 
-    if (r == 0)
-        r = begin(h, &w);
-    if (r == 0) {
-        r = from_mdb(mdb_drop(w.t, h->dbi, 0));
-        if (r == 0)
-            r = put(&w, K_VERSION, "", 0, &version, 1);
-        r = end(&w, r);
-    }
-    for (size_t at = 0; r == 0 && at < k.b.len;) {
-        struct dec d = dec_of(k.b.data + at, 48);
+    if (m != 0)
+        return from_mdb(m);
+    for (m = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
+         m == 0 && r == 0 && *(uint8_t *)key.mv_data == K_PENDING; m = mdb_cursor_get(c, &key, &v, MDB_NEXT))
+        r = key.mv_size == 33 ? pending_one(&p, (uint8_t *)key.mv_data + 1, &v) : -E_CORRUPT;
+    mdb_cursor_close(c);
+    return r < 0 ? r : m == 0 || m == MDB_NOTFOUND ? 0 : from_mdb(m);
+}
+
+static int pending_put_back(struct writing *w, const struct keeping *k)
+{
+    int r = 0;
+
+    for (size_t at = 0; r == 0 && at < k->b.len;) {
+        struct dec d = dec_of(k->b.data + at, 48);
         struct sha pack;
         uint64_t size, len;
 
         dec_copy(&d, pack.b, sizeof(pack.b));
         size = dec_u64(&d);
         len = dec_u64(&d);
-        r = have_pack(h, &pack, size, k.b.data + at + 48, (size_t)len, true);
+        r = pack_in(w, &pack, size, k->b.data + at + 48, (size_t)len, true);
         at += 48 + (size_t)len;
     }
-    buf_free(&k.b);
     return r;
+}
+
+/* What is put and not yet named stays: a writer under way counts on it. One transaction: others may be writing. */
+int have_clear(struct have *h)
+{
+    struct keeping k = {{0}};
+    struct writing w = {0};
+    uint8_t version = VERSION;
+    int r = begin(h, &w);
+
+    if (r < 0)
+        return r;
+    r = pending_collect(&w, &k);
+    if (r == 0)
+        r = from_mdb(mdb_drop(w.t, h->dbi, 0));
+    if (r == 0)
+        r = put(&w, K_VERSION, "", 0, &version, 1);
+    if (r == 0)
+        r = pending_put_back(&w, &k);
+    buf_free(&k.b);
+    return end(&w, r);
 }

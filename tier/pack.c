@@ -10,6 +10,7 @@
 #define CHUNK_FULL (1u << 20)   /* a chunk that gathers blobs ends with the one that passes it */
 #define BLOB_ALONE (512u << 10) /* a blob from here on is a chunk of its own */
 #define INDEX_PACKS 4096        /* packs of one index object */
+#define ASK_EACH 64             /* packs that are asked for one by one, beyond that all are listed */
 
 /* --- a pack's form -------------------------------------------------------------------------------------------------- */
 
@@ -138,9 +139,10 @@ struct packer {
     struct fresh *fresh;
     size_t nfresh, cap;
     const struct idset *gone;
-    struct idset relied;    /* packs that others may delete, and something given out lies in */
-    struct id16 last;       /* the chunk asked for last, */
-    bool last_set, last_ok; /* and what was found */
+    struct idset relied;     /* packs that something given out lies in, those of its own among them */
+    struct buf relied_names; /* struct sha each */
+    struct id16 last;        /* the chunk asked for last, */
+    bool last_set, last_ok;  /* and what was found */
     struct packer_stat st;
 };
 
@@ -189,6 +191,17 @@ static int gather_begin(struct gather *g)
     return 0;
 }
 
+static int rely_on(struct packer *p, const struct sha *pack)
+{
+    struct id16 id = sha_half(pack);
+    int r;
+
+    if (idset_get(&p->relied, &id))
+        return 0;
+    r = idset_put(&p->relied, &id, NULL);
+    return r < 0 ? r : buf_add(&p->relied_names, pack->b, sizeof(pack->b));
+}
+
 static int put_pack(struct packer *p)
 {
     char name[PACK_NAME];
@@ -215,6 +228,8 @@ static int put_pack(struct packer *p)
     if (r == 0)
         r = have_pack(p->r->have, &sum, p->pack.len, t.data, t.len, true);
     if (r < 0)
+        return r;
+    if ((r = rely_on(p, &sum)) < 0)
         return r;
     MARK("pack: put");
     p->st.sent_bytes += p->pack.len;
@@ -352,7 +367,7 @@ static int chunk_stays(struct packer *p, const struct id16 *chunk, bool *ret)
         id = sha_half(&c.pack);
         p->last_ok = r == 0 && (!p->gone || !idset_get(p->gone, &id) || BROKEN(VARVE_BREAK_condemned_absent));
         if (p->last_ok)
-            r = idset_put(&p->relied, &id, NULL);
+            r = rely_on(p, &c.pack);
         p->last = *chunk;
         p->last_set = r == 0;
     }
@@ -376,6 +391,52 @@ int packer_relies(const struct packer *p, const struct idset *gone)
         if (p->relied.v[i].set && idset_get(gone, &p->relied.v[i].id))
             return 1;
     return gone->n ? have_pending(p->r->have, is_gone, (void *)(uintptr_t)gone) : 0;
+}
+
+static int seen_there(void *arg, const char *name, const struct backend_stat *st)
+{
+    const char *hex = strrchr(name, '/');
+    struct id16 id;
+    struct sha s;
+
+    (void)st;
+    if (!hex || hex_parse(hex + 1, s.b, sizeof(s.b)) < 0)
+        return 0;
+    id = sha_half(&s);
+    return idset_put(arg, &id, NULL);
+}
+
+/* Few are asked for each, many by a list. */
+static int gone_by_list(struct packer *p)
+{
+    struct idset there = {0};
+    int r = backend_list(p->r->b, &p->r->call, "packs/", "", seen_there, &there);
+
+    for (size_t i = 0; r == 0 && i < p->relied.cap; i++)
+        if (p->relied.v[i].set && !idset_get(&there, &p->relied.v[i].id))
+            r = 1;
+    idset_free(&there);
+    return r;
+}
+
+int packer_gone(struct packer *p)
+{
+    int r = 0;
+
+    if (p->relied.n > ASK_EACH)
+        return gone_by_list(p);
+    for (size_t at = 0; r == 0 && at < p->relied_names.len; at += sizeof(struct sha)) {
+        struct backend_stat st;
+        char name[PACK_NAME];
+        struct sha s;
+
+        memcpy(s.b, p->relied_names.data + at, sizeof(s.b));
+        pack_name(&s, name);
+        r = backend_stat(p->r->b, &p->r->call, name, &st);
+        if (r == -E_NOENT)
+            r = 1;
+    }
+    return r;
 }
 
 /* A blob that the repository has where it stays. -E_NOENT. */
@@ -567,6 +628,7 @@ void packer_free(struct packer *p)
     buf_free(&p->pack);
     buf_free(&p->trailer);
     idset_free(&p->relied);
+    buf_free(&p->relied_names);
     mac_free(p->mac);
     free(p->fresh);
     free(p);

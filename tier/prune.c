@@ -99,16 +99,22 @@ struct claiming {
     bool listed; /* this time those that are condemned */
 };
 
-/* The first pack that has a needed chunk is the one that is kept for it. */
+/* Of the packs that have a needed chunk one is kept for it: the same for whoever looks, in whatever order. */
 static int chunk_claim(void *arg, const struct id16 *id, const struct have_chunk *c)
 {
     struct claiming *k = arg;
     uint64_t *by = idset_get(&k->w->m.chunks, id);
 
-    if (by && *by == 0) {
-        *by = (uint64_t)(k->p - k->w->v) + 1;
-        k->p->needed += c->stored_len;
-    }
+    struct pk *holder = by && *by ? &k->w->v[*by - 1] : NULL;
+
+    if (!by || holder == k->p ||
+        (holder &&
+         (holder->listed != k->listed || memcmp(holder->name.b, k->p->name.b, sizeof(holder->name.b)) < 0)))
+        return 0;
+    if (holder)
+        holder->needed -= c->stored_len;
+    *by = (uint64_t)(k->p - k->w->v) + 1;
+    k->p->needed += c->stored_len;
     return 0;
 }
 
@@ -121,6 +127,7 @@ static int pack_claim(void *arg, const struct sha *pack, uint64_t size, const vo
     if (!k->p || k->p->size != size)
         return 0;
     k->p->named = true;
+    k->p->index_ns = MAX_OF(k->p->index_ns, k->w->index_ns);
     if (k->p->listed != k->listed || k->p->claimed)
         return 0;
     k->p->claimed = true;
@@ -138,9 +145,11 @@ static int index_one(void *arg, const char *name, const struct backend_stat *st)
 {
     cleanup(buf_free) struct buf b = {0};
     struct indexes *x = arg;
-    int r = repo_object(x->w->r, name, CHUNK_INDEX, &b);
+    int r = lease_keep(&x->w->lease);
 
-    (void)st;
+    x->w->index_ns = st->mtime_ns;
+    if (r == 0)
+        r = repo_object(x->w->r, name, CHUNK_INDEX, &b);
     if (r == -E_NOENT)
         return 0;
     if (r == -E_CORRUPT || r == -E_KEY)
@@ -198,6 +207,15 @@ struct rewriting {
     bool drops;
 };
 
+static bool is_there(struct prune *w, const struct sha *pack)
+{
+    struct backend_stat st;
+    char name[PACK_NAME];
+
+    pack_name(pack, name);
+    return backend_stat(w->r->b, &w->r->call, name, &st) != -E_NOENT;
+}
+
 static int index_keep(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
     uint8_t head[INDEX_PACK];
@@ -206,7 +224,8 @@ static int index_keep(void *arg, const struct sha *pack, uint64_t size, const vo
     struct pk *p = prune_pack(x->w, pack);
     int r;
 
-    if (p && is_doomed(p)) { /* one that is not known came after the list was read */
+    if (p ? is_doomed(p)
+          : !is_there(x->w, pack)) { /* one that is not known came after the list was read, or is gone */
         x->drops = true;
         return 0;
     }
@@ -301,8 +320,10 @@ static int sweep(struct prune *w)
 
 static int mark_told(void *arg, uint64_t points, uint64_t chunks)
 {
+    int r = lease_keep(&((struct prune *)arg)->lease);
+
     (void)chunks;
-    return told(arg, "recovery points read", points, 0);
+    return r < 0 ? r : told(arg, "recovery points read", points, 0);
 }
 
 /* The order counts. Lists before recovery points: who has not read a list that is due has put what it makes by now. Recovery points

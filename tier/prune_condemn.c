@@ -13,7 +13,7 @@
 /* A writer at work may be about to need it: let it be for a while. */
 static bool is_young(const struct prune *w, const struct pk *p)
 {
-    int64_t age = w->now_ns - p->mtime_ns;
+    int64_t age = w->now_ns - (p->named ? p->index_ns : p->mtime_ns);
 
     return !w->o->exclusive && age < (p->named ? CONDEMNED_GRACE_NS / 2 : w->o->grace_ns);
 }
@@ -180,6 +180,8 @@ static int move(struct prune *w, uint64_t of)
         packer_get_stat(m.p, &st);
         w->res.moved_bytes = st.sent_bytes;
     }
+    for (size_t i = 0; i < w->n; i++) /* one that no index named any more was not moved */
+        w->v[i].fresh = w->v[i].fresh && w->v[i].needed == 0;
     packer_free(m.p);
     buf_free(&m.bytes);
     buf_free(&m.blobs);

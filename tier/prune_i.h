@@ -9,13 +9,13 @@
 struct pk { /* a pack that is there */
     struct sha name;
     uint64_t size;
-    int64_t mtime_ns;
-    uint64_t needed; /* bytes of chunks that it is kept for */
-    bool named;      /* by an index */
-    bool claimed;    /* its chunks have been looked at */
-    bool listed;     /* condemned */
-    bool due;        /* and its grace is over */
-    bool fresh;      /* condemned in this run */
+    int64_t mtime_ns, index_ns; /* index_ns: of the newest index that names it */
+    uint64_t needed;            /* bytes of chunks that it is kept for */
+    bool named;                 /* by an index */
+    bool claimed;               /* its chunks have been looked at */
+    bool listed;                /* condemned */
+    bool due;                   /* and its grace is over */
+    bool fresh;                 /* condemned in this run */
 };
 
 struct prune {
@@ -23,7 +23,8 @@ struct prune {
     const struct prune_opts *o;
     struct buf *err;
     struct lease lease;
-    int64_t now_ns; /* by the backend's clock, before anything was read */
+    int64_t now_ns;   /* by the backend's clock, before anything was read */
+    int64_t index_ns; /* of the index under way */
     struct pk *v;
     size_t n, cap;
     struct idset by_name; /* to the place in v */

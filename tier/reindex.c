@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "tier/idset.h"
+#include "tier/condemned.h"
 #include "tier/pack.h"
 
 #define INDEX_PACKS 1024 /* packs of one index object */
@@ -10,11 +10,12 @@
 
 struct reindex {
     struct repo *r;
-    struct idset named; /* halves of names of packs */
-    struct buf damaged; /* names of indexes, BACKEND_NAME_MAX + 1 each */
-    struct buf unnamed; /* struct found each */
-    struct buf plain;   /* of the index that is being made */
-    uint32_t n;         /* packs in it */
+    struct condemned gone; /* what is about to be deleted is not named again */
+    struct idset named;    /* halves of names of packs */
+    struct buf damaged;    /* names of indexes, BACKEND_NAME_MAX + 1 each */
+    struct buf unnamed;    /* struct found each */
+    struct buf plain;      /* of the index that is being made */
+    uint32_t n;            /* packs in it */
     struct reindex_result res;
 };
 struct found {
@@ -60,7 +61,8 @@ static int pack_look(void *arg, const char *name, const struct backend_stat *st)
     if (!hex || hex_parse(hex + 1, f.pack.b, sizeof(f.pack.b)) < 0)
         return 0;
     id = sha_half(&f.pack);
-    return idset_get(&x->named, &id) ? 0 : buf_add(&x->unnamed, &f, sizeof(f));
+    return idset_get(&x->named, &id) || idset_get(&x->gone.packs, &id) ? 0
+                                                                       : buf_add(&x->unnamed, &f, sizeof(f));
 }
 
 static int index_put(struct reindex *x)
@@ -148,10 +150,13 @@ int reindex_run(struct repo *r, int (*progress)(void *arg, uint64_t done, uint64
     int e = repo_may_write(r);
 
     if (e == 0)
+        e = condemned_read(r, NULL, &x.gone);
+    if (e == 0)
         e = run(&x, progress, arg);
     if (e == 0)
         e = repo_sync(r);
     *ret = x.res;
+    condemned_release(&x.gone);
     idset_free(&x.named);
     buf_free(&x.damaged);
     buf_free(&x.unnamed);

@@ -20,6 +20,16 @@ void writer_end(struct writer *w)
 
 /* --- packs that somebody is about to delete ------------------------------------------------------------------------- */
 
+/* The repository is asked, not what this machine knows of it. */
+static int base_there(struct writer *w)
+{
+    struct backend_stat st;
+    char name[80];
+
+    snprintf(name, sizeof(name), "points/%s", w->base);
+    return backend_stat(w->r->b, &w->r->call, name, &st);
+}
+
 /* The lists as they are now; is the recovery point that is gone on from whole in spite of them? */
 static int lists_read(struct writer *w)
 {
@@ -29,6 +39,8 @@ static int lists_read(struct writer *w)
 
     condemned_release(&w->gone);
     w->gone = (struct condemned){.base_kept = true};
+    if (r == 0 && based)
+        r = base_there(w); /* while it is, nothing of it was ever unneeded */
     if (r == 0)
         r = condemned_read(w->r, based ? &base : NULL, &w->gone);
     point_release(&base);
@@ -51,6 +63,10 @@ static int guard(struct writer *w)
         r = repo_stale(w->r);
     if (r == 0 && w->guarded_ns - w->began_ns > CONDEMNED_GRACE_NS / 2)
         r = packer_recheck(w->p);
+    if (r == 0 &&
+        !BROKEN(
+            VARVE_BREAK_relied_gone)) /* what this machine knows may have been read anew by another process since */
+        r = packer_gone(w->p);
     if (r == 1 && !BROKEN(VARVE_BREAK_condemned))
         r = -E_AGAIN;
     return MIN_OF(r, 0);
@@ -80,13 +96,9 @@ int writer_base(struct writer *w, const char *base)
 
 int writer_failed(struct writer *w, int r)
 {
-    struct backend_stat st;
-    char name[80];
-
     if ((r != -E_CORRUPT && r != -E_NOENT) || !w->p)
         return r;
-    snprintf(name, sizeof(name), "points/%s", w->base);
-    if (w->base[0] && backend_stat(w->r->b, &w->r->call, name, &st) == -E_NOENT)
+    if (w->base[0] && base_there(w) == -E_NOENT)
         return -E_AGAIN;
     return repo_stale(w->r) == 1 ? -E_AGAIN : r;
 }
@@ -102,17 +114,26 @@ int writer_ready(struct writer *w)
     return r < 0 ? r : packer_index(w->p);
 }
 
+static int point_take_back(struct writer *w, const struct point *p)
+{
+    struct backend_call call = {.timeout_ms = REPO_CALL_MS}; /* also where the work was cancelled */
+    char name[80];
+    int r;
+
+    snprintf(name, sizeof(name), "points/%s", p->id);
+    r = backend_del(w->r->b, &call, name);
+    return r == -E_NOENT ? 0 : r;
+}
+
 /* A recovery point that came too late for its guard stays only if that still holds. */
 static int point_late(struct writer *w, const struct point *p)
 {
-    char name[80];
-    int r = guard(w);
+    int r = guard(w), x;
 
-    if (r != -E_AGAIN)
-        return r;
-    snprintf(name, sizeof(name), "points/%s", p->id);
-    r = backend_del(w->r->b, &w->r->call, name);
-    return r < 0 && r != -E_NOENT ? r : -E_AGAIN;
+    if (r == 0)
+        return 0;
+    x = point_take_back(w, p);
+    return x < 0 ? x : r;
 }
 
 int writer_put(struct writer *w, struct point *p)
@@ -124,8 +145,13 @@ int writer_put(struct writer *w, struct point *p)
     buf_reset(&p->regarded);
     if (r == 0)
         r = buf_add(&p->regarded, w->gone.lists.data, w->gone.lists.len);
-    if (r == 0)
-        r = point_put(w->r, p);
+    if (r < 0)
+        return r;
+    p->id[0] = 0;
+    r = point_put(w->r, p);
+    if (r < 0 && p->id[0])
+        (void)point_take_back(
+            w, p); /* it may have been put all the same, or come later than it was guarded for */
     if (r == 0 && (r = guard_late(w)) == 1)
         r = point_late(w, p);
     return r;

@@ -208,7 +208,7 @@ test_prune_and_delete() {
     prune
     [ "$(json 'd["young_bytes"]')" -gt 25000000 ] || fail "$out"
     [ "$(json 'd["condemned_packs"]')" = 0 ] || fail "$out"
-    find "$dir/r/packs" -type f -exec touch -d '2 hours ago' {} +
+    find "$dir/r/packs" "$dir/r/index" -type f -exec touch -d '2 hours ago' {} +
     prune
     [ "$(json 'd["condemned_packs"]')" -gt 0 ] || fail "$out"
     [ "$(json 'd["deleted_packs"]')" = 0 ] || fail "deleted without a grace: $out"

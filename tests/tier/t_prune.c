@@ -149,8 +149,26 @@ struct meanwhile {
     struct repo *other; /* where the prune runs */
     const char *gone;   /* a recovery point that is deleted before it */
     bool sweep, done;
-    uint64_t at; /* after so many bytes */
+    bool index, resync; /* another process of this machine names what was put so far; looks what is there */
+    uint64_t at;        /* after so many bytes */
 };
+
+/* What another process does with this machine's knowledge of the repository. */
+static void same_machine(struct repo_rig *g, bool index)
+{
+    struct world w = g->w;
+    struct packer *p;
+
+    w.r = NULL;
+    world_repo(&w);
+    CHECK_OK(repo_sync(w.r));
+    if (index) {
+        CHECK_OK(packer_new(w.r, NULL, &p));
+        CHECK_OK(packer_index(p));
+        packer_free(p);
+    }
+    repo_close(w.r);
+}
 
 static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
 {
@@ -165,6 +183,8 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
     m->done = true;
     if (m->gone)
         point_delete(m->g, m->gone);
+    if (m->index)
+        same_machine(m->g, true);
     wait_grace(m->g);
     CHECK_OK(prune_run(m->other, &o, &res, &err));
     if (m->sweep) {
@@ -174,14 +194,16 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
     } else {
         CHECK(res.condemned > 0);
     }
+    if (m->resync)
+        same_machine(m->g, false);
     return 0;
 }
 
 /* The first recovery point, which the second one shares everything with, is deleted and pruned while that one is made. */
-static void while_writing(bool sweep, bool full, uint64_t at)
+static void while_writing(bool sweep, bool full, uint64_t at, bool resync)
 {
     cleanup(buf_free) struct buf want = {0};
-    struct meanwhile m = {.sweep = sweep, .at = at};
+    struct meanwhile m = {.sweep = sweep, .at = at, .resync = resync};
     struct backup_opts o = {.full = full, .arg = &m, .progress = in_the_middle};
     struct backup_result a, b;
     struct layer_rec rec;
@@ -210,27 +232,32 @@ static void while_writing(bool sweep, bool full, uint64_t at)
 
 TEST(test_prune__what_a_writer_relies_on_is_condemned_meanwhile)
 {
-    while_writing(false, true, 20u << 20);
+    while_writing(false, true, 20u << 20, false);
 }
 TEST(test_prune__what_a_writer_relies_on_is_deleted_meanwhile)
 {
-    while_writing(true, true, 20u << 20);
+    while_writing(true, true, 20u << 20, false);
+}
+TEST(test_prune__what_a_writer_relies_on_is_deleted_and_this_machine_has_looked)
+{
+    while_writing(true, true, 20u << 20, true);
+    while_writing(true, false, 1, true);
 }
 TEST(test_prune__what_a_writer_goes_on_from_is_condemned_meanwhile)
 {
-    while_writing(false, false, 1);
+    while_writing(false, false, 1, false);
 }
 TEST(test_prune__what_a_writer_goes_on_from_is_deleted_meanwhile)
 {
-    while_writing(true, false, 1);
+    while_writing(true, false, 1, false);
 }
 
-/* Packs of a backup that takes longer than the grace, which no index names yet. */
-TEST(test_prune__packs_of_a_long_backup_are_put_again)
+/* Packs of a backup that takes longer than the grace, which no index names yet, or another writer's. */
+static void long_backup(bool index)
 {
     cleanup(buf_free) struct buf want = {0};
     struct repo_rig g;
-    struct meanwhile m = {.g = &g, .sweep = true, .at = 40u << 20};
+    struct meanwhile m = {.g = &g, .sweep = true, .at = 40u << 20, .index = index, .resync = index};
     struct backup_opts o = {.arg = &m, .progress = in_the_middle};
     struct backup_result b;
     struct layer_rec rec;
@@ -246,6 +273,45 @@ TEST(test_prune__packs_of_a_long_backup_are_put_again)
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
     repo_close(m.other);
+    rig_end(&g);
+}
+
+TEST(test_prune__packs_of_a_long_backup_are_put_again)
+{
+    long_backup(false);
+}
+TEST(test_prune__packs_of_a_long_backup_that_another_writer_named_are_put_again)
+{
+    long_backup(true);
+}
+
+/* A page that cannot be read hides what it refers to. */
+TEST(test_prune__nothing_is_deleted_where_a_page_cannot_be_read)
+{
+    struct backup_result a;
+    struct prune_result res;
+    char pack[BACKEND_NAME_MAX + 1], name[16];
+    struct repo_rig g;
+    uint64_t packs;
+
+    rig_begin(&g);
+    for (unsigned i = 0; i < 1500; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_text(&g.b, g.b.v, name, name);
+    }
+    a = rig_back_up(&g, "a");
+    CHECK_EQ(mem_count(g.w.m, "packs/"), 1);
+    snprintf(pack, sizeof(pack), "%s", mem_name(g.w.m, "packs/", 0));
+    box_text(&g.b, g.b.v, "f0", "another"); /* the pages on the way to it are new, in another pack */
+    rig_back_up(&g, "b");
+    point_delete(&g, a.id);
+    wait_grace(&g);
+    for (size_t at = 100; at < mem_bytes(g.w.m, pack); at += 2000)
+        mem_flip(g.w.m, pack, at);
+    packs = mem_bytes(g.w.m, "packs/");
+    world_forget(&g.w);
+    CHECK_ERR(try_prune(&g, true, &res), -E_CORRUPT);
+    CHECK_EQ(mem_bytes(g.w.m, "packs/"), packs);
     rig_end(&g);
 }
 
