@@ -622,6 +622,26 @@ test_life_keeper_killed_in_a_mount() {
     done
 }
 
+# The daemon dies between mount(2) and its answer: the command, which asks the next one, finds the volume where it shall be.
+test_life_daemon_killed_in_a_mount() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/mounts-order
+    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store mounts
+    unset VARVE_KILL
+    mkdir -p "$point.b"
+    for at in 0 1 2; do
+        echo "0 $at 1" >"$scratch/mounts-order"
+        "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
+        [ ! -e "$scratch/mounts-order" ]
+        expect "$(findmnt -n -o SOURCE "$point.b")" "$store/other"
+        echo $at >"$point.b/f"
+        expect "$(timeout -s KILL 10 cat "$point.b/f")" $at
+        ! "$VARVE" mount "$store/other" "$point.b" 2>"$scratch/mounts.err" || return 1
+        grep -q "is mounted there already" "$scratch/mounts.err"
+        "$VARVE" umount "$point.b"
+    done
+}
+
 # There is no memory for a worker's buffers: the request waits until there is some, and nobody is kept busy by that.
 test_life_no_memory_for_a_worker() {
     command -v prlimit >/dev/null || skip "no prlimit"
