@@ -10,6 +10,9 @@
 
 #define REST_NS 3000000000 /* without any change */
 
+unsigned store_room_wait_ms = 1000;
+#define ROOM_WAITS 30
+
 /* Kicks at half, waits at three quarters; the last quarter is for operations that free. */
 static bool wants_checkpoint(struct store *s)
 {
@@ -66,16 +69,34 @@ static uint64_t checkpoints_done(struct store *s)
     return n;
 }
 
-/* Until one more has ended than were seen before the caller looked for room. */
-static void wait_for_checkpoint(struct store *s, uint64_t seen)
+/* Until one more has ended than were seen before the caller looked for room, for a second. False: one is being made still, or waits for
+ * what the daemon before has written. */
+static bool wait_for_checkpoint(struct store *s, uint64_t seen)
 {
     struct timespec until;
+    bool vain;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 1;
+    until.tv_nsec += store_room_wait_ms % 1000 * 1000000;
+    until.tv_sec += store_room_wait_ms / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->bg_lock);
     if (!s->bg_stop && s->ckpts == seen)
         pthread_cond_timedwait(&s->bg_done, &s->bg_lock, &until);
+    vain = s->ckpts != seen || (s->ckpts_making == 0 && !__atomic_load_n(&s->catching_up, __ATOMIC_SEQ_CST));
+    pthread_mutex_unlock(&s->bg_lock);
+    return vain || BROKEN(VARVE_BREAK_slow_checkpoint);
+}
+
+/* by: 1 it begins, -1 it has ended. */
+static void note_making(struct store *s, int by)
+{
+    pthread_mutex_lock(&s->bg_lock);
+    s->ckpts_making += by;
+    if (by < 0) {
+        s->ckpts++;
+        pthread_cond_broadcast(&s->bg_done);
+    }
     pthread_mutex_unlock(&s->bg_lock);
 }
 
@@ -92,7 +113,7 @@ int store_make_room(struct store *s, bool reserve)
         return not_writable(s);
     if (store_no_wait || __atomic_load_n(&s->room_known, __ATOMIC_RELAXED) > 0)
         return 0;
-    for (int tries = 0;; tries++) {
+    for (int vain = 0;;) {
         uint64_t seen = checkpoints_done(s);
         look(s, reserve, &want, &wait);
         if (!want)
@@ -105,9 +126,9 @@ int store_make_room(struct store *s, bool reserve)
         store_kick(s);
         if (!wait)
             return 0;
-        if (tries == 30)
+        if (vain == ROOM_WAITS)
             return reserve ? 0 : -E_NOSPC;
-        wait_for_checkpoint(s, seen);
+        vain += wait_for_checkpoint(s, seen); /* a large one, after a power cut, takes as long as it takes */
         if (!store_writable(s))
             return not_writable(s);
     }
@@ -181,15 +202,13 @@ int store_checkpoint(struct store *s)
         return not_writable(s);
     if (BROKEN(VARVE_BREAK_reclaim_early))
         (void)reclaim_run(s, UINT64_MAX, false);
+    note_making(s, 1);
     pthread_mutex_lock(&s->ckpt_lock);
     store_no_wait++;
     int r = checkpoint_locked(s, &below);
     store_no_wait--;
     pthread_mutex_unlock(&s->ckpt_lock);
-    pthread_mutex_lock(&s->bg_lock);
-    s->ckpts++;
-    pthread_cond_broadcast(&s->bg_done);
-    pthread_mutex_unlock(&s->bg_lock);
+    note_making(s, -1);
     if (r == 0)
         r = reclaim_run(s, below, false);
     if (r < 0)
@@ -365,13 +384,14 @@ int store_start_background(struct store *s)
 
 void store_stop_background(struct store *s)
 {
+    pthread_mutex_lock(&s->bg_lock);
+    __atomic_store_n(&s->bg_stop, true,
+                     __ATOMIC_RELAXED); /* the checkpoint of catching up frees nothing more */
+    pthread_cond_signal(&s->bg_wake);
+    pthread_mutex_unlock(&s->bg_lock);
     catchup_end(s);
     if (!s->bg_running)
         return;
-    pthread_mutex_lock(&s->bg_lock);
-    __atomic_store_n(&s->bg_stop, true, __ATOMIC_RELAXED);
-    pthread_cond_signal(&s->bg_wake);
-    pthread_mutex_unlock(&s->bg_lock);
     pthread_join(s->bg_thread, NULL);
     s->bg_running = false;
 }

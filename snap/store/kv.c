@@ -413,11 +413,12 @@ int kv_rest(struct kv *kv)
         MARK("kv: memory of a large checkpoint given back");
         kv->most_written = 0;
         r = env_again(kv, map);
-        (void)malloc_trim(0);
     }
     if (r < 0)
         kv->readonly = true;
     gate_open(kv);
+    if (leave)
+        (void)malloc_trim(0);
     return r;
 }
 

@@ -142,6 +142,7 @@ struct store {
     bool queue_rests;    /* atomic: the last run of the queue found nothing that it could do */
     uint64_t seen_delta; /* atomic: bytes of the delta when it was last looked at */
     uint64_t ckpts;      /* done since open */
+    int ckpts_making;    /* begun and not done, those that wait for another one included */
 
     struct store_hooks hooks;
     pthread_mutex_t state_lock; /* mode, why */
@@ -167,6 +168,7 @@ bool failed_any(struct store *s);
 
 /* back-pressure, before a write transaction takes the lock; reserve: may use the last quarter of the journal */
 int store_make_room(struct store *s, bool reserve);
+extern unsigned store_room_wait_ms; /* one of its waits; tests have less time */
 /* a transaction's record and puts are about to take room (store's lock held exclusive) */
 void store_room_taken(struct store *s, size_t record, size_t nputs, size_t bytes);
 /* whatever is open is written in place no more: after bytes were written that no record names */

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "snap/store/journal.h"
+#include "snap/store/store_int.h"
 #include "tests/lib/box.h"
 #include "tests/lib/test.h"
 
@@ -39,8 +40,8 @@ struct syncer {
     pthread_t thread;
     struct vol *v;
     vfs_node n;
-    int r;
-    bool done; /* atomic */
+    int r, made; /* made: atomic */
+    bool done;   /* atomic */
 };
 
 static void *sync_main(void *arg)
@@ -186,6 +187,53 @@ TEST(test_catchup__a_cut_is_over_when_it_has_caught_up)
     store_get_state(b.s, &st);
     CHECK(!st.powercut);
     CHECK(box_is(b.v, box_root(b.v), "clean", "clean"));
+    box_close(&b);
+    journal_test_boot_id(NULL);
+}
+
+#define FILL_WAIT_MS 20
+
+static void *fill_main(void *arg)
+{
+    struct syncer *s = arg;
+    struct vfs_ctx c = {0};
+    struct vfs_attr a;
+    char name[32];
+
+    for (int i = 0; i < 60000 && s->r == 0; i++) {
+        snprintf(name, sizeof(name), "fill%d", i);
+        s->r = vfs_mknod(s->v, &c, s->n, name, S_IFREG | 0644, 0, &a);
+        __atomic_fetch_add(&s->made, 1, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+/* Who finds no room while the first checkpoint after a cut is being made waits for it, however long it takes. */
+TEST(test_catchup__a_slow_checkpoint_is_awaited)
+{
+    unsigned was = store_room_wait_ms;
+    struct syncer s = {0};
+    struct io io;
+    struct box b;
+    int made = -1;
+
+    store_room_wait_ms = FILL_WAIT_MS;
+    end_and_hold(&b, &io, true);
+    s.v = b.v;
+    s.n = box_root(b.v);
+    CHECK(pthread_create(&s.thread, NULL, fill_main, &s) == 0);
+    while (made !=
+           __atomic_load_n(
+               &s.made, __ATOMIC_SEQ_CST)) { /* until it stands still for longer than any number of tries */
+        made = __atomic_load_n(&s.made, __ATOMIC_SEQ_CST);
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    }
+    CHECK(made < 60000);
+    set_held(false, 0);
+    pthread_join(s.thread, NULL);
+    CHECK_OK(s.r);
+    CHECK(s.made == 60000);
+    store_room_wait_ms = was;
     box_close(&b);
     journal_test_boot_id(NULL);
 }
