@@ -262,6 +262,7 @@ static int note_cut(struct store *s)
 int store_replay(struct store *s, char why[256])
 {
     struct replay rp = {.s = s, .why = why};
+    char pwhy[256] = "";
     struct next_rec ckpt;
     uint64_t applied = 0;
     int r = read_numbers(s, &applied, &ckpt);
@@ -281,6 +282,12 @@ int store_replay(struct store *s, char why[256])
     kv_expect(s->kv, journal_unread(s->journal, applied) / PUT_BYTES);
     r = journal_replay(s->journal, applied, replay_record, &rp, why);
     int damaged = r == -E_JOURNAL ? r : 0;
+    int proved = BROKEN(VARVE_BREAK_unproved) ? 0 : store_proved(s, pwhy); /* before anything is written */
+    if (proved < 0) {
+        memcpy(why, pwhy, sizeof(pwhy));
+        recover_bytes_free(&rp.bytes);
+        return proved;
+    }
     if (r == 0 || damaged)
         r = read_numbers(s, &applied, &s->next);
     s->new_objects = ckpt.object;

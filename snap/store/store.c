@@ -263,7 +263,7 @@ static int open_parts(struct store *s, char *why)
     if (!(s->flags & STORE_SAFE) && !BROKEN(VARVE_BREAK_pages)) {
         const struct tabpages_opts o = {.alone = s->set.no_threads};
         char pwhy[256] = "";
-        r = tabpages_check(s->io, dir, &o, pwhy, NULL);
+        r = tabpages_begin(s->io, dir, &o, &s->proof, pwhy);
         if (r < 0 && r != -E_NOENT)
             return say(why, r, "%s: %s", s->path, pwhy[0] ? pwhy : err_text(r));
     }
@@ -277,14 +277,28 @@ static int open_parts(struct store *s, char *why)
     return 0;
 }
 
+int store_proved(struct store *s, char why[256])
+{
+    return s->proof ? tabpages_end(TAKE(s->proof), why, NULL) : 0;
+}
+
+/* What went wrong before the tables were proved went wrong because of them, if they are damaged. */
+static int store_load(struct store *s, char *why, char jwhy[256])
+{
+    char pwhy[256] = "";
+    int r = open_parts(s, why);
+
+    if (r == 0)
+        r = store_replay(s, jwhy);
+    int p = store_proved(s, pwhy);
+    return p < 0 ? say(why, p, "%s: %s", s->path, pwhy[0] ? pwhy : err_text(p)) : r;
+}
+
 static int store_begin(struct store *s, char *why)
 {
     char jwhy[256] = "";
-    int r = open_parts(s, why);
+    int r = store_load(s, why, jwhy);
 
-    if (r < 0)
-        return r;
-    r = store_replay(s, jwhy);
     if (r == -E_JOURNAL) { /* damage in the middle: what was before it can be read */
         s->mode = STORE_RO_DAMAGED;
         snprintf(s->why, sizeof(s->why), "%s", jwhy);

@@ -89,6 +89,7 @@ struct store {
     struct uuid uuid;
     int lock_fd, dir_fd;
     struct kv *kv;
+    struct tabpages *proof; /* of the tables, while the store is being opened */
     struct journal *journal;
     struct answers *answers;
 
@@ -243,6 +244,8 @@ void catchup_end(struct store *s);
 
 /* recovery */
 int store_replay(struct store *s, char why[256]);
+/* store_proved: waits until the tables are proved (tabpages.h); once, then 0 */
+int store_proved(struct store *s, char why[256]);
 int store_recover(struct store *s);
 
 /* references kept by vtab: a record enters / leaves */

@@ -272,28 +272,82 @@ static int all_accounted(struct share *w)
     return 0;
 }
 
-int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256],
-                   struct tabpages_result *ret)
-{
-    struct share w = {.o = o};
+/* The whole look, from its beginning to its end. */
+struct tabpages {
+    struct share w;
+    struct tabpages_opts o;
     unsigned helpers;
+    int result;
+    bool behind;
+    pthread_t thread;
+    char why[256];
+};
+
+static void *main_walk(void *arg)
+{
+    struct tabpages *tp = arg;
+    struct share *w = &tp->w;
+
+    tp->result =
+        tp->helpers ? tree_walk_shared(w, &w->f.m.main, tp->helpers) : tree_walk(w, &w->f.m.main, false);
+    if (tp->result == 0)
+        tp->result = all_accounted(w);
+    return NULL;
+}
+
+int tabpages_begin(struct io *io, const char *meta, const struct tabpages_opts *o, struct tabpages **ret,
+                   char why[256])
+{
+    struct tabpages *tp = calloc(1, sizeof(*tp));
     int r;
 
     why[0] = 0;
-    r = tp_open(io, meta, o ? o->txn : 0, &w.f, why);
+    if (!tp)
+        return -E_NOMEM;
+    if (o)
+        tp->o = *o;
+    tp->w.o = &tp->o;
+    r = tp_open(io, meta, tp->o.txn, &tp->w.f, tp->why);
     if (r == 0)
-        r = tree_walk(&w, &w.f.m.free, true);
-    helpers = r == 0 ? helpers_for(&w) : 0;
-    if (r == 0)
-        r = helpers ? tree_walk_shared(&w, &w.f.m.main, helpers) : tree_walk(&w, &w.f.m.main, false);
-    if (r == 0)
-        r = all_accounted(&w);
-    w.res.leaves = w.found.leaves;
-    w.res.entries = w.found.entries;
-    w.res.bytes = w.f.bytes;
-    w.res.txn = w.f.m.txn;
-    tp_close(&w.f);
+        r = tree_walk(&tp->w, &tp->w.f.m.free, true);
+    if (r < 0) {
+        memcpy(why, tp->why, sizeof(tp->why));
+        tp_close(&tp->w.f);
+        free(tp);
+        return r;
+    }
+    tp->helpers = helpers_for(&tp->w);
+    tp->behind = tp->helpers && pthread_create(&tp->thread, NULL, main_walk, tp) == 0;
+    *ret = tp;
+    return 0;
+}
+
+int tabpages_end(struct tabpages *tp, char why[256], struct tabpages_result *ret)
+{
+    int r;
+
+    if (tp->behind)
+        pthread_join(tp->thread, NULL);
+    else
+        main_walk(tp);
+    r = tp->result;
+    memcpy(why, tp->why, sizeof(tp->why));
+    tp->w.res.leaves = tp->w.found.leaves;
+    tp->w.res.entries = tp->w.found.entries;
+    tp->w.res.bytes = tp->w.f.bytes;
+    tp->w.res.txn = tp->w.f.m.txn;
     if (r == 0 && ret)
-        *ret = w.res;
+        *ret = tp->w.res;
+    tp_close(&tp->w.f);
+    free(tp);
     return r;
+}
+
+int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256],
+                   struct tabpages_result *ret)
+{
+    struct tabpages *tp;
+    int r = tabpages_begin(io, meta, o, &tp, why);
+
+    return r < 0 ? r : tabpages_end(tp, why, ret);
 }

@@ -36,6 +36,13 @@ struct tabpages_opts {
 int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *o, char why[256],
                    struct tabpages_result *ret);
 
+/* The same in two steps: after the first, LMDB may open the file and be read in traps (kv_trap.h), as what it follows first is proved; the
+ * rest is proved behind, where other threads help. why of the second step counts. tabpages_end: in any case, once. */
+struct tabpages;
+int tabpages_begin(struct io *io, const char *meta, const struct tabpages_opts *o, struct tabpages **ret,
+                   char why[256]);
+int tabpages_end(struct tabpages *tp, char why[256], struct tabpages_result *ret);
+
 /* For a writer: the pages that putting some keys, in ascending order, would touch or lean on: the way down to each, the
  * neighbours of each page on it, and all of the list of free pages.
  * struct tabway *w; tabway_begin(); tabway_key() for each key; tabway_end() in any case. Nothing else writes
