@@ -1,0 +1,100 @@
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/bench-latency/latency.h"
+
+#define KEPT 64u      /* files of the probe that are there at a time */
+#define PAUSE_US 1000 /* between two turns: the probe is no load itself */
+
+enum kind { CREATE, STAT, FSYNC, KINDS };
+static const char *const names[KINDS] = {"create", "stat", "fsync"};
+
+struct times {
+    double *ms;
+    size_t n, room;
+};
+
+static void keep(struct times *t, double began)
+{
+    if (t->n == t->room) {
+        t->room = t->room ? 2 * t->room : 4096;
+        t->ms = reallocarray(t->ms, t->room, sizeof(*t->ms));
+        if (!t->ms)
+            abort();
+    }
+    t->ms[t->n++] = (now_s() - began) * 1e3;
+}
+
+static void turn(const struct latency *l, struct times t[KINDS], unsigned n)
+{
+    char made[512], asked[512], block[4096] = "varve";
+    struct statx st;
+    double began;
+    int fd;
+
+    path_of(made, "%s/probe/f%u", l->dir, n % KEPT);
+    path_of(asked, "%s/probe/asked", l->dir);
+    (void)unlink(made);
+    began = now_s();
+    fd = open(made, O_WRONLY | O_CREAT | O_EXCL, 0644);
+    keep(&t[CREATE], began);
+    if (fd < 0)
+        fail("create", made);
+    began = now_s();
+    if (statx(AT_FDCWD, asked, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st) < 0)
+        fail("statx", asked);
+    keep(&t[STAT], began);
+    block[8] = (char)n;
+    if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
+        fail("write", made);
+    began = now_s();
+    if (fsync(fd) < 0)
+        fail("fsync", made);
+    keep(&t[FSYNC], began);
+    close(fd);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The value that a share of them does not exceed. */
+static double share(const struct times *t, double of)
+{
+    size_t at = (size_t)(of * (double)t->n);
+
+    return t->n ? t->ms[at < t->n ? at : t->n - 1] : 0;
+}
+
+static bool say(const struct latency *l, const char *scene, enum kind k, struct times *t)
+{
+    bool red;
+
+    qsort(t->ms, t->n, sizeof(*t->ms), by_size);
+    red = l->bound_ms > 0 && share(t, 0.999) > l->bound_ms;
+    printf("%-12s %-6s %7zu  p50 %8.3f  p99 %8.3f  p99.9 %8.3f  longest %8.3f ms%s\n", scene, names[k], t->n,
+           share(t, 0.5), share(t, 0.99), share(t, 0.999), share(t, 1), red ? "  FAILED" : "");
+    free(t->ms);
+    return red;
+}
+
+unsigned probe_scene(struct latency *l, const char *scene)
+{
+    struct times t[KINDS] = {{0}};
+    double began = now_s();
+    unsigned red = 0;
+
+    for (unsigned n = 0; now_s() - began < l->seconds; n++) {
+        turn(l, t, n);
+        usleep(PAUSE_US);
+    }
+    for (int k = 0; k < KINDS; k++)
+        red += say(l, scene, (enum kind)k, &t[k]);
+    return red;
+}
