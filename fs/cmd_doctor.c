@@ -19,7 +19,7 @@
 
 #include "conf/value.h"
 #include "fs/session.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "fs/verb_show.h"
 
 #define FILES_WANTED 4096

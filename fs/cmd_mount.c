@@ -14,7 +14,7 @@
 #include "fs/cmd.h"
 #include "fs/keeper.h"
 #include "fs/mount.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "fs/verb_target.h"
 #include "snap/store/store.h"
 

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "fs/cmd.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "fs/verb_target.h"
 
 static int run(int argc, char **argv)

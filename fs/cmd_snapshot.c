@@ -1,11 +1,13 @@
 /* Verbs that change snapshots. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
+#include "snap/store/answer.h"
 
 #define SNAP_DEFAULT_TAG "user"
 
@@ -194,6 +196,133 @@ RUN(run_snapshot_create)
     if (r == 0 && c->job && !c->json)
         r = buf_printf(out, "job %" PRIu64 " waits until it is durable\n", c->job);
     return r;
+}
+
+/* --- of several volumes at one moment ----------------------------------------------------------------------------- */
+
+struct group {
+    struct vol **vols;
+    size_t n;
+};
+
+static void group_free(struct group *g)
+{
+    free(g->vols);
+}
+
+static int group_find(struct verb_ctx *c, const struct verb_val *names, struct group *ret, struct buf *err)
+{
+    ret->vols = calloc(names->ntexts, sizeof(struct vol *));
+    if (!ret->vols)
+        return -E_NOMEM;
+    for (; ret->n < names->ntexts; ret->n++) {
+        int r = volume_find(c->env->store, names->texts[ret->n], &ret->vols[ret->n]);
+
+        if (r < 0) {
+            buf_printf(err, "volume %s: %s; varve list shows what there is", names->texts[ret->n],
+                       err_text(r));
+            return r;
+        }
+        for (size_t i = 0; i < ret->n; i++)
+            if (ret->vols[i] == ret->vols[ret->n]) {
+                buf_printf(err, "volume %s: is named twice", names->texts[ret->n]);
+                return -E_USAGE;
+            }
+    }
+    return 0;
+}
+
+/* A former daemon took it and died before it answered. */
+static bool group_taken(const struct group *g, const char *name)
+{
+    struct layer_rec rec;
+    uint64_t layer;
+
+    if (!answer_begun(&layer))
+        return false;
+    for (size_t i = 0; i < g->n; i++)
+        if (snap_find(g->vols[i], name, &rec) < 0)
+            return false;
+    return true;
+}
+
+static int group_take(struct verb_ctx *c, const struct group *g, const char *name)
+{
+    const struct verb_host *h = c->env->host;
+    int r = 0;
+
+    for (size_t i = 0; i < g->n && r == 0 && h && h->flush; i++)
+        r = h->flush(h->arg, g->vols[i]);
+    if (r == 0 && !group_taken(g, name))
+        r = snap_create_group(g->vols, g->n, name);
+    for (size_t i = 0; i < g->n && r == 0; i++) {
+        changed(c->env, g->vols[i]);
+        event_emit(c->env->store, "snapshot-created", g->vols[i]->rec.name, "%s", name);
+    }
+    return r;
+}
+
+static int group_dress(struct verb_ctx *c, const struct group *g, const struct verb_args *a, struct buf *err)
+{
+    const char *name = verb_text(a, "name");
+    int r = 0;
+
+    for (size_t i = 0; i < g->n && r == 0; i++) {
+        struct layer_rec rec;
+
+        c->vol = g->vols[i];
+        r = labels_put(c->vol, name, verb_val(a, "label"));
+        if (r == 0 && verb_num(a, "sync") && (r = snap_find(c->vol, name, &rec)) == 0)
+            r = make_durable(c, &rec, err);
+    }
+    return r;
+}
+
+static int group_json(const struct group *g, const char *name, struct buf *out)
+{
+    struct jw j = jw_begin(out, true);
+    int r = 0;
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_array(&j, "snapshots");
+    for (size_t i = 0; i < g->n && r == 0; i++) {
+        cleanup(buf_free) struct buf text = {0};
+        struct layer_rec rec;
+
+        if ((r = snap_find(g->vols[i], name, &rec)) < 0 || (r = snap_text(g->vols[i], name, &text)) < 0)
+            break;
+        jw_object(&j, NULL);
+        jw_name(&j, "volume", g->vols[i]->rec.name, strlen(g->vols[i]->rec.name));
+        show_layer_json(&j, &rec, (const char *)text.data, text.len);
+        jw_close(&j);
+    }
+    jw_close(&j);
+    jw_close(&j);
+    return r < 0 ? r : jw_end(&j);
+}
+
+RUN(run_snapshot_group)
+{
+    cleanup(group_free) struct group g = {0};
+    const char *name = verb_text(a, "name");
+    int r = group_find(c, verb_val(a, "volume"), &g, err);
+
+    if (r < 0)
+        return r;
+    r = group_take(c, &g, name);
+    if (r < 0)
+        return verb_snap_complain(r, name, err);
+    r = group_dress(c, &g, a, err);
+    if (r < 0) {
+        if (err->len == 0)
+            buf_printf(err, "snapshot %s: taken, but not labelled as asked: %s; label it again, or delete it",
+                       name, err_text(r));
+        return r;
+    }
+    if (c->json)
+        return group_json(&g, name, out);
+    return buf_printf(out, "snapshot %s taken of %zu volumes\n", name, g.n);
 }
 
 RUN(run_snapshot_delete)

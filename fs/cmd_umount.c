@@ -8,7 +8,7 @@
 
 #include "fs/cmd.h"
 #include "fs/mount.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "fs/verb_target.h"
 
 struct found {

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/cmd.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "fs/verb_target.h"
 #include "snap/job.h"
 #include "snap/snapshot.h"

@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "fs/cmd.h"
 #include "fs/daemon.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "snap/snapshot.h"
 #include "snap/store/answer.h"
 
@@ -327,7 +327,8 @@ static int send_text(int sock, enum sock_kind kind, const struct buf *b)
 /* Commands before which the caller has synced what is mounted. */
 static bool follows_sync(char **words, size_t n)
 {
-    return (n > 2 && strcmp(words[1], "snapshot") == 0 && strcmp(words[2], "create") == 0) ||
+    return (n > 2 && strcmp(words[1], "snapshot") == 0 &&
+            (strcmp(words[2], "create") == 0 || strcmp(words[2], "group") == 0)) ||
            (n > 1 && strcmp(words[1], "rollback") == 0);
 }
 

@@ -10,7 +10,7 @@
 #include "base/rights.h"
 #include "fs/keeper.h"
 #include "fs/session.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 
 unsigned keeper_hung_ms(void)
 {

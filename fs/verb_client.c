@@ -7,19 +7,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
-#include "fs/sock.h"
 #include "snap/store/store.h"
 
 #define BUSY_WAIT_NS 5000000000
-#define ENDING_TRIES 500 /* of 20 ms */
 #define DAEMON_SAYS "the daemon of this store: "
-
-void verb_answer_free(struct verb_answer *a)
-{
-    buf_free(&a->out);
-    buf_free(&a->err);
-}
 
 /* --- over the socket ---------------------------------------------------------------------------------------------- */
 
@@ -28,14 +19,10 @@ static int word(struct buf *b, const char *s)
     return buf_add(b, s, strlen(s) + 1);
 }
 
-static int request(struct buf *b, const char *id, const struct verb_target *t, const struct verb_args *a)
+static int request(struct buf *b, const struct verb_target *t, const struct verb_args *a)
 {
-    int r = word(b, "verb");
+    int r = a->verb->noun ? word(b, a->verb->noun) : 0;
 
-    if (r == 0) /* known again when it comes a second time: the daemon may die before it answers */
-        r = word(b, id);
-    if (r == 0 && a->verb->noun)
-        r = word(b, a->verb->noun);
     if (r == 0)
         r = word(b, a->verb->name);
     if (r == 0)
@@ -51,71 +38,17 @@ static int request(struct buf *b, const char *id, const struct verb_target *t, c
     return r;
 }
 
-/* One message of the answer; 1: it was the last. */
-static int take(const struct sock_msg *m, struct verb_answer *a)
-{
-    switch (m->kind) {
-    case SOCK_OUT: return buf_add(&a->out, m->data.data, m->data.len);
-    case SOCK_ERR: return buf_add(&a->err, m->data.data, m->data.len);
-    case SOCK_DONE: break;
-    default: return -E_PROTO;
-    }
-    if (m->data.len < 5 || m->data.data[m->data.len - 1] != 0)
-        return -E_PROTO;
-    a->exit_code = (int)get_le32(m->data.data);
-    snprintf(a->result, sizeof(a->result), "%s", (const char *)m->data.data + 4);
-    return 1;
-}
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-static int ask_once(const char *store, const struct buf *req, struct verb_answer *ret)
-{
-    cleanup(close_fd) int s = -1;
-    int r = sock_connect(store, &s);
-
-    if (r < 0)
-        return r;
-    r = sock_send(s, SOCK_REQUEST, req->data, req->len, -1);
-    while (r == 0) {
-        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
-
-        r = sock_recv(s, &m);
-        if (r == 0)
-            r = take(&m, ret);
-    }
-    return r < 0 ? r : 0;
-}
-
-/* A daemon that ends in good order takes no more requests and removes its socket; one that died or made room for another is replaced,
- * and the next one is asked the same again. */
 int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret)
 {
     cleanup(buf_free) struct buf req = {0};
-    uint64_t number = 0;
-    char id[32];
-    int r;
+    int r = request(&req, t, a);
 
-    hash_random(&number, sizeof(number));
-    snprintf(id, sizeof(id), "#%llx", (unsigned long long)number | 1);
-    r = request(&req, id, t, a);
-    for (int i = 0; r == 0 && i < ENDING_TRIES; i++) {
-        r = ask_once(t->store, &req, ret);
-        if (r != -E_CLOSED || ret->out.len > 0 || ret->err.len > 0)
-            return r;
-        r = 0;
-        pause_ms(20);
-    }
-    return r < 0 ? r : -E_CLOSED;
+    return r < 0 ? r : sock_verb(t->store, &req, ret);
 }
 
 /* --- here --------------------------------------------------------------------------------------------------------- */

@@ -3,15 +3,13 @@
 #ifndef VARVE_FS_VERB_CLIENT_H
 #define VARVE_FS_VERB_CLIENT_H
 
+#include "base/sock.h"
 #include "fs/verb_target.h"
 #include "fs/verb.h"
 
-struct verb_answer {
-    struct buf out, err;
-    int exit_code;
-    char result[32]; /* name of the error, "OK" */
-};
-void verb_answer_free(struct verb_answer *a);
+/* what a daemon answers, and what is made here in its place */
+#define verb_answer sock_answer
+#define verb_answer_free sock_answer_free
 
 /* verb_ask: the daemon of the store runs a. -E_NOTMOUNTED: there is none. */
 int verb_ask(const struct verb_target *t, const struct verb_args *a, struct verb_answer *ret);

@@ -19,6 +19,7 @@ RUN(run_undelete);
 RUN(run_status);
 /* cmd_snapshot.c */
 RUN(run_snapshot_create);
+RUN(run_snapshot_group);
 RUN(run_snapshot_delete);
 RUN(run_snapshot_rename);
 RUN(run_snapshot_hold);

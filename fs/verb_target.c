@@ -6,82 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/mounts.h"
 #include "fs/verb_value.h"
 #include "snap/volume.h"
 
 /* --- the table of mounts ------------------------------------------------------------------------------------------ */
 
-/* \040 and the like, in place. */
-static void unescape(char *s)
-{
-    char *to = s;
-
-    while (*s) {
-        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-            s[3] <= '7') {
-            *to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-            s += 4;
-        } else {
-            *to++ = *s++;
-        }
-    }
-    *to = 0;
-}
-
-struct line {
-    struct verb_mount m;
-    const char *type;
-};
-
-/* id parent MAJ:MIN ROOT DIR OPTS [tags] - TYPE SOURCE SUPEROPTS */
-static int line_parse(char *text, struct line *ret)
-{
-    char *save, *w[6], *dash = strstr(text, " - "), *type, *source;
-
-    if (!dash)
-        return -E_PROTO;
-    *dash = 0;
-    for (size_t i = 0; i < ARRAY_LEN(w); i++)
-        if (!(w[i] = strtok_r(i ? NULL : text, " ", &save)))
-            return -E_PROTO;
-    type = strtok_r(dash + 3, " ", &save);
-    source = type ? strtok_r(NULL, " \n", &save) : NULL;
-    if (!source || sscanf(w[2], "%u:%u", &ret->m.major, &ret->m.minor) != 2)
-        return -E_PROTO;
-    unescape(w[3]);
-    unescape(w[4]);
-    unescape(source);
-    ret->m.root = w[3];
-    ret->m.dir = w[4];
-    ret->m.opts = w[5];
-    ret->m.source = source;
-    ret->type = type;
-    return 0;
-}
-
-static bool is_varve(const struct line *l)
+static bool is_varve(const struct mounts_line *l)
 {
     return strcmp(l->type, "fuse.varve") == 0;
-}
-
-static int lines_each(int (*cb)(void *arg, const struct line *l), void *arg)
-{
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    char *text = NULL;
-    size_t cap = 0;
-    int r = 0;
-
-    if (!f)
-        return err_from_errno(errno);
-    while (r == 0 && getline(&text, &cap, f) > 0) {
-        struct line l;
-
-        if (line_parse(text, &l) == 0)
-            r = cb(arg, &l);
-    }
-    free(text);
-    fclose(f);
-    return r;
 }
 
 struct varve_only {
@@ -89,16 +22,22 @@ struct varve_only {
     void *arg;
 };
 
-static int varve_only(void *arg, const struct line *l)
+static int varve_only(void *arg, const struct mounts_line *l)
 {
     struct varve_only *o = arg;
+    struct verb_mount m = {.dir = l->dir,
+                           .root = l->root,
+                           .opts = l->opts,
+                           .source = l->source,
+                           .major = l->major,
+                           .minor = l->minor};
 
-    return is_varve(l) ? o->cb(o->arg, &l->m) : 0;
+    return is_varve(l) ? o->cb(o->arg, &m) : 0;
 }
 
 int verb_mounts_each(int (*cb)(void *arg, const struct verb_mount *m), void *arg)
 {
-    return lines_each(varve_only, &(struct varve_only){cb, arg});
+    return mounts_each(varve_only, &(struct varve_only){cb, arg});
 }
 
 /* --- a directory below a mount ------------------------------------------------------------------------------------ */
@@ -117,19 +56,19 @@ static bool below(const char *path, const char *dir)
     return strcmp(dir, "/") == 0 || (strncmp(path, dir, n) == 0 && (path[n] == '/' || !path[n]));
 }
 
-static int search_line(void *arg, const struct line *l)
+static int search_line(void *arg, const struct mounts_line *l)
 {
     struct search *s = arg;
-    size_t n = strlen(l->m.dir);
+    size_t n = strlen(l->dir);
 
-    if (!below(s->path, l->m.dir) || (s->found && n < s->best) || n >= sizeof(s->dir) ||
-        strlen(l->m.source) >= sizeof(s->source))
+    if (!below(s->path, l->dir) || (s->found && n < s->best) || n >= sizeof(s->dir) ||
+        strlen(l->source) >= sizeof(s->source))
         return 0;
     s->found = true;
     s->best = n;
     s->varve = is_varve(l);
-    memcpy(s->dir, l->m.dir, n + 1);
-    memcpy(s->source, l->m.source, strlen(l->m.source) + 1);
+    memcpy(s->dir, l->dir, n + 1);
+    memcpy(s->source, l->source, strlen(l->source) + 1);
     return 0;
 }
 
@@ -137,7 +76,7 @@ static int search_line(void *arg, const struct line *l)
 static int search_mount(const char *path, struct search *ret)
 {
     *ret = (struct search){.path = path};
-    if (lines_each(search_line, ret) < 0)
+    if (mounts_each(search_line, ret) < 0)
         return 0;
     return ret->found && ret->varve;
 }

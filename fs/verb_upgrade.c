@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/jw.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 
 #define WAIT_NS 60000000000ll /* a daemon waits for jobs before it leaves */
 #define STEP_NS 20000000

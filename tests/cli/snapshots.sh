@@ -46,6 +46,30 @@ life_of_a_snapshot() {
 
 test_life_of_a_snapshot() { on_both life_of_a_snapshot; }
 
+# not mounted, and with one of them mounted: nothing is taken where one cannot be
+test_a_group_is_all_or_none() {
+    local s=$case_dir/s round
+    ok varve create "$s/a"
+    ok varve create "$s/b"
+    for round in 1 2; do
+        ok varve snapshot group "$s" "g$round" a b --label why=both --sync --json
+        same "$(json '[x["volume"] for x in d["snapshots"]]')" "['a', 'b']"
+        same "$(json 'len({x["group"] for x in d["snapshots"]})')" 1
+        same "$(json '[x["labels"] for x in d["snapshots"]]')" "[{'why': 'both'}, {'why': 'both'}]"
+        same "$(json '{x["state"] for x in d["snapshots"]}')" "{'durable'}"
+        ok varve snapshot create "$s/b" "taken$round"
+        refused 1 'exists already' varve snapshot group "$s" "taken$round" a b
+        ok varve snapshot list "$s/a" --json
+        same "$(json 'len(d["snapshots"])')" "$round"
+        refused 1 'volume none: does not exist' varve snapshot group "$s" x a none
+        refused 2 'is named twice' varve snapshot group "$s" x a a
+        refused 2 'VOLUME is missing' varve snapshot group "$s" x
+        [ $round = 2 ] || ok varve mount "$s/a" "$case_dir/m"
+    done
+    ok umount "$case_dir/m"
+    ok varve check "$s"
+}
+
 bad_names() {
     local t=$1 long
     long=$(printf 'n%.0s' {1..256})

@@ -2,7 +2,7 @@
 
 test_every_command_has_help_and_a_page() {
     local verb page
-    for verb in create mount umount serve list status 'snapshot create' 'snapshot delete' 'snapshot rename' 'snapshot list' \
+    for verb in create mount umount serve list status 'snapshot create' 'snapshot group' 'snapshot delete' 'snapshot rename' 'snapshot list' \
         'snapshot show' 'snapshot hold' 'snapshot release' 'snapshot label' 'snapshot expire' diff rollback clone resize rename \
         delete undelete 'job list' 'job wait' 'job cancel' events upgrade doctor check scrub dump 'repo init' \
         'repo add' 'repo remove' 'repo list' 'repo show' 'repo test' 'repo verify' 'repo prune' 'repo unlock' 'repo key' \

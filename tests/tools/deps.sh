@@ -5,7 +5,8 @@ set -eu
 . "$(dirname "$0")/common.sh"
 
 BUILD_PKGS="gcc libc6-dev make pkgconf binutils liblmdb-dev libxxhash-dev libsodium-dev libconfig-dev libjansson-dev liblz4-dev libzstd-dev
-    libssl-dev libcurl4-openssl-dev libexpat1-dev fuse3 util-linux procps"
+    libssl-dev libcurl4-openssl-dev libexpat1-dev libnghttp2-dev libprotobuf-c-dev
+    protobuf-c-compiler fuse3 util-linux procps"
 FUSE_PKGS="meson ninja-build liburing-dev libnuma-dev patch xz-utils dpkg-dev debian-archive-keyring"
 TESTS_PKGS="clang libclang-rt-dev clang-format mandoc python3 python3-cryptography python3-zstandard git attr acl libcap2-bin e2fsprogs xfsprogs mount diffutils"
 BENCH_PKGS="bindfs mergerfs fuse-overlayfs dbench g++ e2fsprogs sqlite3 postgresql postgresql-contrib git python3 mount"

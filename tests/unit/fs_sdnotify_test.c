@@ -11,7 +11,7 @@
 
 #include "base/rights.h"
 #include "fs/keeper_i.h"
-#include "fs/sock.h"
+#include "base/sock.h"
 #include "tests/lib/test.h"
 
 static unsigned open_count(void)

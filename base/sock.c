@@ -1,4 +1,4 @@
-#include "fs/sock.h"
+#include "base/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,11 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/mark.h"
 #include "base/rights.h"
 
 #define FRAME_HDR 5u
 #define SOCK_TRIES 100u
+#define VERB_TRIES 500 /* of 20 ms */
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* <linux/un.h>, which cannot be had beside <sys/un.h> */
 #endif
@@ -356,6 +358,74 @@ int sock_ask(const char *store, const char *const *words, size_t n, struct buf *
             r = buf_add(out, m.data.data, m.data.len);
     }
     return r;
+}
+
+/* --- a verb ------------------------------------------------------------------------------------------------------- */
+
+void sock_answer_free(struct sock_answer *a)
+{
+    buf_free(&a->out);
+    buf_free(&a->err);
+}
+
+/* One message of the answer; 1: it was the last. */
+static int take_part(const struct sock_msg *m, struct sock_answer *a)
+{
+    switch (m->kind) {
+    case SOCK_OUT: return buf_add(&a->out, m->data.data, m->data.len);
+    case SOCK_ERR: return buf_add(&a->err, m->data.data, m->data.len);
+    case SOCK_DONE: break;
+    default: return -E_PROTO;
+    }
+    if (m->data.len < 5 || m->data.data[m->data.len - 1] != 0)
+        return -E_PROTO;
+    a->exit_code = (int)get_le32(m->data.data);
+    snprintf(a->result, sizeof(a->result), "%s", (const char *)m->data.data + 4);
+    return 1;
+}
+
+static int verb_once(const char *store, const struct buf *req, struct sock_answer *ret)
+{
+    cleanup(close_fd) int s = -1;
+    int r = sock_connect(store, &s);
+
+    if (r < 0)
+        return r;
+    r = sock_send(s, SOCK_REQUEST, req->data, req->len, -1);
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(s, &m);
+        if (r == 0)
+            r = take_part(&m, ret);
+    }
+    return r < 0 ? r : 0;
+}
+
+/* A daemon that ends in good order takes no more requests and removes its socket; one that died or made room for another is replaced,
+ * and the next one is asked the same again. */
+int sock_verb(const char *store, const struct buf *words, struct sock_answer *ret)
+{
+    struct timespec wait = {.tv_nsec = 20000000};
+    cleanup(buf_free) struct buf req = {0};
+    uint64_t number = 0;
+    char id[32];
+    const char *head[] = {"verb", id};
+    int r;
+
+    hash_random(&number, sizeof(number));
+    snprintf(id, sizeof(id), "#%llx", (unsigned long long)number | 1);
+    r = sock_words(&req, head, ARRAY_LEN(head));
+    if (r == 0)
+        r = buf_add(&req, words->data, words->len);
+    for (int i = 0; r == 0 && i < VERB_TRIES; i++) {
+        r = verb_once(store, &req, ret);
+        if (r != -E_CLOSED || ret->out.len > 0 || ret->err.len > 0)
+            return r;
+        r = 0;
+        nanosleep(&wait, NULL);
+    }
+    return r < 0 ? r : -E_CLOSED;
 }
 
 int sock_peer(int sock, struct sock_peer *ret)

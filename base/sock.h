@@ -1,4 +1,4 @@
-/* fs/sock: messages between the command line and the daemon of a store, over the Unix stream socket STORE/sock.
+/* base/sock: messages between the command line and the daemon of a store, over the Unix stream socket STORE/sock.
  *
  *   frame   len u32 le | kind u8 | payload (len bytes, at most SOCK_MAX)
  *   words   a payload of kind REQUEST: words, each with its NUL; the first says which service:
@@ -11,8 +11,8 @@
  *
  * A client that goes away ends its request. The path may be longer than a socket address holds: all goes through a
  * descriptor of the directory. Only the user that runs the daemon, and root, may connect (mode 0600, and asked again). */
-#ifndef VARVE_FS_SOCK_H
-#define VARVE_FS_SOCK_H
+#ifndef VARVE_BASE_SOCK_H
+#define VARVE_BASE_SOCK_H
 
 #include "base/buf.h"
 
@@ -61,6 +61,17 @@ int sock_call(const char *store, const char *const *words, size_t n, int out, in
 
 /* sock_ask: one short request; what it has for standard output and error is added to out. -E_FAILED: it says why. */
 int sock_ask(const char *store, const char *const *words, size_t n, struct buf *out);
+
+/* sock_verb(store, words, ret): a command's words (sock_words) without `varve`, with "." for a STORE and a volume's name for a TARGET, carried out
+ * by the daemon of the store. It has an id of its own, so that a daemon that takes over from one that died knows it again: asked until
+ * somebody answers, ten seconds at most, then -E_CLOSED. -E_NOTMOUNTED: no daemon runs. ret is begun as zero, and freed in any case. */
+struct sock_answer {
+    struct buf out, err;
+    int exit_code;
+    char result[32]; /* name of the error, "OK" */
+};
+void sock_answer_free(struct sock_answer *a);
+int sock_verb(const char *store, const struct buf *words, struct sock_answer *ret);
 
 /* sock_peer(sock): who is at the other end. */
 struct sock_peer {
