@@ -14,6 +14,13 @@ void pack_name(const struct sha *pack, char out[PACK_NAME])
     snprintf(out, PACK_NAME, "packs/%.2s/%s", hex, hex);
 }
 
+int pack_name_parse(const char *name, struct sha *ret)
+{
+    const char *hex = strrchr(name, '/');
+
+    return hex ? hex_parse(hex + 1, ret->b, sizeof(ret->b)) : -E_INVAL;
+}
+
 /* One chunk of a trailer with its blobs; *end: where the last chunk of the pack ended. */
 static int chunk_walk(struct dec *d, const struct sha *pack, const struct trailer_cb *cb)
 {

@@ -395,12 +395,11 @@ int packer_relies(const struct packer *p, const struct idset *gone)
 
 static int seen_there(void *arg, const char *name, const struct backend_stat *st)
 {
-    const char *hex = strrchr(name, '/');
     struct id16 id;
     struct sha s;
 
     (void)st;
-    if (!hex || hex_parse(hex + 1, s.b, sizeof(s.b)) < 0)
+    if (pack_name_parse(name, &s) < 0)
         return 0;
     id = sha_half(&s);
     return idset_put(arg, &id, NULL);

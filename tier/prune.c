@@ -21,14 +21,13 @@ struct pk *prune_pack(struct prune *w, const struct sha *name)
 
 static int pack_listed(void *arg, const char *name, const struct backend_stat *st)
 {
-    const char *hex = strrchr(name, '/');
     struct prune *w = arg;
     struct pk p = {.size = st->size, .mtime_ns = st->mtime_ns};
     struct id16 id;
     uint64_t *at;
     int r;
 
-    if (!hex || hex_parse(hex + 1, p.name.b, sizeof(p.name.b)) < 0)
+    if (pack_name_parse(name, &p.name) < 0)
         return 0;
     if (w->n == w->cap) {
         size_t cap = w->cap ? w->cap * 2 : 256;

@@ -53,12 +53,11 @@ static int index_look(void *arg, const char *name, const struct backend_stat *st
 
 static int pack_look(void *arg, const char *name, const struct backend_stat *st)
 {
-    const char *hex = strrchr(name, '/');
     struct found f = {.size = st->size};
     struct reindex *x = arg;
     struct id16 id;
 
-    if (!hex || hex_parse(hex + 1, f.pack.b, sizeof(f.pack.b)) < 0)
+    if (pack_name_parse(name, &f.pack) < 0)
         return 0;
     id = sha_half(&f.pack);
     return idset_get(&x->named, &id) || idset_get(&x->gone.packs, &id) ? 0

@@ -220,12 +220,11 @@ static int index_packs(void *arg, const char *name, const struct backend_stat *s
 static int pack_listed(void *arg, const char *name, const struct backend_stat *st)
 {
     struct verify *w = arg;
-    const char *hex = strrchr(name, '/');
     struct sha s;
     struct id16 id;
 
     (void)st;
-    if (!hex || hex_parse(hex + 1, s.b, sizeof(s.b)) < 0)
+    if (pack_name_parse(name, &s) < 0)
         return 0;
     id = sha_half(&s);
     w->res.unnamed += !idset_get(&w->packs, &id);
