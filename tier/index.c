@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "tier/crypt.h"
-#include "tier/have.h"
+#include "tier/pack.h"
 
 #define VERSION 1
 
@@ -99,4 +99,37 @@ int index_walk(const void *p, size_t len,
         r = cb(arg, &pack, size, trailer, tlen);
     }
     return r != 0 ? r : d.left ? -E_CORRUPT : 0;
+}
+
+/* --- making one ----------------------------------------------------------------------------------------------------- */
+
+int index_add(struct index_new *x, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    uint8_t head[INDEX_PACK];
+    struct enc e = {head};
+    int r = x->plain.len ? 0 : buf_add_zero(&x->plain, INDEX_HEAD);
+
+    enc_bytes(&e, pack->b, sizeof(pack->b));
+    enc_u64(&e, size);
+    enc_u32(&e, (uint32_t)len);
+    if (r == 0)
+        r = buf_add(&x->plain, head, sizeof(head));
+    if (r == 0)
+        r = buf_add(&x->plain, trailer, len);
+    x->packs++;
+    return r;
+}
+
+int index_put(struct repo *r, struct index_new *x, char out[SHA_TEXT])
+{
+    assert(x->packs > 0);
+    put_le16(x->plain.data, VERSION);
+    put_le32(x->plain.data + 4, x->packs);
+    return repo_put_object(r, "index", CHUNK_INDEX, x->plain.data, x->plain.len, out);
+}
+
+void index_release(struct index_new *x)
+{
+    buf_free(&x->plain);
+    x->packs = 0;
 }

@@ -489,8 +489,6 @@ int packer_flush(struct packer *p)
 
 struct names {
     struct buf packs; /* struct sha and u64 each */
-    struct buf index;
-    uint32_t n;
 };
 
 static int pending_name(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -507,7 +505,7 @@ static int pending_name(void *arg, const struct sha *pack, uint64_t size, const 
 /* What an interrupted writer put may have been taken away since: asked for, each. */
 static int pending_check(struct repo *r, const struct idset *gone, bool *ret_gone)
 {
-    struct names w = {.n = 0};
+    struct names w = {{0}};
     int x = have_pending(r->have, pending_name, &w);
 
     *ret_gone = false;
@@ -545,39 +543,25 @@ int packer_recheck(struct packer *p)
 
 static int pending_index(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
-    struct names *w = arg;
-    uint8_t head[INDEX_PACK];
-    struct enc e = {head};
+    struct index_new *x = arg;
 
-    if (w->n == INDEX_PACKS || (w->n && w->index.len + len > CHUNK_PLAIN_MAX / 2))
+    if (x->packs == INDEX_PACKS || (x->packs && x->plain.len + len > CHUNK_PLAIN_MAX / 2))
         return 1;
-    enc_bytes(&e, pack->b, sizeof(pack->b));
-    enc_u64(&e, size);
-    enc_u32(&e, (uint32_t)len);
-    w->n++;
-    if (buf_add(&w->index, head, sizeof(head)) < 0 || buf_add(&w->index, trailer, len) < 0)
-        return -E_NOMEM;
-    return 0;
+    return index_add(x, pack, size, trailer, len);
 }
 
 static int put_index(struct repo *r, bool *ret_more)
 {
-    struct names w = {.n = 0};
+    cleanup(index_release) struct index_new index = {.packs = 0};
     char hex[SHA_TEXT];
-    int x = buf_add_zero(&w.index, INDEX_HEAD);
+    int x = have_pending(r->have, pending_index, &index);
 
-    *ret_more = false;
-    if (x == 0)
-        x = have_pending(r->have, pending_index, &w);
-    if (x >= 0 && w.n > 0) {
-        *ret_more = x == 1;
-        put_le16(w.index.data, VERSION);
-        put_le32(w.index.data + 4, w.n);
-        x = repo_put_object(r, "index", CHUNK_INDEX, w.index.data, w.index.len, hex);
+    *ret_more = x == 1;
+    if (x >= 0 && index.packs > 0) {
+        x = index_put(r, &index, hex);
         if (x == 0)
-            x = have_indexed(r->have, hex, w.index.data, w.index.len);
+            x = have_indexed(r->have, hex, index.plain.data, index.plain.len);
     }
-    buf_free(&w.index);
     return x;
 }
 

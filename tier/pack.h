@@ -37,6 +37,16 @@ int packer_flush(struct packer *p);
 int packer_index(struct packer *p);
 void packer_get_stat(const struct packer *p, struct packer_stat *ret);
 
+/* An index object that is being made; zeros at first. index_add: one pack more. index_put: the object, of one pack or more, is put, its
+ * name's digits in out; x stays as it is. */
+struct index_new {
+    struct buf plain;
+    uint32_t packs;
+};
+int index_add(struct index_new *x, const struct sha *pack, uint64_t size, const void *trailer, size_t len);
+int index_put(struct repo *r, struct index_new *x, char out[SHA_TEXT]);
+void index_release(struct index_new *x);
+
 /* pack_close: the trailer's plain bytes, sealed, and the footer. pack_open: the trailer's plain bytes of a whole pack. */
 int pack_begin(const struct uuid *repo, const struct domain *d, struct buf *pack);
 int pack_close(const struct domain *d, const void *trailer, size_t len, struct buf *pack);

@@ -201,8 +201,7 @@ static bool is_doomed(const struct pk *p)
 
 struct rewriting {
     struct prune *w;
-    struct buf plain; /* of the index that takes the place of one */
-    uint32_t n;
+    struct index_new index; /* takes the place of one */
     bool drops;
 };
 
@@ -217,44 +216,33 @@ static bool is_there(struct prune *w, const struct sha *pack)
 
 static int index_keep(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
-    uint8_t head[INDEX_PACK];
     struct rewriting *x = arg;
-    struct enc e = {head};
     struct pk *p = prune_pack(x->w, pack);
-    int r;
 
     if (p ? is_doomed(p)
           : !is_there(x->w, pack)) { /* one that is not known came after the list was read, or is gone */
         x->drops = true;
         return 0;
     }
-    enc_bytes(&e, pack->b, sizeof(pack->b));
-    enc_u64(&e, size);
-    enc_u32(&e, (uint32_t)len);
-    x->n++;
-    r = buf_add(&x->plain, head, sizeof(head));
-    return r < 0 ? r : buf_add(&x->plain, trailer, len);
+    return index_add(&x->index, pack, size, trailer, len);
 }
 
 /* The new index is there before the old one goes, and both before a pack. */
 static int index_rewrite(void *arg, const char *name, const struct buf *plain)
 {
-    cleanup(buf_free) struct buf b = {0};
     struct rewriting x = {.w = arg};
     char hex[SHA_TEXT];
-    int r = buf_add_zero(&x.plain, INDEX_HEAD);
+    int r = index_walk(plain->data, plain->len, index_keep, &x);
 
-    if (r == 0)
-        r = index_walk(plain->data, plain->len, index_keep, &x);
-    b = x.plain;
-    if (r < 0 || !x.drops)
-        return r;
-    put_le16(b.data, 1);
-    put_le32(b.data + 4, x.n);
-    if (x.n)
-        r = repo_put_object(x.w->r, "index", CHUNK_INDEX, b.data, b.len, hex);
-    MARK("prune: an index is put anew");
-    return r < 0 ? r : prune_del(x.w, name);
+    if (r == 0 && x.drops) {
+        if (x.index.packs)
+            r = index_put(x.w->r, &x.index, hex);
+        MARK("prune: an index is put anew");
+        if (r == 0)
+            r = prune_del(x.w, name);
+    }
+    index_release(&x.index);
+    return r;
 }
 
 int prune_del(struct prune *w, const char *name)

@@ -14,8 +14,7 @@ struct reindex {
     struct idset named;    /* halves of names of packs */
     struct buf damaged;    /* names of indexes, BACKEND_NAME_MAX + 1 each */
     struct buf unnamed;    /* struct found each */
-    struct buf plain;      /* of the index that is being made */
-    uint32_t n;            /* packs in it */
+    struct index_new index;
     struct reindex_result res;
 };
 struct found {
@@ -64,29 +63,21 @@ static int pack_look(void *arg, const char *name, const struct backend_stat *st)
                                                                        : buf_add(&x->unnamed, &f, sizeof(f));
 }
 
-static int index_put(struct reindex *x)
+static int index_end(struct reindex *x)
 {
     char hex[SHA_TEXT];
-    int r = 0;
+    int r = x->index.packs ? index_put(x->r, &x->index, hex) : 0;
 
-    if (x->n) {
-        put_le16(x->plain.data, 1);
-        put_le32(x->plain.data + 4, x->n);
-        r = repo_put_object(x->r, "index", CHUNK_INDEX, x->plain.data, x->plain.len, hex);
-        x->res.packs += x->n;
-    }
-    x->n = 0;
-    buf_reset(&x->plain);
-    return r < 0 ? r : buf_add_zero(&x->plain, INDEX_HEAD);
+    x->res.packs += x->index.packs;
+    index_release(&x->index);
+    return r;
 }
 
 /* What the pack says it holds: its end, then its trailer. */
 static int pack_add(struct reindex *x, const struct found *f)
 {
     cleanup(buf_free) struct buf trailer = {0};
-    uint8_t head[INDEX_PACK];
     struct trailer_cb none = {.arg = x};
-    struct enc e = {head};
     int r = pack_trailer(x->r, &f->pack, f->size, &trailer);
 
     if (r == 0)
@@ -97,14 +88,9 @@ static int pack_add(struct reindex *x, const struct found *f)
     }
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
-    enc_bytes(&e, f->pack.b, sizeof(f->pack.b));
-    enc_u64(&e, f->size);
-    enc_u32(&e, (uint32_t)trailer.len);
-    x->n++;
-    if ((r = buf_add(&x->plain, head, sizeof(head))) < 0 ||
-        (r = buf_add(&x->plain, trailer.data, trailer.len)) < 0)
+    if ((r = index_add(&x->index, &f->pack, f->size, trailer.data, trailer.len)) < 0)
         return r;
-    return x->n == INDEX_PACKS || x->plain.len > INDEX_BYTES ? index_put(x) : 0;
+    return x->index.packs == INDEX_PACKS || x->index.plain.len > INDEX_BYTES ? index_end(x) : 0;
 }
 
 static int damaged_delete(struct reindex *x)
@@ -126,8 +112,6 @@ static int run(struct reindex *x, int (*progress)(void *arg, uint64_t done, uint
 
     if (r == 0)
         r = backend_list(x->r->b, &x->r->call, "packs/", "", pack_look, x);
-    if (r == 0)
-        r = buf_add_zero(&x->plain, INDEX_HEAD);
     n = x->unnamed.len / sizeof(struct found);
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         struct found f;
@@ -138,7 +122,7 @@ static int run(struct reindex *x, int (*progress)(void *arg, uint64_t done, uint
             r = progress(arg, i + 1, n);
     }
     if (r == 0)
-        r = index_put(x);
+        r = index_end(x);
     return r < 0 ? r : damaged_delete(x); /* last: an interrupted run finds them again */
 }
 
@@ -159,6 +143,6 @@ int reindex_run(struct repo *r, int (*progress)(void *arg, uint64_t done, uint64
     idset_free(&x.named);
     buf_free(&x.damaged);
     buf_free(&x.unnamed);
-    buf_free(&x.plain);
+    index_release(&x.index);
     return e;
 }
