@@ -53,29 +53,44 @@ int tree_key_cmp(const uint8_t *a, size_t alen, const uint8_t *b, size_t blen)
 
 /* --- pages ---------------------------------------------------------------------------------------------------------- */
 
+int page_head(struct dec *d, struct page_head *ret)
+{
+    uint8_t version = dec_u8(d);
+
+    ret->level = dec_u8(d);
+    ret->entries = dec_u16(d);
+    dec_u32(d);
+    if (d->bad || ret->level >= TREE_DEPTH_MAX)
+        return -E_CORRUPT;
+    return version == PAGE_VERSION ? 0 : -E_REPO_NEWER;
+}
+
+int page_entry(struct dec *d, uint8_t level, struct tree_rec *ret)
+{
+    ret->klen = dec_u16(d);
+    ret->vlen = dec_u16(d);
+    ret->key = dec_bytes(d, ret->klen);
+    ret->val = dec_bytes(d, ret->vlen);
+    if (d->bad || ret->klen == 0 || ret->klen > TREE_KEY_MAX || (level && ret->vlen != SLICE_SIZE))
+        return -E_CORRUPT;
+    return 0;
+}
+
 int page_each(const uint8_t *p, size_t len, uint8_t *ret_level,
               int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),
               void *arg)
 {
     struct dec d = dec_of(p, len);
-    uint8_t version = dec_u8(&d), level = dec_u8(&d);
-    uint16_t n = dec_u16(&d);
-    int r = 0;
+    struct page_head h;
+    struct tree_rec e;
+    int r = page_head(&d, &h);
 
-    dec_u32(&d);
-    if (d.bad || level >= TREE_DEPTH_MAX)
-        return -E_CORRUPT;
-    if (version != PAGE_VERSION)
-        return -E_REPO_NEWER;
-    if (ret_level)
-        *ret_level = level;
-    for (; r == 0 && n > 0; n--) {
-        uint16_t klen = dec_u16(&d), vlen = dec_u16(&d);
-        const uint8_t *key = dec_bytes(&d, klen), *val = dec_bytes(&d, vlen);
-
-        if (d.bad || klen == 0 || klen > TREE_KEY_MAX || (level && vlen != SLICE_SIZE))
-            return -E_CORRUPT;
-        r = cb(arg, key, klen, val, vlen);
+    if (r == 0 && ret_level)
+        *ret_level = h.level;
+    for (; r == 0 && h.entries > 0; h.entries--) {
+        r = page_entry(&d, h.level, &e);
+        if (r == 0)
+            r = cb(arg, e.key, e.klen, e.val, e.vlen);
     }
     return r != 0 ? r : d.left ? -E_CORRUPT : 0;
 }

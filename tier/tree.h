@@ -51,6 +51,18 @@ int tree_walk(struct repo *r, const struct tree *t,
 
 /* page_read: appends a page's plain bytes, proved by its name. */
 int page_read(struct repo *r, const struct slice *s, struct buf *ret);
+/* page_head: d stands on the first entry afterwards; how many there are. page_entry: the one that d stands on, d on the next. -E_CORRUPT,
+ * -E_REPO_NEWER. */
+struct page_head {
+    uint8_t level;
+    uint16_t entries;
+};
+struct tree_rec { /* a record; valid as long as the page */
+    const uint8_t *key, *val;
+    size_t klen, vlen;
+};
+int page_head(struct dec *d, struct page_head *ret);
+int page_entry(struct dec *d, uint8_t level, struct tree_rec *ret);
 /* page_each: the entries of a page. -E_CORRUPT. */
 int page_each(const uint8_t *p, size_t len, uint8_t *ret_level,
               int (*cb)(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen),

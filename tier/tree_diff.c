@@ -4,8 +4,7 @@
 struct frame {
     struct buf page;
     struct dec d;
-    uint16_t left;
-    uint8_t level;
+    struct page_head h;
 };
 
 /* Stands on an entry, of a leaf or of a page above: what lies below it is not read until it is gone into. */
@@ -26,23 +25,15 @@ static void cursor_free(struct cursor *c)
 static int next(struct cursor *c)
 {
     struct frame *f;
-    uint16_t klen, vlen;
 
-    while (c->depth && c->v[c->depth - 1].left == 0)
+    while (c->depth && c->v[c->depth - 1].h.entries == 0)
         c->depth--;
     if (c->depth == 0)
         return 0;
     f = &c->v[c->depth - 1];
-    f->left--;
-    klen = dec_u16(&f->d);
-    vlen = dec_u16(&f->d);
-    c->rec = (struct tree_rec){.klen = klen, .vlen = vlen};
-    c->rec.key = dec_bytes(&f->d, klen);
-    c->rec.val = dec_bytes(&f->d, vlen);
-    c->level = f->level;
-    if (f->d.bad || klen == 0 || klen > TREE_KEY_MAX || (f->level && vlen != SLICE_SIZE))
-        return -E_CORRUPT;
-    return 0;
+    f->h.entries--;
+    c->level = f->h.level;
+    return page_entry(&f->d, f->h.level, &c->rec);
 }
 
 static struct slice below(const struct cursor *c)
@@ -56,7 +47,6 @@ static struct slice below(const struct cursor *c)
 static int enter(struct cursor *c, const struct slice *at)
 {
     struct frame *f;
-    uint8_t version;
     int r;
 
     if (c->depth == ARRAY_LEN(c->v))
@@ -66,14 +56,10 @@ static int enter(struct cursor *c, const struct slice *at)
     if ((r = page_read(c->r, at, &f->page)) < 0)
         return r;
     f->d = dec_of(f->page.data, f->page.len);
-    version = dec_u8(&f->d);
-    f->level = dec_u8(&f->d);
-    f->left = dec_u16(&f->d);
-    dec_u32(&f->d);
-    if (f->d.bad || (c->depth && f->level + 1 != c->v[c->depth - 1].level))
+    if ((r = page_head(&f->d, &f->h)) < 0)
+        return r;
+    if (c->depth && f->h.level + 1 != c->v[c->depth - 1].h.level)
         return -E_CORRUPT;
-    if (version != PAGE_VERSION)
-        return -E_REPO_NEWER;
     c->depth++;
     return next(c);
 }

@@ -4,11 +4,6 @@
 
 #include "tier/tree.h"
 
-struct tree_rec { /* a record; valid during the call */
-    const uint8_t *key, *val;
-    size_t klen, vlen;
-};
-
 /* tree_diff: cb is told of each key that only one has, or that has other values, ascending: was and is, one of them NULL where it is
  * not there; non-zero ends it with that value. Both trees lie in r. -E_CORRUPT. */
 int tree_diff(struct repo *r, const struct tree *was, const struct tree *is,
