@@ -56,6 +56,8 @@ void box_sound(struct box *b);
 void box_refs(
     struct box
         *b); /* the references alone, without waiting for anything; BOX_REFS=1: after every operation */
+void box_each_object(struct box *b, void (*fn)(void *arg, uint64_t object, const char *path),
+                     void *arg);         /* files below data/ */
 uint64_t box_disk_blocks(struct box *b); /* 4 KiB blocks allocated below data/ */
 uint64_t box_objects(struct box *b);     /* files below data/ */
 uint64_t box_records(struct box *b, uint8_t tab,

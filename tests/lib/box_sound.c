@@ -131,53 +131,66 @@ static int sum_volume(void *arg, struct vol *v)
     return 0;
 }
 
-struct files {
+struct seeing {
     char dir[600];
-    uint64_t n, blocks;
-    struct objects *known;
+    void (*fn)(void *arg, uint64_t object, const char *path);
+    void *arg;
 };
 
 static int see_file(void *arg, const char *name)
 {
-    struct files *f = arg;
-    uint64_t object = strtoull(name, NULL, 16);
-    struct stat st;
+    struct seeing *s = arg;
     char path[900];
-    bool known = !f->known;
 
-    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    snprintf(path, sizeof(path), "%s/%s", s->dir, name);
+    s->fn(s->arg, strtoull(name, NULL, 16), path);
+    return 0;
+}
+
+static int see_dir(void *arg, const char *name)
+{
+    struct seeing *s = arg;
+    size_t len = strlen(s->dir);
+
+    snprintf(s->dir + len, sizeof(s->dir) - len, "/%s", name);
+    CHECK_OK(io_list(s->dir, see_file, s));
+    s->dir[len] = 0;
+    return 0;
+}
+
+void box_each_object(struct box *b, void (*fn)(void *arg, uint64_t object, const char *path), void *arg)
+{
+    struct seeing s = {.fn = fn, .arg = arg};
+
+    snprintf(s.dir, sizeof(s.dir), "%s/data", b->path);
+    CHECK_OK(io_list(s.dir, see_dir, &s));
+}
+
+struct files {
+    uint64_t n, blocks;
+    struct objects *known;
+};
+
+static void count_file(void *arg, uint64_t object, const char *path)
+{
+    struct files *f = arg;
+    bool known = !f->known;
+    struct stat st;
+
     CHECK_EQ(stat(path, &st), 0);
     f->n++;
     f->blocks += ((uint64_t)st.st_blocks + 7) / 8;
     for (size_t i = 0; f->known && i < f->known->n && !known; i++)
         known = f->known->v[i].object == object;
     if (!known)
-        test_fail(__FILE__, __LINE__, "object %s is named by nothing", name);
-    return 0;
-}
-
-static int see_dir(void *arg, const char *name)
-{
-    struct files *f = arg;
-    size_t len = strlen(f->dir);
-
-    snprintf(f->dir + len, sizeof(f->dir) - len, "/%s", name);
-    CHECK_OK(io_list(f->dir, see_file, f));
-    f->dir[len] = 0;
-    return 0;
-}
-
-static void see_files(struct box *b, struct files *f)
-{
-    snprintf(f->dir, sizeof(f->dir), "%s/data", b->path);
-    CHECK_OK(io_list(f->dir, see_dir, f));
+        test_fail(__FILE__, __LINE__, "object %llx is named by nothing", (unsigned long long)object);
 }
 
 uint64_t box_disk_blocks(struct box *b)
 {
     struct files f = {0};
 
-    see_files(b, &f);
+    box_each_object(b, count_file, &f);
     return f.blocks;
 }
 
@@ -185,7 +198,7 @@ uint64_t box_objects(struct box *b)
 {
     struct files f = {0};
 
-    see_files(b, &f);
+    box_each_object(b, count_file, &f);
     return f.n;
 }
 
@@ -268,7 +281,7 @@ void box_sound(struct box *b)
     CHECK_OK(store_reclaim_idle(b->s));
     check_spans(b);
     check_refs(b, &o);
-    see_files(b, &f);
+    box_each_object(b, count_file, &f);
     free(o.v);
     CHECK_OK(volume_each(b->s, sum_volume, NULL));
 }

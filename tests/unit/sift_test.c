@@ -112,7 +112,7 @@ static void live_blocks(struct box *b, struct blocks *live)
     live->n = n;
 }
 
-static void file_add(const char *path, uint64_t object, struct blocks *disk)
+static void file_add(void *disk, uint64_t object, const char *path)
 {
     off_t data, hole = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -126,38 +126,9 @@ static void file_add(const char *path, uint64_t object, struct blocks *disk)
     close(fd);
 }
 
-struct files {
-    char dir[600];
-    struct blocks *disk;
-};
-
-static int see_file(void *arg, const char *name)
-{
-    struct files *f = arg;
-    char path[900];
-
-    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    file_add(path, strtoull(name, NULL, 16), f->disk);
-    return 0;
-}
-
-static int see_dir(void *arg, const char *name)
-{
-    struct files *f = arg;
-    size_t len = strlen(f->dir);
-
-    snprintf(f->dir + len, sizeof(f->dir) - len, "/%s", name);
-    CHECK_OK(io_list(f->dir, see_file, f));
-    f->dir[len] = 0;
-    return 0;
-}
-
 static void disk_blocks(struct box *b, struct blocks *disk)
 {
-    struct files f = {.disk = disk};
-
-    snprintf(f.dir, sizeof(f.dir), "%s/data", b->path);
-    CHECK_OK(io_list(f.dir, see_dir, &f));
+    box_each_object(b, file_add, disk);
     if (disk->n)
         qsort(disk->v, disk->n, sizeof(*disk->v), by_place);
 }
