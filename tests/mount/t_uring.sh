@@ -88,29 +88,7 @@ os.waitpid(pid, 0)
 test_uring_snapshot_of_a_writeback_mount() {
     need_uring
     own_store ring -o io_uring,writeback
-    py "
-shared = mmap.mmap(-1, 4096)
-pid = os.fork()
-if pid == 0:
-    fds = [os.open('$point/w%d' % k, os.O_WRONLY | os.O_CREAT) for k in range(8)]
-    n = 0
-    while True:
-        n += 1
-        for fd in fds: os.pwrite(fd, struct.pack('<Q', n), (n % 3000) * 1000)
-        struct.pack_into('<Q', shared, 0, n)
-try:
-    for s in range(15):
-        time.sleep(0.05)
-        before = struct.unpack_from('<Q', shared)[0]
-        os.mkdir('$point/.snapshots/l%d' % s)
-        for k in range(8):
-            d = open('$point/.snapshots/l%d/w%d' % (s, k), 'rb').read()
-            got = max(struct.unpack_from('<Q', d, o)[0] for o in range(0, len(d) - 7, 1000))
-            assert got >= before, 'snapshot %d: %d had been written, %d is there' % (s, before, got)
-finally:
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-"
+    snapshots_under_load 15
 }
 
 # Nobody waits for ever, nothing acknowledged is lost, and it can be mounted anew.

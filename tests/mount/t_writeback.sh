@@ -55,9 +55,8 @@ for n in range(20):
     umount "$point.copy"
 }
 
-# A writer that never rests notes in memory what it has written. Each snapshot has at least that.
-test_writeback_snapshot_under_load() {
-    own_store wb -o writeback
+# A writer that never rests notes in memory what it has written. Each of so many snapshots has at least that.
+snapshots_under_load() { # COUNT
     py "
 shared = mmap.mmap(-1, 4096)
 pid = os.fork()
@@ -70,7 +69,7 @@ if pid == 0:
         struct.pack_into('<Q', shared, 0, n)
 try:
     slow = 0
-    for s in range(25):
+    for s in range($1):
         time.sleep(0.05)
         before = struct.unpack_from('<Q', shared)[0]
         t = time.time()
@@ -85,6 +84,11 @@ finally:
     os.kill(pid, 9)
     os.waitpid(pid, 0)
 "
+}
+
+test_writeback_snapshot_under_load() {
+    own_store wb -o writeback
+    snapshots_under_load 25
 }
 
 test_writeback_times_are_those_of_the_writing() {
