@@ -3,53 +3,18 @@
 # the named cases only.
 set -u
 here=$(dirname "$(readlink -f "$0")")
-. "$here/../tools/mounted.sh"
-export XDG_CONFIG_HOME=$scratch/config XDG_CACHE_HOME=$scratch/cache VARVE_TIERD
-VARVE_TIERD=$(readlink -f "$BUILD")/varve-tierd
-unset VARVE_PASSPHRASE
+. "$here/lib.sh"
 big=1024
 load=160 # MiB where something is done meanwhile
 [ "${SCALE:-full}" = short ] && big=64 load=64
 [ -z "${SAN:-}" ] || big=32
 
-failures=0 out='' rc=0
-fail() {
-    failures=$((failures + 1))
-    printf '    line %s: %s\n' "${BASH_LINENO[1]}" "$*"
-}
-ok() {
-    out=$("$@" 2>"$scratch/err")
-    rc=$?
-    [ $rc -eq 0 ] || fail "exit $rc: $*: $(cat "$scratch/err")"
-}
-# refused CODE WORDS COMMAND...
-refused() {
-    local want=$1 words=$2
-    shift 2
-    out=$("$@" 2>"$scratch/err")
-    rc=$?
-    [ $rc -eq "$want" ] || fail "exit $rc, not $want: $*: $out $(cat "$scratch/err")"
-    case "$out$(cat "$scratch/err")" in *"$words"*) ;; *) fail "$* says \"$out$(cat "$scratch/err")\", not \"$words\"" ;; esac
-}
-has() { case $out in *"$1"*) ;; *) fail "lacks \"$1\": $out" ;; esac; }
-# json EXPRESSION of $out, as d
-json() { printf '%s' "$out" | python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == 1; print(eval(sys.argv[1]))' "$1"; }
-varve() { "$VARVE" "$@"; }
-# Everything about a tree but what filesystems decide by themselves
-picture() { (cd "$1" && find . -mindepth 1 \( -type d -printf '%p %y %m %U %G %T@\n' -o -printf '%p %y %m %U %G %T@ %s %n %l\n' \) | sort && find . -type f -print0 | sort -z | xargs -0 -r sha256sum && find . -print0 | sort -z | xargs -0 getfattr -h -d -m - 2>/dev/null); }
-same_trees() { diff <(picture "$1") <(picture "$2") >"$scratch/diff" || fail "$1 and $2 differ: $(head -n 5 "$scratch/diff")"; }
 repo_bytes() { find "$1/packs" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
 packs() { find "$1/packs" -type f 2>/dev/null | wc -l; }
-random() { head -c "$1" /dev/urandom; }
 
 new_repo() { # one of the case's own, with a key file
     mkdir -p "$dir" && random 64 >"$dir/key"
     ok varve repo init "dir:$dir/r" --key-file "$dir/key"
-}
-new_volume() {
-    mkdir -p "$dir/m"
-    mounted+=("$dir/m")
-    ok varve mount "$dir/s" "$dir/m" --create
 }
 backup() { ok varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --json "$@"; }
 restore() { ok varve restore "dir:$dir/r#$1" --key-file "$dir/key" "${@:2}"; }
@@ -117,15 +82,6 @@ test_ten_bytes_of_a_large_file() {
     say "    $big MiB, 10 bytes changed: $sent bytes sent"
     restore latest "$dir/out"
     cmp "$dir/out/db" "$dir/m/db" || fail 'other bytes'
-}
-
-# A python3 that has what the program below needs, in $py
-read_repo_python() {
-    for py in python3 /usr/bin/python3; do
-        "$py" -c 'import cryptography, zstandard' 2>/dev/null && return
-    done
-    skip='python3-cryptography or python3-zstandard is not installed'
-    return 1
 }
 
 test_another_program_reads_by_the_format_page() {
@@ -366,13 +322,6 @@ test_daemon_killed() {
     cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
 }
 
-# The processes that serve this case's repository
-served_by() { # by one process: looking must not take longer than what is looked for
-    grep -lsazxF "dir:$dir/r" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ p _; do
-        [ "$(readlink "/proc/$p/exe")" = "$VARVE_TIERD" ] && echo "$p"
-    done
-}
-
 test_the_process_that_speaks_dies() {
     local pid i killed=0
     new_repo
@@ -381,7 +330,7 @@ test_the_process_that_speaks_dies() {
     varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" >"$dir/log" 2>&1 &
     pid=$!
     wait_packs 1
-    for i in $(served_by); do kill -9 "$i" && killed=1; done
+    for i in $(served_by "dir:$dir/r"); do kill -9 "$i" && killed=1; done
     [ $killed = 1 ] || fail "none was there"
     wait $pid || fail "$(cat "$dir/log")"
     restore latest "$dir/out"
@@ -433,30 +382,10 @@ test_snapshots_taken_for_backups_do_not_pile_up() {
     [ "$(json 'sum(len(s["holds"]) for s in d["snapshots"])')" = 0 ] || fail "$out"
 }
 
-passed=0 failed=0 skipped=0
 if [ $# -eq 0 ]; then
-    "$BUILD/tests/tier" >"$scratch/unit" 2>&1
-    grep -av ' note \| warn ' "$scratch/unit" | sed '$d'
-    read -r passed _ failed _ skipped _ <<<"$(tail -n 1 "$scratch/unit")"
-    case $passed in '' | *[!0-9]*) passed=0 failed=1 skipped=0 ;; esac
-    set -- $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p')
+    run_units
+    # shellcheck disable=SC2046
+    set -- $(all_cases)
 fi
-for name in "$@"; do
-    failures=0 skip='' dir=$scratch/$name
-    "$name" >"$scratch/log" 2>&1
-    unmount_all
-    if [ -n "$skip" ]; then
-        skipped=$((skipped + 1))
-        say "skip $name: $skip"
-    elif [ "$failures" = 0 ]; then
-        passed=$((passed + 1))
-        grep -a '^    [a-z0-9]' "$scratch/log"
-    else
-        failed=$((failed + 1))
-        say "FAIL $name"
-        cat "$scratch/log"
-    fi
-    rm -rf --one-file-system "$dir"
-done
-say "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+run_cases "$@"
+suite_end

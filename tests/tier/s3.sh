@@ -3,13 +3,12 @@
 # SERVER=versitygw|minio. `s3.sh NAME...` runs the named cases only.
 set -u
 here=$(dirname "$(readlink -f "$0")")
-. "$here/../tools/mounted.sh"
+. "$here/lib.sh"
 . "$here/s3_server.sh"
 SERVER=${SERVER:-versitygw}
 unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
-export VARVE_TEST_BUCKET=test-bucket VARVE_TEST_S3 VARVE_TIERD
-VARVE_TIERD=$(readlink -f "$BUILD")/varve-tierd
+export VARVE_TEST_BUCKET=test-bucket VARVE_TEST_S3
 
 s3_get "$SERVER" >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
 proxy_pid=''
@@ -37,30 +36,6 @@ proxy_pid=$!
 exec 7>"$scratch/proxy.in"
 read -r port <"$scratch/proxy.out" || skip_suite "the proxy does not start: $(cat "$scratch/proxy.err")"
 VARVE_TEST_PROXY=http://127.0.0.1:$port
-failures=0 out='' rc=0
-fail() {
-    failures=$((failures + 1))
-    printf '    line %s: %s\n' "${BASH_LINENO[1]}" "$*"
-}
-ok() {
-    out=$("$@" 2>"$scratch/err")
-    rc=$?
-    [ $rc -eq 0 ] || fail "exit $rc: $*: $(cat "$scratch/err")"
-}
-# refused WORDS COMMAND...: it fails, says so, and is not long about it
-refused() {
-    local words=$1 began=$SECONDS
-    shift
-    out=$("$@" 2>&1)
-    rc=$?
-    [ $rc -ne 0 ] || fail "$* went well: $out"
-    case $out in *"$words"*) ;; *) fail "$* says \"$out\", not \"$words\"" ;; esac
-    [ $((SECONDS - began)) -lt 60 ] || fail "$*: $((SECONDS - began)) s"
-}
-json() { printf '%s' "$out" | python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == 1; print(eval(sys.argv[1]))' "$1"; }
-varve() { "$VARVE" "$@"; }
-export XDG_CONFIG_HOME=$scratch/config XDG_CACHE_HOME=$scratch/cache
-unset VARVE_PASSPHRASE
 credentials() { # NAME KEY SECRET
     printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$2" "$3" >"$scratch/$1"
 }
@@ -70,10 +45,6 @@ new_case() {
     mkdir -p "$dir/m"
     head -c 64 /dev/urandom >"$dir/key"
     url="s3://$VARVE_TEST_BUCKET/${dir##*/}?endpoint=$s3_endpoint"
-}
-new_volume() {
-    mounted+=("$dir/m")
-    ok varve mount "$dir/s" "$dir/m" --create
 }
 
 # As people do it; the keys come from a file, since the process that has the volume open has not got this shell's environment
@@ -99,8 +70,7 @@ test_backup_and_restore() {
     # another program, from the page of the format alone
     mkdir "$dir/objects"
     tool fetch "$VARVE_TEST_BUCKET" "${dir##*/}/" "$dir/objects" || fail fetch
-    py=python3
-    "$py" -c 'import cryptography, zstandard' 2>/dev/null || py=/usr/bin/python3
+    read_repo_python || return
     "$py" "$here/read_repo.py" "$dir/objects" "$dir/key" latest /d/large "$dir/read" || fail read_repo
     cmp "$dir/read" "$dir/m/d/large" || fail 'other bytes by another program'
     ok without_keys varve repo remove "r$$"
@@ -113,18 +83,18 @@ test_what_is_wrong_is_said() {
     credentials other "$AWS_ACCESS_KEY_ID" wrongwrongwrong
     credentials stranger AKSTRANGER wrongwrongwrong
     printf '[else]\naws_access_key_id = a\n' >"$scratch/section"
-    refused 'the secret key is not that of the access key' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/other"
-    refused 'the access key is not known there' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/stranger"
-    refused 'has no section [default]' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/section"
-    refused 'no credentials: give --credentials FILE' without_keys varve repo show "$at" --key-file "$dir/key"
-    refused 'there is no bucket no-such-bucket' varve repo init "s3://no-such-bucket/x?endpoint=$s3_endpoint" --key-file "$dir/key"
-    refused 'there is no repository here' varve repo show "$at" --key-file "$dir/key"
-    refused 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://127.0.0.1:1" --key-file "$dir/key"
-    refused 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://nowhere.invalid" --key-file "$dir/key"
-    refused 'is no option of such a URL' varve repo show "s3://b00/x?endpont=http://127.0.0.1:1" --key-file "$dir/key"
-    refused 'write endpoint=' varve repo show "s3://b00/x?endpoint=http://me:secret@127.0.0.1:1" --key-file "$dir/key"
-    refused 'write s3://bucket/prefix' varve repo show "s3://b00/x/../y" --key-file "$dir/key"
-    refused '--credentials is for s3:' varve repo show "dir:$dir" --key-file "$dir/key" --credentials "$scratch/keys"
+    refused - 'the secret key is not that of the access key' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/other"
+    refused - 'the access key is not known there' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/stranger"
+    refused - 'has no section [default]' without_keys varve repo show "$at" --key-file "$dir/key" --credentials "$scratch/section"
+    refused - 'no credentials: give --credentials FILE' without_keys varve repo show "$at" --key-file "$dir/key"
+    refused - 'there is no bucket no-such-bucket' varve repo init "s3://no-such-bucket/x?endpoint=$s3_endpoint" --key-file "$dir/key"
+    refused - 'there is no repository here' varve repo show "$at" --key-file "$dir/key"
+    refused - 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://127.0.0.1:1" --key-file "$dir/key"
+    refused - 'check endpoint= and the network' varve repo show "s3://b00/x?endpoint=http://nowhere.invalid" --key-file "$dir/key"
+    refused - 'is no option of such a URL' varve repo show "s3://b00/x?endpont=http://127.0.0.1:1" --key-file "$dir/key"
+    refused - 'write endpoint=' varve repo show "s3://b00/x?endpoint=http://me:secret@127.0.0.1:1" --key-file "$dir/key"
+    refused - 'write s3://bucket/prefix' varve repo show "s3://b00/x/../y" --key-file "$dir/key"
+    refused - '--credentials is for s3:' varve repo show "dir:$dir" --key-file "$dir/key" --credentials "$scratch/keys"
 }
 
 # The certificate of the server's own authority is trusted where the URL says so, and only there
@@ -144,8 +114,8 @@ test_tls() {
         S3_CA=$dir/ca.pem tool PUT "/$VARVE_TEST_BUCKET" >"$dir/made" 2>&1 && break
         sleep 0.1
     done
-    refused 'its certificate is not to be trusted' varve repo init "$at" --key-file "$dir/key"
-    refused 'its certificate is not to be trusted' varve repo init "$at&ca=$dir/missing.pem" --key-file "$dir/key"
+    refused - 'its certificate is not to be trusted' varve repo init "$at" --key-file "$dir/key"
+    refused - 'its certificate is not to be trusted' varve repo init "$at&ca=$dir/missing.pem" --key-file "$dir/key"
     ok varve repo init "$at&ca=$dir/ca.pem" --key-file "$dir/key"
     ok varve repo test "$at&ca=$dir/ca.pem" --key-file "$dir/key"
     s3_stop
@@ -163,7 +133,7 @@ test_object_lock() {
     local key
     new_case
     S3_HEADER='x-amz-bucket-object-lock-enabled: true' tool PUT /locked-bucket >"$dir/made" 2>&1 || { skip="the server makes no such buckets: $(cat "$dir/made")"; return; }
-    refused 'lock=governance or lock=compliance and retain=' varve repo init "s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance" --key-file "$dir/key"
+    refused - 'lock=governance or lock=compliance and retain=' varve repo init "s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance" --key-file "$dir/key"
     url="s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance&retain=1d"
     ok varve repo init "$url" --key-file "$dir/key"
     tool fetch locked-bucket x/ "$dir/objects" || fail fetch
@@ -171,7 +141,7 @@ test_object_lock() {
     tool GET "/locked-bucket/x/$key?retention" >"$dir/retention" 2>&1
     grep -q GOVERNANCE "$dir/retention" || fail "$key: $(cat "$dir/retention")"
     ok varve repo test "$url" --key-file "$dir/key"
-    refused "$VARVE_TEST_BUCKET" varve repo init "s3://$VARVE_TEST_BUCKET/locked?endpoint=$s3_endpoint&lock=governance&retain=1d" --key-file "$dir/key"
+    refused - "$VARVE_TEST_BUCKET" varve repo init "s3://$VARVE_TEST_BUCKET/locked?endpoint=$s3_endpoint&lock=governance&retain=1d" --key-file "$dir/key"
 }
 
 # A server that passes If-None-Match over
@@ -179,10 +149,10 @@ test_conditions_passed_over() {
     new_case
     url="s3://$VARVE_TEST_BUCKET/over?endpoint=$VARVE_TEST_PROXY"
     echo "over$$ ignore-condition PUT 100000" >"$VARVE_TEST_FAULT"
-    refused 'give conditional=no' varve repo init "$url" --key-file "$dir/key"
+    refused - 'give conditional=no' varve repo init "$url" --key-file "$dir/key"
     ok varve repo init "$url&conditional=no" --key-file "$dir/key"
     ok varve repo test "$url&conditional=no" --key-file "$dir/key"
-    refused 'give conditional=no' varve repo test "$url" --key-file "$dir/key"
+    refused - 'give conditional=no' varve repo test "$url" --key-file "$dir/key"
     : >"$VARVE_TEST_FAULT"
 }
 
@@ -235,9 +205,7 @@ test_the_process_that_speaks_dies() {
     varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
     pid=$!
     sleep 2
-    for p in /proc/[0-9]*; do
-        [ "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)" = "$VARVE_TIERD $url " ] && kill -9 "${p#/proc/}" && killed=1
-    done
+    for p in $(served_by "$url"); do kill -9 "$p" && killed=1; done
     [ $killed = 1 ] || fail 'none was there'
     wait $pid || fail "$(cat "$dir/log")"
     ok varve repo verify "$url" --full --key-file "$dir/key"
@@ -255,7 +223,7 @@ test_server_killed() {
     ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
     s3_stop
     echo more >>"$dir/m/large"
-    refused 'check endpoint= and the network' varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    refused - 'check endpoint= and the network' varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
     s3_start "$SERVER" "$data" '' "${s3_endpoint##*:}" || fail 'the server does not come back'
     ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
     ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
@@ -268,32 +236,9 @@ for name in "$@"; do
 done
 if [ $# -eq 0 ]; then
     read -ra units -d '' < <(grep -oPh 'S3_TEST\(\K\w+' "$here"/*.c)
-    read -ra cases -d '' < <(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p')
+    read -ra cases -d '' < <(all_cases)
 fi
 [ -z "${SAN:-}" ] || cases=()
-passed=0 failed=0 skipped=0
-if [ ${#units[@]} -gt 0 ]; then
-    "$BUILD/tests/tier" "${units[@]}" >"$scratch/unit" 2>&1
-    grep -av ' note \| warn ' "$scratch/unit" | sed '$d'
-    take_in "$scratch/unit"
-fi
-for name in "${cases[@]}"; do
-    failures=0 skip='' dir=$scratch/$name
-    began=$SECONDS
-    "$name" >"$scratch/log" 2>&1
-    unmount_all
-    if [ -n "$skip" ]; then
-        skipped=$((skipped + 1))
-        say "skip $name: $skip"
-    elif [ "$failures" = 0 ]; then
-        passed=$((passed + 1))
-        grep -a '^    [a-z0-9]' "$scratch/log"
-    else
-        failed=$((failed + 1))
-        say "FAIL $name"
-        cat "$scratch/log"
-    fi
-    rm -rf --one-file-system "$dir" 2>/dev/null || { sleep 1; rm -rf --one-file-system "$dir"; } # a daemon may be just ending
-done
-say "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+[ ${#units[@]} -eq 0 ] || run_units "${units[@]}"
+run_cases "${cases[@]}"
+suite_end

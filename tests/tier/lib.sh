@@ -1,0 +1,94 @@
+# Sourced by the suites of repositories, which set $here: cases are functions test_*, run one after the other by run_cases in a
+# directory $dir of their own, with mounts that are undone. Gives $scratch and what is below.
+. "$here/../tools/mounted.sh"
+export XDG_CONFIG_HOME=$scratch/config XDG_CACHE_HOME=$scratch/cache VARVE_TIERD
+VARVE_TIERD=$(readlink -f "$BUILD")/varve-tierd
+unset VARVE_PASSPHRASE
+
+failures=0 out='' rc=0
+fail() {
+    failures=$((failures + 1))
+    printf '    line %s: %s\n' "${BASH_LINENO[1]}" "$*"
+}
+ok() {
+    out=$("$@" 2>"$scratch/err")
+    rc=$?
+    [ $rc -eq 0 ] || fail "exit $rc: $*: $(cat "$scratch/err")"
+}
+# refused CODE WORDS COMMAND...: it fails with this exit code ("-": with any), says so, and is not long about it
+refused() {
+    local want=$1 words=$2 began=$SECONDS
+    shift 2
+    out=$("$@" 2>"$scratch/err")
+    rc=$?
+    [ "$want" = - ] && [ $rc -ne 0 ] && want=$rc
+    [ $rc -eq "$want" ] 2>/dev/null || fail "exit $rc, not $want: $*: $out $(cat "$scratch/err")"
+    case "$out$(cat "$scratch/err")" in *"$words"*) ;; *) fail "$* says \"$out$(cat "$scratch/err")\", not \"$words\"" ;; esac
+    [ $((SECONDS - began)) -lt 60 ] || fail "$*: $((SECONDS - began)) s"
+}
+has() { case $out in *"$1"*) ;; *) fail "lacks \"$1\": $out" ;; esac; }
+# json EXPRESSION of $out, as d
+json() { printf '%s' "$out" | python3 -c 'import json, sys; d = json.load(sys.stdin); assert d["schema"] == 1; print(eval(sys.argv[1]))' "$1"; }
+varve() { "$VARVE" "$@"; }
+random() { head -c "$1" /dev/urandom; }
+
+# Everything about a tree but what filesystems decide by themselves
+picture() { (cd "$1" && find . -mindepth 1 \( -type d -printf '%p %y %m %U %G %T@\n' -o -printf '%p %y %m %U %G %T@ %s %n %l\n' \) | sort && find . -type f -print0 | sort -z | xargs -0 -r sha256sum && find . -print0 | sort -z | xargs -0 getfattr -h -d -m - 2>/dev/null); }
+same_trees() { diff <(picture "$1") <(picture "$2") >"$scratch/diff" || fail "$1 and $2 differ: $(head -n 5 "$scratch/diff")"; }
+
+new_volume() { # of the case's own, at $dir/m
+    mkdir -p "$dir/m"
+    mounted+=("$dir/m")
+    ok varve mount "$dir/s" "$dir/m" --create
+}
+
+# A python3 that has what read_repo.py needs, in $py
+read_repo_python() {
+    for py in python3 /usr/bin/python3; do
+        "$py" -c 'import cryptography, zstandard' 2>/dev/null && return
+    done
+    skip='python3-cryptography or python3-zstandard is not installed'
+    return 1
+}
+
+# The processes that serve a repository, by its URL
+served_by() { # asked by one process: looking must not take longer than what is looked for
+    grep -lsazxF "$1" /proc/[0-9]*/cmdline | while IFS=/ read -r _ _ p _; do
+        [ "$(readlink "/proc/$p/exe")" = "$VARVE_TIERD" ] && echo "$p"
+    done
+}
+
+# All of the C program, or the named tests of it: what it says, and its figures taken in
+run_units() {
+    "$BUILD/tests/tier" "$@" >"$scratch/unit" 2>&1
+    grep -av ' note \| warn ' "$scratch/unit" | sed '$d'
+    take_in "$scratch/unit"
+}
+
+all_cases() { declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'; }
+passed=0 failed=0 skipped=0
+# run_cases NAME...: lines that begin with four spaces and a small letter or digit are figures, and shown
+run_cases() {
+    local name
+    for name in "$@"; do
+        failures=0 skip='' dir=$scratch/$name
+        "$name" >"$scratch/log" 2>&1
+        unmount_all
+        if [ -n "$skip" ]; then
+            skipped=$((skipped + 1))
+            say "skip $name: $skip"
+        elif [ "$failures" = 0 ]; then
+            passed=$((passed + 1))
+            grep -a '^    [a-z0-9]' "$scratch/log"
+        else
+            failed=$((failed + 1))
+            say "FAIL $name"
+            cat "$scratch/log"
+        fi
+        rm -rf --one-file-system "$dir" 2>/dev/null || { sleep 1; rm -rf --one-file-system "$dir"; } # a daemon may be just ending
+    done
+}
+suite_end() {
+    say "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+}
