@@ -410,6 +410,7 @@ static int verify_json(struct verify_result *res, const struct verify_opts *o, s
     jw_u64(j, "chunks", res->chunks);
     jw_u64(j, "recovery_points", res->points);
     jw_u64(j, "bytes_read", res->bytes);
+    jw_u64(j, "pins", res->pins);
     jw_u64(j, "unnamed_packs", res->unnamed);
     jw_u64(j, "hurt_files", res->hurt);
     jw_str(j, "verdict", res->damages ? "damaged" : "sound");

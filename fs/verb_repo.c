@@ -242,7 +242,8 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"backup", "show", backup_show},     {"backup", "delete", backup_delete},
                {"repo", "prune", repo_prune},       {"repo", "unlock", repo_unlock_lease},
                {"repo", "key", repo_key},           {"backup", "copy", backup_copy},
-               {"backup", "status", backup_status}, {"", "restore", restore_files}};
+               {"backup", "status", backup_status}, {"", "restore", restore_files},
+               {"repo", "pins", repo_pins},         {"repo", "forget", repo_forget}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&

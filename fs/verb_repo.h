@@ -57,6 +57,9 @@ REPO_LOCAL(backup_delete);
 REPO_LOCAL(backup_copy);
 /* cmd_backup_status.c */
 REPO_LOCAL(backup_status);
+/* cmd_pin.c */
+REPO_LOCAL(repo_pins);
+REPO_LOCAL(repo_forget);
 /* cmd_restore.c */
 REPO_LOCAL(restore_files);
 

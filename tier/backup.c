@@ -323,6 +323,8 @@ static int fill(struct backup *b, const struct layer_rec *rec, struct point *p)
         return r;
     p->volume = b->v->rec.uuid;
     p->family = b->v->rec.family;
+    p->has_hash_key = true;
+    memcpy(p->hash_key, b->v->rec.hash_key, sizeof(p->hash_key));
     p->size_limit = b->v->rec.size_limit;
     p->inode_limit = b->v->rec.inode_limit;
     snprintf(p->volume_name, sizeof(p->volume_name), "%s", b->v->rec.name);

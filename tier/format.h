@@ -57,6 +57,7 @@ enum chunk_kind {
     CHUNK_INDEX = 4,
     CHUNK_POINT = 5,
     CHUNK_CONDEMNED = 6,
+    CHUNK_PIN = 7,
 };
 #define CHUNK_MAGIC "vCHK"
 #define CHUNK_HEAD 56u /* then the frames' lengths, sum8, the frames */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "tier/map.h"
+#include "tier/pin.h"
 
 #define SHOWN 12 /* digits of a recovery point in sentences */
 
@@ -67,6 +68,31 @@ static int page_mark(void *arg, const struct slice *page, const uint8_t *p, size
     return r;
 }
 
+static int tree_mark(struct marking *g, const struct tree *t)
+{
+    int r = tree_walk(g->r, t, page_mark, g);
+
+    if (r ==
+        -E_CORRUPT) { /* put since the indexes were read? Then all of it is walked again: no page was done */
+        if (!BROKEN(VARVE_BREAK_mark_twice))
+            idset_free(&g->seen);
+        r = repo_sync(g->r);
+        if (r == 0)
+            r = tree_walk(g->r, t, page_mark, g);
+    }
+    return r;
+}
+
+static bool is_unreadable(int r)
+{
+    return r == -E_CORRUPT || r == -E_REPO_NEWER || r == -E_KEY;
+}
+
+static int marked(struct marking *g)
+{
+    return g->progress ? g->progress(g->arg, g->m->points.len / sizeof(struct sha), g->m->chunks.n) : 0;
+}
+
 static int point_mark(void *arg, const struct point *p)
 {
     struct marking *g = arg;
@@ -74,27 +100,17 @@ static int point_mark(void *arg, const struct point *p)
     int r = hex_parse(p->id, id.b, sizeof(id.b));
 
     if (r == 0)
-        r = tree_walk(g->r, &p->tree, page_mark, g);
-    if (r ==
-        -E_CORRUPT) { /* put since the indexes were read? Then all of it is walked again: no page was done */
-        if (!BROKEN(VARVE_BREAK_mark_twice))
-            idset_free(&g->seen);
-        r = repo_sync(g->r);
-        if (r == 0)
-            r = tree_walk(g->r, &p->tree, page_mark, g);
-    }
+        r = tree_mark(g, &p->tree);
     if (r == 0)
         r = buf_add(&g->m->points, id.b, sizeof(id.b));
-    if (r == -E_CORRUPT || r == -E_REPO_NEWER || r == -E_KEY) {
+    if (is_unreadable(r)) {
         buf_printf(g->err,
                    "recovery point %.*s (%s@%s): %s; varve repo verify names what is hurt, varve backup "
                    "delete gives it up",
                    SHOWN, p->id, p->volume_name, p->snapshot_name, err_text(r));
         return r;
     }
-    if (r == 0 && g->progress)
-        r = g->progress(g->arg, g->m->points.len / sizeof(id), g->m->chunks.n);
-    return r;
+    return r < 0 ? r : marked(g);
 }
 
 static void point_bad(void *arg, const char *id, int why)
@@ -109,14 +125,36 @@ static void point_bad(void *arg, const char *id, int why)
     g->bad = why;
 }
 
-static int pin_found(void *arg, const char *name, const struct backend_stat *st)
+static int pinned_mark(void *arg, const struct point *p)
+{
+    struct marking *g = arg;
+    int r = tree_mark(g, &p->tree);
+
+    return r < 0 ? r : marked(g);
+}
+
+static int pin_mark(void *arg, const struct pin *p)
+{
+    struct marking *g = arg;
+    int r = BROKEN(VARVE_BREAK_mark_pins) ? 0 : pin_points(p, pinned_mark, g);
+
+    if (is_unreadable(r))
+        buf_printf(g->err,
+                   "pin %.*s, of what volume %s relies on: %s; varve repo verify names what is hurt, varve "
+                   "repo forget gives it up",
+                   SHOWN, p->id, p->volume_name, err_text(r));
+    return r;
+}
+
+static void pin_bad(void *arg, const char *name, int why)
 {
     struct marking *g = arg;
 
-    (void)st;
-    buf_printf(g->err, "%s: this varve does not know what is pinned, so that it must not delete anything",
-               name);
-    return -E_REPO_NEWER;
+    if (g->bad == 0)
+        buf_printf(
+            g->err, "%s cannot be read: %s; so it is not known what is pinned, and nothing may be deleted",
+            name, err_text(why));
+    g->bad = why;
 }
 
 int mark_run(struct repo *r, int (*progress)(void *arg, uint64_t points, uint64_t chunks), void *arg,
@@ -124,10 +162,10 @@ int mark_run(struct repo *r, int (*progress)(void *arg, uint64_t points, uint64_
 {
     struct mark m = {.pages = 0};
     struct marking g = {.r = r, .m = &m, .progress = progress, .arg = arg, .err = err};
-    int x = backend_list(r->b, &r->call, "pins/", "", pin_found, &g);
+    int x = points_each(r, point_mark, point_bad, &g);
 
-    if (x == 0)
-        x = points_each(r, point_mark, point_bad, &g);
+    if (x == 0) /* after them: who pins one sees afterwards that it is still there */
+        x = pins_each(r, pin_mark, pin_bad, &g);
     if (x == 0)
         x = g.bad;
     idset_free(&g.seen);

@@ -1,4 +1,4 @@
-/* tier/mark: what is needed: all chunks that some recovery point refers to. */
+/* tier/mark: what is needed: all chunks that some recovery point or pin refers to. */
 #ifndef VARVE_TIER_MARK_H
 #define VARVE_TIER_MARK_H
 

@@ -9,6 +9,7 @@
 #define TLV_PROGRAM 2
 #define TLV_REGARDED 3
 #define TLV_ORIGIN 4
+#define TLV_HASH_KEY 5
 #define POINT_FIX 256u
 #define DEPTH_MAX 4096
 
@@ -84,6 +85,8 @@ int point_encode(const struct point *p, struct buf *out)
         r = tlv_put(out, TLV_ORIGIN, p->origin.b, sizeof(p->origin.b));
     if (r == 0 && p->regarded.len)
         r = tlv_put(out, TLV_REGARDED, p->regarded.data, p->regarded.len);
+    if (r == 0 && p->has_hash_key)
+        r = tlv_put(out, TLV_HASH_KEY, p->hash_key, sizeof(p->hash_key));
     return r < 0 ? r : tlv_put(out, TLV_PROGRAM, program, sizeof(program) - 1);
 }
 
@@ -139,7 +142,7 @@ int point_decode(const void *bytes, size_t len, struct point *ret)
     name_decode(&d, p.snapshot_name);
     if (d.bad || p.tree.depth > TREE_DEPTH_MAX)
         return -E_CORRUPT;
-    if ((r = tlv_known(d, TLV_ORIGIN)) < 0)
+    if ((r = tlv_known(d, TLV_HASH_KEY)) < 0)
         return r;
     while (r == 0 && tlv_next(&d, &t) == 1)
         if (t.type == TLV_LABEL && (r = buf_add(&p.labels, t.p, t.len)) == 0)
@@ -148,6 +151,10 @@ int point_decode(const void *bytes, size_t len, struct point *ret)
             r = buf_add(&p.regarded, t.p, t.len);
         else if (t.type == TLV_ORIGIN && t.len == sizeof(p.origin.b))
             memcpy(p.origin.b, t.p, t.len);
+        else if (t.type == TLV_HASH_KEY && t.len == sizeof(p.hash_key)) {
+            memcpy(p.hash_key, t.p, t.len);
+            p.has_hash_key = true;
+        }
     if (r < 0)
         point_release(&p);
     else

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "tier/idset.h"
 #include "tier/map.h"
+#include "tier/pin.h"
 
 #define SHOWN 12 /* digits of a recovery point in sentences */
 
@@ -332,9 +333,39 @@ static int point_look(void *arg, const struct point *p)
     return r < 0 ? r : moved(w, 0);
 }
 
+/* What a volume relies on, whether or not its recovery point is still there. */
+static int pinned_look(void *arg, const struct point *p)
+{
+    struct verify *w = arg;
+    struct backend_stat st;
+    char name[80];
+    int r;
+
+    snprintf(name, sizeof(name), "points/%s", p->id);
+    r = backend_stat(w->r->b, &w->r->call, name, &st); /* then it was looked at */
+    if (r != -E_NOENT)
+        return r;
+    r = point_look(w, p);
+    w->res.points--;
+    return r;
+}
+
 static void point_bad(void *arg, const char *id, int why)
 {
     found(arg, "recovery point %.*s cannot be read: %s", SHOWN, id, err_text(why));
+}
+
+static int pin_look(void *arg, const struct pin *p)
+{
+    struct verify *w = arg;
+
+    w->res.pins++;
+    return BROKEN(VARVE_BREAK_verify_pins) ? 0 : pin_points(p, pinned_look, w);
+}
+
+static void pin_bad(void *arg, const char *name, int why)
+{
+    found(arg, "%s cannot be read: %s; nothing is deleted while it is there", name, err_text(why));
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
@@ -353,6 +384,8 @@ static int run(struct verify *w)
         r = backend_list(w->r->b, &w->r->call, "index/", "", index_packs, w);
     if (r == 0)
         r = points_each(w->r, point_look, point_bad, w);
+    if (r == 0)
+        r = pins_each(w->r, pin_look, pin_bad, w);
     return r;
 }
 

@@ -103,6 +103,8 @@ static const struct both {
     {"repo add n dir:/x --init", "repo add n url=dir:/x init", "repo add name=n url=dir:/x init=1"},
     {"repo remove n", "repo remove n", "repo remove name=n"},
     {"repo list", "repo list", "repo list"},
+    {"repo pins dir:/x", "repo pins dir:/x", "repo pins repo=dir:/x"},
+    {"repo forget dir:/x v", "repo forget dir:/x volume=v", "repo forget repo=dir:/x volume=v"},
     {"repo show n", "repo show n", "repo show repo=n"},
     {"repo test n", "repo test n", "repo test repo=n"},
     {"repo verify n --full", "repo verify n full", "repo verify repo=n full=1"},
