@@ -15,7 +15,9 @@ int snap_drop_internal(struct vol *v, uint32_t layer); /* one that was taken for
  * together with the other volumes'. */
 int snap_settled(struct store *s, uint32_t vol, uint32_t layer);
 
-/* volume.c */
+/* volume.c. volume_fill: what a new volume's record says; volume_bare: its records, without name and tree; fills id and head. */
+void volume_fill(struct volume_rec *vr, const char *name, const struct volume_opts *o);
+int volume_bare(struct txn *t, struct volume_rec *vr, uint64_t inodes, struct vol **ret);
 int volume_name_put(struct txn *t, const char *name, uint32_t vol);
 int volume_purge_due(struct store *s);
 

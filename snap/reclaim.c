@@ -127,5 +127,5 @@ int snap_attach(struct store *s)
         return r;
     }
     store_set_hooks(s, &hooks);
-    return 0;
+    return st.mode == STORE_RW ? volume_make_leftovers(s) : 0;
 }

@@ -229,9 +229,10 @@ int volume_reclaim_begin(struct vol *v)
     vr = v->rec;
     if (!(vr.flags & VOLUME_DELETED) || v->mounts)
         r = -E_INVAL;
-    else if (vr.flags & VOLUME_GHOST)
+    else if ((vr.flags & (VOLUME_GHOST | VOLUME_MAKING)) == VOLUME_GHOST)
         r = -E_NOENT;
     vr.flags |= VOLUME_GHOST;
+    vr.flags &= ~(uint32_t)VOLUME_MAKING;
     if (r == 0)
         r = vol_put(&t, v, &vr);
     if (r == 0)

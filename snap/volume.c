@@ -65,8 +65,9 @@ static int put_root(struct txn *t, const struct volume_rec *vr, const struct vol
     return inode_put_new(t, (struct vt_at){vr->head, vr->layer}, &in);
 }
 
-static void fill(struct volume_rec *vr, const char *name, const struct volume_opts *o)
+void volume_fill(struct volume_rec *vr, const char *name, const struct volume_opts *o)
 {
+    *vr = (struct volume_rec){.flags = 0};
     vr->uuid = uuid_new();
     vr->family = vr->uuid;
     hash_random(vr->hash_key, sizeof(vr->hash_key));
@@ -79,28 +80,34 @@ static void fill(struct volume_rec *vr, const char *name, const struct volume_op
     snprintf(vr->name, sizeof(vr->name), "%s", name);
 }
 
-static int create(struct txn *t, const char *name, const struct volume_opts *o, struct vol **ret)
+int volume_bare(struct txn *t, struct volume_rec *vr, uint64_t inodes, struct vol **ret)
 {
-    struct vstat_rec st = {.inodes = 1, .next_ino = INO_ROOT + 1};
+    struct vstat_rec st = {.inodes = inodes, .next_ino = INO_ROOT + 1};
     struct branch_rec b = {.first_layer = 1};
-    struct volume_rec vr;
     struct vol *v;
     int r;
 
-    if (vol_by_name(t->store, name))
+    if (vol_by_name(t->store, vr->name))
         return -E_EXIST;
     if ((r = vol_new(t, &v)) < 0)
         return r;
-    vr = v->rec;
-    fill(&vr, name, o);
-    b.vol = vr.id;
-    b.id = vr.head = txn_next_branch(t);
-    if ((r = branch_put(t, &b)) < 0 || (r = vol_put(t, v, &vr)) < 0 || (r = vol_put_stat(t, v, &st)) < 0)
-        return r;
-    if ((r = volume_name_put(t, name, vr.id)) < 0 || (r = put_root(t, &vr, o)) < 0)
+    b.vol = vr->id = v->rec.id;
+    b.id = vr->head = txn_next_branch(t);
+    if ((r = branch_put(t, &b)) < 0 || (r = vol_put(t, v, vr)) < 0 || (r = vol_put_stat(t, v, &st)) < 0)
         return r;
     *ret = v;
     return 0;
+}
+
+static int create(struct txn *t, const char *name, const struct volume_opts *o, struct vol **ret)
+{
+    struct volume_rec vr;
+    int r;
+
+    volume_fill(&vr, name, o);
+    if ((r = volume_bare(t, &vr, 1, ret)) < 0 || (r = volume_name_put(t, name, vr.id)) < 0)
+        return r;
+    return put_root(t, &vr, o);
 }
 
 int volume_create(struct store *s, const char *name, const struct volume_opts *o, struct vol **ret)

@@ -32,6 +32,16 @@ int volume_purge(struct vol *v); /* now; also what the timer does after 24 h */
 /* volume_clone: a new volume whose first state is snapshot `snap` of v (NULL or "": takes one now). Instant. -E_DEPTH. */
 int volume_clone(struct vol *v, const char *snap, const char *name, struct vol **ret);
 
+/* A volume that is filled by somebody else before anybody sees it (tier/import.h). volume_make: with no root directory yet; hash_key
+ * NULL: a random one. volume_show: the last record: it is there from now on, its next inode has this number. volume_make_undo, and
+ * volume_make_leftovers after a death: what was made is freed in the background. volume_make: -E_EXIST, -E_NAME. volume_show: -E_EXIST:
+ * somebody else took the name meanwhile. */
+int volume_make(struct store *s, const char *name, const struct volume_opts *o, const uint8_t *hash_key,
+                struct vol **ret);
+int volume_show(struct vol *v, uint64_t next_ino);
+int volume_make_undo(struct vol *v);
+int volume_make_leftovers(struct store *s); /* by snap_attach() */
+
 struct volume_info {
     struct volume_rec rec;
     uint64_t used_bytes, used_inodes;

@@ -192,15 +192,14 @@ static int open_have(struct repo *r, const char *cache)
     return have_open(dir, &r->have);
 }
 
-int repo_open(struct backend *b, const struct backend_call *c, const struct secret *s, const char *cache,
-              struct repo **ret, struct buf *err)
+static struct repo *repo_new(struct backend *b, const struct backend_call *c)
 {
     struct repo *r = calloc(1, sizeof(*r));
-    int x;
 
-    if (!r) {
+    if (!r || !(r->chunks = calloc(1, sizeof(*r->chunks)))) {
+        free(r);
         backend_close(b);
-        return -E_NOMEM;
+        return NULL;
     }
     r->b = b;
     (void)mlock(&r->dom, sizeof(r->dom)); /* keys do not go to a swap */
@@ -208,9 +207,15 @@ int repo_open(struct backend *b, const struct backend_call *c, const struct secr
         r->call = *c;
     if (r->call.timeout_ms == 0)
         r->call.timeout_ms = REPO_CALL_MS;
-    x = unlock(r, s, err);
-    if (x == 0 && !(r->chunks = calloc(1, sizeof(*r->chunks))))
-        x = -E_NOMEM;
+    return r;
+}
+
+int repo_open(struct backend *b, const struct backend_call *c, const struct secret *s, const char *cache,
+              struct repo **ret, struct buf *err)
+{
+    struct repo *r = repo_new(b, c);
+    int x = r ? unlock(r, s, err) : -E_NOMEM;
+
     if (x == 0 && (x = open_have(r, cache)) < 0)
         buf_printf(err, "the local cache %s: %s; remove it, it is made again", cache, err_text(x));
     if (x < 0) {
@@ -221,12 +226,51 @@ int repo_open(struct backend *b, const struct backend_call *c, const struct secr
     return 0;
 }
 
+void repo_keys_of(const struct repo *r, struct repo_keys *ret)
+{
+    (void)mlock(ret, sizeof(*ret));
+    ret->root = r->root;
+    ret->dom = r->dom;
+}
+
+void repo_keys_wipe(struct repo_keys *k)
+{
+    key_wipe(&k->dom.blob_key);
+    key_wipe(&k->dom.chunk_key);
+    (void)munlock(k, sizeof(*k));
+}
+
+int repo_open_again(struct backend *b, const struct backend_call *c, const struct repo_keys *k,
+                    const char *cache, struct repo **ret)
+{
+    struct repo *r = repo_new(b, c);
+    int x;
+
+    if (!r)
+        return -E_NOMEM;
+    r->root = k->root;
+    r->dom = k->dom;
+    x = open_have(r, cache);
+    if (x < 0)
+        repo_close(r);
+    else
+        *ret = r;
+    return x;
+}
+
+void repo_chunks_drop(struct repo *r)
+{
+    for (size_t i = 0; i < CHUNKS_KEPT; i++) {
+        buf_free(&r->chunks->v[i].plain);
+        r->chunks->v[i].used = 0;
+    }
+}
+
 void repo_close(struct repo *r)
 {
     if (!r)
         return;
-    for (size_t i = 0; r->chunks && i < CHUNKS_KEPT; i++)
-        buf_free(&r->chunks->v[i].plain);
+    repo_chunks_drop(r);
     free(r->chunks);
     have_close(r->have);
     backend_close(r->b);
@@ -392,6 +436,11 @@ static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
     return x;
+}
+
+int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)
+{
+    return fetch(r, chunk, ret);
 }
 
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len)

@@ -29,6 +29,16 @@ int repo_open(struct backend *b, const struct backend_call *c, const struct secr
               struct repo **ret, struct buf *err);
 void repo_close(struct repo *r); /* NULL is allowed */
 
+/* The same repository once more, without deriving its key again. repo_keys_wipe when no more are to be opened. */
+struct repo_keys {
+    struct repo_root root;
+    struct domain dom;
+};
+void repo_keys_of(const struct repo *r, struct repo_keys *ret);
+void repo_keys_wipe(struct repo_keys *k);
+int repo_open_again(struct backend *b, const struct backend_call *c, const struct repo_keys *k,
+                    const char *cache, struct repo **ret); /* takes b in any case */
+
 /* repo_peek_root: the newest root, without any key. -E_REPO_MISSING. raw (may be NULL): its bytes. */
 int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_root *ret, struct buf *raw);
 
@@ -50,6 +60,10 @@ int repo_may_write(struct repo *r);
 /* repo_chunk: the plain bytes of a chunk; they stay until the next call. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
  * or its pack is gone. */
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len);
+
+/* repo_chunk_get: appends them, and keeps none. repo_chunks_drop: those that are kept go. */
+int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret);
+void repo_chunks_drop(struct repo *r);
 
 /* repo_slice: appends the bytes of a slice. whole: it is the whole blob, which is proved by its name, too. */
 int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret);

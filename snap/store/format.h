@@ -99,7 +99,8 @@ struct next_rec {
     uint32_t branch;
 };
 
-enum volume_flag { VOLUME_DELETED = 1, VOLUME_GHOST = 2, VOLUME_SCHEDULED = 4 };
+/* making: it is not there yet: a ghost until it is whole, freed at the next opening if it never is. */
+enum volume_flag { VOLUME_DELETED = 1, VOLUME_GHOST = 2, VOLUME_SCHEDULED = 4, VOLUME_MAKING = 8 };
 
 struct volume_rec {
     struct uuid uuid;
