@@ -141,10 +141,11 @@ static int one_volume(const struct pins *l, struct buf *err)
 {
     for (size_t i = 1; i < l->n; i++)
         if (!uuid_equal(&l->v[i].p.store, &l->v[0].p.store) || !uuid_equal(&l->v[i].p.dir, &l->v[0].p.dir)) {
-            buf_printf(err,
-                       "%s: volumes of several stores are called so; give 8 or more digits of one of varve repo "
-                       "pins",
-                       l->which);
+            buf_printf(
+                err,
+                "%s: volumes of several stores are called so; give 8 or more digits of one of varve repo "
+                "pins",
+                l->which);
             return -E_USAGE;
         }
     if (l->n > 0)
@@ -168,9 +169,10 @@ REPO_LOCAL(repo_forget)
     if (r < 0)
         return r;
     if (!a->json)
-        return buf_printf(&ans->out,
-                          "what volume %s relies on may be pruned when no recovery point has it: %zu pins removed\n",
-                          l.v[0].p.volume_name, l.n);
+        return buf_printf(
+            &ans->out,
+            "what volume %s relies on may be pruned when no recovery point has it: %zu pins removed\n",
+            l.v[0].p.volume_name, l.n);
     j = jw_begin(&ans->out, true);
     jw_object(&j, NULL);
     jw_u64(&j, "schema", 1);

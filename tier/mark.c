@@ -151,9 +151,9 @@ static void pin_bad(void *arg, const char *name, int why)
     struct marking *g = arg;
 
     if (g->bad == 0)
-        buf_printf(
-            g->err, "%s cannot be read: %s; so it is not known what is pinned, and nothing may be deleted",
-            name, err_text(why));
+        buf_printf(g->err,
+                   "%s cannot be read: %s; so it is not known what is pinned, and nothing may be deleted",
+                   name, err_text(why));
     g->bad = why;
 }
 

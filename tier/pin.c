@@ -69,8 +69,7 @@ int pin_add(struct pin *p, const struct point *pt)
     if (r < 0)
         return r;
     put_le32(head + 32, (uint32_t)b.len);
-    if ((r = buf_add(&p->points, head, sizeof(head))) == 0 &&
-        (r = buf_add(&p->points, b.data, b.len)) == 0)
+    if ((r = buf_add(&p->points, head, sizeof(head))) == 0 && (r = buf_add(&p->points, b.data, b.len)) == 0)
         p->npoints++;
     return r;
 }

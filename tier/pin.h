@@ -9,7 +9,8 @@
 struct pin {
     char id[SHA_TEXT]; /* not in the bytes: their hash */
     int64_t created_ns;
-    uint64_t generation; /* of this store directory and volume; the highest counts, a lower one was replaced */
+    uint64_t
+        generation; /* of this store directory and volume; the highest counts, a lower one was replaced */
     struct uuid store, dir, volume;
     char volume_name[POINT_NAME_MAX + 1];
     uint32_t npoints;

@@ -19,7 +19,7 @@ struct point {
     uint64_t epoch;
     uint32_t grade;
     struct tree tree;
-    bool has_hash_key; /* else it was made by an older program */
+    bool has_hash_key;    /* else it was made by an older program */
     uint8_t hash_key[16]; /* by which the hashes of names are made */
     uint64_t files, dirs, others, bytes, new_bytes, size_limit, inode_limit;
     char volume_name[POINT_NAME_MAX + 1], snapshot_name[POINT_NAME_MAX + 1];
