@@ -59,6 +59,7 @@ static void release(struct check *c)
     idmap_free(&c->unlinks);
     free(c->places);
     free(c->punches);
+    buf_free(&c->cold);
     fixes_free(c);
 }
 

@@ -76,6 +76,8 @@ static int load(struct check *c)
 
     if (r == 0)
         r = txn_scan(&c->t, KEEP_PENDING, &reclaim, 1, load_reclaim, c);
+    if (r == 0)
+        r = check_cold_load(c);
     if (r == 0 && c->npunches)
         qsort(c->punches, c->npunches, sizeof(*c->punches), punch_order);
     return r;
@@ -151,6 +153,30 @@ static bool has_hole(const struct bytes *b, const struct file_run *run)
     return false;
 }
 
+/* What does not lie elsewhere is in the object's file. */
+static int see_local(struct bytes *b, const struct file_run *run)
+{
+    uint64_t last = run->obj_block + run->count, first = run->obj_block, end = last;
+
+    for (; check_cold_gap(b->c, run->object, &first, &end); first = end, end = last) {
+        struct file_run part = *run;
+
+        part.obj_block = first;
+        part.count = end - first;
+        part.block += first - run->obj_block;
+        object_open(b, run->object);
+        if (b->missing)
+            return problem(b->c, "%s: the file of object %" PRIx64 " of inode %" PRIu64 " is missing",
+                           b->p->name, run->object, b->ino);
+        if (run->kind == SPAN_OBJECT && b->data_known && has_hole(b, &part))
+            return problem(b->c,
+                           "%s: inode %" PRIu64 ": blocks from %" PRIu64 " (%" PRIu64
+                           ") have no bytes in object %" PRIx64,
+                           b->p->name, b->ino, part.block, part.count, run->object);
+    }
+    return 0;
+}
+
 static int see_run(void *arg, const struct file_run *run)
 {
     struct bytes *b = arg;
@@ -165,16 +191,7 @@ static int see_run(void *arg, const struct file_run *run)
         return problem(c, "%s: inode %" PRIu64 " points into object %" PRIx64 ", which has no record",
                        b->p->name, b->ino, run->object);
     see_punches(b, run);
-    object_open(b, run->object);
-    if (b->missing)
-        return problem(c, "%s: the file of object %" PRIx64 " of inode %" PRIu64 " is missing", b->p->name,
-                       run->object, b->ino);
-    if (run->kind == SPAN_OBJECT && b->data_known && has_hole(b, run))
-        return problem(c,
-                       "%s: inode %" PRIu64 ": blocks from %" PRIu64 " (%" PRIu64
-                       ") have no bytes in object %" PRIx64,
-                       b->p->name, b->ino, run->block, run->count, run->object);
-    return 0;
+    return see_local(b, run);
 }
 
 static int see_file(struct bytes *b, const struct inode *in)

@@ -64,6 +64,9 @@ struct check_object {
     struct object_rec rec;
     uint64_t refs; /* counted by the walk */
 };
+struct cold_blocks {
+    uint64_t object, first, end;
+};
 struct punch {
     uint64_t object, first, count, seq;
 };
@@ -86,6 +89,7 @@ struct check {
     struct idmap unlinks; /* objects whose removal is queued; no values */
     struct punch *punches;
     size_t npunches;
+    struct buf cold; /* of struct cold_blocks, by object and place: what is elsewhere */
     struct fix *fixes, **fixes_end;
     uint64_t nfixes;
 };
@@ -107,6 +111,11 @@ int check_pages(const char *store, char why[256]);
 /* Ends the reading transaction and begins another: its arena is freed, and writers of a mounted store get a turn. */
 int check_turn(struct check *c);
 int places_load(struct check *c);
+
+/* check_cold_load: which blocks lie elsewhere, into c->cold. check_cold_gap: cuts [first, end) of an object to the first run of blocks
+ * that do not; false: there is none. */
+int check_cold_load(struct check *c);
+bool check_cold_gap(const struct check *c, uint64_t object, uint64_t *first, uint64_t *end);
 
 #define PASS(number, fn, name, rules, repairs) int check_pass_##fn(struct check *c);
 #include "snap/check.def"

@@ -111,10 +111,14 @@ static int compare_outgrown(struct diff *d, const struct file_state *a, const st
     int r = all_of(d, is_inline(a) ? b : a, &mapped);
 
     for (uint64_t at = 0; at < blocks && r == 0; at++) {
-        if ((r = file_peek(d->t, a->at, &a->in, x, sizeof(x), at * BLOCK_SIZE)) < 0 ||
-            (r = file_peek(d->t, b->at, &b->in, y, sizeof(y), at * BLOCK_SIZE)) < 0)
+        if ((r = file_peek(d->t, a->at, &a->in, x, sizeof(x), at * BLOCK_SIZE)) == 0)
+            r = file_peek(d->t, b->at, &b->in, y, sizeof(y), at * BLOCK_SIZE);
+        if (r < 0 && r != -E_COLD)
             return r;
-        if (memcmp(x, y, sizeof(x)) != 0 || ((at + 1) * BLOCK_SIZE > small && a->in.size != b->in.size))
+        bool far = r == -E_COLD; /* not fetched for this: it counts as changed */
+        r = 0;
+        if (far || memcmp(x, y, sizeof(x)) != 0 ||
+            ((at + 1) * BLOCK_SIZE > small && a->in.size != b->in.size))
             r = windows_add(w, at, at + 1);
     }
     for (size_t i = 0; i < mapped.n && r == 0; i++)

@@ -6,6 +6,7 @@
 #include "snap/dump_i.h"
 #include "snap/job.h"
 #include "snap/ns.h"
+#include "snap/store/cold.h"
 #include "snap/store/record.h"
 #include "snap/store/span.h"
 
@@ -76,6 +77,8 @@ static int plain_key(struct buf *out, const uint8_t *key, size_t klen)
         return buf_printf(out, " object=%" PRIx64 " branch=%u ino=%" PRIu64, get_be64(k), get_be32(k + 8),
                           get_be64(k + 12));
     case TAB_OBJECT: return buf_printf(out, " object=%" PRIx64, get_be64(k));
+    case TAB_COLD: return buf_printf(out, " object=%" PRIx64 " end=%" PRIu64, get_be64(k), get_be64(k + 8));
+    case TAB_SOURCE: return buf_printf(out, " source=%u", get_be32(k));
     case TAB_RESULT:
         return buf_printf(out, " conn=%" PRIu64 " unique=%" PRIu64, get_be64(k), get_be64(k + 8));
     default: return buf_printf(out, " number=%" PRIu64, get_be64(k));
@@ -221,10 +224,21 @@ static int dump_object_rec(struct buf *out, const struct txn_val *v)
                               rec.branch, rec.layer, rec.flags);
 }
 
+static int dump_cold(struct buf *out, const uint8_t *key, const struct txn_val *v)
+{
+    struct cold_range range;
+    int r = cold_decode(key, 17, v->data, v->len, &range);
+
+    if (r == 0)
+        r = buf_printf(out, " blocks=%" PRIu64 "+%u source=%u skip=%u ref=", range.first, range.blocks,
+                       range.source, range.ref.skip);
+    return r < 0 ? r : dump_hex(out, range.ref.p, range.ref.len, COLD_REF_MAX);
+}
+
 static int dump_reclaim(struct buf *out, const struct txn_val *v)
 {
-    static const char *const kinds[] = {"?",      "unlink", "punch",   "layer",
-                                        "branch", "orphan", "flatten", "sift"};
+    static const char *const kinds[] = {"?",      "unlink",  "punch", "layer",  "branch",
+                                        "orphan", "flatten", "sift",  "release"};
     struct reclaim_rec rec;
     int r = reclaim_rec_decode(v->data, v->len, &rec);
 
@@ -290,6 +304,8 @@ static int dump_value(struct buf *out, const uint8_t *key, const struct txn_val 
     case TAB_BRANCH: return dump_branch(out, v);
     case TAB_OBJECT: return dump_object_rec(out, v);
     case TAB_RECLAIM: return dump_reclaim(out, v);
+    case TAB_COLD: return dump_cold(out, key, v);
+    case TAB_SOURCE: return buf_puts(out, " ") < 0 ? -E_NOMEM : dump_text(out, (const char *)v->data, v->len);
     case TAB_META: return dump_meta(out, key, v);
     default: return dump_small(out, key, v);
     }

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "snap/store/store_int.h"
+#include "snap/store/cold_i.h"
 
 #define PUT_TAKES 256u /* of the delta's memory, beside key and value */
 
@@ -292,6 +292,20 @@ static bool flush_due(struct store *s)
     return true;
 }
 
+/* What was brought from elsewhere is local for good after as long. */
+static bool cold_due(struct store *s)
+{
+    int64_t now = clock_mono_ns();
+
+    if (!cold_settle_due(s, now - s->last_cold_ns >= (int64_t)s->set.flush_ms * 1000000 / 2))
+        return false;
+    s->last_cold_ns = now;
+    int r = cold_settle(s);
+    if (r < 0)
+        log_warn("store", "recall_settle", "error=%s", err_name(r));
+    return true;
+}
+
 static bool checkpoint_due(struct store *s)
 {
     bool want, wait, idle_work;
@@ -316,6 +330,7 @@ int store_tick(struct store *s)
     if (!store_writable(s))
         return 0;
     did = settle_one(s);
+    did |= cold_due(s);
     did |= flush_due(s);
     did |= checkpoint_due(s);
     return did;

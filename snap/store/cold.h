@@ -97,6 +97,9 @@ int cold_release(struct txn *t, const struct cold_range *range);
 int cold_ranges_each(struct txn *t, uint64_t object, uint64_t from,
                      int (*cb)(void *arg, const struct cold_range *range), void *arg);
 
+/* cold_decode: what a record of TAB_COLD says; for check and dump. -E_CORRUPT. */
+int cold_decode(const void *key, size_t klen, const void *p, size_t len, struct cold_range *ret);
+
 /* cold_recall: makes these blocks local (those of them that are cold). Outside of transactions and inode locks. Waits for fetches that
  * are under way. They are on disk, and their records gone, after cold_settle() or some seconds. -E_IO; -E_NOSPC: the disk is full;
  * -E_ROFS. */

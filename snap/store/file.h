@@ -23,7 +23,7 @@ int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len,
               size_t *ret_len);
 
 /* file_peek: len bytes at off inside the caller's transaction, for looks at a few blocks (it reads objects under the store's
- * lock); zeros beyond the end of the file. */
+ * lock); zeros beyond the end of the file. -E_COLD: some of them lie elsewhere. */
 int file_peek(struct txn *t, struct vt_at at, const struct inode *in, void *p, size_t len, uint64_t off);
 
 /* file_write: all of it or an error. -E_QUOTA, -E_NOSPC, -E_FBIG, -E_ROFS, -E_IO, -E_NOENT. ret (may be NULL): the

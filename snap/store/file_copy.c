@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "snap/store/change.h"
+#include "snap/store/cold_i.h"
 
 #define COPY_SPANS 64u        /* spans in one record */
 #define COPY_BYTES (1u << 20) /* at a time, where bytes are copied */
@@ -300,7 +301,8 @@ static int copy_locked(struct copy *c)
     if (r == 0 && (dst.flags & INODE_INLINE) &&
         (dst.size || head)) /* the head's bytes may lie in the tables, too */
         r = promote_locked(c->v, c->dst);
-    if (r == 0)
+    if (r == 0 &&
+        c->dst_off + c->done < MIN_OF(w.last * BLOCK_SIZE, c->dst_off + c->len)) /* else it is done over */
         r = share_blocks(c, &src, w.first, w.last - w.first, c->dst_off + c->len);
     return r < 0 ? r : copy_bytes(c, c->len);
 }
@@ -318,10 +320,13 @@ int file_copy(struct vol *v, const struct file_req *rq, struct vt_at src_at, uin
                      .len = len};
     uint64_t inos[2] = {src, dst};
     struct ilock l;
+    int r;
 
-    ilock_take(v->store, &l, v->rec.id, inos, 2, true);
-    int r = copy_locked(&c);
-    ilock_drop(&l);
+    do { /* what was done stays done */
+        ilock_take(v->store, &l, v->rec.id, inos, 2, true);
+        r = copy_locked(&c);
+        ilock_drop(&l);
+    } while (cold_again(v->store, &r));
     buf_free(&c.synced);
     if (r < 0 && c.done == 0)
         return r;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "snap/store/change.h"
+#include "snap/store/cold_i.h"
 
 static int find_cut(struct change *ch, uint64_t size, bool growing, struct cut *c)
 {
@@ -20,7 +21,7 @@ static int find_cut(struct change *ch, uint64_t size, bool growing, struct cut *
         c->from = (uint64_t)((int64_t)c->block + s->delta) * BLOCK_SIZE;
     }
     txn_abort(&t);
-    return r;
+    return r == 0 && c->keep ? object_here(ch->s, c->object, c->from, BLOCK_SIZE) : r;
 }
 
 int change_find_cut(struct change *ch, uint64_t size, struct cut *c)
@@ -40,24 +41,20 @@ int change_find_tail(struct change *ch, struct cut *c)
 int change_copy_cut(struct change *ch, struct cut *c, bool fresh)
 {
     static const uint8_t zeros[BLOCK_SIZE];
-    uint8_t block[BLOCK_SIZE] = {0};
-    struct objfd *f;
-    size_t got = 0;
+    uint8_t block[BLOCK_SIZE];
     int r;
 
     if (!c->keep)
         return 0;
-    r = objfd_get(ch->s, c->object, false, &f);
+    r = object_read(ch->s, c->object, block, BLOCK_SIZE, c->from);
     if (r < 0)
-        return r == -E_NOENT ? -E_CORRUPT : r;
-    r = io_pread(ch->s->io, f->fd, block, BLOCK_SIZE, c->from, &got);
-    objfd_put(ch->s, f);
-    if (r == 0 && !memcmp(block + c->keep, zeros, BLOCK_SIZE - c->keep)) {
+        return r;
+    if (!memcmp(block + c->keep, zeros, BLOCK_SIZE - c->keep)) {
         c->keep = 0;
         return 0;
     }
     memset(block + c->keep, 0, BLOCK_SIZE - c->keep);
-    if (r == 0 && !ch->fd)
+    if (!ch->fd)
         r = change_object(ch, fresh);
     return r < 0 ? r : change_pwrite(ch, block, BLOCK_SIZE, c->block * BLOCK_SIZE);
 }
@@ -215,9 +212,11 @@ int file_truncate(struct vol *v, const struct file_req *rq, uint64_t ino, uint64
 
     if (size > FILE_SIZE_MAX)
         return -E_FBIG;
-    ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
-    r = truncate_locked(v, rq, ino, size, ret);
-    ilock_drop(&l);
+    do {
+        ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
+        r = truncate_locked(v, rq, ino, size, ret);
+        ilock_drop(&l);
+    } while (cold_again(v->store, &r));
     return r;
 }
 
@@ -493,21 +492,13 @@ static int hold_room(struct vol *v, const struct file_req *rq, uint64_t ino, enu
     return r;
 }
 
-int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off,
-                  uint64_t len)
+static int allocate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what,
+                           uint64_t off, uint64_t end)
 {
     struct file_req held = rq ? *rq : (struct file_req){0};
-    struct ilock l;
-    uint64_t end = off + len, blocks = 0;
+    uint64_t blocks = 0;
     int r = 0;
 
-    if (len == 0 || end < off)
-        return -E_INVAL;
-    if (end > FILE_SIZE_MAX)
-        return what == FILE_PUNCH
-                   ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1)
-                   : -E_FBIG;
-    ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
     if (what != FILE_PUNCH && v->rec.size_limit) {
         r = hold_room(v, rq, ino, what, off, end, &blocks);
         held.has_room = true;
@@ -519,6 +510,26 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
     if (r == 0 && what != FILE_PUNCH)
         r = reserve_locked(v, &held, ino, off, end, what == FILE_ALLOCATE_KEEP || what == FILE_ZERO_KEEP);
     __atomic_fetch_sub(&v->reserved_blocks, blocks, __ATOMIC_SEQ_CST);
-    ilock_drop(&l);
+    return r;
+}
+
+int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum file_alloc what, uint64_t off,
+                  uint64_t len)
+{
+    struct ilock l;
+    uint64_t end = off + len;
+    int r;
+
+    if (len == 0 || end < off)
+        return -E_INVAL;
+    if (end > FILE_SIZE_MAX)
+        return what == FILE_PUNCH
+                   ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1)
+                   : -E_FBIG;
+    do {
+        ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
+        r = allocate_locked(v, rq, ino, what, off, end);
+        ilock_drop(&l);
+    } while (cold_again(v->store, &r));
     return r;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "snap/store/change.h"
+#include "snap/store/cold_i.h"
 
 #define BEHIND_READ (128u << 10)
 #define BEHIND_STEP (4ull << 20)
@@ -185,32 +186,27 @@ static int fetch_run(void *arg, const struct file_run *run)
 
 /* Who goes through a file in long reads has its bytes in memory then, and the kernel has them once more, as those of the object: these go,
  * some way behind. Right away would not do: the pages that the kernel reads ahead are longer than a read. */
-static void leave_behind(const struct objfd *fd, const struct piece *p)
+void leave_behind(const struct objfd *fd, uint64_t off, size_t len)
 {
-    uint64_t step = (p->off + p->len) / BEHIND_STEP;
+    uint64_t step = (off + len) / BEHIND_STEP;
 
-    if (p->len >= BEHIND_READ && p->off / BEHIND_STEP != step && step >= 3 &&
-        !BROKEN(VARVE_BREAK_read_behind))
+    if (len >= BEHIND_READ && off / BEHIND_STEP != step && step >= 3 && !BROKEN(VARVE_BREAK_read_behind))
         io_behind(fd->fd, (step - 3) * BEHIND_STEP, BEHIND_STEP);
 }
 
+/* Where bytes are elsewhere all that are wanted are noted, so that they are brought at once. */
 static int fetch_pieces(struct store *s, const struct fetch *f)
 {
+    int miss = 0;
+
     for (size_t i = 0; i < f->n; i++) {
         const struct piece *p = &f->pieces[i];
-        struct objfd *fd;
-        size_t got = 0;
-        int r = objfd_get(s, p->object, false, &fd);
-        if (r == 0) {
-            r = io_pread(s->io, fd->fd, p->to, p->len, p->off, &got);
-            leave_behind(fd, p);
-            objfd_put(s, fd);
-        }
-        if (r < 0)
-            return r == -E_NOENT ? -E_CORRUPT : r;
-        memset(p->to + got, 0, p->len - got); /* an object ends where its last written block ended */
+        int r = object_read(s, p->object, p->to, p->len, p->off);
+        if (r < 0 && r != -E_COLD)
+            return r;
+        miss = MIN_OF(miss, r);
     }
-    return 0;
+    return miss;
 }
 
 /* Inline bytes [off, off + len) into p; what no piece holds is zeros. */
@@ -276,7 +272,34 @@ int file_peek(struct txn *t, struct vt_at at, const struct inode *in, void *p, s
         r = fetch_pieces(t->store, &f);
     grace_leave(t->store, gen);
     free(f.pieces);
+    if (r == -E_COLD) /* for the caller to say */
+        cold_unnote();
     return r;
+}
+
+/* Could these bytes of a file be read now? -E_COLD. With the inode's lock held. */
+int file_here_locked(struct vol *v, struct vt_at at, uint64_t ino, size_t len, uint64_t off)
+{
+    cleanup(buf_free) struct buf room = {
+        0}; /* for holes and inline bytes, which are read as they are found */
+    struct fetch f = {.off = off};
+    uint32_t gen;
+    size_t got = 0;
+    int r, miss = 0;
+
+    if (!cold_any(v->store))
+        return 0;
+    r = buf_add_zero(&room, len);
+    if (r < 0)
+        return r;
+    f.out = room.data;
+    gen = grace_enter(v->store);
+    r = read_resolve(v, at, ino, &f, len, &got);
+    for (size_t i = 0; r == 0 && i < f.n; i++)
+        miss = MIN_OF(miss, object_here(v->store, f.pieces[i].object, f.pieces[i].off, f.pieces[i].len));
+    grace_leave(v->store, gen);
+    free(f.pieces);
+    return r < 0 ? r : miss;
 }
 
 /* With the inode's lock held, or at a place that does not change. */
@@ -303,10 +326,12 @@ int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len,
     struct ilock l = {0};
     int r;
 
-    if (at.layer == LAYER_NOW)
-        ilock_take(v->store, &l, v->rec.id, &ino, 1, false);
-    r = file_read_locked(v, at, ino, p, len, off, ret_len);
-    ilock_drop(&l);
+    do {
+        if (at.layer == LAYER_NOW)
+            ilock_take(v->store, &l, v->rec.id, &ino, 1, false);
+        r = file_read_locked(v, at, ino, p, len, off, ret_len);
+        ilock_drop(&l);
+    } while (cold_again(v->store, &r));
     return r;
 }
 

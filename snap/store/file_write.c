@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "snap/store/change.h"
+#include "snap/store/cold_i.h"
 
 #define GATHER_SOURCES 64u /* a span of more sources than this is written together again */
 #define WRITEBACK_STEP (8u << 20)
@@ -79,21 +80,12 @@ static int plan_write(struct change *ch, struct plan *p)
 static int copy_old(struct change *ch, uint64_t object, uint64_t from, uint64_t to, size_t len)
 {
     uint8_t block[BLOCK_SIZE];
-    struct objfd *f;
-    size_t got = 0;
     int r;
 
     if (!object || !len || BROKEN(VARVE_BREAK_block_copy))
         return 0;
-    r = objfd_get(ch->s, object, false, &f);
-    if (r < 0)
-        return r == -E_NOENT ? -E_CORRUPT : r;
-    r = io_pread(ch->s->io, f->fd, block, len, from, &got);
-    objfd_put(ch->s, f);
-    if (r < 0)
-        return r;
-    memset(block + got, 0, len - got);
-    return change_pwrite(ch, block, len, to);
+    r = object_read(ch->s, object, block, len, from);
+    return r < 0 ? r : change_pwrite(ch, block, len, to);
 }
 
 static int copy_inline(struct change *ch, uint64_t size)
@@ -255,11 +247,32 @@ static int write_back(struct change *ch)
     return 0;
 }
 
+/* Nothing is written before all of the old bytes that come along can be read. */
+static int old_here(struct change *ch, const struct plan *p)
+{
+    struct vt_at now = {ch->at.branch, LAYER_NOW};
+    int r = p->head_obj ? object_here(ch->s, p->head_obj, p->head_off, p->off % BLOCK_SIZE) : 0, e = 0;
+
+    if (p->tail_obj)
+        e = object_here(ch->s, p->tail_obj, p->tail_off + p->end % BLOCK_SIZE,
+                        BLOCK_SIZE - p->end % BLOCK_SIZE);
+    r = MIN_OF(r, e);
+    for (int i = 0; i < 3; i++)
+        if (p->gather[i]) {
+            e = file_here_locked(ch->v, now, ch->ino, SPAN_BLOCKS * BLOCK_SIZE,
+                                 (p->gather[i] - 1) << SPAN_SHIFT);
+            r = MIN_OF(r, e);
+        }
+    return r;
+}
+
 static int write_to_object(struct change *ch, const void *data, size_t len, uint64_t off)
 {
     struct plan p = {.off = off, .end = off + len};
     int r = plan_write(ch, &p);
 
+    if (r == 0 && cold_any(ch->s))
+        r = old_here(ch, &p);
     if (r == 0)
         r = change_reserve(ch, p.holes);
     if (r == 0)
@@ -311,10 +324,13 @@ int file_write(struct vol *v, const struct file_req *rq, uint64_t ino, const voi
                uint64_t off, struct inode *ret)
 {
     struct ilock l;
+    int r;
 
-    ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
-    int r = write_locked(v, rq, ino, p, len, off, ret);
-    ilock_drop(&l);
+    do {
+        ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
+        r = write_locked(v, rq, ino, p, len, off, ret);
+        ilock_drop(&l);
+    } while (cold_again(v->store, &r));
     return r;
 }
 

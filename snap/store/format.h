@@ -65,6 +65,8 @@ enum tab {
         0x4b, /* seq u64                     -> reclaim_rec; RECLAIM_SIFTS | object for objects to be sifted */
     TAB_RESULT = 0x4c, /* conn u64, unique u64        -> result_rec: answers not known as replied */
     TAB_JOB = 0x4d,    /* job u64                     -> job_rec */
+    TAB_COLD = 0x4e, /* object u64, end u64         -> cold_range: blocks [end - blocks, end) are elsewhere */
+    TAB_SOURCE = 0x4f, /* source u32                  -> text of the rooms above: where that is */
 };
 
 #define TAB_HISTORY 0x80
@@ -184,7 +186,11 @@ struct view_rec {
     uint32_t zero;
 };
 
-enum object_flag { OBJECT_SHARED = 1 }; /* named by more than its own inode: its dead blocks are sifted out */
+enum object_flag {
+    OBJECT_SHARED = 1, /* named by more than its own inode: its dead blocks are sifted out */
+    OBJECT_COLD =
+        2, /* blocks of it are or were elsewhere (TAB_COLD): it is frozen, and its file may be missing */
+};
 
 struct object_rec {
     uint64_t object;
@@ -206,6 +212,7 @@ enum reclaim_kind {
     RECLAIM_FLATTEN = 6, /* branch: copy what it shows from its parents */
     RECLAIM_SIFT =
         7, /* object, which is shared: punch those of its blocks that no record names; first: told apart by */
+    RECLAIM_RELEASE = 8, /* object, blocks [first, first + count): punch those that are elsewhere */
 };
 
 #define RECLAIM_SIFTS                                                                                        \

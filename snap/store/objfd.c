@@ -177,6 +177,15 @@ void objfd_forget(struct store *s, uint64_t object)
     pthread_mutex_unlock(&s->fd_lock);
 }
 
+void objfd_not_hot(struct store *s, uint64_t object)
+{
+    pthread_mutex_lock(&s->fd_lock);
+    struct objfd *f = *fd_slot(s, object);
+    if (f)
+        __atomic_store_n(&f->hot, false, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&s->fd_lock);
+}
+
 bool objfd_unsynced(struct store *s, uint64_t object)
 {
     pthread_mutex_lock(&s->fd_lock);

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "snap/store/store_int.h"
+#include "snap/store/cold_i.h"
 
 #define BATCH 256
 #define LONG_NS                                                                                              \
@@ -74,6 +74,9 @@ static int do_unlink(struct store *s, const struct reclaim_rec *rec)
         return 1; /* what is pending decides */
     if (BROKEN(VARVE_BREAK_space_kept))
         return 0;
+    r = cold_forget(s, rec->object, 0, UINT64_MAX);
+    if (r < 0)
+        return r;
     objfd_forget(s, rec->object);
     object_path(s, rec->object, path);
     r = io_unlink(s->io, path);
@@ -83,8 +86,10 @@ static int do_unlink(struct store *s, const struct reclaim_rec *rec)
 static int do_punch(struct store *s, const struct reclaim_rec *rec)
 {
     struct objfd *f;
-    int r = objfd_get(s, rec->object, false, &f);
+    int r = cold_forget(s, rec->object, rec->first, rec->first + rec->count);
 
+    if (r == 0)
+        r = objfd_get(s, rec->object, false, &f);
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
     r = io_punch(s->io, f->fd, rec->first * BLOCK_SIZE, rec->count * BLOCK_SIZE);
@@ -130,6 +135,7 @@ static int execute(struct store *s, const struct reclaim_rec *rec)
     case RECLAIM_UNLINK: return do_unlink(s, rec);
     case RECLAIM_PUNCH: return do_punch(s, rec);
     case RECLAIM_ORPHAN: return do_orphan(s, rec);
+    case RECLAIM_RELEASE: return cold_punch_released(s, rec);
     default:
         pthread_mutex_lock(&s->bg_lock);
         h = s->hooks;

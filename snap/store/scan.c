@@ -17,7 +17,8 @@ static const struct {
     [TAB_VIEW] = {9, 9, "VIEW"},       [TAB_TOUCHED] = {18, 34, "TOUCHED"},
     [TAB_OBJECT] = {9, 9, "OBJECT"},   [TAB_OBJREF] = {21, 21, "OBJREF"},
     [TAB_RECLAIM] = {9, 9, "RECLAIM"}, [TAB_RESULT] = {17, 17, "RESULT"},
-    [TAB_JOB] = {9, 9, "JOB"},
+    [TAB_JOB] = {9, 9, "JOB"},         [TAB_COLD] = {17, 17, "COLD"},
+    [TAB_SOURCE] = {5, 5, "SOURCE"},
 };
 
 static uint8_t live_tab(uint8_t tab)

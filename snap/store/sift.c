@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mark.h"
-#include "snap/store/store_int.h"
+#include "snap/store/cold_i.h"
 
 #define WINDOW_BLOCKS (1ull << 27) /* 512 GiB of an object at a time: 16 MiB of memory */
 #define HOLD_NS 300000ll           /* of a transaction */
@@ -29,6 +29,7 @@ struct sift {
     enum stage stage;
     uint64_t from, count; /* the window */
     uint8_t *live;        /* a bit for each block of it */
+    bool cold;            /* blocks of it are elsewhere */
     bool later;           /* what was found may not be all: once more */
 
     enum keep keep; /* what was pending becomes firm: that level first */
@@ -387,16 +388,19 @@ static int queue_some(struct store *s, struct sift *w, int fd)
 
 static int queue_dead(struct store *s, struct sift *w, int64_t until_ns)
 {
-    struct objfd *f;
+    struct objfd *f = NULL;
     struct stat st;
     int r = objfd_get(s, w->rec.object, false, &f);
 
+    if (r == -E_NOENT && w->cold) /* all of it is elsewhere */
+        r = 0;
     if (r < 0)
         return r;
+    w->all |= w->cold;
     if (w->at == w->from && !w->all && io_fstat(s->io, f->fd, &st) == 0)
         w->all = takes_more(w, f->fd, (uint64_t)st.st_blocks * 512 / BLOCK_SIZE);
     do
-        r = queue_some(s, w, f->fd);
+        r = queue_some(s, w, f ? f->fd : -1);
     while (r == MORE && clock_mono_ns() < until_ns);
     objfd_put(s, f);
     return r;
@@ -415,6 +419,32 @@ static int file_blocks(struct store *s, uint64_t object, uint64_t *ret)
     r = io_fstat(s->io, f->fd, &st);
     objfd_put(s, f);
     *ret = ((uint64_t)st.st_size + BLOCK_SIZE - 1) / BLOCK_SIZE;
+    return r;
+}
+
+static int last_cold(void *arg, const struct cold_range *range)
+{
+    *(uint64_t *)arg = range->first + range->blocks;
+    return 0;
+}
+
+/* With what is elsewhere: of that nothing is known to the file. */
+static int object_blocks(struct store *s, uint64_t object, uint64_t *ret, bool *ret_cold)
+{
+    uint64_t cold = 0, file = 0;
+    struct txn t;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = cold_any(s) ? cold_ranges_each(&t, object, 0, last_cold, &cold) : 0;
+    txn_abort(&t);
+    if (r == 0)
+        r = file_blocks(s, object, &file);
+    if (r == -E_NOENT && cold)
+        r = 0;
+    *ret = MAX_OF(file, cold);
+    *ret_cold = cold > 0;
     return r;
 }
 
@@ -446,7 +476,7 @@ static void window_begin(struct sift *w, uint64_t from)
 static int work_new(struct store *s, const struct object_rec *rec, struct sift **ret)
 {
     struct sift *w = calloc(1, sizeof(*w));
-    int r = w ? file_blocks(s, rec->object, &w->blocks) : -E_NOMEM;
+    int r = w ? object_blocks(s, rec->object, &w->blocks, &w->cold) : -E_NOMEM;
 
     if (r == 0) {
         w->rec = *rec;

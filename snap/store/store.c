@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "snap/store/store_int.h"
+#include "snap/store/cold_i.h"
 #include "snap/store/tabpages.h"
 #include "snap/store/feature.h"
 #include "snap/store/version.h"
@@ -119,6 +119,7 @@ static int say(char *why, int r, const char *fmt, ...)
 static void store_free(struct store *s)
 {
     sift_end(s);
+    cold_free(s);
     dirty_free_all(s);
     vols_free(s);
     objfd_close_all(s);
@@ -187,7 +188,7 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
     pthread_cond_init(&s->bg_done, NULL);
     s->dirty_list.prev = s->dirty_list.next = &s->dirty_list;
     s->fd_list.prev = s->fd_list.next = &s->fd_list;
-    if (s->ilocks && answers_new(&s->answers) == 0)
+    if (s->ilocks && answers_new(&s->answers) == 0 && cold_new(s) == 0)
         return s;
     store_free(s);
     return NULL;
@@ -311,6 +312,8 @@ static int store_begin(struct store *s, char *why)
         r = vols_load(s);
     if (r == 0)
         r = failed_load(s);
+    if (r == 0)
+        r = cold_load(s);
     sift_rest(s); /* not while somebody waits for the opening */
     if (r == 0 && s->mode == STORE_RW)
         r = store_recover(s);
@@ -336,6 +339,7 @@ int store_open(struct io *io, const char *path, const struct store_settings *set
     if (!s)
         return say(why, -E_NOMEM, "%s: out of memory", path);
     s->uuid = ver.uuid;
+    s->cold->begun = ver.incompat & STORE_HAS_COLD;
     s->set.segment_bytes = ver.segment_bytes;
     s->set.segments = ver.segments;
     r = take_lock(s, why);
@@ -401,6 +405,7 @@ int store_close(struct store *s)
     store_stop_background(s);
     if (store_writable(s)) {
         store_settle_all(s);
+        (void)cold_settle(s);
         r = store_sync(s);
         for (int i = 0; i < 8 && store_writable(s); i++) { /* reclaiming leaves new records behind */
             int c = store_checkpoint(s);

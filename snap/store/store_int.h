@@ -77,6 +77,7 @@ struct objfd {
     bool wrote; /* atomic: written since the last sync */
     bool
         failed; /* atomic: a sync of it failed: what it held may be lost, and a second sync would not say so */
+    bool hot;   /* atomic: no block of it is elsewhere */
     struct objfd *hnext, *prev, *next;
 };
 
@@ -108,6 +109,8 @@ struct store {
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
     uint64_t sealed_lsn, sealed_reclaim;
     struct sift_state sift;
+    bool cold_any; /* atomic: some object has blocks that are elsewhere */
+    struct cold *cold;
     int64_t room_known; /* atomic: so much may be taken before delta and journal must be looked at again */
 
     pthread_rwlock_t *ilocks;
@@ -134,9 +137,9 @@ struct store {
         uint32_t vol, layer;
         struct settle *next;
     } * settles;
-    int64_t last_flush_ns; /* of the background alone */
-    int64_t last_ckpt_ns;  /* atomic */
-    uint64_t rest_lsn;     /* of the background alone: appended when it last looked, since when, */
+    int64_t last_flush_ns, last_cold_ns; /* of the background alone */
+    int64_t last_ckpt_ns;                /* atomic */
+    uint64_t rest_lsn; /* of the background alone: appended when it last looked, since when, */
     int64_t rest_ns;
     bool rests;          /* and whether it has given memory back since */
     uint64_t done_lsn;   /* atomic: the tables on disk hold everything up to it */
@@ -188,6 +191,7 @@ int objfd_sync(struct store *s, uint64_t object);    /* fdatasync, and the direc
 void objfd_forget(struct store *s, uint64_t object); /* before unlink */
 void objfd_close_all(struct store *s);
 bool objfd_unsynced(struct store *s, uint64_t object); /* has bytes in the page cache only */
+void objfd_not_hot(struct store *s, uint64_t object);  /* some of it is elsewhere from now on */
 
 /* dirty inodes (store's lock held exclusive, except find: shared will do) */
 struct dirty *dirty_find(struct store *s, uint32_t branch, uint64_t ino);

@@ -35,6 +35,7 @@ enum op_kind {
     OP_VIEW = 5,
     OP_RECLAIM = 6,
     OP_JOB = 7,
+    OP_COLD = 8,
     OP_CREATE = 16,
     OP_MKDIR = 17,
     OP_MKNOD = 18,

@@ -12,7 +12,8 @@
 #define STORE_VERSION_SIZE 160u
 #define STORE_COMPAT 0ull /* features this program knows */
 #define STORE_ROCOMPAT 0ull
-#define STORE_INCOMPAT 0ull
+#define STORE_INCOMPAT STORE_HAS_COLD
+#define STORE_HAS_COLD 1ull /* incompat: bytes of objects may lie elsewhere (TAB_COLD) */
 
 struct store_version {
     uint32_t format, block_size, segments, span_shift;

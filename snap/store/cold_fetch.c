@@ -1,0 +1,295 @@
+/* Getting bytes that lie elsewhere, and putting them in their place. One fetch of a range at a time, whoever asks for it. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+#include "snap/store/cold_i.h"
+
+static int range_at(struct store *s, uint64_t object, uint64_t block, struct cold_range *ret)
+{
+    struct txn t;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = cold_range_ge(&t, object, block, ret);
+    txn_abort(&t);
+    return r;
+}
+
+/* Is the range as it was, at least where it is wanted? */
+static bool still_cold(struct store *s, const struct cold_range *was, const struct cold_fetch *f)
+{
+    struct cold_range now;
+
+    return range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
+           now.first + now.blocks >= f->end && now.source == was->source && now.ref.len == was->ref.len &&
+           memcmp(now.ref.p, was->ref.p, was->ref.len) == 0;
+}
+
+/* The blocks of a range that are fetched together with one of them. */
+static void window_of(const struct cold_range *range, uint64_t block, uint64_t *ret_first, uint64_t *ret_end)
+{
+    uint64_t at = MAX_OF(block, range->first) - range->first;
+
+    at -= at % COLD_FETCH_BLOCKS;
+    *ret_first = range->first + at;
+    *ret_end = range->first + MIN_OF(at + COLD_FETCH_BLOCKS, (uint64_t)range->blocks);
+}
+
+/* --- under way --------------------------------------------------------------------------------------------------------------- */
+
+static struct cold_fetch *under_way(struct cold *c, uint64_t object, uint64_t first, uint64_t end)
+{
+    struct cold_fetch *f = c->fetches;
+
+    while (f && (f->object != object || f->first >= end || first >= f->end))
+        f = f->next;
+    return BROKEN(VARVE_BREAK_cold_twice) ? NULL : f;
+}
+
+void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
+{
+    pthread_mutex_lock(&c->lock);
+    bool last = --f->refs == 0;
+    pthread_mutex_unlock(&c->lock);
+    if (!last)
+        return;
+    free(f->bytes);
+    free(f);
+}
+
+/* Takes the work on these blocks, or waits for who has it. *ret_mine: it is the caller's now, to be ended by fetch_over; else the
+ * result of the other is in it. NULL: they were brought meanwhile, or (*ret_r) memory is out. Either is given back by unref. */
+static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first, uint64_t end, bool *ret_mine,
+                                int *ret_r)
+{
+    struct cold_fetch *f, *fresh = calloc(1, sizeof(*fresh));
+
+    *ret_mine = false;
+    *ret_r = fresh ? 0 : -E_NOMEM;
+    if (!fresh)
+        return NULL;
+    pthread_mutex_lock(&c->lock);
+    f = under_way(c, object, first, end);
+    if (f) {
+        MARK("cold: waits for the fetch of another");
+        f->refs++;
+        c->counts.waited++;
+        while (!f->over)
+            pthread_cond_wait(&c->over, &c->lock);
+    } else if (!cold_part_has(c, object, first, end)) {
+        *fresh =
+            (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 2};
+        f = c->fetches = TAKE(fresh);
+        *ret_mine = true;
+    }
+    pthread_mutex_unlock(&c->lock);
+    free(fresh);
+    return f;
+}
+
+static void fetch_over(struct cold *c, struct cold_fetch *f, int result)
+{
+    struct cold_fetch **at = &c->fetches;
+
+    pthread_mutex_lock(&c->lock);
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    f->result = result;
+    f->over = true;
+    pthread_cond_broadcast(&c->over);
+    pthread_mutex_unlock(&c->lock);
+    cold_fetch_unref(c, f);
+}
+
+/* --- putting in place --------------------------------------------------------------------------------------------------------- */
+
+static int place_bytes(struct store *s, const struct cold_fetch *f)
+{
+    struct objfd *fd;
+    int r = objfd_get(s, f->object, true, &fd);
+
+    if (r < 0)
+        return r;
+    __atomic_store_n(&fd->wrote, true, __ATOMIC_SEQ_CST);
+    r = io_pwrite(s->io, fd->fd, f->bytes, (f->end - f->first) * BLOCK_SIZE, f->first * BLOCK_SIZE);
+    objfd_put(s, fd);
+    return r;
+}
+
+static void set_placing(struct cold *c, struct cold_fetch *f, bool placing)
+{
+    pthread_mutex_lock(&c->lock);
+    f->placing = placing;
+    if (!placing)
+        pthread_cond_broadcast(&c->over);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Who frees the blocks takes the range away first, and then waits until nothing is being placed: so one that is seen here will not be
+ * gone before the bytes are in their place. */
+static void keep(struct store *s, const struct cold_range *range, struct cold_fetch *f)
+{
+    struct cold *c = s->cold;
+    bool much = false;
+    int r = -E_ROFS;
+
+    set_placing(c, f, true);
+    if (store_writable(s) && still_cold(s, range, f))
+        r = place_bytes(s, f);
+    pthread_mutex_lock(&c->lock);
+    if (r == 0)
+        r = cold_part_add(c, f->object, f->first, f->end);
+    f->kept = r == 0;
+    c->counts.unkept += r < 0;
+    much = c->parts_bytes > COLD_SETTLE_BYTES;
+    pthread_mutex_unlock(&c->lock);
+    set_placing(c, f, false);
+    if (r < 0 && r != -E_ROFS)
+        log_warn("store", "recall_unkept", "object=%llx block=%llu blocks=%llu error=%s",
+                 (unsigned long long)f->object, (unsigned long long)f->first,
+                 (unsigned long long)(f->end - f->first), err_name(r));
+    if (much && s->bg_running)
+        store_kick(s);
+}
+
+/* --- fetching ----------------------------------------------------------------------------------------------------------------- */
+
+static int call_fetch(struct store *s, const struct cold_range *range, struct cold_fetch *f)
+{
+    struct cold *c = s->cold;
+    struct cold_ref ref = range->ref;
+    int r = -E_NOTSUP;
+
+    ref.skip += (uint32_t)(f->first - range->first);
+    f->bytes = malloc((f->end - f->first) * BLOCK_SIZE);
+    if (!f->bytes)
+        return -E_NOMEM;
+    pthread_rwlock_rdlock(&c->hooks_lock);
+    if (c->hooks.fetch)
+        r = c->hooks.fetch(c->hooks.arg, range->source, &ref, (uint32_t)(f->end - f->first), f->bytes);
+    if (r < 0) {
+        log_warn("store", "recall_failed", "object=%llx block=%llu blocks=%llu source=%u error=%s%s",
+                 (unsigned long long)f->object, (unsigned long long)f->first,
+                 (unsigned long long)(f->end - f->first), range->source, err_name(r),
+                 c->hooks.fetch ? "" : " why=no_repository_is_connected");
+        if (c->hooks.failed)
+            c->hooks.failed(c->hooks.arg, s, range->source, f->object, r);
+    }
+    pthread_rwlock_unlock(&c->hooks_lock);
+    return r < 0 ? r : 0;
+}
+
+static void count(struct cold *c, const struct cold_fetch *f, int r)
+{
+    pthread_mutex_lock(&c->lock);
+    c->counts.fetches++;
+    c->counts.failed += r < 0;
+    c->counts.fetched_bytes += r < 0 ? 0 : (f->end - f->first) * BLOCK_SIZE;
+    if (c->nrecent == 0 || c->recent[(c->nrecent - 1) % COLD_RECENT] != f->object)
+        c->recent[c->nrecent++ % COLD_RECENT] = f->object;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Does the work on a window that was claimed. */
+static void work(struct store *s, const struct cold_range *range, struct cold_fetch *f)
+{
+    int r;
+
+    if (!still_cold(s, range, f)) {
+        MARK("cold: somebody brought it between looking and claiming");
+        fetch_over(s->cold, f, -E_COLD); /* look again */
+        return;
+    }
+    r = call_fetch(s, range, f);
+    count(s->cold, f, r);
+    if (r == 0)
+        keep(s, range, f);
+    fetch_over(s->cold, f, r);
+}
+
+/* Brings the window of a range that has a block in it. *ret_end: as far as that is done; `block` itself: it is to be tried anew.
+ * *ret_loose: what could not be kept, or NULL; to be given back. */
+static int bring_window(struct store *s, const struct cold_range *range, uint64_t block, uint64_t *ret_end,
+                        struct cold_fetch **ret_loose)
+{
+    uint64_t first, at = MAX_OF(block, range->first);
+    bool mine;
+    int r;
+
+    *ret_loose = NULL;
+    window_of(range, block, &first, ret_end);
+    struct cold_fetch *f = claim(s->cold, range->object, first, *ret_end, &mine, &r);
+    if (!f)
+        return r;
+    if (mine)
+        work(s, range, f);
+    r = f->result;
+    if (at < f->first || at >= f->end || r == -E_COLD) {
+        *ret_end = block;
+        r = 0;
+    } else {
+        *ret_end = f->end;
+        if (r == 0 && !f->kept)
+            *ret_loose = f;
+    }
+    if (!*ret_loose)
+        cold_fetch_unref(s->cold, f);
+    return r == -E_NOMEM ? r : r < 0 ? -E_IO : 0;
+}
+
+int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
+               int (*loose)(void *arg, struct cold_fetch *f), void *arg)
+{
+    struct cold_range range;
+    struct cold_fetch *f;
+    int r;
+
+    while (first < end) {
+        r = range_at(s, object, first, &range);
+        if (r < 0 || range.first >= end)
+            return r == -E_NOENT ? 0 : MIN_OF(r, 0);
+        r = bring_window(s, &range, first, &first, &f);
+        if (r == 0 && f)
+            r = loose(arg, f);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int unkept(void *arg, struct cold_fetch *f)
+{
+    struct store *s = arg;
+
+    cold_fetch_unref(s->cold, f);
+    return store_writable(s) ? -E_NOSPC : -E_ROFS;
+}
+
+int cold_recall(struct store *s, uint64_t object, uint64_t first, uint64_t blocks)
+{
+    return cold_any(s) ? cold_bring(s, object, first, first + blocks, unkept, s) : 0;
+}
+
+struct cold_fetch *cold_fence(struct store *s, uint64_t object, uint64_t first, uint64_t end)
+{
+    struct cold *c = s->cold;
+    struct cold_fetch *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return NULL;
+    pthread_mutex_lock(&c->lock);
+    while (under_way(c, object, first, end))
+        pthread_cond_wait(&c->over, &c->lock);
+    *f = (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 1};
+    c->fetches = f;
+    pthread_mutex_unlock(&c->lock);
+    return f;
+}
+
+void cold_unfence(struct store *s, struct cold_fetch *f)
+{
+    fetch_over(s->cold, f, -E_COLD);
+}
