@@ -6,8 +6,9 @@
 #include "base/uuid.h"
 
 #define REPO_FORMAT 1
-#define FRAME_LOG2 16
+#define FRAME_LOG2 16 /* of a repository: what its chunks have at least */
 #define FRAME_SIZE (1u << FRAME_LOG2)
+#define FRAME_LOG2_MAX 18 /* of data in Zstandard, which small frames cost a tenth of what it gains */
 #define CHUNK_PLAIN_MAX (64u << 20)
 #define BLOB_MAX (1u << 20)
 #define TIER_BLOCK 4096u

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "tier/kek.h"
 
 #define SECRET_MAX 65536
 #define KEY_FILE_MAX (1u << 20)
@@ -264,7 +265,7 @@ static int kek_of(const struct secret *s, uint8_t kdf, const uint8_t cost[3], co
     if (kdf != s->kdf)
         return -E_KEY;
     if (kdf == KDF_SCRYPT)
-        return crypt_scrypt(s->pass.data, s->pass.len, salt, cost[0], cost[1], cost[2], ret);
+        return kek_scrypt(s->pass.data, s->pass.len, salt, cost, ret);
     memcpy(both, text, sizeof(text) - 1);
     memcpy(both + sizeof(text) - 1, s->file.b, sizeof(s->file));
     memcpy(k.b, salt, KEY_SIZE);

@@ -1,4 +1,5 @@
-/* tier/pack: writing: blobs are named, looked for, gathered in chunks, and chunks in packs. One thread. */
+/* tier/pack: writing: blobs are named, looked for, gathered in chunks, and chunks in packs. One thread calls; others, of its own,
+ * seal chunks and put packs meanwhile: what fails there is told by a later call, and by all after it. */
 #ifndef VARVE_TIER_PACK_H
 #define VARVE_TIER_PACK_H
 

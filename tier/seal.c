@@ -27,9 +27,20 @@ static void nonce_of(uint32_t frame, uint8_t nonce[NONCE_SIZE])
     put_le32(nonce, frame);
 }
 
-static uint32_t frames_of(size_t len)
+static uint8_t frame_log2_of(enum codec_id codec, enum chunk_kind kind, size_t len)
 {
-    return (uint32_t)((len + FRAME_SIZE - 1) / FRAME_SIZE);
+    return codec == CODEC_ZSTD && kind == CHUNK_DATA && len > FRAME_SIZE ? FRAME_LOG2_MAX : FRAME_LOG2;
+}
+
+static uint32_t frames_of(size_t len, size_t frame_size)
+{
+    return (uint32_t)((len + frame_size - 1) / frame_size);
+}
+
+void sealer_release(struct sealer *s)
+{
+    ZSTD_freeCCtx(s->zstd);
+    *s = (struct sealer){NULL};
 }
 
 /* One frame: 0 where it does not become less. z: NULL for LZ4. */
@@ -46,26 +57,27 @@ static size_t squeeze(ZSTD_CCtx *z, const uint8_t *from, size_t n, uint8_t *to)
     return l > 0 ? (size_t)l : 0;
 }
 
-/* Frames, compressed, one after the other in room; their lengths (without tags) in lens. */
-static size_t compress(ZSTD_CCtx *z, const uint8_t *p, size_t len, uint8_t *room, uint32_t *lens)
+/* Frames, compressed, each with room for its tag behind it; their lengths (without tags) in lens. What all take. */
+static size_t compress(ZSTD_CCtx *z, const uint8_t *p, size_t len, size_t frame_size, uint8_t *to,
+                       uint32_t *lens)
 {
     size_t at = 0;
 
-    for (uint32_t i = 0; i < frames_of(len); i++) {
-        size_t n = MIN_OF(len - (size_t)i * FRAME_SIZE, (size_t)FRAME_SIZE);
-        const uint8_t *from = p + (size_t)i * FRAME_SIZE;
-        size_t c = squeeze(z, from, n, room + at);
+    for (uint32_t i = 0; i < frames_of(len, frame_size); i++) {
+        size_t n = MIN_OF(len - i * frame_size, frame_size);
+        const uint8_t *from = p + i * frame_size;
+        size_t c = squeeze(z, from, n, to + at);
 
         if (c == 0)
-            memcpy(room + at, from, n);
+            memcpy(to + at, from, n);
         lens[i] = c ? (uint32_t)c : (uint32_t)n | FRAME_RAW;
-        at += lens[i] & ~FRAME_RAW;
+        at += (lens[i] & ~FRAME_RAW) + TAG_SIZE;
     }
     return at;
 }
 
 static void head_write(uint8_t *to, const struct domain *d, enum chunk_kind kind, const struct id16 *id,
-                       size_t len, size_t stored, const uint32_t *lens)
+                       size_t len, size_t stored, const uint32_t *lens, uint32_t n)
 {
     struct enc e = {to};
 
@@ -74,20 +86,21 @@ static void head_write(uint8_t *to, const struct domain *d, enum chunk_kind kind
     enc_u8(&e, (uint8_t)kind);
     enc_u8(&e, (uint8_t)d->codec);
     enc_u8(&e, CIPHER_AES_256_GCM);
-    enc_u8(&e, FRAME_LOG2);
+    enc_u8(&e, frame_log2_of(d->codec, kind, len));
     enc_u8(&e, 0);
     enc_u16(&e, 0);
     enc_u32(&e, (uint32_t)len);
     enc_u32(&e, (uint32_t)stored);
-    enc_u32(&e, frames_of(len));
+    enc_u32(&e, n);
     enc_bytes(&e, d->id.b, 16);
     enc_bytes(&e, id->b, 16);
-    for (uint32_t i = 0; i < frames_of(len); i++)
+    for (uint32_t i = 0; i < n; i++)
         enc_u32(&e, ((lens[i] & ~FRAME_RAW) + TAG_SIZE) | (lens[i] & FRAME_RAW));
 }
 
+/* The frames where they lie. */
 static int encrypt(const struct domain *d, const struct id16 *id, const uint8_t *aad, size_t aad_len,
-                   const uint8_t *from, const uint32_t *lens, uint32_t n, uint8_t *to)
+                   uint8_t *at, const uint32_t *lens, uint32_t n)
 {
     uint8_t nonce[NONCE_SIZE];
     struct key k;
@@ -97,41 +110,56 @@ static int encrypt(const struct domain *d, const struct id16 *id, const uint8_t 
         size_t len = lens[i] & ~FRAME_RAW;
 
         nonce_of(i, nonce);
-        r = crypt_seal(&k, nonce, aad, aad_len, from, len, to);
-        from += len;
-        to += len + TAG_SIZE;
+        r = crypt_seal(&k, nonce, aad, aad_len, at, len, at);
+        at += len + TAG_SIZE;
     }
     key_wipe(&k);
+    return r;
+}
+
+static int sealer_ready(struct sealer *s, enum codec_id codec, ZSTD_CCtx **ret)
+{
+    if (codec == CODEC_ZSTD && !s->zstd && !(s->zstd = ZSTD_createCCtx()))
+        return -E_NOMEM;
+    *ret = codec == CODEC_ZSTD ? s->zstd : NULL;
+    return 0;
+}
+
+int seal_with(struct sealer *s, const struct domain *d, enum chunk_kind kind, const struct id16 *id,
+              const void *p, size_t len, struct buf *out)
+{
+    size_t frame_size = (size_t)1 << frame_log2_of(d->codec, kind, len);
+    uint32_t n = frames_of(len, frame_size), *lens;
+    size_t head = CHUNK_HEAD + 4 * (size_t)n, stored;
+    uint8_t *to;
+    ZSTD_CCtx *z;
+    int r = len > CHUNK_PLAIN_MAX ? -E_TOOBIG : sealer_ready(s, d->codec, &z);
+
+    if (r == 0)
+        r = buf_reserve(out, head + SUM8 + len + n * (size_t)TAG_SIZE);
+    if (r < 0)
+        return r;
+    if (!(lens = malloc((n + 1) * sizeof(*lens))))
+        return -E_NOMEM;
+    to = out->data + out->len;
+    stored = head + SUM8 + compress(z, p, len, frame_size, to + head + SUM8, lens);
+    head_write(to, d, kind, id, len, stored, lens, n);
+    r = crypt_sum8(to, head, to + head);
+    if (r == 0)
+        r = encrypt(d, id, to, head, to + head + SUM8, lens, n);
+    if (r == 0)
+        out->len += stored;
+    free(lens);
     return r;
 }
 
 int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, const void *p, size_t len,
          struct buf *out)
 {
-    uint32_t n = frames_of(len), *lens = malloc((n + 1) * sizeof(*lens));
-    ZSTD_CCtx *z = d->codec == CODEC_ZSTD ? ZSTD_createCCtx() : NULL;
-    uint8_t *room = malloc(len + 1), *to;
-    size_t aad_len = CHUNK_HEAD + 4 * (size_t)n, stored;
-    int r = lens && room && (z || d->codec != CODEC_ZSTD) ? 0 : -E_NOMEM;
+    struct sealer s = {NULL};
+    int r = seal_with(&s, d, kind, id, p, len, out);
 
-    if (len > CHUNK_PLAIN_MAX)
-        r = -E_TOOBIG;
-    if (r == 0) {
-        stored = aad_len + SUM8 + compress(z, p, len, room, lens) + (size_t)n * TAG_SIZE;
-        r = buf_reserve(out, stored);
-    }
-    if (r == 0) {
-        to = out->data + out->len;
-        head_write(to, d, kind, id, len, stored, lens);
-        r = crypt_sum8(to, aad_len, to + aad_len);
-        if (r == 0)
-            r = encrypt(d, id, to, aad_len, room, lens, n, to + aad_len + SUM8);
-        if (r == 0)
-            out->len += stored;
-    }
-    ZSTD_freeCCtx(z);
-    free(room);
-    free(lens);
+    sealer_release(&s);
     return r;
 }
 
@@ -145,7 +173,7 @@ static bool table_fits(const struct chunk_head *h)
     for (uint32_t i = 0; i < h->frames; i++) {
         uint32_t n = get_le32(h->table + 4 * (size_t)i) & ~FRAME_RAW;
 
-        if (n <= TAG_SIZE || n > FRAME_SIZE + TAG_SIZE)
+        if (n <= TAG_SIZE || n > h->frame_size + TAG_SIZE)
             return false;
         sum += n;
     }
@@ -181,18 +209,26 @@ int unseal_head(const void *p, size_t len, struct chunk_head *ret)
     if (memcmp(want, sum, SUM8) != 0)
         return -E_CORRUPT;
     if (version != VERSION || cipher != CIPHER_AES_256_GCM || h.codec > CODEC_ZSTD ||
-        frame_log2 != FRAME_LOG2)
+        frame_log2 < FRAME_LOG2 || frame_log2 > FRAME_LOG2_MAX)
         return -E_REPO_NEWER;
-    if (h.frames != frames_of(h.plain_len) || !table_fits(&h))
+    h.frame_size = 1u << frame_log2;
+    if (h.frames != frames_of(h.plain_len, h.frame_size) || !table_fits(&h))
         return -E_CORRUPT;
     *ret = h;
     return 0;
 }
 
-/* One frame: room has FRAME_SIZE bytes for what is still compressed. */
-static int frame_open(const struct key *k, const struct chunk_head *h, const uint8_t *aad, uint32_t i,
-                      const uint8_t *from, size_t len, uint8_t *room, uint8_t *to, size_t want)
+struct opening {
+    const struct chunk_head *h;
+    struct key k;
+    ZSTD_DCtx *z;
+    uint8_t *room; /* a frame's size, for what is still compressed */
+};
+
+static int frame_open(struct opening *o, const uint8_t *aad, uint32_t i, const uint8_t *from, size_t len,
+                      uint8_t *to, size_t want)
 {
+    const struct chunk_head *h = o->h;
     bool raw = get_le32(h->table + 4 * (size_t)i) & FRAME_RAW;
     uint8_t nonce[NONCE_SIZE];
     int r;
@@ -200,36 +236,39 @@ static int frame_open(const struct key *k, const struct chunk_head *h, const uin
     if (raw && len - TAG_SIZE != want)
         return -E_CORRUPT;
     nonce_of(i, nonce);
-    r = crypt_open(k, nonce, aad, h->aad_len, from, len, raw ? to : room);
+    r = crypt_open(&o->k, nonce, aad, h->aad_len, from, len, raw ? to : o->room);
     if (r < 0)
         return r == -E_KEY && !BROKEN(VARVE_BREAK_tag) ? -E_CORRUPT : r == -E_KEY ? 0 : r;
     if (raw)
         return 0;
     len -= TAG_SIZE;
     if (h->codec == CODEC_ZSTD)
-        return ZSTD_decompress(to, want, room, len) == want ? 0 : -E_CORRUPT;
-    return LZ4_decompress_safe((const char *)room, (char *)to, (int)len, (int)want) == (int)want ? 0
-                                                                                                 : -E_CORRUPT;
+        return ZSTD_decompressDCtx(o->z, to, want, o->room, len) == want ? 0 : -E_CORRUPT;
+    return LZ4_decompress_safe((const char *)o->room, (char *)to, (int)len, (int)want) == (int)want
+               ? 0
+               : -E_CORRUPT;
 }
 
 static int frames_open(const struct domain *d, const struct chunk_head *h, const uint8_t *p, uint8_t *to)
 {
     const uint8_t *from = p + h->aad_len + SUM8;
-    uint8_t *room = malloc(FRAME_SIZE);
-    struct key k;
-    int r = room ? key_of(d, &h->id, &k) : -E_NOMEM;
+    struct opening o = {.h = h, .room = malloc(h->frame_size)};
+    int r = o.room ? key_of(d, &h->id, &o.k) : -E_NOMEM;
+
+    if (h->codec == CODEC_ZSTD && !(o.z = ZSTD_createDCtx()))
+        r = -E_NOMEM;
 
     for (uint32_t i = 0; r == 0 && i < h->frames; i++) {
         size_t len = get_le32(h->table + 4 * (size_t)i) & ~FRAME_RAW;
-        size_t want = MIN_OF((size_t)h->plain_len - (size_t)i * FRAME_SIZE, (size_t)FRAME_SIZE);
+        size_t want = MIN_OF(h->plain_len - i * (size_t)h->frame_size, (size_t)h->frame_size);
 
-        r = frame_open(&k, h, p, i, from, len, room, to, want);
+        r = frame_open(&o, p, i, from, len, to, want);
         from += len;
         to += want;
     }
-    if (room)
-        key_wipe(&k);
-    free(room);
+    key_wipe(&o.k);
+    ZSTD_freeDCtx(o.z);
+    free(o.room);
     return r;
 }
 

@@ -16,15 +16,23 @@ int domain_derive(const struct id16 *id, const struct key *k, struct domain *ret
 struct chunk_head {
     enum chunk_kind kind;
     uint8_t codec;
-    uint32_t plain_len, stored_len, frames;
+    uint32_t plain_len, stored_len, frames, frame_size;
     struct id16 domain, id;
     const uint8_t *table; /* of the frames' lengths, in the bytes given */
     size_t aad_len;       /* the header without its sum */
 };
 
-/* seal(d, kind, id, p, len, out): appends the chunk to out. -E_NOMEM, -E_TOOBIG. */
+/* What compressing needs, kept from one chunk to the next; one thread at a time. The zero state is ready. */
+struct sealer {
+    void *zstd;
+};
+void sealer_release(struct sealer *s);
+
+/* seal(d, kind, id, p, len, out): appends the chunk to out. -E_NOMEM, -E_TOOBIG; then out is as before. */
 int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, const void *p, size_t len,
          struct buf *out);
+int seal_with(struct sealer *s, const struct domain *d, enum chunk_kind kind, const struct id16 *id,
+              const void *p, size_t len, struct buf *out);
 
 /* unseal_head: parses and proves the header at p; the frames need not be there. -E_CORRUPT, -E_REPO_NEWER. */
 int unseal_head(const void *p, size_t len, struct chunk_head *ret);

@@ -1,6 +1,10 @@
 /* The serving side. */
 #include "tier/tierd.h"
 
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "base/enc.h"
 #include "base/msg.h"
 
@@ -89,9 +93,7 @@ static int call_parse(const struct msg *m, struct call *ret)
         return -E_PROTO;
     dec_copy(&d, ret->name, nlen);
     dec_copy(&d, ret->after, alen);
-    ret->plen = d.left;
-    ret->p = d.p;
-    return d.bad ? -E_PROTO : 0;
+    return d.bad || d.left ? -E_PROTO : 0;
 }
 
 static int serve_one(struct served *s, struct backend *b, const struct call *c, struct buf *out)
@@ -124,30 +126,109 @@ static int serve_one(struct served *s, struct backend *b, const struct call *c, 
     return -E_PROTO;
 }
 
-int tierd_serve(int fd, struct backend *b)
+/* --- lines ---------------------------------------------------------------------------------------------------------- */
+
+struct serving {
+    struct backend *b;
+    struct line {
+        struct serving *of;
+        pthread_t thread;
+        int fd;
+    } more[TIERD_LINES];
+    unsigned n;
+};
+
+static void *line_main(void *arg);
+
+/* One that gets no thread is closed: who asks on it is told so. */
+static void more_lines(struct serving *w, struct msg *m)
+{
+    for (unsigned i = 0; i < m->nfds && w->n < ARRAY_LEN(w->more); i++) {
+        struct line *l = &w->more[w->n];
+
+        *l = (struct line){.of = w, .fd = msg_take_fd(m, i)};
+        if (l->fd >= 0 && pthread_create(&l->thread, NULL, line_main, l) == 0)
+            w->n++;
+        else if (l->fd >= 0)
+            close(l->fd);
+    }
+}
+
+static void lines_end(struct serving *w)
+{
+    for (unsigned i = 0; i < w->n; i++)
+        (void)shutdown(w->more[i].fd, SHUT_RDWR);
+    for (unsigned i = 0; i < w->n; i++) {
+        pthread_join(w->more[i].thread, NULL);
+        close(w->more[i].fd);
+    }
+}
+
+static int call_take(int fd, const struct msg *m, struct msg *bytes, struct call *ret)
+{
+    int r = call_parse(m, ret);
+
+    if (r < 0 || ret->op != TIERD_PUT)
+        return r;
+    r = msg_recv(fd, TIERD_MSG_MAX, SEND_MS, bytes);
+    if (r == 0 && bytes->type != TIERD_BYTES)
+        r = -E_PROTO;
+    ret->p = bytes->payload.data;
+    ret->plen = bytes->payload.len;
+    return r;
+}
+
+static int call_answer(struct served *s, struct backend *b, const struct call *c)
+{
+    cleanup(buf_free) struct buf out = {0};
+    int result = serve_one(s, b, c, &out);
+
+    if (result < 0)
+        buf_reset(&out);
+    if (result < 0 && b->ops->why)
+        b->ops->why(b, result, &out);
+    return answer(s->fd, TIERD_DONE, result, out.data, out.len);
+}
+
+/* first: the line over which others come. */
+static int line_serve(struct serving *w, int fd, bool first)
 {
     struct served s = {.fd = fd};
     int r = 0;
 
     while (r == 0) {
-        cleanup(msg_release) struct msg m = {0};
-        cleanup(buf_free) struct buf out = {0};
+        cleanup(msg_release) struct msg m = {0}, bytes = {0};
         struct call c;
 
-        r = msg_recv(fd, TIERD_MSG_MAX + HEAD_ROOM, -1, &m);
-        if (r == 0)
-            r = call_parse(&m, &c);
-        if (r == 0) {
-            int result = serve_one(&s, b, &c, &out);
-
-            if (result < 0)
-                buf_reset(&out);
-            if (result < 0 && b->ops->why)
-                b->ops->why(b, result, &out);
-            r = answer(fd, TIERD_DONE, result, out.data, out.len);
+        r = msg_recv(fd, HEAD_ROOM, -1, &m);
+        if (r == 0 && m.type == TIERD_MORE && first && w->n == 0) {
+            more_lines(w, &m);
+            continue;
         }
+        if (r == 0)
+            r = call_take(fd, &m, &bytes, &c);
+        if (r == 0)
+            r = call_answer(&s, w->b, &c);
     }
     buf_free(&s.items);
+    return r;
+}
+
+static void *line_main(void *arg)
+{
+    struct line *l = arg;
+
+    (void)line_serve(l->of, l->fd, false);
+    (void)shutdown(l->fd, SHUT_RDWR);
+    return NULL;
+}
+
+int tierd_serve(int fd, struct backend *b)
+{
+    struct serving w = {.b = b};
+    int r = line_serve(&w, fd, true);
+
+    lines_end(&w);
     backend_close(b);
     return r == -E_CLOSED ? 0 : r;
 }

@@ -1,8 +1,11 @@
-/* tier/tierd: a backend in a process of its own: varve-tierd serves one, spoken to over a socket pair (base/msg.h). It holds no keys
- * and sees sealed objects only; when it dies or a call takes too long, that call fails and the next one starts another.
+/* tier/tierd: a backend in a process of its own: varve-tierd serves one, spoken to over socket pairs (base/msg.h). It holds no keys
+ * and sees sealed objects only; when it dies or a call takes too long, that call fails, those at the same time, too, and the next one
+ * starts another. Each line (a socket pair) has one call at a time, and a thread that answers it: TIERD_LINES calls go on at once.
  *
+ *   TIERD_MORE, on the first line: the other lines' descriptors; no answer
  *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
- *                             name | after | bytes                     (name is the prefix of a list)
+ *                             name | after                             (name is the prefix of a list)
+ *            TIERD_BYTES, after the call of a put: what is put
  *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
  *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64;
  *                          of an error: a sentence, or nothing
@@ -12,17 +15,18 @@
 
 #include "tier/backend.h"
 
-enum { TIERD_CALL = 1, TIERD_ITEMS = 2, TIERD_DONE = 3, TIERD_HELLO = 4 };
+enum { TIERD_CALL = 1, TIERD_ITEMS = 2, TIERD_DONE = 3, TIERD_HELLO = 4, TIERD_MORE = 5, TIERD_BYTES = 6 };
 enum tierd_op { TIERD_PUT = 1, TIERD_GET = 2, TIERD_STAT = 3, TIERD_LIST = 4, TIERD_DEL = 5, TIERD_NOW = 6 };
 #define TIERD_HEAD 28u
 #define TIERD_MSG_MAX (48u << 20) /* a get of more is several calls */
 #define TIERD_FD 3
+#define TIERD_LINES 4
 
 /* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. Errors as of
  * backend_open, and -E_NOENT where there is no such program. */
 int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err);
 
-/* tierd_serve: answers calls on fd until the other side closes. Takes b. */
+/* tierd_serve: answers calls on fd, and on the lines that come over it, until the other side closes. Takes b. */
 int tierd_serve(int fd, struct backend *b);
 /* tierd_hello: tells how opening went. */
 int tierd_hello(int fd, int result, const char *sentence);

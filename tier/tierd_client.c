@@ -31,8 +31,15 @@ extern char **environ;
 struct client {
     struct backend b;
     char url[PATH_MAX + 8];
-    pthread_mutex_t lock; /* guards all below: one call at a time */
-    int fd;               /* -1: none is running */
+    pthread_mutex_t
+        lock; /* guards all below; held while the process is started and ended, not during a call */
+    pthread_cond_t freed; /* a line is free, or the process that was dead is ended */
+    struct line {
+        int fd;
+        bool busy;
+    } line[TIERD_LINES];
+    unsigned nlines, nbusy; /* nlines 0: none is running */
+    bool dead;              /* it was killed; ended when all its calls have noticed */
     pid_t pid;
 };
 
@@ -85,13 +92,15 @@ static int spawn(struct client *c, bool make, int theirs)
     return e ? err_from_errno(e) : 0;
 }
 
-/* It ends when its socket closes; one that hangs is killed, and one that cannot even die is left. */
+/* It ends when its sockets close; one that hangs is killed, and one that cannot even die is left. */
 static void end_process(struct client *c)
 {
-    if (c->fd < 0)
+    if (c->nlines == 0)
         return;
-    close(c->fd);
-    c->fd = -1;
+    for (unsigned i = 0; i < c->nlines; i++)
+        close(c->line[i].fd);
+    c->nlines = 0;
+    c->dead = false;
     for (int i = 0; i < 200; i++) {
         if (waitpid(c->pid, NULL, WNOHANG) != 0)
             return;
@@ -120,6 +129,28 @@ static int split(const struct msg *m, const uint8_t **rest, size_t *len)
     return tierd_code((const char *)m->payload.data);
 }
 
+/* The lines beside the first. */
+static int lines_open(struct client *c)
+{
+    int theirs[TIERD_LINES - 1], n = 0, r = 0;
+
+    while (r == 0 && n < TIERD_LINES - 1) {
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+            r = err_from_errno(errno);
+            break;
+        }
+        c->line[c->nlines++] = (struct line){.fd = pair[0]};
+        theirs[n++] = pair[1];
+    }
+    if (r == 0)
+        r = msg_send(c->line[0].fd, TIERD_MORE, "", 0, theirs, (unsigned)n, HELLO_MS);
+    while (n > 0)
+        close(theirs[--n]);
+    return r;
+}
+
 static int start(struct client *c, bool make, struct buf *err)
 {
     cleanup(msg_release) struct msg m = {0};
@@ -137,10 +168,13 @@ static int start(struct client *c, bool make, struct buf *err)
             buf_printf(err, "%s: varve-tierd cannot be started: %s", c->url, err_text(r));
         return r;
     }
-    c->fd = pair[0];
-    r = msg_recv(c->fd, HEAD_ROOM * 4, HELLO_MS, &m);
+    c->line[0] = (struct line){.fd = pair[0]};
+    c->nlines = 1;
+    r = msg_recv(pair[0], HEAD_ROOM * 4, HELLO_MS, &m);
     if (r == 0)
         r = m.type == TIERD_HELLO ? split(&m, &text, &len) : -E_PROTO;
+    if (r == 0)
+        r = lines_open(c);
     if (r < 0) {
         if (err && m.type == TIERD_HELLO && len > 1)
             buf_add(err, text, len - 1);
@@ -165,7 +199,8 @@ struct ask {
     struct buf got; /* what the call gave */
 };
 
-static int send_call(struct client *c, const struct ask *a)
+/* -E_INVAL, -E_NOMEM: nothing was sent. */
+static int send_call(int fd, const struct ask *a)
 {
     cleanup(buf_free) struct buf b = {0};
     uint8_t head[TIERD_HEAD];
@@ -183,28 +218,35 @@ static int send_call(struct client *c, const struct ask *a)
     enc_u64(&e, a->off);
     enc_u64(&e, a->len);
     assert(e.p == head + TIERD_HEAD);
-    if ((r = buf_reserve(&b, sizeof(head) + 2 * BACKEND_NAME_MAX + a->plen)) < 0)
+    if ((r = buf_reserve(&b, sizeof(head) + 2 * BACKEND_NAME_MAX)) < 0)
         return r;
     buf_add(&b, head, sizeof(head));
     buf_puts(&b, a->name);
     buf_puts(&b, a->after);
-    buf_add(&b, a->p, a->plen);
-    return msg_send(c->fd, TIERD_CALL, b.data, b.len, NULL, 0, HELLO_MS + GRACE_MS);
+    r = msg_send(fd, TIERD_CALL, b.data, b.len, NULL, 0, HELLO_MS + GRACE_MS);
+    if (r == 0 && a->op == TIERD_PUT)
+        r = msg_send(fd, TIERD_BYTES, a->plen ? a->p : "", a->plen, NULL, 0, HELLO_MS + GRACE_MS);
+    return r == -E_NOMEM || r == -E_INVAL ? -E_CLOSED : r;
+}
+
+static bool is_canceled(const struct ask *a)
+{
+    return a->call && a->call->canceled && a->call->canceled(a->call->arg);
 }
 
 /* One message, asking about cancelling and time while none begins. */
-static int wait_answer(struct client *c, const struct ask *a, int64_t began, struct msg *m)
+static int wait_answer(int fd, const struct ask *a, int64_t began, struct msg *m)
 {
-    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    struct pollfd p = {.fd = fd, .events = POLLIN};
 
     while (poll(&p, 1, ASK_MS) <= 0) {
-        if (a->call && a->call->canceled && a->call->canceled(a->call->arg))
+        if (is_canceled(a))
             return -E_CANCELED;
         if (a->call && a->call->timeout_ms > 0 &&
             clock_mono_ns() - began > (a->call->timeout_ms + (int64_t)GRACE_MS) * 1000000)
             return -E_TIMEOUT;
     }
-    return msg_recv(c->fd, TIERD_MSG_MAX + HEAD_ROOM, WHOLE_MS, m);
+    return msg_recv(fd, TIERD_MSG_MAX + HEAD_ROOM, WHOLE_MS, m);
 }
 
 static int take_items(const struct msg *m, struct ask *a)
@@ -231,10 +273,10 @@ static int take_items(const struct msg *m, struct ask *a)
 }
 
 /* *whole: the conversation is in step. A list is read to its end, also when cb has ended it: its value is kept. */
-static int converse(struct client *c, struct ask *a, bool *whole)
+static int converse(int fd, struct ask *a, bool *whole)
 {
     int64_t began = clock_mono_ns();
-    int r = send_call(c, a), stop = 0;
+    int r = send_call(fd, a), stop = 0;
 
     *whole = r == -E_INVAL || r == -E_NOMEM;
     while (r == 0) {
@@ -242,7 +284,7 @@ static int converse(struct client *c, struct ask *a, bool *whole)
         const uint8_t *p = NULL;
         size_t len = 0;
 
-        r = wait_answer(c, a, began, &m);
+        r = wait_answer(fd, a, began, &m);
         if (r < 0)
             return r;
         if (m.type == TIERD_ITEMS && a->cb) {
@@ -273,29 +315,94 @@ static int lost(enum tierd_op op, int r)
     return r == -E_TIMEOUT ? r : -E_CLOSED;
 }
 
+/* A line that is free, or NULL: the process is dead, or all are busy. */
+static struct line *free_line(struct client *c)
+{
+    for (unsigned i = 0; !c->dead && i < c->nlines; i++)
+        if (!c->line[i].busy)
+            return &c->line[i];
+    return NULL;
+}
+
+static void wait_freed(struct client *c)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ASK_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&c->freed, &c->lock, &until);
+}
+
+/* Starts the process where none is running. Nothing was asked yet when this fails. */
+static int line_take(struct client *c, const struct ask *a, struct line **ret)
+{
+    int64_t began = clock_mono_ns();
+    int r = 0;
+
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        if (c->nlines == 0 && (r = start(c, false, NULL)) < 0)
+            break;
+        if ((*ret = free_line(c)))
+            break;
+        wait_freed(c);
+        if (free_line(c) || c->nlines == 0)
+            continue;
+        pthread_mutex_unlock(&c->lock);
+        r = is_canceled(a) ? -E_CANCELED
+            : a->call && a->call->timeout_ms > 0 &&
+                    clock_mono_ns() - began > a->call->timeout_ms * (int64_t)1000000
+                ? -E_TIMEOUT
+                : 0;
+        if (r < 0)
+            return r;
+        pthread_mutex_lock(&c->lock);
+    }
+    if (r == 0) {
+        (*ret)->busy = true;
+        c->nbusy++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+/* A conversation that is out of step ends all: the others notice that the process is gone. */
+static void line_give(struct client *c, struct line *l, bool whole)
+{
+    pthread_mutex_lock(&c->lock);
+    l->busy = false;
+    c->nbusy--;
+    if (!whole && !c->dead) {
+        c->dead = true;
+        kill(c->pid, SIGKILL);
+    }
+    if (c->dead && c->nbusy == 0)
+        end_process(c);
+    pthread_cond_broadcast(&c->freed);
+    pthread_mutex_unlock(&c->lock);
+}
+
 static int ask(struct backend *b, struct ask *a)
 {
     struct client *c = client_of(b);
+    struct line *l = NULL;
     bool whole = true;
-    int r = 0;
+    int r;
 
     backend_text_set(0, NULL, 0);
     if (!a->after)
         a->after = "";
-    if (a->call && a->call->canceled && a->call->canceled(a->call->arg))
+    if (is_canceled(a))
         return -E_CANCELED;
-    pthread_mutex_lock(&c->lock);
-    if (c->fd < 0)
-        r = start(c, false, NULL);
-    if (r == 0) {
-        r = converse(c, a, &whole);
-        if (!whole) {
-            abandon(c);
-            r = lost(a->op, r);
-        }
-    }
-    pthread_mutex_unlock(&c->lock);
-    return r;
+    if ((r = line_take(c, a, &l)) < 0)
+        return r;
+    r = converse(l->fd, a, &whole);
+    line_give(c, l, whole);
+    return whole ? r : lost(a->op, r);
 }
 
 /* --- the functions of a backend ------------------------------------------------------------------------------------- */
@@ -409,6 +516,7 @@ static void client_close(struct backend *b)
     struct client *c = client_of(b);
 
     end_process(c);
+    pthread_cond_destroy(&c->freed);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -432,9 +540,9 @@ int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err
     if (!(c = calloc(1, sizeof(*c))))
         return -E_NOMEM;
     c->b.ops = &ops;
-    c->fd = -1;
     snprintf(c->url, sizeof(c->url), "%s", url);
     pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->freed, NULL);
     r = start(c, make, err);
     if (r < 0) {
         client_close(&c->b);

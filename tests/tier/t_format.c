@@ -5,6 +5,7 @@
 #include "tests/lib/test.h"
 #include "tests/tier/mem.h"
 #include "tests/tier/world.h"
+#include "tier/kek.h"
 #include "tier/map.h"
 #include "tier/tree_diff.h"
 #include "tier/point.h"
@@ -59,7 +60,7 @@ static size_t unhex(const char *hex, uint8_t *out, size_t max)
 /* By either compressor, with frames of all kinds. */
 TEST(test_format__what_is_sealed_comes_back)
 {
-    static uint8_t p[300000];
+    static uint8_t p[700000];
     uint64_t rng = test_seed();
 
     for (size_t i = 0; i < sizeof(p); i++) /* some frames compress, one does not */
@@ -74,9 +75,39 @@ TEST(test_format__what_is_sealed_comes_back)
             CHECK_OK(seal(&d, CHUNK_DATA, &chunk_id, p, len, &b));
             CHECK_OK(unseal(&d, CHUNK_DATA, b.data, b.len, &h, &plain));
             CHECK_EQ(h.codec, codec);
+            CHECK_EQ(h.frame_size, codec == CODEC_ZSTD && len > FRAME_SIZE ? 4 * FRAME_SIZE : FRAME_SIZE);
             CHECK(plain.len == len && memcmp(plain.data, p, len) == 0);
             CHECK(len < 100 || len > 2 * FRAME_SIZE || b.len < len);
+            CHECK(len < sizeof(p) - 50000 || b.len < len / 2);
         }
+    }
+}
+
+/* Deriving a key costs 0.3 s by intent: a daemon does it once for the same words. */
+TEST(test_format__a_passphrase_is_derived_once)
+{
+    uint8_t salt[32] = {1}, cost[3] = {10, 8, 1};
+    uint64_t before = kek_derived();
+    struct key a, b, want;
+
+    CHECK_OK(kek_scrypt("words", 5, salt, cost, &a));
+    CHECK_OK(kek_scrypt("words", 5, salt, cost, &b));
+    CHECK_OK(crypt_scrypt("words", 5, salt, 10, 8, 1, &want));
+    CHECK(memcmp(&a, &want, sizeof(a)) == 0 && memcmp(&b, &want, sizeof(b)) == 0);
+    CHECK_EQ(kek_derived(), before + 1);
+    CHECK_OK(kek_scrypt("word", 4, salt, cost, &b));
+    CHECK(memcmp(&a, &b, sizeof(a)) != 0);
+    salt[0] = 2;
+    CHECK_OK(kek_scrypt("words", 5, salt, cost, &b));
+    CHECK(memcmp(&a, &b, sizeof(a)) != 0);
+    cost[0] = 11;
+    CHECK_OK(kek_scrypt("words", 5, salt, cost, &b));
+    CHECK_EQ(kek_derived(), before + 4);
+    for (uint8_t i = 0; i < 20; i++) { /* more than are kept */
+        salt[1] = i;
+        CHECK_OK(kek_scrypt("words", 5, salt, cost, &b));
+        CHECK_OK(crypt_scrypt("words", 5, salt, 11, 8, 1, &want));
+        CHECK(memcmp(&b, &want, sizeof(b)) == 0);
     }
 }
 
