@@ -273,6 +273,14 @@ def compare(rows, results, without, with_it, limit):
     return good
 
 
+def sections(path):
+    """What other benches keep in the document, between marks of their own."""
+    if not os.path.exists(path):
+        return ""
+    with open(path) as f:
+        return "".join("\n" + m.group(0) + "\n" for m in re.finditer(r"<!-- ([\w-]+): begin -->.*?<!-- \1: end -->", f.read(), flags=re.S))
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--bench", required=True)
@@ -289,8 +297,9 @@ def main():
     if a.document and short:
         sys.exit(f"results of a short run do not go into {a.document}")
     if a.document:
+        others = sections(a.document)
         with open(a.document, "w") as f:
-            f.write(re.sub(r"\n{3,}", "\n\n", document(verdicts)))
+            f.write(re.sub(r"\n{3,}", "\n\n", document(verdicts).rstrip() + "\n" + others))
     met = sum(v.state == "met" for v in verdicts)
     red = sum(v.state == "RED" for v in verdicts)
     absent = len(verdicts) - met - red
