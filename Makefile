@@ -64,12 +64,18 @@ ROOMS := tier snap snap/store conf base
 lib = $(BUILD)/lib$(subst /,_,$(1)).a
 # a broken build shares every object that does not name its rule with the plain one
 ifneq ($(BREAK),)
-BROKEN_FILES := $(shell grep -rlw 'VARVE_BREAK_$(BREAK)' --include='*.[ch]' $(wildcard base conf snap tier fs tests))
+BROKEN_FILES := $(shell grep -rlw 'VARVE_BREAK_$(BREAK)' --include='*.[ch]' $(wildcard base conf snap tier fs plugin tests))
 $(if $(BROKEN_FILES),,$(error BREAK=$(BREAK): no file knows this rule))
 endif
 is_broken = $(if $(filter %.h,$(BROKEN_FILES)),$(1),$(filter $(BROKEN_FILES),$(1)))
 objs = $(foreach f,$(1),$(if $(call is_broken,$(f)),$(BUILD),$(PLAIN))/obj/$(f:.c=.o))
 ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
+PLUGIN_MAINS := $(wildcard plugin/*_main.c)
+PLUGIN_LIB := $(call lib,plugin)
+PLUGIN_LIBS := -lnghttp2 -lprotobuf-c
+# messages of gRPC in C, made from plugin/proto; they belong to no one build
+GEN := build/gen
+GEN_C := $(patsubst plugin/proto/%.proto,$(GEN)/plugin/%.pb-c.c,$(wildcard plugin/proto/*.proto))
 FS_SRC := $(filter-out fs/main.c,$(wildcard fs/*.c))
 FS_LIB := $(call lib,fs)
 LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lzstd -lcurl -lexpat -lcrypto
@@ -77,6 +83,7 @@ link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)
 TIERD := $(BUILD)/varve-tierd
+CSI := $(if $(wildcard plugin/csi_main.c),$(BUILD)/varve-csi)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*_test.c))
 TEST_DIRS := $(filter-out unit lib doors,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
 TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
@@ -85,7 +92,7 @@ DOORS := $(patsubst tests/doors/%.c,$(BUILD)/tests/varve-%,$(wildcard tests/door
 
 .PHONY: all programs tests force
 all: programs tests
-programs: $(VARVE) $(ROOM_LIBS) $(TIERD)
+programs: $(VARVE) $(ROOM_LIBS) $(TIERD) $(PLUGIN_LIB) $(CSI)
 tests: $(UNIT) $(TEST_PROGS) $(DOORS)
 force:
 
@@ -95,11 +102,12 @@ $(call lib,$(1)): $(call objs,$(filter-out $(TIERD_MAIN),$(wildcard $(1)/*.c))) 
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 $(FS_LIB): $(call objs,$(FS_SRC)) $(BUILD)/list/fs
+$(PLUGIN_LIB): $(call objs,$(filter-out $(PLUGIN_MAINS),$(wildcard plugin/*.c))) $(patsubst $(GEN)/%.c,$(PLAIN)/obj/gen/%.o,$(GEN_C)) $(BUILD)/list/plugin
 $(TEST_LIB): $(call objs,$(wildcard tests/lib/*.c)) $(BUILD)/list/tests_lib
 
 # the names that a library was made from: a file that goes away makes the library anew
 keep_if_same = @mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
-$(foreach r,$(ROOMS) fs tests/lib,$(eval $(BUILD)/list/$(subst /,_,$(r)): force ; $$(call keep_if_same,$(wildcard $(r)/*.c))))
+$(foreach r,$(ROOMS) fs plugin tests/lib,$(eval $(BUILD)/list/$(subst /,_,$(r)): force ; $$(call keep_if_same,$(wildcard $(r)/*.c))))
 $(sort $(PLAIN)/flags $(BUILD)/flags): force
 	$(call keep_if_same,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(FUSE_CFLAGS) $(FUSE_LIBS))
 
@@ -118,6 +126,20 @@ $(TIERD): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,conf) $(call li
 	$(link) $(LIBS)
 $(VARVE): | $(TIERD)
 
+# speaks to the daemon by its socket only
+$(BUILD)/varve-csi: $(call objs,plugin/csi_main.c) $(PLUGIN_LIB) $(call lib,base) $(BUILD)/flags
+	@echo "  LD $@"
+	$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium
+$(GEN)/plugin/%.pb-c.c: plugin/proto/%.proto
+	@mkdir -p $(@D)
+	$(Q)protoc-c -I plugin/proto --c_out=$(@D) $<
+GENERATED := $(GEN_C:.c=.h)
+$(GENERATED): %.h: %.c
+$(PLAIN)/obj/gen/%.o: $(GEN)/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(GEN) $(CFLAGS_ALL) -w -c -o $@ $<
+$(PLAIN)/obj/plugin/%.o $(BUILD)/obj/plugin/%.o $(PLAIN)/obj/tests/csi/%.o: | $(GENERATED)
+
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
 define unit_prog
 $(BUILD)/tests/$(1): $(call objs,tests/unit/$(1).c) $(TEST_LIB) $(if $(filter fs_%,$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
@@ -128,11 +150,12 @@ $(foreach t,$(notdir $(UNIT)),$(eval $(call unit_prog,$(t))))
 
 # as have the programs that take in the whole of varve; the one that measures has libc's own calls and nothing between
 WHOLE := fuzz sweep
+PLUGGED := csi
 BARE := bench
 define test_prog
-$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(if $(filter $(BARE),$(1)),,$(TEST_LIB)) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(ROOM_LIBS) $(BUILD)/flags
+$(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(if $(filter $(BARE),$(1)),,$(TEST_LIB)) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(if $(filter $(PLUGGED),$(1)),$(PLUGIN_LIB)) $(ROOM_LIBS) $(BUILD)/flags
 	@mkdir -p $$(@D)
-	$$(link) $(if $(filter $(WHOLE),$(1)),$$(FUSE_LIBS)) $(LIBS)
+	$$(link) $(if $(filter $(WHOLE),$(1)),$$(FUSE_LIBS)) $(if $(filter $(PLUGGED),$(1)),$(PLUGIN_LIBS)) $(LIBS)
 endef
 $(foreach d,$(TEST_DIRS),$(eval $(call test_prog,$(d))))
 
@@ -145,6 +168,7 @@ $(foreach d,$(notdir $(DOORS)),$(eval $(BUILD)/tests/$(d): $(call objs,tests/doo
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
 define compile
 $(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(WHOLE))): private FUSE_HERE = $$(FUSE_CFLAGS)
+$(1)/obj/plugin/%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(PLUGGED))): private FUSE_HERE = -isystem $(GEN)
 $(1)/obj/%.o: %.c $(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC $$<"
@@ -158,7 +182,7 @@ WARNED := $(patsubst %.warn,%,$(shell find $(PLAIN)/obj -name '*.o.warn' -size +
 $(WARNED): force
 endif
 
--include $(patsubst %.o,%.d,$(call objs,$(wildcard $(addsuffix /*.c,$(ROOMS) fs tests/lib tests/unit) \
+-include $(patsubst %.o,%.d,$(call objs,$(wildcard $(addsuffix /*.c,$(ROOMS) fs plugin tests/lib tests/unit) \
                                                  $(foreach d,$(TEST_DIRS) doors,tests/$(d)/*.c))))
 
 include $(sort $(wildcard tests/mk/*.mk))

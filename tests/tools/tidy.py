@@ -29,7 +29,7 @@ BANNED = """strcpy strncpy strcat strncat stpcpy sprintf vsprintf strtok atoi at
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|\b[Ff]or now\b")
 FORMAT_MAJOR = 14
 FORMAT_PYPI = "clang-format==14.0.6"
-FLAGS = ["-std=gnu17", "-I.", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-DVARVE_VERSION=\"0\"", "-pthread", "-fsyntax-only"] + [
+FLAGS = ["-std=gnu17", "-I.", "-isystem", "build/gen", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-DVARVE_VERSION=\"0\"", "-pthread", "-fsyntax-only"] + [
     "-W" + w for w in "all extra error shadow strict-prototypes missing-prototypes pointer-arith vla write-strings format=2 implicit-fallthrough".split()]
 
 problems = []

@@ -1,0 +1,219 @@
+/* plugin/csi: the CSI driver of one store: between gRPC calls and the store's daemon.
+ *
+ * What the driver knows of a volume besides what the store knows (its name in CSI, what was asked for) are its facts, a file each in
+ * STORE/csi (csi_facts.c). Everything else is asked of the daemon at each call, so a driver that is killed at any point is followed by
+ * one that goes on where it was: every step may be done twice.
+ *
+ *   volume id           STORE/VOLUME          by their uuids
+ *   snapshot id         STORE/VOLUME/SNAPSHOT
+ *   group snapshot id   STORE/GROUP
+ *
+ * A volume that CSI has deleted while it still has snapshots of CSI, or clones, is retired: renamed to retired-UUID, and gone with the
+ * last of these.
+ *
+ * A method gets its request and an answer of the right type, empty, and fills that in: 0, or what csi_fail gave. Memory is the call's. */
+#ifndef VARVE_PLUGIN_CSI_H
+#define VARVE_PLUGIN_CSI_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/lock.h"
+#include "base/uuid.h"
+#include "plugin/arena.h"
+#include "plugin/csi.pb-c.h"
+#include "plugin/grpc.h"
+
+#define CSI_NAME "csi.varve.io"
+#define CSI_VOLUME_MIN (1u << 20)
+#define CSI_KUBE "csi.storage.k8s.io/" /* keys that Kubernetes' sidecars add */
+
+struct csi_names;
+
+struct csi {
+    const char *name;     /* of the driver, as in CSIDriver and provisioner: */
+    const char *store;    /* directory */
+    const char *node;     /* id of this node */
+    const char *topology; /* key of its segment */
+    const char *program;  /* varve, for mount and umount */
+    const char *endpoint; /* path of the socket as the kubelet is to see it */
+    bool no_snapshot_topology;
+    int64_t volumes_max; /* published on this node at a time; 0: no limit */
+    struct lock lock;    /* RANK_JOB: busy, names */
+    struct csi_busy *busy;
+    struct csi_names *names;
+};
+
+struct csi_call {
+    struct csi *d;
+    struct grpc_call *grpc;
+    struct arena arena;
+    enum grpc_code code;
+    const char *why;
+};
+
+/* csi_find: methods of all services, for grpc_settings; arg is the struct csi. */
+const struct grpc_method *csi_find(void *arg, const char *path);
+int csi_init(struct csi *d); /* after its fields are set */
+void csi_release(struct csi *d);
+
+/* csi_fail: the call fails with this: always negative. The sentence begins with the field of the request that is meant. */
+int csi_fail(struct csi_call *k, enum grpc_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int csi_nomem(struct csi_call *k);
+/* csi_missing(k, field, value): fails where a required text is empty (NULL or ""). */
+int csi_missing(struct csi_call *k, const char *field, const char *value);
+
+/* csi_enter: nobody else works at this key (a volume's uuid, a name) until csi_leave; else ABORTED. A call has at most CSI_KEYS. */
+#define CSI_KEYS 4
+struct csi_held {
+    struct csi *d;
+    struct csi_busy *at[CSI_KEYS];
+    size_t n;
+};
+int csi_enter(struct csi_call *k, struct csi_held *h, const char *field, const char *key);
+void csi_leave(struct csi_held *h); /* fit for cleanup() */
+
+/* --- capabilities, parameters, sizes, ids: csi_ask.c ------------------------------------------------------------------------ */
+
+/* csi_caps_check: INVALID_ARGUMENT where one is not to be had, with its number. csi_cap_why: the sentence, NULL: it is to be had. */
+int csi_caps_check(struct csi_call *k, size_t n, Csi__V1__VolumeCapability *const *caps);
+int csi_cap_check(struct csi_call *k, const Csi__V1__VolumeCapability *cap);
+const char *csi_cap_why(const Csi__V1__VolumeCapability *cap);
+
+/* What a StorageClass says. Texts are the call's. */
+struct csi_params {
+    uint64_t inodes, snapshot_limit;             /* 0: none */
+    const char *control, *control_gid, *snapdir; /* of the mount; NULL: as is usual there */
+};
+/* field: "parameters" or the like. Unknown keys are INVALID_ARGUMENT; those of Kubernetes' sidecars are passed over. */
+typedef Csi__V1__CreateVolumeRequest__ParametersEntry
+    csi_entry; /* every map<string, string> looks like this */
+int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries,
+                    struct csi_params *ret);
+/* csi_none_known: of a map of which no key is known here. */
+int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries);
+#define CSI_MAP(r, member) (r)->n_##member, (csi_entry *const *)(r)->member
+int csi_map_put(struct csi_call *k, size_t *n, csi_entry ***map, const char *key, const char *value);
+
+/* csi_size_take: what a capacity range asks for, 0: nothing. OUT_OF_RANGE, INVALID_ARGUMENT. */
+int csi_size_take(struct csi_call *k, const Csi__V1__CapacityRange *range, uint64_t total, uint64_t *ret);
+bool csi_size_fits(const Csi__V1__CapacityRange *range, uint64_t size);
+
+/* csi_name_of: the name in the store for a name in CSI: itself where that is harmless, else made of it. ret holds CSI_NAME_SIZE. */
+#define CSI_NAME_SIZE 256
+void csi_volume_name(const char *name, char ret[CSI_NAME_SIZE]);
+void csi_snapshot_name(const char *name, char ret[CSI_NAME_SIZE]);
+
+/* csi_id_split: n uuids of an id. False: it is none of this driver's. */
+bool csi_id_split(const char *id, size_t n, char parts[][UUID_TEXT_SIZE]);
+
+/* csi_topology: this node, as a list of one. csi_node_allowed: is it among those that are asked for? */
+int csi_topology(struct csi_call *k, size_t *ret_n, Csi__V1__Topology ***ret);
+bool csi_node_is(const struct csi *d, const Csi__V1__Topology *t);
+int csi_node_allowed(struct csi_call *k, const Csi__V1__TopologyRequirement *t);
+
+/* csi_page: a slice of n things that are sorted by key. ABORTED: the token is none of ours; INVALID_ARGUMENT: max < 0. */
+struct csi_page {
+    size_t first, n;
+    const char *next; /* "": no more */
+};
+int csi_page(struct csi_call *k, int32_t max, const char *token, size_t n,
+             const char *(*key)(const void *arg, size_t i), const void *arg, struct csi_page *ret);
+
+/* --- the store: csi_store.c ------------------------------------------------------------------------------------------------- */
+
+struct csi_volume {
+    const char *name, *uuid;
+    uint64_t size, inodes, snapshot_limit; /* limits; 0: none */
+    uint64_t used, snapshots;
+    bool mounted, retired;
+};
+struct csi_volumes {
+    char store[UUID_TEXT_SIZE];
+    uint64_t total, free; /* bytes of the disk */
+    size_t n;
+    struct csi_volume *v; /* by uuid */
+};
+struct csi_snapshot {
+    const struct csi_volume *volume;
+    const char *name, *uuid, *csi_name, *group; /* csi_name, group: NULL: none */
+    int64_t taken_ns;
+    uint64_t bytes;
+    bool durable;
+};
+struct csi_snapshots {
+    size_t n, cap;
+    struct csi_snapshot *s;
+};
+
+/* csi_verb(k, ret, WORDS..., NULL): done by the daemon: its output as JSON in ret (may be NULL), which lives as long as the call.
+ * 0; else the name of what the daemon said is in result, and nothing has failed yet. A daemon that cannot be asked is UNAVAILABLE. */
+struct csi_result {
+    char result[32];
+    const char *why;
+};
+int csi_verb(struct csi_call *k, struct csi_result *ret, char **ret_out, const char *const *words);
+#define CSI_VERB(k, ret, out, ...) csi_verb(k, ret, out, (const char *const[]){__VA_ARGS__, NULL})
+bool csi_result_is(const struct csi_result *r, const char *name);
+int csi_result_fail(struct csi_call *k, const char *field, const struct csi_result *r);
+
+int csi_volumes(struct csi_call *k, struct csi_volumes *ret);
+const struct csi_volume *csi_volume_named(const struct csi_volumes *vs, const char *name);
+const struct csi_volume *csi_volume_by_id(const struct csi_volumes *vs, const char *id);
+/* csi_volume_find: NOT_FOUND, or INVALID_ARGUMENT for none. vs is filled in. Retired ones are not found. */
+int csi_volume_find(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
+                    const struct csi_volume **ret);
+char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v);
+int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
+                    Csi__V1__Volume **ret);
+
+/* csi_snapshots_add: those of a volume; all: also those that CSI did not take. */
+int csi_snapshots_add(struct csi_call *k, const struct csi_volume *v, bool all, struct csi_snapshots *ret);
+int csi_snapshots_all(struct csi_call *k, const struct csi_volumes *vs, struct csi_snapshots *ret);
+/* csi_snapshot_by_id: *ret NULL: there is none (also where the id is none of ours). */
+int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *vs, struct csi_snapshot **ret);
+int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshot *s,
+                      Csi__V1__Snapshot **ret);
+
+/* csi_sweep: retired volumes that nobody needs any more go. */
+int csi_sweep(struct csi_call *k);
+
+/* --- facts: csi_facts.c ----------------------------------------------------------------------------------------------------- */
+
+struct csi_facts {
+    const char *name;   /* in CSI */
+    const char *source; /* content source: "snapshot ID", "volume ID", "" */
+    const char *params; /* JSON, sorted */
+    uint64_t size;
+    const char *node; /* published there, NULL: nowhere */
+    bool node_readonly, block_ro;
+};
+/* csi_facts_get: of the volume of this name in the store; *ret NULL: there are none. csi_facts_put: durable when it returns. */
+int csi_facts_get(struct csi_call *k, const char *volume, struct csi_facts **ret);
+int csi_facts_put(struct csi_call *k, const char *volume, const struct csi_facts *f);
+int csi_facts_drop(struct csi_call *k, const char *volume);
+
+/* --- names of snapshots: csi_names.c: which volume has the snapshot of a name, without a walk over all volumes --------------- */
+
+/* csi_name_elsewhere: the uuid of a volume other than this one that has a snapshot of this name, NULL: none. */
+int csi_name_elsewhere(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
+                       const char *name, const char **ret);
+int csi_name_put(struct csi_call *k, const struct csi_volume *v, const char *name);
+void csi_name_drop(struct csi *d, const char *volume_uuid, const char *name);
+
+/* --- mounts of this node: csi_mount.c ---------------------------------------------------------------------------------------- */
+
+enum csi_at { CSI_AT_NOTHING, CSI_AT_VOLUME, CSI_AT_OTHER };
+struct csi_mount {
+    enum csi_at at;
+    bool readonly, dead;
+    char source[4096 + 512];
+};
+/* csi_mount_at: what is mounted on this directory: the volume, something else. */
+int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v, struct csi_mount *ret);
+/* csi_mount_others: is the volume mounted on other directories than these two? */
+int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char *a, const char *b, bool *ret);
+int csi_varve(struct csi_call *k, const char *field, const char *const *words); /* runs the program */
+int csi_path_check(struct csi_call *k, const char *field, const char *path);
+int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dead);
+
+#endif

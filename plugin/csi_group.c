@@ -1,0 +1,281 @@
+/* GroupController: snapshots of several volumes at one moment: one record of the store, all or none. */
+#include <stdlib.h>
+
+#include "plugin/csi_methods.h"
+
+CSI_METHOD(GroupControllerGetCapabilities)
+{
+    Csi__V1__GroupControllerServiceCapability *cap = arena_alloc(&k->arena, sizeof(*cap));
+    Csi__V1__GroupControllerServiceCapability__RPC *rpc = arena_alloc(&k->arena, sizeof(*rpc));
+
+    (void)q;
+    a->capabilities = arena_alloc(&k->arena, sizeof(*a->capabilities));
+    if (!cap || !rpc || !a->capabilities)
+        return csi_nomem(k);
+    csi__v1__group_controller_service_capability__init(cap);
+    csi__v1__group_controller_service_capability__rpc__init(rpc);
+    rpc->type =
+        CSI__V1__GROUP_CONTROLLER_SERVICE_CAPABILITY__RPC__TYPE__CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT;
+    cap->type_case = CSI__V1__GROUP_CONTROLLER_SERVICE_CAPABILITY__TYPE_RPC;
+    cap->rpc = rpc;
+    a->capabilities[a->n_capabilities++] = cap;
+    return 0;
+}
+
+static int group_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshots *ss,
+                      Csi__V1__VolumeGroupSnapshot **ret)
+{
+    Csi__V1__VolumeGroupSnapshot *g = arena_alloc(&k->arena, sizeof(*g));
+    int r = 0;
+
+    if (!g)
+        return csi_nomem(k);
+    csi__v1__volume_group_snapshot__init(g);
+    g->snapshots = arena_alloc(&k->arena, ss->n * sizeof(*g->snapshots));
+    g->group_snapshot_id = arena_printf(&k->arena, "%s/%s", vs->store, ss->s[0].group);
+    if (!g->snapshots || !g->group_snapshot_id)
+        return csi_nomem(k);
+    g->ready_to_use = true;
+    for (size_t i = 0; i < ss->n && r == 0; i++) {
+        r = csi_snapshot_fill(k, vs, &ss->s[i], &g->snapshots[i]);
+        g->ready_to_use = g->ready_to_use && ss->s[i].durable;
+        g->n_snapshots += r == 0;
+    }
+    if (r == 0)
+        g->creation_time = g->snapshots[0]->creation_time;
+    *ret = g;
+    return r;
+}
+
+/* --- taking -------------------------------------------------------------------------------------------------------------- */
+
+struct group {
+    struct csi_volumes vs;
+    size_t n;
+    const struct csi_volume **v;
+    char name[CSI_NAME_SIZE];
+};
+
+static int volumes_find(struct csi_call *k, const Csi__V1__CreateVolumeGroupSnapshotRequest *q,
+                        struct group *g)
+{
+    int r = csi_volumes(k, &g->vs);
+
+    if (r < 0)
+        return r;
+    g->v = arena_alloc(&k->arena, q->n_source_volume_ids * sizeof(*g->v));
+    if (!g->v)
+        return csi_nomem(k);
+    for (; g->n < q->n_source_volume_ids; g->n++) {
+        g->v[g->n] = csi_volume_by_id(&g->vs, q->source_volume_ids[g->n]);
+        if (!g->v[g->n])
+            return csi_fail(
+                k, GRPC_NOT_FOUND,
+                "source_volume_ids[%zu]: there is no such volume on node %s; a group is of one node's store",
+                g->n, k->d->node);
+        for (size_t i = 0; i < g->n; i++)
+            if (g->v[i] == g->v[g->n])
+                return csi_fail(k, GRPC_INVALID_ARGUMENT, "source_volume_ids[%zu]: is there twice", g->n);
+    }
+    return 0;
+}
+
+/* Those that are there by this name. */
+static int members(struct csi_call *k, const struct group *g, struct csi_snapshots *ret)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < g->n && r == 0; i++) {
+        struct csi_snapshots ss = {.n = 0};
+
+        r = csi_snapshots_add(k, g->v[i], true, &ss);
+        for (size_t s = 0; s < ss.n && r == 0; s++)
+            if (strcmp(ss.s[s].name, g->name) == 0)
+                ret->s[ret->n++] = ss.s[s];
+    }
+    return r;
+}
+
+static bool are_one(const struct csi_snapshots *ss, const struct csi_snapshots *all, size_t n)
+{
+    size_t of_group = 0;
+
+    if (ss->n != n || !ss->s[0].group)
+        return false;
+    for (size_t i = 0; i < ss->n; i++)
+        if (!ss->s[i].group || strcmp(ss->s[i].group, ss->s[0].group) != 0)
+            return false;
+    for (size_t i = 0; i < all->n; i++)
+        of_group += all->s[i].group && strcmp(all->s[i].group, ss->s[0].group) == 0;
+    return of_group <= n; /* more: it was of more volumes */
+}
+
+static int take(struct csi_call *k, const struct group *g, const char *name)
+{
+    const char **words = arena_alloc(&k->arena, (g->n + 8) * sizeof(*words));
+    const char *label = arena_printf(&k->arena, "--label=csi.name=%s", name);
+    struct csi_result res;
+    size_t n = 0;
+    int r;
+
+    if (!words || !label)
+        return csi_nomem(k);
+    words[n++] = "snapshot";
+    words[n++] = "group";
+    words[n++] = ".";
+    words[n++] = g->name;
+    for (size_t i = 0; i < g->n; i++)
+        words[n++] = g->v[i]->name;
+    words[n++] = label;
+    words[n++] = "--sync";
+    r = csi_verb(k, &res, NULL, words);
+    return r < 0 || csi_result_is(&res, "OK") ? r : csi_result_fail(k, "name", &res);
+}
+
+/* It was taken, and perhaps not labelled. */
+static int label_all(struct csi_call *k, const struct csi_snapshots *ss, const char *name)
+{
+    const char *label = arena_printf(&k->arena, "csi.name=%s", name);
+    int r = label ? 0 : csi_nomem(k);
+
+    for (size_t i = 0; i < ss->n && r == 0; i++) {
+        struct csi_result res;
+
+        if (ss->s[i].csi_name)
+            continue;
+        r = CSI_VERB(k, &res, NULL, "snapshot", "label", ss->s[i].volume->name, ss->s[i].name, label);
+        if (r == 0 && !csi_result_is(&res, "OK"))
+            r = csi_result_fail(k, "name", &res);
+    }
+    return r;
+}
+
+static int make(struct csi_call *k, struct group *g, const char *name, struct csi_snapshots *ret)
+{
+    struct csi_snapshots all = {.n = 0};
+    int r = 0;
+
+    ret->s = arena_alloc(&k->arena, g->n * sizeof(*ret->s));
+    if (!ret->s)
+        return csi_nomem(k);
+    r = members(k, g, ret);
+    if (r == 0 && ret->n > 0) {
+        r = csi_snapshots_all(k, &g->vs, &all);
+        if (r == 0 && !are_one(ret, &all, g->n))
+            r = csi_fail(k, GRPC_ALREADY_EXISTS, "name: there is a snapshot of this name, of other volumes");
+        return r < 0 ? r : label_all(k, ret, name);
+    }
+    if (r == 0)
+        r = take(k, g, name);
+    for (size_t i = 0; i < g->n && r == 0; i++)
+        r = csi_name_put(k, g->v[i], name);
+    return r < 0 ? r : members(k, g, ret);
+}
+
+CSI_METHOD(CreateVolumeGroupSnapshot)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct csi_snapshots ss = {.n = 0};
+    struct group g = {.n = 0};
+    char key[CSI_NAME_SIZE + 2] = "s/";
+    int r = csi_missing(k, "name", q->name);
+
+    if (r == 0 && q->n_source_volume_ids == 0)
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "source_volume_ids: is missing");
+    if (r == 0 && q->n_source_volume_ids > 128)
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "source_volume_ids: are more than 128");
+    if (r == 0)
+        r = csi_none_known(k, "parameters", CSI_MAP(q, parameters));
+    if (r < 0)
+        return r;
+    csi_snapshot_name(q->name, g.name);
+    memcpy(key + 2, g.name, sizeof(g.name));
+    r = csi_enter(k, &held, "name", key);
+    if (r == 0)
+        r = volumes_find(k, q, &g);
+    if (r == 0)
+        r = make(k, &g, q->name, &ss);
+    if (r == 0 && ss.n != g.n)
+        r = csi_fail(k, GRPC_ABORTED, "name: the snapshots were deleted by somebody else");
+    return r < 0 ? r : group_fill(k, &g.vs, &ss, &a->group_snapshot);
+}
+
+/* --- finding, deleting --------------------------------------------------------------------------------------------------- */
+
+static int find(struct csi_call *k, const char *id, struct csi_volumes *vs, struct csi_snapshots *ret)
+{
+    struct csi_snapshots all = {.n = 0};
+    char ids[2][UUID_TEXT_SIZE];
+    int r = csi_missing(k, "group_snapshot_id", id);
+
+    if (r == 0)
+        r = csi_volumes(k, vs);
+    if (r < 0 || !csi_id_split(id, 2, ids) || strcmp(ids[0], vs->store) != 0)
+        return r;
+    r = csi_snapshots_all(k, vs, &all);
+    for (size_t i = 0; i < all.n && r == 0; i++)
+        if (all.s[i].group && strcmp(all.s[i].group, ids[1]) == 0)
+            all.s[ret->n++] = all.s[i];
+    ret->s = all.s;
+    return r;
+}
+
+/* The ids that come along, where some do, are those of the group. */
+static int ids_check(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshots *ss,
+                     size_t n, char **ids)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool known = false;
+
+        for (size_t s = 0; s < ss->n && !known; s++) {
+            Csi__V1__Snapshot *one;
+            int r = csi_snapshot_fill(k, vs, &ss->s[s], &one);
+
+            if (r < 0)
+                return r;
+            known = strcmp(one->snapshot_id, ids[i]) == 0;
+        }
+        if (!known)
+            return csi_fail(k, GRPC_INVALID_ARGUMENT, "snapshot_ids[%zu]: is no snapshot of this group", i);
+    }
+    return 0;
+}
+
+CSI_METHOD(GetVolumeGroupSnapshot)
+{
+    struct csi_snapshots ss = {.n = 0};
+    struct csi_volumes vs;
+    int r = find(k, q->group_snapshot_id, &vs, &ss);
+
+    if (r == 0 && ss.n == 0)
+        r = csi_fail(k, GRPC_NOT_FOUND, "group_snapshot_id: there is no such group snapshot on node %s",
+                     k->d->node);
+    if (r == 0)
+        r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids);
+    return r < 0 ? r : group_fill(k, &vs, &ss, &a->group_snapshot);
+}
+
+CSI_METHOD(DeleteVolumeGroupSnapshot)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct csi_snapshots ss = {.n = 0};
+    struct csi_volumes vs;
+    int r = find(k, q->group_snapshot_id, &vs, &ss);
+
+    (void)a;
+    if (r < 0 || ss.n == 0)
+        return r;
+    r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids);
+    if (r == 0)
+        r = csi_enter(k, &held, "group_snapshot_id", q->group_snapshot_id);
+    for (size_t i = 0; i < ss.n && r == 0; i++) {
+        struct csi_result res;
+
+        r = CSI_VERB(k, &res, NULL, "snapshot", "delete", ss.s[i].volume->name, ss.s[i].name);
+        if (r == 0 && !csi_result_is(&res, "OK") && !csi_result_is(&res, "NOENT"))
+            r = csi_result_fail(k, "group_snapshot_id", &res);
+        if (r == 0)
+            csi_name_drop(k->d, ss.s[i].volume->uuid, ss.s[i].csi_name);
+    }
+    return r < 0 ? r : csi_sweep(k);
+}

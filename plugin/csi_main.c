@@ -1,0 +1,200 @@
+/* varve-csi: the driver of one store on one node. */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "plugin/csi.h"
+
+static const char help[] =
+    "usage: varve-csi --store STORE --endpoint unix:///PATH [option...]\n"
+    "\n"
+    "Serves the volumes of a store to Kubernetes and others that speak CSI (gRPC). The store is served by\n"
+    "`varve serve STORE`, which outlives this program.\n"
+    "\n"
+    "  --endpoint unix:///PATH       where it listens; default: $CSI_ENDPOINT\n"
+    "  --node-id NAME                of this node; default: $NODE_ID, else the host's name\n"
+    "  --registration PATH           also a socket by which the kubelet finds the driver\n"
+    "  --kubelet-endpoint PATH       where the kubelet sees the socket; default: as of --endpoint\n"
+    "  --max-volumes N               published on this node at a time; default: no limit\n"
+    "  --driver-name NAME            default: " CSI_NAME "\n"
+    "  --varve PATH                  the program varve; default: beside this one\n"
+    "  --no-snapshot-topology        does not tell where snapshots are (a field that is new in CSI 1.13)\n"
+    "  --verbose                     logs every call\n"
+    "  --version\n";
+
+enum {
+    OPT_STORE,
+    OPT_ENDPOINT,
+    OPT_NODE,
+    OPT_REGISTRATION,
+    OPT_KUBELET,
+    OPT_MAX,
+    OPT_NAME,
+    OPT_VARVE,
+    OPT_PLAIN,
+    OPT_VERBOSE,
+    OPT_VERSION,
+    OPT_HELP,
+    OPT_COUNT
+};
+
+static const struct option longs[] = {{"store", required_argument, NULL, OPT_STORE},
+                                      {"endpoint", required_argument, NULL, OPT_ENDPOINT},
+                                      {"node-id", required_argument, NULL, OPT_NODE},
+                                      {"registration", required_argument, NULL, OPT_REGISTRATION},
+                                      {"kubelet-endpoint", required_argument, NULL, OPT_KUBELET},
+                                      {"max-volumes", required_argument, NULL, OPT_MAX},
+                                      {"driver-name", required_argument, NULL, OPT_NAME},
+                                      {"varve", required_argument, NULL, OPT_VARVE},
+                                      {"no-snapshot-topology", no_argument, NULL, OPT_PLAIN},
+                                      {"verbose", no_argument, NULL, OPT_VERBOSE},
+                                      {"version", no_argument, NULL, OPT_VERSION},
+                                      {"help", no_argument, NULL, OPT_HELP},
+                                      {NULL, 0, NULL, 0}};
+
+struct settings {
+    const char *o[OPT_COUNT];
+    char store[PATH_MAX], program[PATH_MAX], node[256], topology[256];
+    const char *path; /* of the endpoint */
+};
+
+static struct grpc_server *server;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    grpc_server_stop(server);
+}
+
+static int wrong(const char *what, const char *why)
+{
+    fprintf(stderr, "varve-csi: %s: %s\n", what, why);
+    return 2;
+}
+
+/* The path behind unix:// or unix:. */
+static const char *path_of(const char *endpoint)
+{
+    const char *p = endpoint;
+
+    if (p && strncmp(p, "unix:", 5) == 0)
+        p += strncmp(p + 5, "//", 2) == 0 ? 7 : 5;
+    return p && p[0] == '/' ? p : NULL;
+}
+
+/* DIR/varve of our own program. */
+static int beside(char to[PATH_MAX])
+{
+    ssize_t n = readlink("/proc/self/exe", to, PATH_MAX - 8);
+    char *slash;
+
+    if (n <= 0)
+        return -E_NOENT;
+    to[n] = 0;
+    slash = strrchr(to, '/');
+    assert(slash);
+    memcpy(slash + 1, "varve", 6);
+    return 0;
+}
+
+static int fill(struct settings *s, struct csi *d)
+{
+    const char *endpoint = s->o[OPT_ENDPOINT] ? s->o[OPT_ENDPOINT] : getenv("CSI_ENDPOINT");
+    const char *node = s->o[OPT_NODE] ? s->o[OPT_NODE] : getenv("NODE_ID");
+    char *end = NULL;
+
+    if (!s->o[OPT_STORE])
+        return wrong("--store", "is missing");
+    if (!realpath(s->o[OPT_STORE], s->store))
+        return wrong(s->o[OPT_STORE], err_text(err_from_errno(errno)));
+    s->path = path_of(endpoint);
+    if (!s->path)
+        return wrong("--endpoint", "is not unix:///PATH");
+    if (!node && gethostname(s->node, sizeof(s->node)) == 0)
+        node = s->node;
+    if (!node || !*node || strlen(node) > 192)
+        return wrong("--node-id", "is missing, or longer than 192 bytes");
+    d->name = s->o[OPT_NAME] ? s->o[OPT_NAME] : CSI_NAME;
+    if (!*d->name || strlen(d->name) > 63)
+        return wrong("--driver-name", "has 1 to 63 bytes");
+    snprintf(s->topology, sizeof(s->topology), "topology.%s/node", d->name);
+    if (s->o[OPT_MAX]) {
+        d->volumes_max = strtoll(s->o[OPT_MAX], &end, 10);
+        if (*end || d->volumes_max < 0)
+            return wrong("--max-volumes", "is no number");
+    }
+    if (s->o[OPT_VARVE])
+        snprintf(s->program, sizeof(s->program), "%s", s->o[OPT_VARVE]);
+    else if (beside(s->program) < 0)
+        return wrong("--varve", "cannot be told from /proc");
+    if (access(s->program, X_OK) < 0)
+        return wrong(s->program, err_text(err_from_errno(errno)));
+    d->no_snapshot_topology = s->o[OPT_PLAIN] != NULL;
+    d->store = s->store;
+    d->node = node;
+    d->topology = s->topology;
+    d->program = s->program;
+    d->endpoint = s->o[OPT_KUBELET] ? s->o[OPT_KUBELET] : s->path;
+    return 0;
+}
+
+static int listen_on(const char *path)
+{
+    int r = grpc_server_listen(server, path, 0600);
+
+    return r < 0 ? wrong(path, err_text(r)) : 0;
+}
+
+static int serve(struct settings *s, struct csi *d)
+{
+    struct grpc_settings o = {.find = csi_find, .arg = d};
+    struct sigaction act = {.sa_handler = on_signal};
+    int r = csi_init(d);
+
+    if (r == 0)
+        r = grpc_server_new(&o, &server);
+    if (r < 0)
+        return wrong("the server cannot be made", err_text(r));
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    r = listen_on(s->path);
+    if (r == 0 && s->o[OPT_REGISTRATION])
+        r = listen_on(s->o[OPT_REGISTRATION]);
+    if (r == 0) {
+        log_note("csi", "serves", "store=%s node=%s endpoint=%s version=%s", d->store, d->node, s->path,
+                 VARVE_VERSION);
+        r = grpc_server_run(server) < 0;
+    }
+    grpc_server_free(server);
+    csi_release(d);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings s;
+    struct csi d = {.name = NULL};
+    int c, r;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == '?')
+            return 2;
+        s.o[c] = optarg ? optarg : "";
+    }
+    if (s.o[OPT_HELP])
+        return fputs(help, stdout) < 0;
+    if (s.o[OPT_VERSION])
+        return printf("varve-csi %s\n", VARVE_VERSION) < 0;
+    if (optind < argc)
+        return wrong(argv[optind], "is one word too many");
+    if (s.o[OPT_VERBOSE])
+        log_set_level(LOG_DEBUG);
+    r = fill(&s, &d);
+    return r ? r : serve(&s, &d);
+}

@@ -1,0 +1,180 @@
+/* Mounts of this node: looked up in the table of mounts, made and undone by the program varve and by bind mounts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mounts.h"
+#include "plugin/csi.h"
+
+#define SAID_MAX 512
+
+extern char **environ;
+
+/* --- the table of mounts ------------------------------------------------------------------------------------------------- */
+
+struct search {
+    const char *dir;
+    struct csi_mount *ret;
+    bool found, varve;
+};
+
+static bool has_option(const char *opts, const char *want)
+{
+    size_t n = strlen(want);
+
+    for (const char *at = opts; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strncmp(at, want, n) == 0 && (at[n] == ',' || !at[n]))
+            return true;
+    return false;
+}
+
+static int search_line(void *arg, const struct mounts_line *l)
+{
+    struct search *s = arg;
+
+    if (strcmp(l->dir, s->dir) != 0)
+        return 0;
+    s->found = true; /* the last one is on top */
+    s->varve = strcmp(l->type, "fuse.varve") == 0;
+    s->ret->readonly = has_option(l->opts, "ro");
+    snprintf(s->ret->source, sizeof(s->ret->source), "%s", l->source);
+    return 0;
+}
+
+/* STORE/VOLUME[@SNAP] of the table is this volume of our store. */
+static bool source_is(const struct csi *d, const char *source, const struct csi_volume *v)
+{
+    size_t n = strlen(d->store), name = strlen(v->name);
+
+    return strncmp(source, d->store, n) == 0 && source[n] == '/' &&
+           strncmp(source + n + 1, v->name, name) == 0 &&
+           (!source[n + 1 + name] || source[n + 1 + name] == '@');
+}
+
+int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v, struct csi_mount *ret)
+{
+    struct search s = {.dir = dir, .ret = ret};
+    struct stat st;
+    int r;
+
+    *ret = (struct csi_mount){.at = CSI_AT_NOTHING};
+    r = mounts_each(search_line, &s);
+    if (r < 0)
+        return csi_fail(k, GRPC_INTERNAL, "the table of mounts cannot be read: %s", err_text(r));
+    if (!s.found)
+        return 0;
+    ret->at = s.varve && v && source_is(k->d, ret->source, v) ? CSI_AT_VOLUME : CSI_AT_OTHER;
+    ret->dead = s.varve && stat(dir, &st) < 0 && errno == ENOTCONN;
+    return 0;
+}
+
+struct others {
+    struct csi_call *k;
+    const struct csi_volume *v;
+    const char *a, *b;
+    bool found;
+};
+
+static int others_line(void *arg, const struct mounts_line *l)
+{
+    struct others *o = arg;
+
+    o->found |= strcmp(l->type, "fuse.varve") == 0 && source_is(o->k->d, l->source, o->v) &&
+                strcmp(l->dir, o->a) != 0 && strcmp(l->dir, o->b) != 0;
+    return 0;
+}
+
+int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char *a, const char *b, bool *ret)
+{
+    struct others o = {.k = k, .v = v, .a = a, .b = b};
+    int r = mounts_each(others_line, &o);
+
+    *ret = o.found;
+    return r < 0 ? csi_fail(k, GRPC_INTERNAL, "the table of mounts cannot be read: %s", err_text(r)) : 0;
+}
+
+/* --- the program varve --------------------------------------------------------------------------------------------------- */
+
+/* What it said, the first line without "varve: ". */
+static const char *said_of(struct csi_call *k, int fd)
+{
+    char text[SAID_MAX], *s = text;
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+    text[n > 0 ? n : 0] = 0;
+    text[strcspn(text, "\n")] = 0;
+    if (strncmp(s, "varve: ", 7) == 0)
+        s += 7;
+    return arena_dup(&k->arena, *s ? s : "it failed");
+}
+
+static int spawn(const struct csi *d, const char *const *words, int said, pid_t *ret)
+{
+    const char *argv[16] = {d->program};
+    posix_spawn_file_actions_t acts;
+    size_t n = 1;
+    int e;
+
+    while (words[n - 1] && n + 1 < ARRAY_LEN(argv)) {
+        argv[n] = words[n - 1];
+        n++;
+    }
+    if (posix_spawn_file_actions_init(&acts) != 0)
+        return -E_NOMEM;
+    e = posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (e == 0)
+        e = posix_spawn_file_actions_addopen(&acts, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (e == 0)
+        e = posix_spawn_file_actions_adddup2(&acts, said, STDERR_FILENO);
+    if (e == 0)
+        e = posix_spawn(ret, d->program, &acts, NULL, (char **)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&acts);
+    return e ? err_from_errno(e) : 0;
+}
+
+int csi_varve(struct csi_call *k, const char *field, const char *const *words)
+{
+    int said = memfd_create("varve-said", MFD_CLOEXEC), status = 0, r;
+    const char *why;
+    pid_t pid;
+
+    if (said < 0)
+        return csi_fail(k, GRPC_INTERNAL, "no descriptor for the program %s", k->d->program);
+    r = spawn(k->d, words, said, &pid);
+    while (r == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    why = r < 0 ? err_text(r) : said_of(k, said);
+    close(said);
+    if (r < 0)
+        return csi_fail(k, GRPC_INTERNAL, "%s cannot be run: %s", k->d->program, why);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return csi_fail(k, WIFEXITED(status) && WEXITSTATUS(status) == 2 ? GRPC_INVALID_ARGUMENT : GRPC_INTERNAL,
+                    "%s: %s", field, why ? why : "it failed");
+}
+
+/* --- paths --------------------------------------------------------------------------------------------------------------- */
+
+int csi_path_check(struct csi_call *k, const char *field, const char *path)
+{
+    int r = csi_missing(k, field, path);
+
+    if (r == 0 && (path[0] != '/' || strlen(path) >= PATH_MAX || strstr(path, "/../") || strstr(path, "//")))
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: is no absolute path without .. and //", field);
+    return r;
+}
+
+int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dead)
+{
+    if (umount2(dir, dead ? MNT_DETACH : UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
+        return 0;
+    return csi_fail(k, GRPC_INTERNAL, "%s: cannot be unmounted: %s", field, err_text(err_from_errno(errno)));
+}

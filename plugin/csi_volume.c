@@ -1,0 +1,385 @@
+/* Controller: volumes are made, copied, deleted, made larger. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "plugin/csi_methods.h"
+
+#define NAME_MAX_BYTES 1024
+
+/* --- making -------------------------------------------------------------------------------------------------------------- */
+
+struct making {
+    const Csi__V1__CreateVolumeRequest *q;
+    struct csi_params params;
+    struct csi_facts facts;
+    struct csi_volumes vs;
+    char name[CSI_NAME_SIZE];      /* in the store */
+    const struct csi_volume *from; /* content source, or NULL */
+    const struct csi_snapshot *from_snapshot;
+};
+
+static int pair_compare(const void *a, const void *b)
+{
+    return strcmp((*(csi_entry *const *)a)->key, (*(csi_entry *const *)b)->key);
+}
+
+/* As text by which two requests are compared: sorted, without what the sidecars add. */
+static const char *params_text(struct csi_call *k, size_t n, csi_entry *const *entries)
+{
+    csi_entry **sorted = arena_alloc(&k->arena, (n + 1) * sizeof(*sorted));
+    const char *text = "";
+
+    if (!sorted)
+        return NULL;
+    if (n > 0) {
+        memcpy(sorted, entries, n * sizeof(*sorted));
+        qsort(sorted, n, sizeof(*sorted), pair_compare);
+    }
+    for (size_t i = 0; i < n && text; i++)
+        if (strncmp(sorted[i]->key, CSI_KUBE, sizeof(CSI_KUBE) - 1) != 0)
+            text = arena_printf(&k->arena, "%s%s=%s\n", text, sorted[i]->key, sorted[i]->value);
+    return text;
+}
+
+/* Everything that can be said of the request without the store. */
+static int look(struct csi_call *k, struct making *m)
+{
+    const Csi__V1__CreateVolumeRequest *q = m->q;
+    int r = csi_missing(k, "name", q->name);
+
+    if (r == 0 && strlen(q->name) > NAME_MAX_BYTES)
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "name: is longer than %d bytes", NAME_MAX_BYTES);
+    if (r == 0)
+        r = csi_caps_check(k, q->n_volume_capabilities, q->volume_capabilities);
+    if (r == 0)
+        r = csi_params_take(k, "parameters", CSI_MAP(q, parameters), &m->params);
+    if (r == 0)
+        r = csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters));
+    if (r == 0)
+        r = csi_node_allowed(k, q->accessibility_requirements);
+    return r;
+}
+
+static int source_find(struct csi_call *k, struct making *m)
+{
+    const Csi__V1__VolumeContentSource *s = m->q->volume_content_source;
+    struct csi_snapshot *snap;
+    int r = csi_volumes(k, &m->vs);
+
+    m->facts.source = "";
+    if (r < 0 || !s)
+        return r;
+    if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME) {
+        m->from = csi_volume_by_id(&m->vs, s->volume->volume_id);
+        if (!m->from)
+            return csi_fail(k, GRPC_NOT_FOUND,
+                            "volume_content_source.volume.volume_id: there is no such volume on node %s",
+                            k->d->node);
+        m->facts.source = arena_printf(&k->arena, "volume %s", s->volume->volume_id);
+    } else if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT) {
+        r = csi_snapshot_by_id(k, s->snapshot->snapshot_id, &m->vs, &snap);
+        if (r < 0)
+            return r;
+        if (!snap)
+            return csi_fail(
+                k, GRPC_NOT_FOUND,
+                "volume_content_source.snapshot.snapshot_id: there is no such snapshot on node %s",
+                k->d->node);
+        m->from = snap->volume;
+        m->from_snapshot = snap;
+        m->facts.source = arena_printf(&k->arena, "snapshot %s", s->snapshot->snapshot_id);
+    } else {
+        return csi_fail(k, GRPC_INVALID_ARGUMENT,
+                        "volume_content_source: is neither a volume nor a snapshot");
+    }
+    return m->facts.source ? 0 : csi_nomem(k);
+}
+
+/* A volume of this name is there: is it what is asked for? */
+static int compare(struct csi_call *k, const struct making *m, const struct csi_facts *f)
+{
+    const char *differs = NULL;
+
+    if (!f || strcmp(f->name, m->q->name) != 0)
+        return csi_fail(k, GRPC_ALREADY_EXISTS,
+                        "name: the store has a volume of this name that this driver did not make");
+    if (!csi_size_fits(m->q->capacity_range, f->size))
+        differs = "capacity_range";
+    else if (strcmp(f->source, m->facts.source) != 0)
+        differs = "volume_content_source";
+    else if (strcmp(f->params, m->facts.params) != 0)
+        differs = "parameters";
+    return differs && !BROKEN(VARVE_BREAK_csi_differs)
+               ? csi_fail(k, GRPC_ALREADY_EXISTS, "%s: a volume of this name is there and differs in this",
+                          differs)
+               : 0;
+}
+
+static int copy(struct csi_call *k, struct making *m)
+{
+    const char *to = arena_printf(&k->arena, "--to=%s", m->name), *snap = "--json";
+    struct csi_result res;
+    int r;
+
+    if (m->params.inodes && m->params.inodes != m->from->inodes)
+        return csi_fail(k, GRPC_INVALID_ARGUMENT,
+                        "parameters[inodes]: a copy has the limit of its source, %" PRIu64, m->from->inodes);
+    if (m->params.snapshot_limit && m->params.snapshot_limit != m->from->snapshot_limit)
+        return csi_fail(k, GRPC_INVALID_ARGUMENT,
+                        "parameters[snapshotLimit]: a copy has the limit of its source, %" PRIu64,
+                        m->from->snapshot_limit);
+    if (m->from_snapshot)
+        snap = arena_printf(&k->arena, "--snap=%s", m->from_snapshot->name);
+    if (!to || !snap)
+        return csi_nomem(k);
+    r = CSI_VERB(k, &res, NULL, "clone", m->from->name, to, snap);
+    if (r < 0 || csi_result_is(&res, "OK") || csi_result_is(&res, "EXIST"))
+        return r;
+    return csi_result_fail(k, "volume_content_source", &res);
+}
+
+static int create(struct csi_call *k, struct making *m)
+{
+    const char *size = arena_printf(&k->arena, "--size=%" PRIu64, m->facts.size);
+    const char *inodes = arena_printf(&k->arena, "--inodes=%" PRIu64, m->params.inodes);
+    const char *limit = arena_printf(&k->arena, "--snapshot-limit=%" PRIu64, m->params.snapshot_limit);
+    struct csi_result res;
+    int r;
+
+    if (!size || !inodes || !limit)
+        return csi_nomem(k);
+    r = CSI_VERB(k, &res, NULL, "create", m->name, m->facts.size ? size : "--size=none",
+                 m->params.inodes ? inodes : "--inodes=none",
+                 m->params.snapshot_limit ? limit : "--snapshot-limit=none");
+    if (r < 0 || csi_result_is(&res, "OK") || csi_result_is(&res, "EXIST"))
+        return r;
+    return csi_result_fail(k, "name", &res);
+}
+
+static int resize(struct csi_call *k, const char *field, const char *volume, uint64_t size)
+{
+    const char *text = size ? arena_printf(&k->arena, "%" PRIu64, size) : "none";
+    struct csi_result res;
+    int r = text ? CSI_VERB(k, &res, NULL, "resize", volume, text) : csi_nomem(k);
+
+    return r < 0 || csi_result_is(&res, "OK") ? r : csi_result_fail(k, field, &res);
+}
+
+/* The facts are there before the volume is: what is half done when the driver dies is known again. */
+static int make(struct csi_call *k, struct making *m, const struct csi_volume **ret)
+{
+    const struct csi_volume *v = csi_volume_named(&m->vs, m->name);
+    struct csi_facts *f = NULL;
+    uint64_t need = m->from_snapshot ? m->from_snapshot->bytes : m->from ? m->from->used : 0;
+    int r = v ? csi_facts_get(k, m->name, &f) : 0;
+
+    if (r == 0 && v && (r = compare(k, m, f)) == 0)
+        m->facts = *f;
+    if (r == 0 && !v && m->facts.size && m->facts.size < need)
+        r = csi_fail(k, GRPC_OUT_OF_RANGE, "capacity_range: the source has %" PRIu64 " bytes", need);
+    if (r == 0 && !v)
+        r = csi_facts_put(k, m->name, &m->facts);
+    if (r == 0 && !v)
+        r = m->from ? copy(k, m) : create(k, m);
+    if (r == 0 && !v && (r = csi_volumes(k, &m->vs)) == 0)
+        v = csi_volume_named(&m->vs, m->name);
+    if (r == 0 && !v)
+        r = csi_fail(k, GRPC_ABORTED, "name: the volume was made, and deleted by somebody else");
+    if (r == 0 && v->size != m->facts.size &&
+        (r = resize(k, "capacity_range", m->name, m->facts.size)) == 0 && (r = csi_volumes(k, &m->vs)) == 0)
+        v = csi_volume_named(&m->vs, m->name);
+    *ret = v;
+    return r < 0 || v ? r : csi_fail(k, GRPC_ABORTED, "name: the volume was deleted by somebody else");
+}
+
+/* How it is to be mounted goes along with the volume. */
+static int context_put(struct csi_call *k, const struct csi_params *p, Csi__V1__Volume *v)
+{
+    const char *const pairs[][2] = {
+        {"control", p->control}, {"controlGid", p->control_gid}, {"snapdir", p->snapdir}};
+    csi_entry **map = NULL;
+    size_t n = 0;
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs) && r == 0; i++)
+        if (pairs[i][1])
+            r = csi_map_put(k, &n, &map, pairs[i][0], pairs[i][1]);
+    for (size_t i = 0; i < n; i++)
+        map[i]->base.descriptor = &csi__v1__volume__volume_context_entry__descriptor;
+    v->n_volume_context = n;
+    v->volume_context = (Csi__V1__Volume__VolumeContextEntry **)map;
+    return r;
+}
+
+CSI_METHOD(CreateVolume)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct making *m = arena_alloc(&k->arena, sizeof(*m));
+    const struct csi_volume *v = NULL;
+    int r;
+
+    if (!m)
+        return csi_nomem(k);
+    m->q = q;
+    r = look(k, m);
+    if (r == 0) {
+        csi_volume_name(q->name, m->name);
+        r = csi_enter(k, &held, "name", m->name);
+    }
+    if (r == 0)
+        r = source_find(k, m);
+    if (r == 0)
+        r = csi_size_take(k, q->capacity_range, m->vs.total, &m->facts.size);
+    if (r < 0)
+        return r;
+    m->facts.name = q->name;
+    m->facts.params = params_text(k, CSI_MAP(q, parameters));
+    if (!m->facts.params)
+        return csi_nomem(k);
+    r = make(k, m, &v);
+    if (r == 0)
+        r = csi_volume_fill(k, &m->vs, v, &a->volume);
+    if (r < 0)
+        return r;
+    a->volume->content_source = q->volume_content_source;
+    return context_put(k, &m->params, a->volume);
+}
+
+/* --- deleting ------------------------------------------------------------------------------------------------------------ */
+
+static int retire(struct csi_call *k, const struct csi_volume *v)
+{
+    const char *to = arena_printf(&k->arena, "retired-%s", v->uuid);
+    struct csi_result res;
+    int r = to ? CSI_VERB(k, &res, NULL, "rename", v->name, to) : csi_nomem(k);
+
+    if (r < 0)
+        return r;
+    if (!csi_result_is(&res, "OK"))
+        return csi_result_fail(k, "volume_id", &res);
+    return csi_facts_drop(k, v->name);
+}
+
+/* Without its facts first: one that is left without them is deleted by its id all the same. */
+static int delete (struct csi_call *k, const struct csi_volume *v)
+{
+    struct csi_snapshots ss = {.n = 0};
+    struct csi_result res;
+    int r = v->snapshots > 0 ? csi_snapshots_add(k, v, false, &ss) : 0;
+
+    if (r < 0)
+        return r;
+    if (ss.n > 0)
+        return retire(k, v);
+    r = csi_facts_drop(k, v->name);
+    if (r == 0)
+        r = CSI_VERB(k, &res, NULL, "delete", v->name, "--now");
+    if (r < 0 || csi_result_is(&res, "OK") || csi_result_is(&res, "NOENT"))
+        return r;
+    return csi_result_is(&res, "CLONES") ? retire(k, v) : csi_result_fail(k, "volume_id", &res);
+}
+
+CSI_METHOD(DeleteVolume)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    struct csi_facts *f = NULL;
+    int r = csi_missing(k, "volume_id", q->volume_id);
+
+    (void)a;
+    if (r == 0)
+        r = csi_volumes(k, &vs);
+    if (r < 0)
+        return r;
+    v = csi_volume_by_id(&vs, q->volume_id);
+    if (!v)
+        return 0;
+    r = csi_enter(k, &held, "volume_id", v->uuid);
+    if (r == 0)
+        r = csi_enter(k, &held, "volume_id", v->name);
+    if (r == 0 && v->mounted)
+        r = csi_fail(k, GRPC_FAILED_PRECONDITION, "volume_id: the volume is mounted on node %s", k->d->node);
+    if (r == 0)
+        r = csi_facts_get(k, v->name, &f);
+    if (r == 0 && f && f->node)
+        r = csi_fail(k, GRPC_FAILED_PRECONDITION, "volume_id: the volume is published to node %s", f->node);
+    if (r == 0)
+        r = delete (k, v);
+    return r < 0 ? r : csi_sweep(k);
+}
+
+/* --- larger, other ------------------------------------------------------------------------------------------------------- */
+
+CSI_METHOD(ControllerExpandVolume)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    struct csi_facts *f = NULL;
+    uint64_t size = 0;
+    int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+
+    if (r == 0 && q->volume_capability)
+        r = csi_cap_check(k, q->volume_capability);
+    if (r == 0)
+        r = csi_size_take(k, q->capacity_range, vs.total, &size);
+    if (r == 0 && size == 0)
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "capacity_range: is missing");
+    if (r == 0 && v->size > size && q->capacity_range->limit_bytes > 0 &&
+        v->size > (uint64_t)q->capacity_range->limit_bytes)
+        r = csi_fail(k, GRPC_OUT_OF_RANGE,
+                     "capacity_range.limit_bytes: the volume has %" PRIu64 " bytes already", v->size);
+    if (r < 0)
+        return r;
+    a->capacity_bytes = (int64_t)MAX_OF(size, v->size);
+    if (v->size == 0 || v->size >= size)
+        return 0;
+    r = csi_enter(k, &held, "volume_id", v->uuid);
+    if (r == 0)
+        r = csi_facts_get(k, v->name, &f);
+    if (r == 0 && f) {
+        f->size = size;
+        r = csi_facts_put(k, v->name, f);
+    }
+    return r < 0 ? r : resize(k, "capacity_range", v->name, size);
+}
+
+CSI_METHOD(ControllerModifyVolume)
+{
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+
+    (void)a;
+    return r < 0 ? r : csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters));
+}
+
+CSI_METHOD(ValidateVolumeCapabilities)
+{
+    Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *c;
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    struct csi_params p;
+    int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+
+    if (r == 0 && q->n_volume_capabilities == 0)
+        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "volume_capabilities: is missing");
+    if (r < 0)
+        return r;
+    if (csi_caps_check(k, q->n_volume_capabilities, q->volume_capabilities) < 0 ||
+        csi_params_take(k, "parameters", CSI_MAP(q, parameters), &p) < 0 ||
+        csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters)) < 0) {
+        a->message = arena_dup(&k->arena, k->why); /* not to be had: an answer, no failure */
+        return a->message ? 0 : csi_nomem(k);
+    }
+    c = arena_alloc(&k->arena, sizeof(*c));
+    if (!c)
+        return csi_nomem(k);
+    csi__v1__validate_volume_capabilities_response__confirmed__init(c);
+    c->n_volume_capabilities = q->n_volume_capabilities;
+    c->volume_capabilities = q->volume_capabilities;
+    a->confirmed = c;
+    return 0;
+}
