@@ -79,11 +79,11 @@ static int credentials_given(const struct verb_args *a, const char *prefix, stru
 
     if (r <= 0)
         return r;
-    if (strncmp(c->url, "s3:", 3) != 0) {
-        buf_printf(err, "--credentials is for s3: URLs, not for %s", c->url);
+    if (strncmp(c->url, "dir:", 4) == 0) {
+        buf_printf(err, "--credentials is for s3: and rados: URLs, not for %s", c->url);
         return -E_USAGE;
     }
-    r = url_with(c->url, "credentials", path, &url);
+    r = url_with(c->url, strncmp(c->url, "s3:", 3) == 0 ? "credentials" : "keyring", path, &url);
     if (r == 0 && url.len > CONF_REPO_URL) {
         buf_puts(err, "the URL and the path of the credentials are too long together; use shorter ones");
         r = -E_USAGE;

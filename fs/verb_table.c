@@ -12,12 +12,12 @@
     {"passphrase-file", ARG_PATH, 0, "FILE", "its passphrase; default: as added, or $VARVE_PASSPHRASE"},     \
         {"key-file", ARG_PATH, 0, "FILE", "a file of 32 bytes and more in place of a passphrase"},           \
     {                                                                                                        \
-        "credentials", ARG_PATH, 0, "FILE", "keys of an s3: URL, as AWS' tools have them; default: AWS_..."  \
+        "credentials", ARG_PATH, 0, "FILE", "keys of an s3: URL, as AWS' tools have them; a rados: keyring"  \
     }
 #define REPO_WORD                                                                                            \
     {                                                                                                        \
         "repo", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO",                                                   \
-            "a name of varve repo list, or dir:/path, s3://..."                                              \
+            "a name of varve repo list, or dir:/path, s3://..., rados://..."                                 \
     }
 #define POINT_WORD                                                                                           \
     {                                                                                                        \
@@ -106,10 +106,10 @@ static const struct verb table[] = {
     {"repo", "init", NULL, NEED_NOTHING, ROLE_ADMIN, NULL, {REPO_WORD, REPO_SECRET},
      "make a repository",
      "Everything in it is encrypted by a random key, which the passphrase or the key file opens: without\n"
-     "that nothing in it can ever be read. dir:/path is made if it is not there, a bucket is not.\n", NULL},
+     "that nothing in it can ever be read. dir:/path is made if it is not there, a bucket or a pool is not.\n", NULL},
     {"repo", "add", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
      {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "what it is called from now on, on this machine"},
-      {"url", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "URL", "where it is: dir:/path, s3://bucket/prefix?endpoint=..."},
+      {"url", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "URL", "where it is: dir:/path, s3://bucket/prefix?..., rados://pool/namespace"},
       REPO_SECRET,
       {"init", ARG_FLAG, 0, NULL, "make it, too"}},
      "give a repository a name",
@@ -163,7 +163,7 @@ static const struct verb table[] = {
      "add: a further one opens it, too. rotate: the new one takes the place of the one given. Nothing else is\n"
      "written anew. Who has read an old key and its passphrase can still read what is there.\n", NULL},
     {"backup", "run", "backup", NEED_VOLUME, ROLE_ADMIN, "TARGET[@SNAP]",
-     {{"to", ARG_TEXT, ARG_REQUIRED, "REPO", "a name of varve repo list, or dir:/path, s3://..."},
+     {{"to", ARG_TEXT, ARG_REQUIRED, "REPO", "a name of varve repo list, or dir:/path, s3://..., rados://..."},
       {"snap", ARG_SNAP, 0, "SNAP", "which snapshot; default: one is taken"},
       REPO_SECRET,
       {"compression", ARG_TEXT, 0, "KIND", "zstd (default) or lz4"},

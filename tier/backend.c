@@ -2,25 +2,35 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
+#include "tier/rate.h"
 #include "tier/url.h"
 
 #define TRIES 4
 #define TEXT_SIZE 512
+#define PAUSE_NS ((int64_t)50000000)
 
 int backend_url_check(const char *url, struct buf *err)
 {
     struct s3_conf *c = NULL;
     struct dir_conf *d = NULL;
+    struct rados_conf *o = NULL;
     int r = -E_USAGE;
 
     if (strncmp(url, "dir:", 4) == 0)
         r = (d = calloc(1, sizeof(*d))) ? dir_conf_parse(url, d, err) : -E_NOMEM;
     else if (strncmp(url, "s3:", 3) == 0)
         r = (c = calloc(1, sizeof(*c))) ? s3_conf_parse(url, c, err) : -E_NOMEM;
+    else if (strncmp(url, "rados:", 6) == 0)
+        r = (o = calloc(1, sizeof(*o))) ? rados_conf_parse(url, o, err) : -E_NOMEM;
     else
-        buf_printf(err, "%s: is no URL of a repository; write dir:/path or s3://bucket/prefix", url);
+        buf_printf(
+            err,
+            "%s: is no URL of a repository; write dir:/path, s3://bucket/prefix or rados://pool/namespace",
+            url);
+    free(o);
     free(d);
     free(c);
     return r;
@@ -65,6 +75,19 @@ int backend_name_check(const char *name)
     }
 }
 
+int backend_prefix_check(const char *prefix)
+{
+    char name[BACKEND_NAME_MAX + 1];
+    size_t n = strlen(prefix);
+
+    if (n == 0)
+        return 0;
+    if (n > BACKEND_NAME_MAX || prefix[n - 1] != '/')
+        return -E_INVAL;
+    snprintf(name, sizeof(name), "%.*s", (int)n - 1, prefix);
+    return backend_name_check(name);
+}
+
 int backend_call_check(const struct backend_call *c, int64_t began_ns)
 {
     if (!c)
@@ -73,6 +96,17 @@ int backend_call_check(const struct backend_call *c, int64_t began_ns)
         return -E_CANCELED;
     return c->timeout_ms > 0 && clock_mono_ns() - began_ns > c->timeout_ms * (int64_t)1000000 ? -E_TIMEOUT
                                                                                               : 0;
+}
+
+int backend_pace(struct rate *r, size_t len, const struct backend_call *c, int64_t began_ns)
+{
+    int64_t wait;
+    int x;
+
+    rate_add(r, len);
+    while ((x = backend_call_check(c, began_ns)) == 0 && (wait = rate_wait_ns(r)) > 0)
+        nanosleep(&(struct timespec){.tv_nsec = MIN_OF(wait, PAUSE_NS)}, NULL);
+    return x;
 }
 
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,

@@ -53,11 +53,12 @@ struct backend {
 
 /* backend_url_check(url, err): a URL that backend_open() knows? -E_USAGE with a sentence. */
 int backend_url_check(const char *url, struct buf *err);
-/* backend_open(url, make, ret, err): "dir:/absolute/path", "s3://bucket/prefix" (tier/url.h has the options). make: the directory may be
- * missing; a bucket may not. -E_NOENT, -E_ACCES, -E_KEY, -E_USAGE, -E_TIMEOUT, -E_IO. In varve-tierd only: what speaks to networks comes
- * with it. */
+/* backend_open(url, make, ret, err): "dir:/absolute/path", "s3://bucket/prefix", "rados://pool/namespace" (tier/url.h has the options).
+ * make: the directory may be missing; a bucket or a pool may not. -E_NOENT, -E_ACCES, -E_KEY, -E_USAGE, -E_TIMEOUT, -E_IO, -E_NOTSUP.
+ * In varve-tierd only: what speaks to networks comes with it. */
 int backend_open(const char *url, bool make, struct backend **ret, struct buf *err);
 int backend_name_check(const char *name);
+int backend_prefix_check(const char *prefix); /* of a list: "" or a name and its slash; -E_INVAL */
 
 static inline int backend_put(struct backend *b, const struct backend_call *c, const char *name,
                               const void *p, size_t len)
@@ -111,5 +112,8 @@ void backend_text_set(int code, const void *text, size_t len);
 
 /* For backends: has the call's time passed, or was it cancelled? began_ns: clock_mono_ns() at its beginning. */
 int backend_call_check(const struct backend_call *c, int64_t began_ns);
+/* For backends: len bytes have gone, or go now; waits until the next may. As backend_call_check(). */
+struct rate;
+int backend_pace(struct rate *r, size_t len, const struct backend_call *c, int64_t began_ns);
 
 #endif

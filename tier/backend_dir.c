@@ -16,7 +16,6 @@
 #include "tier/rate.h"
 
 #define PIECE (1u << 20)
-#define PAUSE_NS ((int64_t)50000000)
 #define TMP_KEPT_NS (86400 * (int64_t)1000000000)
 #define PATH_SIZE (PATH_MAX + BACKEND_NAME_MAX + 2)
 
@@ -86,18 +85,6 @@ static size_t piece(const struct rate *r, size_t left)
     return MIN_OF(left, most);
 }
 
-/* len bytes have gone; what follows may. */
-static int pace(struct rate *r, size_t len, const struct backend_call *c, int64_t began)
-{
-    int64_t wait;
-    int x;
-
-    rate_add(r, len);
-    while ((x = backend_call_check(c, began)) == 0 && (wait = rate_wait_ns(r)) > 0)
-        nanosleep(&(struct timespec){.tv_nsec = MIN_OF(wait, PAUSE_NS)}, NULL);
-    return x;
-}
-
 static int write_all(struct dir *d, int fd, const uint8_t *p, size_t len, const struct backend_call *c,
                      int64_t began)
 {
@@ -111,7 +98,7 @@ static int write_all(struct dir *d, int fd, const uint8_t *p, size_t len, const 
             return err_from_errno(errno);
         p += n;
         len -= (size_t)n;
-        if ((r = pace(&d->up, (size_t)n, c, began)) < 0)
+        if ((r = backend_pace(&d->up, (size_t)n, c, began)) < 0)
             return r;
     }
     return 0;
@@ -201,7 +188,7 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
             break;
         }
         ret->len += (size_t)n;
-        r = pace(&dir_of(b)->down, (size_t)n, c, began);
+        r = backend_pace(&dir_of(b)->down, (size_t)n, c, began);
     }
     if (r < 0)
         ret->len = was;
@@ -352,17 +339,9 @@ static int dir_list(struct backend *b, const struct backend_call *c, const char 
                     int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
 {
     struct listing l = {dir_of(b), c, clock_mono_ns(), after, cb, arg};
-    size_t n = strlen(prefix);
-    char name[BACKEND_NAME_MAX + 1];
+    int r = backend_prefix_check(prefix);
 
-    if (n > BACKEND_NAME_MAX || (n && prefix[n - 1] != '/'))
-        return -E_INVAL;
-    if (n) {
-        snprintf(name, sizeof(name), "%.*s", (int)n - 1, prefix);
-        if (backend_name_check(name) < 0)
-            return -E_INVAL;
-    }
-    return list_in(&l, prefix);
+    return r < 0 ? r : list_in(&l, prefix);
 }
 
 /* --- the rest ------------------------------------------------------------------------------------------------------ */

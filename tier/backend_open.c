@@ -3,6 +3,7 @@
 
 #include "tier/backend.h"
 #include "tier/backend_dir.h"
+#include "tier/rados.h"
 #include "tier/s3.h"
 
 static int open_dir(const char *url, bool make, struct backend **ret, struct buf *err)
@@ -27,11 +28,24 @@ static int open_s3(const char *url, struct backend **ret, struct buf *err)
     return r;
 }
 
+static int open_rados(const char *url, struct backend **ret, struct buf *err)
+{
+    struct rados_conf *c = calloc(1, sizeof(*c));
+    int r = c ? rados_conf_parse(url, c, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = rad_open(c, NULL, ret, err);
+    free(c);
+    return r;
+}
+
 int backend_open(const char *url, bool make, struct backend **ret, struct buf *err)
 {
     int r = backend_url_check(url, err);
 
     if (r < 0)
         return r;
-    return strncmp(url, "dir:", 4) == 0 ? open_dir(url, make, ret, err) : open_s3(url, ret, err);
+    if (strncmp(url, "dir:", 4) == 0)
+        return open_dir(url, make, ret, err);
+    return strncmp(url, "s3:", 3) == 0 ? open_s3(url, ret, err) : open_rados(url, ret, err);
 }

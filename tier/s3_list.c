@@ -177,17 +177,10 @@ int s3_list(struct backend *b, const struct backend_call *c, const char *prefix,
     struct listing l = {after, cb, arg};
     const char *dir = s->conf.prefix, *slash = *dir ? "/" : "";
     char whole[S3_NAME_SIZE], first[S3_NAME_SIZE] = "";
-    size_t n = strlen(prefix);
+    int r = backend_prefix_check(prefix);
 
-    if (n) {
-        char name[BACKEND_NAME_MAX + 1];
-
-        if (n > BACKEND_NAME_MAX || prefix[n - 1] != '/')
-            return -E_INVAL;
-        snprintf(name, sizeof(name), "%.*s", (int)n - 1, prefix);
-        if (backend_name_check(name) < 0)
-            return -E_INVAL;
-    }
+    if (r < 0)
+        return r;
     snprintf(whole, sizeof(whole), "%s%s%s", dir, slash, prefix);
     if (*after && strlen(after) <= BACKEND_NAME_MAX)
         snprintf(first, sizeof(first), "%s%s%s", dir, slash, after);

@@ -10,6 +10,10 @@
 #define MIN_MULTIPART (5u << 20) /* S3's own bound */
 #define MAX_MULTIPART (5ull << 30)
 #define DEFAULT_TIMEOUT_MS 30000
+#define DEFAULT_PART (32u << 20)
+#define MIN_PART (64u << 10)
+#define MAX_PART (1ull << 30)
+#define DEFAULT_LOOKS 32
 #define DAY_NS (86400 * (int64_t)1000000000)
 
 static int hex_digit(char c)
@@ -258,24 +262,34 @@ static int s3_bandwidth(void *conf, const char *v)
     return conf_size(v, &((struct s3_conf *)conf)->bandwidth);
 }
 
-static int s3_concurrency(void *conf, const char *v)
+static int concurrency_parse(const char *v, unsigned *ret)
 {
     uint64_t n;
 
     if (conf_count(v, &n) < 0 || n < 1 || n > MAX_CONCURRENCY)
         return -E_INVAL;
-    ((struct s3_conf *)conf)->concurrency = (unsigned)n;
+    *ret = (unsigned)n;
     return 0;
+}
+
+static int timeout_parse(const char *v, int64_t least_ms, int *ret_ms)
+{
+    int64_t ns;
+
+    if (conf_duration(v, &ns) < 0 || ns < least_ms * 1000000 || ns > 3600 * (int64_t)1000000000)
+        return -E_INVAL;
+    *ret_ms = (int)(ns / 1000000);
+    return 0;
+}
+
+static int s3_concurrency(void *conf, const char *v)
+{
+    return concurrency_parse(v, &((struct s3_conf *)conf)->concurrency);
 }
 
 static int s3_timeout(void *conf, const char *v)
 {
-    int64_t ns;
-
-    if (conf_duration(v, &ns) < 0 || ns < 100000000 || ns > 3600 * (int64_t)1000000000)
-        return -E_INVAL;
-    ((struct s3_conf *)conf)->timeout_ms = (int)(ns / 1000000);
-    return 0;
+    return timeout_parse(v, 100, &((struct s3_conf *)conf)->timeout_ms);
 }
 
 static const struct url_option s3_options[] = {
@@ -361,4 +375,113 @@ int s3_conf_parse(const char *url, struct s3_conf *ret, struct buf *err)
     if (r == 0)
         *ret = c;
     return r;
+}
+
+/* --- RADOS ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_name(const char *v, size_t size)
+{
+    return *v && strlen(v) < size && strspn(v, LETTERS "._:+-") == strlen(v);
+}
+
+static int rados_id(void *conf, const char *v)
+{
+    struct rados_conf *c = conf;
+
+    if (strncmp(v, "client.", 7) == 0)
+        v += 7;
+    if (!is_name(v, sizeof(c->id)))
+        return -E_INVAL;
+    snprintf(c->id, sizeof(c->id), "%s", v);
+    return 0;
+}
+
+static int rados_keyring(void *conf, const char *v)
+{
+    return path_parse(v, ((struct rados_conf *)conf)->keyring);
+}
+
+static int rados_file(void *conf, const char *v)
+{
+    return path_parse(v, ((struct rados_conf *)conf)->conf);
+}
+
+static int rados_monitors(void *conf, const char *v)
+{
+    struct rados_conf *c = conf;
+
+    return *v && strspn(v, LETTERS ".-_:[],") == strlen(v) &&
+                   snprintf(c->monitors, sizeof(c->monitors), "%s", v) < (int)sizeof(c->monitors)
+               ? 0
+               : -E_INVAL;
+}
+
+static int rados_part(void *conf, const char *v)
+{
+    uint64_t n;
+
+    if (conf_size(v, &n) < 0 || n < MIN_PART || n > MAX_PART)
+        return -E_INVAL;
+    ((struct rados_conf *)conf)->part = n;
+    return 0;
+}
+
+static int rados_bandwidth(void *conf, const char *v)
+{
+    return conf_size(v, &((struct rados_conf *)conf)->bandwidth);
+}
+
+static int rados_concurrency(void *conf, const char *v)
+{
+    return concurrency_parse(v, &((struct rados_conf *)conf)->concurrency);
+}
+
+/* librados counts whole seconds. */
+static int rados_timeout(void *conf, const char *v)
+{
+    struct rados_conf *c = conf;
+    int r = timeout_parse(v, 1000, &c->timeout_ms);
+
+    if (r == 0)
+        c->timeout_ms = (c->timeout_ms + 999) / 1000 * 1000;
+    return r;
+}
+
+static const struct url_option rados_options[] = {
+    {"id", rados_id, "NAME, as in client.NAME"},
+    {"keyring", rados_keyring, "/path of a file with the key"},
+    {"conf", rados_file, "/path of a ceph.conf"},
+    {"monitors", rados_monitors, "HOST:PORT,HOST:PORT"},
+    {"part", rados_part, "32M, 64K at least"},
+    {"bandwidth", rados_bandwidth, "10M, bytes a second"},
+    {"concurrency", rados_concurrency, "32, operations at a time, 256 at most"},
+    {"timeout", rados_timeout, "30s, as long as an operation may take; 1s to 1h"},
+};
+
+int rados_conf_parse(const char *url, struct rados_conf *ret, struct buf *err)
+{
+    const char *place = url + 8, *q = strchr(url, '?');
+    struct rados_conf c = {
+        .concurrency = DEFAULT_LOOKS, .part = DEFAULT_PART, .timeout_ms = DEFAULT_TIMEOUT_MS};
+    size_t len, pool;
+    int r = -E_INVAL;
+
+    if (strncmp(url, "rados://", 8) == 0) {
+        len = q ? (size_t)(q - place) : strlen(place);
+        pool = MIN_OF(strcspn(place, "/"), len);
+        r = url_decode(place, pool, c.pool, sizeof(c.pool));
+        if (r == 0 && pool + 1 < len)
+            r = url_decode(place + pool + 1, len - pool - 1, c.name_space, sizeof(c.name_space));
+    }
+    if (r < 0 || !is_name(c.pool, sizeof(c.pool)) ||
+        (c.name_space[0] && !is_name(c.name_space, sizeof(c.name_space)))) {
+        buf_printf(
+            err, "%s: write rados://pool/namespace?option=value; names are of letters, digits and . _ : + -",
+            url);
+        return -E_USAGE;
+    }
+    if (q && (r = url_options(url, q + 1, rados_options, ARRAY_LEN(rados_options), &c, err)) < 0)
+        return r;
+    *ret = c;
+    return 0;
 }

@@ -53,4 +53,18 @@ int s3_conf_parse(const char *url, struct s3_conf *ret, struct buf *err);
 int s3_endpoint_parse(struct s3_conf *c,
                       const char *v); /* a host and a port, nothing that could hide a secret; -E_INVAL */
 
+/* rados://pool[/namespace][?option=value...] */
+struct rados_conf {
+    char pool[128], name_space[128]; /* "" the namespace without a name */
+    char id[64];                     /* of client.ID; "" the default */
+    char keyring[PATH_MAX], conf[PATH_MAX];
+    char monitors[512]; /* host:port,... */
+    uint64_t part;      /* objects of more bytes are cut in parts of so many */
+    uint64_t bandwidth; /* bytes a second each way; 0 no limit */
+    unsigned concurrency;
+    int timeout_ms; /* of one operation, in whole seconds */
+    unsigned names; /* a list keeps so many at a time; 0: the default. No option */
+};
+int rados_conf_parse(const char *url, struct rados_conf *ret, struct buf *err);
+
 #endif

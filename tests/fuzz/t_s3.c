@@ -24,8 +24,9 @@ static void url(const char *text)
 {
     cleanup(buf_free) struct buf err = {0}, again = {0};
     struct s3_conf *c = calloc(1, sizeof(*c));
+    struct rados_conf *o = calloc(1, sizeof(*o));
 
-    FUZZ_CHECK(c != NULL);
+    FUZZ_CHECK(c && o);
     if (backend_url_check(text, &err) < 0) {
         FUZZ_CHECK(err.len > 0);
     } else if (strncmp(text, "s3:", 3) == 0) {
@@ -35,7 +36,12 @@ static void url(const char *text)
         FUZZ_CHECK(url_with(text, "region", "eu-1", &again) == 0);
         if (s3_conf_parse(buf_cstr(&again), c, &err) == 0)
             FUZZ_CHECK(strcmp(c->region, "eu-1") == 0);
+    } else if (strncmp(text, "rados:", 6) == 0) {
+        FUZZ_CHECK(rados_conf_parse(text, o, &err) == 0);
+        FUZZ_CHECK(o->pool[0] && !strpbrk(o->pool, "/\n") && !strpbrk(o->name_space, "/\n"));
+        FUZZ_CHECK(o->concurrency > 0 && o->timeout_ms >= 1000 && o->part >= (64u << 10));
     }
+    free(o);
     free(c);
 }
 
@@ -98,6 +104,7 @@ void seeds_s3(void)
         "\2s3://bucket/a/b?endpoint=http://127.0.0.1:9000&style=path&ca=/"
         "a%20b&bandwidth=10M&retain=1d&lock=governance",
         "\2dir:/a?b?bandwidth=1K",
+        "\2rados://pool/space?id=client.a&keyring=/k%20y&monitors=[::1]:3300,b:6789&part=64K&timeout=1500ms",
         "\3[other]\na=b\n[default]\r\naws_access_key_id = AK\naws_secret_access_key=SK\naws_session_token = "
         "t\n",
         "\3# x\n[profile default]\naws_access_key_id=A B\nregion = eu-1\n"};

@@ -10,7 +10,9 @@
 
 #include "base/hash.h"
 #include "tests/lib/test.h"
+#include "tests/tier/ceph_case.h"
 #include "tests/tier/mem.h"
+#include "tests/tier/rados_fake.h"
 #include "tests/tier/s3_case.h"
 #include "tier/tierd.h"
 
@@ -260,7 +262,9 @@ static struct backend *open_in(const char *kind, size_t i)
     char url[600];
     int r;
 
-    if (strncmp(kind, "s3", 2) == 0)
+    if (strncmp(kind, "ceph", 4) == 0)
+        ceph_case_url(strchr(kind, '&') ? strchr(kind, '&') : "", url);
+    else if (strncmp(kind, "s3", 2) == 0)
         s3_case_url(strchr(kind, '&') ? strchr(kind, '&') : "", url);
     else
         snprintf(url, sizeof(url), "dir:%s/%s-%zu", test_dir(), kind, i);
@@ -311,6 +315,36 @@ S3_TEST(test_s3__contract_without_conditional_put)
         b = open_in("s3&conditional=no", i);
         cases[i]();
         backend_close(b);
+    }
+}
+
+CEPH_TEST(test_ceph__contract)
+{
+    each_case("ceph");
+}
+
+CEPH_TEST(test_ceph__contract_over_another_process)
+{
+    each_case("ceph-tierd");
+}
+
+CEPH_TEST(test_ceph__contract_in_parts)
+{
+    each_case("ceph&part=1M&concurrency=3");
+}
+
+/* With what stands in for librados: as it is, cut in parts, and with few names kept of a list. */
+TEST(test_rados__contract)
+{
+    static const char *const options[] = {"", "part=64K", "concurrency=1"};
+
+    for (size_t i = 0; i < ARRAY_LEN(options) * ARRAY_LEN(cases); i++) {
+        struct fake *f = fake_new();
+
+        b = fake_open(f, options[i / ARRAY_LEN(cases)], i < ARRAY_LEN(cases) ? 0 : 3);
+        cases[i % ARRAY_LEN(cases)]();
+        backend_close(b);
+        fake_free(f);
     }
 }
 
