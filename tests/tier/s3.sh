@@ -1,6 +1,6 @@
 #!/bin/bash
 # S3: the contract of backends against a real server, faults between it and us, then backup and restore through it as people do it.
-# SERVER=versitygw|minio. `s3.sh NAME...` runs the named cases only.
+# SERVER=versitygw|minio; tests/tier/ceph.sh runs it with SERVER=radosgw. `s3.sh NAME...` runs the named cases only.
 set -u
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"

@@ -1,4 +1,5 @@
-# Sourced by tests/tier/s3.sh: S3 servers that an ordinary package client builds once into $VARVE_CACHE, on loopback.
+# Sourced by tests/tier/s3.sh: S3 servers that an ordinary package client builds once into $VARVE_CACHE, on loopback; and radosgw of the
+# cluster that tests/tier/ceph.sh runs ($VARVE_TEST_CEPH_CONF).
 # s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [TLS_DIR [PORT]]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
@@ -11,6 +12,11 @@ s3_get() {
     case $1 in
     versitygw) package=$VERSITYGW ;;
     minio) package=$MINIO ;;
+    radosgw)
+        [ -n "${VARVE_TEST_CEPH_CONF:-}" ] && return 0
+        say 'radosgw is for make check-ceph'
+        return 1
+        ;;
     *) say "no server $1 is known"; return 1 ;;
     esac
     [ ! -x "$s3_bin/$1-${package##*@}" ] || return 0
@@ -56,6 +62,11 @@ s3_start() {
         MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY MINIO_UPDATE=off MINIO_BROWSER=off \
             MINIO_FS_OSYNC=off MINIO_DOMAIN=localhost "$s3_bin/minio-${MINIO##*@}" server --quiet --certs-dir "$2/certs" \
             --address "127.0.0.1:$port" "$2/data" >"$2/log" 2>&1 &
+        ;;
+    radosgw)
+        more="endpoint=127.0.0.1:$port"
+        [ -z "$tls" ] || more="ssl_endpoint=127.0.0.1:$port ssl_certificate=$tls/server.pem ssl_private_key=$tls/server.key"
+        nice -n 10 radosgw -f -c "$VARVE_TEST_CEPH_CONF" -n client.rgw --rgw-frontends "beast ${more[*]}" >"$2/log" 2>&1 &
         ;;
     esac
     s3_pid=$!

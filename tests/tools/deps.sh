@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh build|tests|apps|bench: installs the Debian packages that are missing (Debian 12 and 13 use the same names), and libfuse.
+# deps.sh build|tests|apps|bench|ceph: installs the Debian packages that are missing (Debian 12 and 13 use the same names), and libfuse.
 # Cheap and without network when all is there. Without root it prints the command to run.
 set -eu
 . "$(dirname "$0")/common.sh"
@@ -10,6 +10,7 @@ BUILD_PKGS="gcc libc6-dev make pkgconf binutils liblmdb-dev libxxhash-dev libsod
 FUSE_PKGS="meson ninja-build liburing-dev libnuma-dev patch xz-utils dpkg-dev debian-archive-keyring"
 TESTS_PKGS="clang libclang-rt-dev clang-format mandoc python3 python3-cryptography python3-zstandard git attr acl libcap2-bin e2fsprogs xfsprogs mount diffutils"
 BENCH_PKGS="bindfs mergerfs fuse-overlayfs dbench g++ e2fsprogs sqlite3 postgresql postgresql-contrib git python3 mount"
+CEPH_PKGS="ceph-mon ceph-osd ceph-common radosgw librados-dev python3"
 APPS_PKGS="postgresql postgresql-contrib sqlite3 git rsync xz-utils"
 
 missing() {
@@ -54,8 +55,9 @@ build)
 tests) install_missing $TESTS_PKGS ;;
 apps) install_missing $APPS_PKGS ;;
 bench) install_missing $BENCH_PKGS ;;
+ceph) install_missing $CEPH_PKGS ;;
 *)
-    say "usage: deps.sh build|tests|apps|bench" >&2
+    say "usage: deps.sh build|tests|apps|bench|ceph" >&2
     exit 2
     ;;
 esac
