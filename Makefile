@@ -138,7 +138,7 @@ $(GENERATED): %.h: %.c
 $(PLAIN)/obj/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(GEN) $(CFLAGS_ALL) -w -c -o $@ $<
-$(PLAIN)/obj/plugin/%.o $(BUILD)/obj/plugin/%.o $(PLAIN)/obj/tests/csi/%.o: | $(GENERATED)
+$(call objs,$(wildcard plugin/*.c tests/csi/*.c)): | $(GENERATED)
 
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
 define unit_prog
