@@ -50,7 +50,7 @@ void clock_test_off(void)
 
 /* Days since 1970-01-01 of a date of the Gregorian calendar. Years are counted from March, so that the leap day is
  * the last of its year, and in eras of 400 years, which all have 146097 days. */
-static int64_t days_of(int64_t year, int month, int day)
+int64_t clock_days(int64_t year, int month, int day)
 {
     int64_t y = month <= 2 ? year - 1 : year;
     int64_t era = (y >= 0 ? y : y - 399) / 400;
@@ -60,7 +60,7 @@ static int64_t days_of(int64_t year, int month, int day)
     return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
 }
 
-static void date_of(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day)
+void clock_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day)
 {
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
@@ -87,7 +87,7 @@ void clock_format(int64_t wall_ns, char out[CLOCK_TEXT_SIZE])
     int64_t year;
     int month, day;
 
-    date_of(days, &year, &month, &day);
+    clock_date(days, &year, &month, &day);
     snprintf(out, CLOCK_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year % 10000,
              (unsigned)month % 100, (unsigned)day % 100, in_day / 3600, in_day / 60 % 60, in_day % 60);
 }
@@ -144,7 +144,7 @@ static bool take_offset(const char **s, int64_t *ret_s)
     return true;
 }
 
-static int month_days(int year, int month)
+int clock_month_days(int64_t year, int month)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -160,7 +160,7 @@ int clock_parse(const char *s, int64_t *ret_ns)
     if (!take_digits(&s, 4, 9999, &year) || !take_char(&s, "-") || !take_digits(&s, 2, 12, &month) ||
         !take_char(&s, "-") || !take_digits(&s, 2, 31, &day))
         return -E_INVAL;
-    if (month < 1 || day < 1 || day > month_days(year, month))
+    if (month < 1 || day < 1 || day > clock_month_days(year, month))
         return -E_INVAL;
     if (*s) {
         if (!take_char(&s, "Tt") || !take_digits(&s, 2, 23, &h) || !take_char(&s, ":") ||
@@ -169,7 +169,7 @@ int clock_parse(const char *s, int64_t *ret_ns)
         if (!take_fraction(&s, &ns) || !take_offset(&s, &offset_s) || *s)
             return -E_INVAL;
     }
-    t = days_of(year, month, day) * S_PER_DAY + h * 3600 + m * 60 + sec - offset_s;
+    t = clock_days(year, month, day) * S_PER_DAY + h * 3600 + m * 60 + sec - offset_s;
     if (__builtin_mul_overflow(t, (int64_t)NS_PER_S, &t) || __builtin_add_overflow(t, ns, &t))
         return -E_INVAL;
     *ret_ns = t;

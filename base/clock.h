@@ -19,4 +19,9 @@ void clock_format(int64_t wall_ns, char out[CLOCK_TEXT_SIZE]);
 /* clock_parse(s, ret_ns): RFC 3339 with Z or an offset, or YYYY-MM-DD (midnight UTC). -E_INVAL. */
 int clock_parse(const char *s, int64_t *ret_ns);
 
+/* The Gregorian calendar: days since 1970-01-01 of a date (month 1..12, day from 1), and back; how many days a month has. */
+int64_t clock_days(int64_t year, int month, int day);
+void clock_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day);
+int clock_month_days(int64_t year, int month);
+
 #endif

@@ -22,24 +22,23 @@ int conf_repo_name_check(const char *name)
                                                                                                  : -E_NAME;
 }
 
-/* $XDG/varve/repositories, $HOME/dot/varve/repositories, root's place. */
-static int place(const char *xdg, const char *dot, const char *root, char out[PATH_MAX])
+int conf_place(const char *xdg, const char *dot, const char *root, const char *what, char out[PATH_MAX])
 {
     const char *x = getenv(xdg), *home = getenv("HOME");
     int n;
 
     if (x && *x == '/')
-        n = snprintf(out, PATH_MAX, "%s/varve/repositories", x);
+        n = snprintf(out, PATH_MAX, "%s/varve/%s", x, what);
     else if (home && *home == '/' && home[1])
-        n = snprintf(out, PATH_MAX, "%s/%s/varve/repositories", home, dot);
+        n = snprintf(out, PATH_MAX, "%s/%s/varve/%s", home, dot, what);
     else
-        n = snprintf(out, PATH_MAX, "%s/varve/repositories", root);
+        n = snprintf(out, PATH_MAX, "%s/varve/%s", root, what);
     return n < PATH_MAX ? 0 : -E_NAMETOOLONG;
 }
 
 int conf_repo_cache(char out[PATH_MAX])
 {
-    return place("XDG_CACHE_HOME", ".cache", "/var/cache", out);
+    return conf_place("XDG_CACHE_HOME", ".cache", "/var/cache", "repositories", out);
 }
 
 static int file_of(const char *name, char out[PATH_MAX])
@@ -48,7 +47,7 @@ static int file_of(const char *name, char out[PATH_MAX])
     int r = conf_repo_name_check(name);
 
     if (r == 0)
-        r = place("XDG_CONFIG_HOME", ".config", "/etc", out);
+        r = conf_place("XDG_CONFIG_HOME", ".config", "/etc", "repositories", out);
     if (r < 0)
         return r;
     n = strlen(out);
@@ -110,7 +109,7 @@ int conf_repo_get(const char *name, struct conf_repo *ret, struct buf *err)
     return r;
 }
 
-static int make_dirs(char *path)
+int conf_make_dirs(char *path)
 {
     for (char *s = strchr(path + 1, '/'); s; s = strchr(s + 1, '/')) {
         *s = 0;
@@ -140,7 +139,7 @@ int conf_repo_put(const struct conf_repo *c, bool replace)
     int r = file_of(c->name, path);
 
     if (r == 0)
-        r = make_dirs(path);
+        r = conf_make_dirs(path);
     if (r == 0 && !replace && access(path, F_OK) == 0)
         r = -E_EXIST;
     if (r == 0)
@@ -200,7 +199,7 @@ int conf_repo_each(int (*cb)(void *arg, const struct conf_repo *c), void *arg)
     struct conf_repo *c = calloc(1, sizeof(*c));
     struct names l = {0};
     char dir[PATH_MAX];
-    int r = c ? place("XDG_CONFIG_HOME", ".config", "/etc", dir) : -E_NOMEM;
+    int r = c ? conf_place("XDG_CONFIG_HOME", ".config", "/etc", "repositories", dir) : -E_NOMEM;
 
     if (r == 0)
         r = io_list(dir, take, &l);

@@ -31,4 +31,8 @@ int conf_repo_each(int (*cb)(void *arg, const struct conf_repo *c), void *arg);
  * ~/.cache/varve/repositories, /var/cache/varve/repositories. */
 int conf_repo_cache(char out[PATH_MAX]);
 
+/* conf_place: $XDG/varve/WHAT, ~/DOT/varve/WHAT, ROOT/varve/WHAT where there is no home. conf_make_dirs: the directories above a file. */
+int conf_place(const char *xdg, const char *dot, const char *root, const char *what, char out[PATH_MAX]);
+int conf_make_dirs(char *path);
+
 #endif

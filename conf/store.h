@@ -2,7 +2,7 @@
 #ifndef VARVE_CONF_STORE_H
 #define VARVE_CONF_STORE_H
 
-#include "base/buf.h"
+#include "conf/table.h"
 
 /* Zero: not set, the built-in value holds. */
 struct conf_store {
@@ -13,11 +13,21 @@ struct conf_store {
     uint32_t fd_cache;     /* open_objects: descriptors of data files kept open */
 };
 
+#define CONF_STORE_KEYS 5
+extern const struct conf_key conf_store_keys[CONF_STORE_KEYS];
+
 /* conf_store_read(path): an absent file gives zeros. -E_INVAL: grammar, an unknown key, a value out of range; err then gets
  * "PATH: line N: what; what to do". -E_ACCES, -E_IO, -E_TOOBIG. */
 int conf_store_read(const char *path, struct conf_store *ret, struct buf *err);
 
-/* conf_store_parse: the same from memory; path for messages only. */
+/* conf_store_parse: the same from memory; path for messages only. lines (may be NULL): of each key of the table, 0 not there. */
 int conf_store_parse(const char *text, const char *path, struct conf_store *ret, struct buf *err);
+int conf_store_lines(const char *path, struct conf_store *ret, unsigned lines[CONF_STORE_KEYS],
+                     struct buf *err);
+
+/* conf_store_fill: what to does not say is taken from a file of the machine (conf/daemon.h): the store's own goes first.
+ * conf_store_sample: the text of conf/store.conf.sample. */
+void conf_store_fill(struct conf_store *to, const struct conf_store *from);
+int conf_store_sample(struct buf *out);
 
 #endif

@@ -7,6 +7,7 @@
 #include "snap/job.h"
 #include "snap/ns.h"
 #include "snap/store/cold.h"
+#include "snap/policy.h"
 #include "snap/store/record.h"
 #include "snap/store/span.h"
 
@@ -59,7 +60,9 @@ static int plain_key(struct buf *out, const uint8_t *key, size_t klen)
     switch (key[0]) {
     case TAB_META: return buf_printf(out, " what=%u", k[0]);
     case TAB_VOLUME:
+    case TAB_SCHEDULE:
     case TAB_VSTAT: return buf_printf(out, " vol=%u", get_be32(k));
+    case TAB_PROFILE: return buf_printf(out, " profile=%u", get_be32(k));
     case TAB_BRANCH: return buf_printf(out, " branch=%u", get_be32(k));
     case TAB_VOLNAME:
         r = buf_puts(out, " name=");
@@ -265,6 +268,29 @@ static int dump_meta(struct buf *out, const uint8_t *key, const struct txn_val *
                               rec.object, rec.reclaim, rec.job, rec.volume, rec.branch);
 }
 
+static int dump_profile(struct buf *out, const struct txn_val *v)
+{
+    char name[PROFILE_NAME_MAX + 1];
+    const char *text;
+    size_t len;
+    int r = policy_profile_decode(v->data, v->len, name, &text, &len);
+
+    return r < 0 ? r : buf_printf(out, " %s text=%zu bytes", name, len);
+}
+
+static int dump_schedule(struct buf *out, const struct txn_val *v)
+{
+    static const char *const kinds[] = {"?", "snapshot", "backup", "last-backup"};
+    struct policy_runs runs;
+    int r = policy_runs_decode(v->data, v->len, &runs);
+
+    for (size_t i = 0; r == 0 && i < runs.n; i++)
+        r = buf_printf(out, " %s:%s since=%" PRId64 " done=%" PRId64 " failures=%u ok=%" PRId64,
+                       kinds[runs.v[i].kind], runs.v[i].name, runs.v[i].state.since_s, runs.v[i].state.done_s,
+                       runs.v[i].state.failures, runs.v[i].ok_s);
+    return r;
+}
+
 static int dump_small(struct buf *out, const uint8_t *key, const struct txn_val *v)
 {
     struct vstat_rec st;
@@ -307,6 +333,8 @@ static int dump_value(struct buf *out, const uint8_t *key, const struct txn_val 
     case TAB_COLD: return dump_cold(out, key, v);
     case TAB_SOURCE: return buf_puts(out, " ") < 0 ? -E_NOMEM : dump_text(out, (const char *)v->data, v->len);
     case TAB_META: return dump_meta(out, key, v);
+    case TAB_PROFILE: return dump_profile(out, v);
+    case TAB_SCHEDULE: return dump_schedule(out, v);
     default: return dump_small(out, key, v);
     }
 }

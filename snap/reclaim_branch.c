@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "snap/changes.h"
 #include "snap/internal.h"
+#include "snap/policy.h"
 #include "snap/store/object.h"
 #include "snap/store/record.h"
 
@@ -134,7 +135,7 @@ static int finish(struct work *w)
     r = txn_del(w->t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32(key, TAB_VOLUME, w->b.vol));
     if (r == 0)
         r = txn_del(w->t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32(key, TAB_VSTAT, w->b.vol));
-    return r;
+    return r < 0 ? r : policy_forget(w->t, w->b.vol);
 }
 
 /* 1: more; 0: the branch is gone. */

@@ -8,7 +8,7 @@ struct feature_door feature_door;
 
 bool feature_kind_known(unsigned kind)
 {
-    return kind <= OP_COLD || (kind >= OP_CREATE && kind <= OP_TMPFILE) ||
+    return kind <= OP_POLICY || (kind >= OP_CREATE && kind <= OP_TMPFILE) ||
            (kind >= OP_WRITE && kind <= OP_FREEZE) || (feature_door.kind && kind == feature_door.kind);
 }
 

@@ -66,7 +66,10 @@ enum tab {
     TAB_RESULT = 0x4c, /* conn u64, unique u64        -> result_rec: answers not known as replied */
     TAB_JOB = 0x4d,    /* job u64                     -> job_rec */
     TAB_COLD = 0x4e, /* object u64, end u64         -> cold_range: blocks [end - blocks, end) are elsewhere */
-    TAB_SOURCE = 0x4f, /* source u32                  -> text of the rooms above: where that is */
+    TAB_SOURCE = 0x4f,  /* source u32                  -> text of the rooms above: where that is */
+    TAB_PROFILE = 0x50, /* profile u32               -> name and text of a profile (snap/policy.c) */
+    TAB_SCHEDULE =
+        0x51, /* vol u32                   -> what became of the volume's schedules (snap/policy.c) */
 };
 
 #define TAB_HISTORY 0x80

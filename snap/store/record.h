@@ -33,7 +33,8 @@ int reclaim_rec_decode(const void *p, size_t len, struct reclaim_rec *ret);
 size_t key_live(uint8_t *out, uint8_t tab, uint32_t branch, const void *key, size_t klen);
 size_t key_history(uint8_t *out, uint8_t tab, uint32_t branch, const void *key, size_t klen, uint32_t died);
 size_t key_meta(uint8_t *out, enum meta m);
-size_t key_u32(uint8_t *out, uint8_t tab, uint32_t a);                 /* TAB_VOLUME, TAB_VSTAT, TAB_BRANCH */
+size_t key_u32(uint8_t *out, uint8_t tab,
+               uint32_t a); /* TAB_VOLUME, TAB_VSTAT, TAB_BRANCH, TAB_PROFILE, TAB_SCHEDULE */
 size_t key_u32_u32(uint8_t *out, uint8_t tab, uint32_t a, uint32_t b); /* TAB_LAYER, TAB_VIEW */
 size_t key_u64(uint8_t *out, uint8_t tab, uint64_t a);                 /* TAB_OBJECT, TAB_RECLAIM, TAB_JOB */
 size_t key_name(uint8_t *out, uint8_t tab, const char *name);          /* TAB_VOLNAME */

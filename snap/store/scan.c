@@ -7,18 +7,19 @@ static const struct {
     uint16_t least, most; /* length of the whole key; tables with life spans: of the live one */
     const char *name;
 } tables[] = {
-    [TAB_INODE] = {13, 13, "INODE"},   [TAB_DIRENT] = {21, 21, "DIRENT"},
-    [TAB_LINK] = {29, 29, "LINK"},     [TAB_XATTR] = {22, 22, "XATTR"},
-    [TAB_DATA] = {15, 15, "DATA"},     [TAB_SPAN] = {21, 21, "SPAN"},
-    [TAB_ORPHAN] = {13, 13, "ORPHAN"}, [TAB_META] = {2, 2, "META"},
-    [TAB_VOLUME] = {5, 5, "VOLUME"},   [TAB_VOLNAME] = {2, 256, "VOLNAME"},
-    [TAB_VSTAT] = {5, 5, "VSTAT"},     [TAB_BRANCH] = {5, 5, "BRANCH"},
-    [TAB_LAYER] = {9, 9, "LAYER"},     [TAB_SNAPNAME] = {6, 260, "SNAPNAME"},
-    [TAB_VIEW] = {9, 9, "VIEW"},       [TAB_TOUCHED] = {18, 34, "TOUCHED"},
-    [TAB_OBJECT] = {9, 9, "OBJECT"},   [TAB_OBJREF] = {21, 21, "OBJREF"},
-    [TAB_RECLAIM] = {9, 9, "RECLAIM"}, [TAB_RESULT] = {17, 17, "RESULT"},
-    [TAB_JOB] = {9, 9, "JOB"},         [TAB_COLD] = {17, 17, "COLD"},
-    [TAB_SOURCE] = {5, 5, "SOURCE"},
+    [TAB_INODE] = {13, 13, "INODE"},     [TAB_DIRENT] = {21, 21, "DIRENT"},
+    [TAB_LINK] = {29, 29, "LINK"},       [TAB_XATTR] = {22, 22, "XATTR"},
+    [TAB_DATA] = {15, 15, "DATA"},       [TAB_SPAN] = {21, 21, "SPAN"},
+    [TAB_ORPHAN] = {13, 13, "ORPHAN"},   [TAB_META] = {2, 2, "META"},
+    [TAB_VOLUME] = {5, 5, "VOLUME"},     [TAB_VOLNAME] = {2, 256, "VOLNAME"},
+    [TAB_VSTAT] = {5, 5, "VSTAT"},       [TAB_BRANCH] = {5, 5, "BRANCH"},
+    [TAB_LAYER] = {9, 9, "LAYER"},       [TAB_SNAPNAME] = {6, 260, "SNAPNAME"},
+    [TAB_VIEW] = {9, 9, "VIEW"},         [TAB_TOUCHED] = {18, 34, "TOUCHED"},
+    [TAB_OBJECT] = {9, 9, "OBJECT"},     [TAB_OBJREF] = {21, 21, "OBJREF"},
+    [TAB_RECLAIM] = {9, 9, "RECLAIM"},   [TAB_RESULT] = {17, 17, "RESULT"},
+    [TAB_JOB] = {9, 9, "JOB"},           [TAB_COLD] = {17, 17, "COLD"},
+    [TAB_SOURCE] = {5, 5, "SOURCE"},     [TAB_PROFILE] = {5, 5, "PROFILE"},
+    [TAB_SCHEDULE] = {5, 5, "SCHEDULE"},
 };
 
 static uint8_t live_tab(uint8_t tab)

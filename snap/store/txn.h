@@ -36,6 +36,7 @@ enum op_kind {
     OP_RECLAIM = 6,
     OP_JOB = 7,
     OP_COLD = 8,
+    OP_POLICY = 9,
     OP_CREATE = 16,
     OP_MKDIR = 17,
     OP_MKNOD = 18,

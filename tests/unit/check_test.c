@@ -287,6 +287,7 @@ TEST(test_check__passes_are_said_and_the_path_is_opened_and_closed)
     CHECK_EQ(res.problems, 0);
     CHECK(strstr(buf_cstr(&said), "pass 2 life spans (I-02): 0 problems"));
     CHECK(strstr(buf_cstr(&said), "pass 11 journal (F10): 0 problems"));
+    CHECK(strstr(buf_cstr(&said), "pass 13 profiles: 0 problems"));
     open_store();
     finish();
 }

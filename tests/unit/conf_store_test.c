@@ -1,6 +1,7 @@
 #include "conf/store.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -99,6 +100,27 @@ TEST(test_conf_store__the_sample_is_valid)
     CHECK_EQ(c.delta_bytes, 32 << 20);
     CHECK_EQ(c.inline_bytes, 4096);
     CHECK_EQ(c.fd_cache, 256);
+}
+
+TEST(test_conf_store__the_sample_is_the_table)
+{
+    cleanup(buf_free) struct buf want = {0}, have = {0};
+
+    CHECK_OK(conf_store_sample(&want));
+    if (getenv("VARVE_WRITE_SAMPLES"))
+        CHECK_OK(io_replace(io_real(), "conf/store.conf.sample", want.data, want.len));
+    CHECK_OK(io_read_file(io_real(), "conf/store.conf.sample", 65536, &have));
+    CHECK(strcmp(buf_cstr(&want), buf_cstr(&have)) == 0); /* VARVE_WRITE_SAMPLES=1 writes it */
+}
+
+TEST(test_conf_store__names_may_be_spelled_otherwise_but_not_twice)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct conf_store c = {0};
+
+    CHECK_OK(conf_store_parse("flushInterval = \"2s\";", "x", &c, &err));
+    CHECK_EQ(c.flush_ms, 2000);
+    refused("flushInterval = \"2s\";\nflush_interval = \"3s\";", "line 2: flush_interval is there twice");
 }
 
 int main(int argc, char **argv)
