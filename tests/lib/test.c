@@ -20,6 +20,7 @@ static struct test_case *first, **last = &first;
 static const struct test_case *running;
 static jmp_buf out_of_test;
 static pthread_t main_thread;
+static pid_t main_process; /* what a test forks ends at its first failure, and cleans up nothing */
 static char dir_path[256];
 static uint64_t seed;
 static bool seed_known;
@@ -69,6 +70,8 @@ void test_fail(const char *file, int line, const char *fmt, ...)
     va_end(ap);
     fprintf(stdout, "\n");
     fflush(stdout);
+    if (running && getpid() != main_process)
+        _exit(99);
     if (!running || !pthread_equal(pthread_self(), main_thread))
         abort(); /* the stack of another thread cannot be left by a jump */
     longjmp(out_of_test, FAILED);
@@ -125,7 +128,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void dir_remove(void)
 {
-    if (!dir_path[0])
+    if (!dir_path[0] || getpid() != main_process)
         return;
     if (nftw(dir_path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0)
         printf("warning: %s could not be removed\n", dir_path);
@@ -204,6 +207,7 @@ int test_main(int argc, char **argv)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     main_thread = pthread_self();
+    main_process = getpid();
     if (names_known(argc, argv) < 0)
         return 2;
     watch_deaths();

@@ -23,6 +23,8 @@ void rig_fill_file(struct repo_rig *g, const char *name, size_t bytes);
 
 /* All that the volume shows; and that a recovery point brings back the same. */
 void rig_picture(struct repo_rig *g, struct buf *ret);
+/* Of what is in a directory, the same; of parts of a tree, whose other names are missing, without the numbers of links. */
+void rig_dir_picture(const char *path, bool links, struct buf *ret);
 void rig_restores_to(struct repo_rig *g, const char *id, const struct buf *want);
 struct restore_result rig_restored(struct repo_rig *g, const char *id, const char *to, struct buf *hurt);
 
