@@ -218,6 +218,22 @@ static int cancel(void *arg, uint64_t items, uint64_t bytes)
     return w->at-- == 0 ? -E_CANCELED : 0;
 }
 
+/* Another process of the same machine names what was put so far, and looks what is there: it has the same knowledge. */
+static void same_machine(struct life *l, const struct work *w)
+{
+    struct repo *mine = TAKE(l->repo[w->machine][w->k]), *r = life_repo(l, w->machine, w->k);
+    struct packer *p;
+
+    CHECK_OK(repo_sync(r));
+    if (life_draw(l, 2)) {
+        CHECK_OK(packer_new(r, NULL, &p));
+        CHECK_OK(packer_index(p));
+        packer_free(p);
+    }
+    repo_close(r);
+    l->repo[w->machine][w->k] = mine;
+}
+
 /* Others prune in the middle of it, when what was condemned before is due, and again. */
 static int meanwhile(void *arg, uint64_t items, uint64_t bytes)
 {
@@ -235,8 +251,12 @@ static int meanwhile(void *arg, uint64_t items, uint64_t bytes)
         life_point_delete(l, w->k, w->gone);
     for (unsigned i = 0; i < n; i++) {
         place_later(&l->place[w->k], CONDEMNED_GRACE_NS + 1);
+        if (life_draw(l, 4) == 0)
+            same_machine(l, w);
         CHECK_OK(run_prune(l, &other));
     }
+    if (life_draw(l, 2))
+        same_machine(l, w);
     l->n[N_MEANWHILE]++;
     return 0;
 }
