@@ -7,9 +7,12 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/mark.h"
+#include "tier/idset.h"
 #include "tier/repo_key.h"
 
 #define CHUNKS_KEPT 24
+#define LOST_MAX 256 /* where so much is lost nobody looks anew any more */
 #define KEYS_MAX 256
 #define OBJECT_MAX (256u << 20)
 
@@ -20,6 +23,7 @@ struct repo_chunks {
         uint64_t used;
     } v[CHUNKS_KEPT];
     uint64_t clock;
+    struct idset lost; /* chunks that looking anew has not found */
 };
 
 /* --- root ----------------------------------------------------------------------------------------------------------- */
@@ -271,6 +275,7 @@ void repo_close(struct repo *r)
     if (!r)
         return;
     repo_chunks_drop(r);
+    idset_free(&r->chunks->lost);
     free(r->chunks);
     have_close(r->have);
     backend_close(r->b);
@@ -417,7 +422,7 @@ static struct kept *kept_oldest(struct repo *r)
     return k;
 }
 
-static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
+static int fetch_known(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     cleanup(buf_free) struct buf b = {0};
     char name[PACK_NAME];
@@ -430,12 +435,28 @@ static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
     pack_name(&c.pack, name);
     x = backend_get(r->b, &r->call, name, c.off, c.stored_len, &b);
     if (x < 0)
-        return x == -E_NOENT ? -E_CORRUPT : x;
+        return x;
     r->got_bytes += b.len;
     x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
     return x;
+}
+
+/* What was moved by a prune since the indexes were read is found where it is now. A chunk that is not there then is lost. */
+static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
+{
+    struct have_chunk c;
+    int x = fetch_known(r, id, ret);
+
+    if (x == -E_NOENT && r->chunks->lost.n < LOST_MAX && !idset_get(&r->chunks->lost, id) &&
+        !BROKEN(VARVE_BREAK_moved_chunks)) {
+        x = repo_sync(r);
+        if (x == 0 && (x = fetch_known(r, id, ret)) == -E_NOENT && idset_put(&r->chunks->lost, id, NULL) < 0)
+            x = -E_NOMEM;
+        MARK("repo: what was moved is looked for");
+    }
+    return x == -E_NOENT && have_get_chunk(r->have, id, &c) == 0 ? -E_CORRUPT : x;
 }
 
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)

@@ -100,7 +100,7 @@ int writer_failed(struct writer *w, int r)
         return r;
     if (w->base[0] && base_there(w) == -E_NOENT)
         return -E_AGAIN;
-    return repo_stale(w->r) == 1 ? -E_AGAIN : r;
+    return repo_stale(w->r) == 1 || packer_gone(w->p) == 1 ? -E_AGAIN : r;
 }
 
 /* --- putting -------------------------------------------------------------------------------------------------------- */

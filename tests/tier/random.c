@@ -10,8 +10,7 @@
 #include "tests/lib/seeded.h"
 #include "tests/lib/test.h"
 #include "tests/lib/tree.h"
-#include "tests/tier/random_life.h"
-#include "tier/copy.h"
+#include "tests/tier/random_work.h"
 #include "tier/lease.h"
 #include "tier/prune.h"
 #include "tier/reindex.h"
@@ -19,193 +18,6 @@
 
 #define POINTS_KEPT 14 /* of a repository, before some are deleted */
 #define SHOTS_KEPT 5   /* of a volume */
-
-/* --- work, in this process or in one that is killed ------------------------------------------------------------------ */
-
-struct work {
-    int (*run)(struct life *l, struct work *w);
-    unsigned machine, k; /* whose, at which repository */
-    struct shot *shot;   /* of a backup */
-    const char *id;      /* of a copy, from the other repository */
-    bool full, exclusive;
-    enum codec_id codec;
-    int (*progress)(void *arg, uint64_t items, uint64_t bytes);
-    struct life *l;
-    uint64_t at; /* when progress has been told so often, something happens */
-    bool done, same;
-    struct rp *gone; /* a recovery point that is deleted then; may be NULL */
-};
-
-static int told(void *arg, const char *what, uint64_t done, uint64_t of)
-{
-    (void)arg, (void)what, (void)done, (void)of;
-    return 0;
-}
-
-static int run_backup(struct life *l, struct work *w)
-{
-    struct backup_opts o = {.full = w->full, .codec = w->codec, .arg = w, .progress = w->progress};
-    struct vol *v = l->twin[w->shot->vol].v;
-    struct backup_result res;
-    struct layer_rec rec;
-    int r;
-
-    CHECK_OK(snap_find(v, w->shot->name, &rec));
-    r = backup_run(life_repo(l, w->machine, w->k), v, &rec, &o, &res);
-    if (r < 0)
-        return r;
-    w->same = res.same;
-    l->n[res.same ? N_SAME : res.base[0] ? N_INCREMENT : N_FULL]++;
-    return 0;
-}
-
-static int run_prune(struct life *l, struct work *w)
-{
-    cleanup(buf_free) struct buf err = {0};
-    struct prune_opts o = {.exclusive = w->exclusive, .arg = w, .progress = told};
-    struct prune_result res;
-    int r = prune_run(life_repo(l, w->machine, w->k), &o, &res, &err);
-
-    CHECK(r == 0 || err.len > 0);
-    if (r == 0)
-        l->n[w->exclusive ? N_EXCLUSIVE : N_PRUNE]++;
-    return r;
-}
-
-static int run_copy(struct life *l, struct work *w)
-{
-    cleanup(buf_free) struct buf err = {0};
-    struct copy_opts o = {.arg = w, .progress = w->progress};
-    struct repo *from = life_repo(l, w->machine, !w->k), *to = life_repo(l, w->machine, w->k);
-    struct copy_result res;
-    struct point p;
-    int r = repo_sync(from);
-
-    if (r == 0)
-        r = point_find(from, w->id, &p, &err);
-    if (r < 0)
-        return r;
-    r = copy_run(from, to, &p, &o, &res);
-    point_release(&p);
-    if (r == 0)
-        l->n[N_COPY]++;
-    return r;
-}
-
-static int run_reindex(struct life *l, struct work *w)
-{
-    struct reindex_result res;
-    int r = reindex_run(life_repo(l, w->machine, w->k), NULL, NULL, &res);
-
-    if (r == 0)
-        l->n[N_REINDEX]++;
-    return r;
-}
-
-/* What a process of its own says as it ends. */
-enum { DONE = 0, BUSY = 2, WRONG = 98 };
-
-static int child_begin(struct life *l, struct work *w)
-{
-    uint64_t seed = test_rand(&l->rng);
-    pid_t pid;
-
-    fflush(NULL);
-    pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        int r;
-
-        seeded_begin(seed); /* numbers that are used once are not those of this process */
-        if (w->shot) {
-            unsigned box = w->shot->vol < 2 ? 0 : 1;
-
-            box_attach(&l->box[box]);
-            life_attached(l, box);
-        }
-        r = w->run(l, w);
-        if (r < 0 && r != -E_BUSY)
-            printf("  a process of its own: %s\n", err_name(r));
-        fflush(NULL);
-        _exit(r == 0 ? DONE : r == -E_BUSY ? BUSY : WRONG);
-    }
-    return (int)pid;
-}
-
-/* true: it was killed. */
-static bool child_end(struct life *l, int pid, int *ret)
-{
-    int status;
-
-    CHECK(waitpid(pid, &status, 0) == pid);
-    if (WIFSIGNALED(status)) {
-        CHECK_EQ(WTERMSIG(status), SIGKILL);
-        l->n[N_KILL]++;
-        return true;
-    }
-    *ret = WEXITSTATUS(status);
-    if (*ret != DONE && *ret != BUSY)
-        test_fail(__FILE__, __LINE__, "a process of its own ended with %d", *ret);
-    return false;
-}
-
-/* Nothing that a process has open is used in another one. */
-static void apart_begin(struct life *l, const struct shot *s)
-{
-    life_close_repos(l);
-    if (s)
-        box_close(&l->box[s->vol < 2 ? 0 : 1]);
-}
-
-static void apart_end(struct life *l, const struct shot *s)
-{
-    unsigned box = s && s->vol < 2 ? 0 : 1;
-
-    if (s) {
-        box_attach(&l->box[box]);
-        life_attached(l, box);
-    }
-}
-
-/* By its own call, or after a random time. DONE, BUSY, or true in *killed. */
-static int in_child(struct life *l, struct work *w, bool *killed)
-{
-    unsigned us = life_draw(l, 2) ? 0 : 1 + (unsigned)life_draw(l, 12000);
-    int r = DONE, pid;
-
-    apart_begin(l, w->shot);
-    if (us == 0)
-        place_fault(&l->place[w->k], 1 + life_draw(l, 50),
-                    life_draw(l, 2) ? PLACE_KILL_BEFORE : PLACE_KILL_AFTER);
-    pid = child_begin(l, w);
-    if (us) {
-        usleep(us);
-        kill(pid, SIGKILL);
-    }
-    *killed = child_end(l, pid, &r);
-    place_fault(&l->place[w->k], 0, PLACE_FAIL);
-    apart_end(l, w->shot);
-    return r;
-}
-
-/* With the n-th call going wrong. */
-static int with_fault(struct life *l, struct work *w)
-{
-    static const enum place_fault kinds[] = {PLACE_FAIL, PLACE_UNSURE_DONE, PLACE_UNSURE_NOT, PLACE_CLOSED};
-    unsigned k = w->run == run_copy && life_draw(l, 3) == 0 ? !w->k : w->k;
-    int r;
-
-    (void)life_repo(l, w->machine, k);
-    place_fault(&l->place[k], 1 + life_draw(l, 40), kinds[life_draw(l, ARRAY_LEN(kinds))]);
-    r = w->run(l, w);
-    if (r < 0 && !l->place[k].hit && r != -E_BUSY)
-        test_fail(__FILE__, __LINE__, "without a fault: %s", err_name(r));
-    l->n[N_FAULT] += l->place[k].hit;
-    place_fault(&l->place[k], 0, PLACE_FAIL);
-    if (r < 0 && life_draw(l, 2))
-        life_close_repos(l);
-    return r;
-}
 
 /* --- backups -------------------------------------------------------------------------------------------------------- */
 
@@ -239,7 +51,7 @@ static int meanwhile(void *arg, uint64_t items, uint64_t bytes)
 {
     struct work *w = arg;
     struct life *l = w->l;
-    struct work other = {.run = run_prune, .machine = PRUNER, .k = w->k};
+    struct work other = {.run = work_prune, .machine = PRUNER, .k = w->k};
     unsigned n = 1 + (unsigned)life_draw(l, 2);
 
     (void)items;
@@ -253,7 +65,7 @@ static int meanwhile(void *arg, uint64_t items, uint64_t bytes)
         place_later(&l->place[w->k], CONDEMNED_GRACE_NS + 1);
         if (life_draw(l, 4) == 0)
             same_machine(l, w);
-        CHECK_OK(run_prune(l, &other));
+        CHECK_OK(work_prune(l, &other));
     }
     if (life_draw(l, 2))
         same_machine(l, w);
@@ -297,7 +109,7 @@ static void backup_somehow(struct life *l, struct work *w)
         ended = w->run(l, w) == 0;
         l->n[N_CANCELED] += !ended;
     } else if (way < 13) {
-        ended = with_fault(l, w) == 0;
+        ended = work_with_fault(l, w) == 0;
     } else if (way < 16) {
         w->at = life_draw(l, 10);
         w->gone = life_draw(l, 2) ? life_point(l, w->k) : NULL;
@@ -305,7 +117,7 @@ static void backup_somehow(struct life *l, struct work *w)
         CHECK_OK(w->run(l, w));
         ended = true;
     } else if (!l->place[w->k].m) {
-        ended = in_child(l, w, &killed) == DONE && !killed;
+        ended = work_in_child(l, w, &killed) == WORK_DONE && !killed;
         l->n[N_INCREMENT] += ended;
     }
     w->progress = NULL;
@@ -316,7 +128,7 @@ static void backup_somehow(struct life *l, struct work *w)
 
 static struct work backup_of(struct life *l, struct shot *s)
 {
-    return (struct work){.run = run_backup,
+    return (struct work){.run = work_backup,
                          .machine = s->vol < 2 ? 0 : 1,
                          .k = life_draw(l, 8) == 0,
                          .shot = s,
@@ -382,23 +194,23 @@ static void step_storm(struct life *l)
         w[i] = backup_of(l, s[i]);
         w[i].k = 0;
     }
-    w[2] = (struct work){.run = run_prune, .machine = PRUNER};
+    w[2] = (struct work){.run = work_prune, .machine = PRUNER};
     if (life_draw(l, 2))
         place_later(&l->place[0], CONDEMNED_GRACE_NS + 1);
     for (unsigned i = 0; i < 2; i++)
-        apart_begin(l, s[i]);
+        work_apart_begin(l, s[i]);
     for (unsigned i = 0; i < 3; i++)
-        pid[i] = child_begin(l, &w[i]);
+        pid[i] = work_child(l, &w[i]);
     for (unsigned i = 0; i < 3; i++)
         if (life_draw(l, 3) == 0) {
             usleep((unsigned)life_draw(l, 8000));
             kill(pid[i], SIGKILL);
         }
     for (unsigned i = 0; i < 3; i++)
-        if (child_end(l, pid[i], &r))
+        if (work_child_end(l, pid[i], &r))
             w[i].done = true;
     for (unsigned i = 0; i < 2; i++)
-        apart_end(l, s[i]);
+        work_apart_end(l, s[i]);
     for (unsigned i = 0; i < 2; i++)
         if (!w[i].done)
             must_be_there(l, 0, s[i]);
@@ -440,7 +252,7 @@ static void prune_plainly(struct life *l, struct work *w)
 
 static void step_prune(struct life *l)
 {
-    struct work w = {.run = run_prune,
+    struct work w = {.run = work_prune,
                      .machine = (unsigned)life_draw(l, 3),
                      .k = life_draw(l, 4) == 0,
                      .exclusive = life_draw(l, 3) == 0};
@@ -452,8 +264,8 @@ static void step_prune(struct life *l)
     if (way < 5)
         prune_plainly(l, &w);
     else if (way < 7)
-        (void)with_fault(l, &w);
-    else if (!l->place[w.k].m && in_child(l, &w, &killed) == DONE && !killed)
+        (void)work_with_fault(l, &w);
+    else if (!l->place[w.k].m && work_in_child(l, &w, &killed) == WORK_DONE && !killed)
         l->n[w.exclusive ? N_EXCLUSIVE : N_PRUNE]++;
     life_reconcile(l, w.k);
 }
@@ -462,7 +274,7 @@ static void step_copy(struct life *l)
 {
     unsigned k = (unsigned)life_draw(l, 2);
     struct rp *p = life_point(l, !k);
-    struct work w = {.run = run_copy, .machine = (unsigned)life_draw(l, 3), .k = k, .l = l};
+    struct work w = {.run = work_copy, .machine = (unsigned)life_draw(l, 3), .k = k, .l = l};
     uint64_t way = life_draw(l, 8);
     bool killed = false, ended = false;
     struct shot *s;
@@ -472,9 +284,9 @@ static void step_copy(struct life *l)
     w.id = p->id;
     s = &l->shot[p->shot];
     if (way < 2) {
-        ended = with_fault(l, &w) == 0;
+        ended = work_with_fault(l, &w) == 0;
     } else if (way < 4 && !l->place[k].m && !l->place[!k].m) {
-        ended = in_child(l, &w, &killed) == DONE && !killed;
+        ended = work_in_child(l, &w, &killed) == WORK_DONE && !killed;
         l->n[N_COPY] += ended;
     } else {
         w.at = life_draw(l, 30);
@@ -499,11 +311,18 @@ static void step_delete(struct life *l)
 
 static void step_restore(struct life *l)
 {
-    unsigned k = life_draw(l, 3) == 0;
-    struct rp *p = life_point(l, k);
+    struct work w = {.machine = (unsigned)life_draw(l, MACHINES), .k = life_draw(l, 3) == 0, .l = l};
+    struct rp *p = life_point(l, w.k);
 
-    if (p)
-        life_restore(l, (unsigned)life_draw(l, MACHINES), k, p, life_draw(l, 3) == 0);
+    if (!p)
+        return;
+    w.at = life_draw(l, 20);
+    if (life_draw(l, 3) == 0) { /* others prune in the middle of it */
+        l->restoring = meanwhile;
+        l->restoring_arg = &w;
+    }
+    life_restore(l, w.machine, w.k, p, life_draw(l, 3) == 0);
+    l->restoring = NULL;
 }
 
 static void step_verify(struct life *l)
@@ -517,7 +336,7 @@ static void step_verify(struct life *l)
 static void step_reindex(struct life *l)
 {
     cleanup(buf_free) struct buf names = {0};
-    struct work w = {.run = run_reindex, .machine = (unsigned)life_draw(l, 3), .k = life_draw(l, 3) == 0};
+    struct work w = {.run = work_reindex, .machine = (unsigned)life_draw(l, 3), .k = life_draw(l, 3) == 0};
     bool killed;
 
     place_names(&l->place[w.k], "index/", &names);
@@ -528,7 +347,7 @@ static void step_reindex(struct life *l)
             place_drop(&l->place[w.k], (char *)names.data + at);
     }
     if (!l->place[w.k].m && life_draw(l, 3) == 0)
-        (void)in_child(l, &w, &killed);
+        (void)work_in_child(l, &w, &killed);
     CHECK_OK(w.run(l, &w));
     life_verify(l, w.k, life_draw(l, 2), 0);
 }
@@ -536,7 +355,7 @@ static void step_reindex(struct life *l)
 /* A bit of a pack that is named is another: it is noticed. Then it is as it was. */
 static void step_damage(struct life *l)
 {
-    cleanup(buf_free) struct buf names = {0}, lines = {0};
+    cleanup(buf_free) struct buf names = {0};
     struct verify_opts o = {.full = true};
     struct verify_result res;
     unsigned k = life_draw(l, 2);
@@ -615,7 +434,7 @@ static void judge(struct life *l)
     cleanup(buf_free) struct buf names = {0};
 
     for (unsigned k = 0; k < REPOS; k++) {
-        struct work w = {.run = run_prune, .machine = PRUNER, .k = k, .exclusive = true};
+        struct work w = {.run = work_prune, .machine = PRUNER, .k = k, .exclusive = true};
         struct rp *p;
 
         life_verify(l, k, true, 0);

@@ -18,7 +18,8 @@ static void restore(struct life *l, struct repo *r, const struct rp *p, const ch
                     size_t n)
 {
     cleanup(buf_free) struct buf err = {0};
-    struct restore_opts o = {.paths = paths, .npaths = n, .arg = l, .hurt = on_hurt};
+    struct restore_opts o = {
+        .paths = paths, .npaths = n, .arg = l->restoring_arg, .progress = l->restoring, .hurt = on_hurt};
     struct restore_result res;
     struct point pt;
 

@@ -62,6 +62,9 @@ struct life {
     struct shot shot[SHOTS];
     struct rp rp[REPOS][POINTS];
     uint64_t n[N_COUNTS];
+    /* told while something is restored; may be NULL */
+    int (*restoring)(void *arg, uint64_t items, uint64_t bytes);
+    void *restoring_arg;
 };
 
 uint64_t life_draw(struct life *l, uint64_t below);

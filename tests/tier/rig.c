@@ -230,3 +230,50 @@ void rig_fill_file(struct repo_rig *g, const char *name, size_t bytes)
     for (size_t off = 0; off < bytes; off += 1u << 20)
         box_fill(&g->b, g->b.v, name, off, MIN_OF(bytes - off, (size_t)1 << 20), off + 1);
 }
+
+/* --- deleting ------------------------------------------------------------------------------------------------------- */
+
+int rig_try_prune(struct repo_rig *g, bool exclusive, struct prune_result *res)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct prune_opts o = {.exclusive = exclusive};
+    int r = prune_run(g->w.r, &o, res, &err);
+
+    CHECK(r == 0 || err.len > 0);
+    return r;
+}
+
+struct prune_result rig_prune(struct repo_rig *g, bool exclusive)
+{
+    struct prune_result res;
+
+    CHECK_OK(rig_try_prune(g, exclusive, &res));
+    CHECK_EQ(mem_count(g->w.m, "lease/"), 0);
+    return res;
+}
+
+void rig_point_delete(struct repo_rig *g, const char *id)
+{
+    struct backend *b = mem_backend(g->w.m);
+    char name[80];
+
+    snprintf(name, sizeof(name), "points/%s", id);
+    CHECK_OK(backend_del(b, NULL, name));
+    backend_close(b);
+}
+
+void rig_wait_grace(struct repo_rig *g)
+{
+    mem_later(g->w.m, CONDEMNED_GRACE_NS + 1);
+}
+
+struct repo *rig_elsewhere(struct repo_rig *g, const char *name)
+{
+    struct world w = g->w;
+
+    w.r = NULL;
+    snprintf(w.cache, sizeof(w.cache), "%s/%s", test_dir(), name);
+    world_repo(&w);
+    CHECK_OK(repo_sync(w.r));
+    return w.r;
+}

@@ -5,6 +5,7 @@
 #include "tests/lib/box.h"
 #include "tests/tier/world.h"
 #include "tier/backup.h"
+#include "tier/prune.h"
 #include "tier/restore.h"
 #include "tier/verify.h"
 
@@ -31,5 +32,12 @@ struct restore_result rig_restored(struct repo_rig *g, const char *id, const cha
 /* Verifies by what the repository says, not by what this machine knows. */
 struct verify_result rig_verified(struct repo_rig *g, bool full, struct buf *lines);
 void rig_sound(struct repo_rig *g);
+
+int rig_try_prune(struct repo_rig *g, bool exclusive, struct prune_result *res);
+struct prune_result rig_prune(struct repo_rig *g, bool exclusive);
+void rig_point_delete(struct repo_rig *g, const char *id);
+void rig_wait_grace(struct repo_rig *g); /* it passes */
+struct repo *rig_elsewhere(struct repo_rig *g,
+                           const char *name); /* another machine's view of the repository */
 
 #endif

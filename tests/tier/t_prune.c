@@ -9,53 +9,6 @@
 #include "tier/lease.h"
 #include "tier/prune.h"
 
-static int try_prune(struct repo_rig *g, bool exclusive, struct prune_result *res)
-{
-    cleanup(buf_free) struct buf err = {0};
-    struct prune_opts o = {.exclusive = exclusive};
-    int r = prune_run(g->w.r, &o, res, &err);
-
-    CHECK(r == 0 || err.len > 0);
-    return r;
-}
-
-static struct prune_result prune(struct repo_rig *g, bool exclusive)
-{
-    struct prune_result res;
-
-    CHECK_OK(try_prune(g, exclusive, &res));
-    CHECK_EQ(mem_count(g->w.m, "lease/"), 0);
-    return res;
-}
-
-static void point_delete(struct repo_rig *g, const char *id)
-{
-    struct backend *b = mem_backend(g->w.m);
-    char name[80];
-
-    snprintf(name, sizeof(name), "points/%s", id);
-    CHECK_OK(backend_del(b, NULL, name));
-    backend_close(b);
-}
-
-/* The grace passes. */
-static void wait_grace(struct repo_rig *g)
-{
-    mem_later(g->w.m, CONDEMNED_GRACE_NS + 1);
-}
-
-/* Another machine's view of the same repository. */
-static struct repo *elsewhere(struct repo_rig *g, const char *name)
-{
-    struct world w = g->w;
-
-    w.r = NULL;
-    snprintf(w.cache, sizeof(w.cache), "%s/%s", test_dir(), name);
-    world_repo(&w);
-    CHECK_OK(repo_sync(w.r));
-    return w.r;
-}
-
 TEST(test_prune__frees_what_no_recovery_point_needs)
 {
     cleanup(buf_free) struct buf want = {0};
@@ -71,18 +24,18 @@ TEST(test_prune__frees_what_no_recovery_point_needs)
     box_fill(&g.b, g.b.v, "new", 0, 3u << 20, 99);
     rig_picture(&g, &want);
     b = rig_back_up(&g, "b");
-    res = prune(&g, true);
+    res = rig_prune(&g, true);
     CHECK_EQ(res.deleted, 0); /* both are needed */
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     before = mem_bytes(g.w.m, "packs/");
-    res = prune(&g, true);
+    res = rig_prune(&g, true);
     CHECK(res.deleted > 0);
     CHECK(mem_bytes(g.w.m, "packs/") < before - (19u << 20));
     CHECK_EQ(mem_count(g.w.m, "condemned/"), 0);
     rig_restores_to(&g, b.id, &want);
     rig_sound(&g);
-    point_delete(&g, b.id);
-    prune(&g, true);
+    rig_point_delete(&g, b.id);
+    rig_prune(&g, true);
     CHECK_EQ(mem_count(g.w.m, "packs/"), 0);
     CHECK_EQ(mem_count(g.w.m, "index/"), 0);
     rig_end(&g);
@@ -97,21 +50,21 @@ TEST(test_prune__deletes_only_after_the_grace)
     rig_begin(&g);
     rig_fill_file(&g, "old", 5u << 20);
     a = rig_back_up(&g, "a");
-    point_delete(&g, a.id);
-    res = prune(&g, false);
+    rig_point_delete(&g, a.id);
+    res = rig_prune(&g, false);
     CHECK_EQ(res.condemned, 0); /* a writer at work may have put it just now */
     mem_later(g.w.m, CONDEMNED_GRACE_NS / 2 + 1);
-    res = prune(&g, false);
+    res = rig_prune(&g, false);
     CHECK(res.condemned > 0);
     CHECK_EQ(res.deleted, 0);
     CHECK_EQ(mem_count(g.w.m, "condemned/"), 1);
     mem_later(g.w.m, CONDEMNED_GRACE_NS - 1000000000);
-    res = prune(&g, false);
+    res = rig_prune(&g, false);
     CHECK_EQ(res.deleted + res.condemned, 0);
     CHECK_EQ(res.waiting, 1);
     CHECK(res.wait_ns <= 1000000000);
     mem_later(g.w.m, 1000000001);
-    res = prune(&g, false);
+    res = rig_prune(&g, false);
     CHECK(res.deleted > 0);
     CHECK_EQ(mem_count(g.w.m, "packs/"), 0);
     rig_end(&g);
@@ -128,13 +81,13 @@ TEST(test_prune__condemned_packs_count_as_absent)
     rig_fill_file(&g, "f", 5u << 20);
     rig_picture(&g, &want);
     a = rig_back_up(&g, "a");
-    point_delete(&g, a.id);
-    wait_grace(&g);
-    CHECK(prune(&g, false).condemned > 0);
+    rig_point_delete(&g, a.id);
+    rig_wait_grace(&g);
+    CHECK(rig_prune(&g, false).condemned > 0);
     b = rig_back_up(&g, "b");
     CHECK(b.sent_bytes > 5u << 20);
-    wait_grace(&g);
-    CHECK(prune(&g, false).deleted > 0);
+    rig_wait_grace(&g);
+    CHECK(rig_prune(&g, false).deleted > 0);
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
     rig_end(&g);
@@ -180,13 +133,13 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
         return 0;
     m->done = true;
     if (m->gone)
-        point_delete(m->g, m->gone);
+        rig_point_delete(m->g, m->gone);
     if (m->index)
         same_machine(m->g, true);
-    wait_grace(m->g);
+    rig_wait_grace(m->g);
     CHECK_OK(prune_run(m->other, &o, &res, &err));
     if (m->sweep) {
-        wait_grace(m->g);
+        rig_wait_grace(m->g);
         CHECK_OK(prune_run(m->other, &o, &res, &err));
         CHECK(res.deleted > 0);
     } else {
@@ -215,12 +168,12 @@ static void while_writing(bool sweep, bool full, uint64_t at, bool resync)
     rec = rig_snapshot(&g, "b");
     m.g = &g;
     m.gone = a.id;
-    m.other = elsewhere(&g, "other");
+    m.other = rig_elsewhere(&g, "other");
     CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
     CHECK(m.done);
     for (unsigned i = 0; i < 2; i++) {
-        wait_grace(&g);
-        prune(&g, false);
+        rig_wait_grace(&g);
+        rig_prune(&g, false);
     }
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
@@ -264,7 +217,7 @@ static void long_backup(bool index)
     rig_fill_file(&g, "f", 48u << 20);
     rig_picture(&g, &want);
     rec = rig_snapshot(&g, "b");
-    m.other = elsewhere(&g, "other");
+    m.other = rig_elsewhere(&g, "other");
     mem_later(g.w.m, 1);
     CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
     CHECK(m.done);
@@ -302,13 +255,13 @@ TEST(test_prune__nothing_is_deleted_where_a_page_cannot_be_read)
     snprintf(pack, sizeof(pack), "%s", mem_name(g.w.m, "packs/", 0));
     box_text(&g.b, g.b.v, "f0", "another"); /* the pages on the way to it are new, in another pack */
     rig_back_up(&g, "b");
-    point_delete(&g, a.id);
-    wait_grace(&g);
+    rig_point_delete(&g, a.id);
+    rig_wait_grace(&g);
     for (size_t at = 100; at < mem_bytes(g.w.m, pack); at += 2000)
         mem_flip(g.w.m, pack, at);
     packs = mem_bytes(g.w.m, "packs/");
     world_forget(&g.w);
-    CHECK_ERR(try_prune(&g, true, &res), -E_CORRUPT);
+    CHECK_ERR(rig_try_prune(&g, true, &res), -E_CORRUPT);
     CHECK_EQ(mem_bytes(g.w.m, "packs/"), packs);
     rig_end(&g);
 }
@@ -324,10 +277,10 @@ TEST(test_prune__a_list_does_not_stop_increments)
     res = rig_back_up(&g, "a");
     rig_fill_file(&g, "g", 8u << 20);
     rig_back_up(&g, "b");
-    point_delete(&g, res.id);
+    rig_point_delete(&g, res.id);
     rig_fill_file(&g, "f", 1u << 20);
-    wait_grace(&g);
-    prune(&g, false);
+    rig_wait_grace(&g);
+    rig_prune(&g, false);
     for (unsigned i = 0; i < 10; i++) {
         char name[16];
 
@@ -337,8 +290,8 @@ TEST(test_prune__a_list_does_not_stop_increments)
         CHECK(res.base[0]);
         CHECK(res.read_bytes <= 4u << 20);
         if (i == 4) {
-            wait_grace(&g);
-            prune(&g, false);
+            rig_wait_grace(&g);
+            rig_prune(&g, false);
         }
     }
     rig_sound(&g);
@@ -367,17 +320,91 @@ TEST(test_prune__a_mostly_unneeded_pack_is_written_anew)
     }
     rig_picture(&g, &want);
     b = rig_back_up(&g, "b");
-    point_delete(&g, a.id);
-    wait_grace(&g);
-    res = prune(&g, false);
+    rig_point_delete(&g, a.id);
+    rig_wait_grace(&g);
+    res = rig_prune(&g, false);
     CHECK(res.moved >= 1);
     CHECK(res.moved_bytes > 2u << 20 && res.moved_bytes < 5u << 20);
     rig_sound(&g);
-    wait_grace(&g);
-    CHECK(prune(&g, false).deleted >= 1);
+    rig_wait_grace(&g);
+    CHECK(rig_prune(&g, false).deleted >= 1);
     CHECK(mem_bytes(g.w.m, "packs/") < 5u << 20);
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
+
+/* Two recovery points of which one goes, so that there is something to move, to condemn and to delete. */
+static struct backup_result something_to_do(struct repo_rig *g, struct buf *want)
+{
+    struct backup_result a, b;
+    char name[16];
+
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_fill(&g->b, g->b.v, name, 0, 1u << 20, 100 + i);
+    }
+    a = rig_back_up(g, "a");
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_remove(&g->b, g->b.v, name);
+    }
+    rig_picture(g, want);
+    b = rig_back_up(g, "b");
+    rig_point_delete(g, a.id);
+    rig_wait_grace(g);
+    return b;
+}
+
+struct reading {
+    struct repo_rig *g;
+    struct repo *other;
+    bool done;
+};
+
+static int prune_twice(void *arg, uint64_t items, uint64_t bytes)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct reading *m = arg;
+    struct prune_opts o = {0};
+    struct prune_result res = {0};
+
+    (void)items;
+    if (m->done || bytes == 0)
+        return 0;
+    m->done = true;
+    for (unsigned i = 0; i < 2; i++) {
+        rig_wait_grace(m->g);
+        CHECK_OK(prune_run(m->other, &o, &res, &err));
+    }
+    CHECK(res.deleted > 0);
+    return 0;
+}
+
+/* What is read is put elsewhere, and deleted where it was, before the reader is through. */
+TEST(test_prune__whoever_reads_finds_what_was_moved)
+{
+    cleanup(buf_free) struct buf want = {0}, have = {0}, err = {0};
+    struct repo_rig g;
+    struct reading m = {.g = &g};
+    struct restore_opts o = {.arg = &m, .progress = prune_twice};
+    struct restore_result res;
+    struct backup_result b;
+    struct point p;
+    char to[400];
+
+    rig_begin(&g);
+    b = something_to_do(&g, &want);
+    m.other = rig_elsewhere(&g, "other");
+    snprintf(to, sizeof(to), "%s/out", test_dir());
+    CHECK_OK(point_find(g.w.r, b.id, &p, &err));
+    CHECK_OK(restore_run(g.w.r, &p, to, &o, &res, &err));
+    CHECK(m.done);
+    CHECK_EQ(res.hurt, 0);
+    rig_dir_picture(to, true, &have);
+    CHECK(box_same(&want, &have));
+    point_release(&p);
+    repo_close(m.other);
     rig_end(&g);
 }
 
@@ -398,7 +425,7 @@ TEST(test_prune__many_small_packs_become_few)
     }
     rig_picture(&g, &want);
     before = mem_count(g.w.m, "packs/");
-    prune(&g, true);
+    rig_prune(&g, true);
     CHECK(before >= 24);
     CHECK(mem_count(g.w.m, "packs/") <= 2);
     rig_restores_to(&g, b.id, &want);
@@ -407,28 +434,6 @@ TEST(test_prune__many_small_packs_become_few)
 }
 
 /* --- trouble -------------------------------------------------------------------------------------------------------- */
-
-/* Two recovery points of which one goes, so that there is something to move, to condemn and to delete. */
-static struct backup_result something_to_do(struct repo_rig *g, struct buf *want)
-{
-    struct backup_result a, b;
-    char name[16];
-
-    for (unsigned i = 0; i < 8; i++) {
-        snprintf(name, sizeof(name), "f%u", i);
-        box_fill(&g->b, g->b.v, name, 0, 1u << 20, 100 + i);
-    }
-    a = rig_back_up(g, "a");
-    for (unsigned i = 0; i < 6; i++) {
-        snprintf(name, sizeof(name), "f%u", i);
-        box_remove(&g->b, g->b.v, name);
-    }
-    rig_picture(g, want);
-    b = rig_back_up(g, "b");
-    point_delete(g, a.id);
-    wait_grace(g);
-    return b;
-}
 
 static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_hit)
 {
@@ -441,11 +446,11 @@ static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_
     rig_begin(&g);
     b = something_to_do(&g, &want);
     if (!exclusive) {
-        prune(&g, false);
-        wait_grace(&g);
+        rig_prune(&g, false);
+        rig_wait_grace(&g);
     }
     mem_fault(g.w.m, n, what, false);
-    r = try_prune(&g, exclusive, &res);
+    r = rig_try_prune(&g, exclusive, &res);
     *ret_hit = mem_hit(g.w.m);
     CHECK(r == 0 || *ret_hit);
     mem_fault(g.w.m, 0, what, false);
@@ -453,7 +458,7 @@ static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_
     rig_restores_to(&g, b.id, &want);
     rig_sound(&g);
     mem_later(g.w.m, LEASE_NS); /* what a dead one holds */
-    prune(&g, exclusive);
+    rig_prune(&g, exclusive);
     CHECK(mem_bytes(g.w.m, "packs/") < 6u << 20);
     rig_restores_to(&g, b.id, &want);
     rig_sound(&g);
@@ -488,47 +493,18 @@ TEST(test_prune__nothing_is_deleted_where_something_cannot_be_read)
     for (size_t i = 0; i < ARRAY_LEN(what); i++) {
         mem_flip(g.w.m, mem_name(g.w.m, what[i], 0), 90);
         world_forget(&g.w);
-        CHECK_ERR(try_prune(&g, true, &res), -E_CORRUPT);
+        CHECK_ERR(rig_try_prune(&g, true, &res), -E_CORRUPT);
         mem_flip(g.w.m, mem_name(g.w.m, what[i], 0), 90);
     }
     b = mem_backend(g.w.m);
     CHECK_OK(backend_put(b, NULL, "pins/x", "x", 1));
     world_forget(&g.w);
-    CHECK_ERR(try_prune(&g, true, &res), -E_REPO_NEWER);
+    CHECK_ERR(rig_try_prune(&g, true, &res), -E_REPO_NEWER);
     CHECK_OK(backend_del(b, NULL, "pins/x"));
     backend_close(b);
     CHECK_EQ(mem_bytes(g.w.m, "packs/"), packs);
-    prune(&g, true);
+    rig_prune(&g, true);
     CHECK(mem_bytes(g.w.m, "packs/") < packs);
-    rig_end(&g);
-}
-
-TEST(test_prune__one_at_a_time)
-{
-    cleanup(buf_free) struct buf err = {0};
-    struct backend *b;
-    struct prune_result res;
-    struct lease l, second;
-    unsigned gone, alive;
-    struct repo_rig g;
-
-    rig_begin(&g);
-    b = mem_backend(g.w.m);
-    CHECK_OK(lease_take(g.w.r, &l, &err));
-    CHECK_ERR(try_prune(&g, true, &res), -E_BUSY);
-    CHECK_OK(lease_break(b, NULL, false, &gone, &alive));
-    CHECK(gone == 0 && alive == 1);
-    mem_later(g.w.m, LEASE_NS + 1); /* its holder has not been heard of: taken over */
-    CHECK_OK(lease_take(g.w.r, &second, &err));
-    l.put_ns = 0;
-    CHECK_ERR(lease_keep(&l), -E_BUSY);
-    second.put_ns = 0;
-    CHECK_OK(lease_keep(&second));
-    CHECK_EQ(mem_count(g.w.m, "lease/"), 1);
-    CHECK_OK(lease_break(b, NULL, true, &gone, &alive));
-    CHECK(gone == 1 && alive == 0);
-    prune(&g, true);
-    backend_close(b);
     rig_end(&g);
 }
 
@@ -570,7 +546,7 @@ static void step_backup(struct life *l)
     char name[24];
 
     if (l->v[at].id[0])
-        point_delete(&l->g, l->v[at].id);
+        rig_point_delete(&l->g, l->v[at].id);
     box_mess(&l->g.b, l->g.b.v, &l->rng, 1 + (int)(test_rand(&l->rng) % 20));
     buf_reset(&l->v[at].want);
     rig_picture(&l->g, &l->v[at].want);
@@ -589,11 +565,11 @@ static void step(struct life *l)
 
     switch (test_rand(&l->rng) % 8) {
     case 0:
-    case 1: prune(&l->g, test_rand(&l->rng) % 4 == 0); break;
+    case 1: rig_prune(&l->g, test_rand(&l->rng) % 4 == 0); break;
     case 2: mem_later(l->g.w.m, (int64_t)(test_rand(&l->rng) % (2 * (uint64_t)CONDEMNED_GRACE_NS))); break;
     case 3:
         if (l->v[at].id[0])
-            point_delete(&l->g, l->v[at].id);
+            rig_point_delete(&l->g, l->v[at].id);
         l->v[at].id[0] = 0;
         break;
     case 4:
@@ -609,7 +585,7 @@ TEST(test_prune__random_backups_and_deletions)
     struct life l = {.rng = test_seed()};
 
     rig_begin(&l.g);
-    l.second = elsewhere(&l.g, "second");
+    l.second = rig_elsewhere(&l.g, "second");
     for (unsigned i = 0; i < 120; i++)
         step(&l);
     for (size_t i = 0; i < POINTS; i++) {
