@@ -10,6 +10,7 @@
 #include "fs/verb_long.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
+#include "tier/condemned.h"
 #include "tier/reindex.h"
 #include "tier/verify.h"
 
@@ -460,11 +461,16 @@ static int on_repaired(void *arg, uint64_t done, uint64_t of)
     return long_say(&((struct verifying *)arg)->l, "packs read for their index", done, of, 0);
 }
 
-static int repair(struct repo *r, struct verifying *v)
+static int repair(struct repo *r, struct verifying *v, struct buf *err)
 {
     struct reindex_result res;
-    int x = reindex_run(r, on_repaired, v, &res);
+    uint64_t lists;
+    int x = condemned_mend(r, &lists, err);
 
+    if (x == 0)
+        x = reindex_run(r, on_repaired, v, &res);
+    if (x == 0 && !v->j && lists)
+        x = buf_printf(v->out, "lists of condemned packs: %" PRIu64 " damaged ones removed\n", lists);
     if (x == 0 && !v->j)
         x = buf_printf(v->out,
                        "indexes: %" PRIu64 " damaged ones removed, %" PRIu64 " packs indexed anew, %" PRIu64
@@ -482,7 +488,7 @@ static int verify_in(struct repo_place *p, const char *cache, bool mend, struct 
     int r = repo_place_open(p, &call, cache, &repo, err);
 
     if (r == 0 && mend)
-        r = repair(repo, o->arg);
+        r = repair(repo, o->arg, err);
     return r < 0 ? r : verify_run(repo, o, res);
 }
 

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "tier/lease.h"
+
 #define VERSION 1
 #define HEAD 12u
 #define DIR "condemned/"
@@ -58,12 +60,40 @@ struct list {
     struct backend_stat st;
 };
 
+struct reading_damage {
+    struct repo *r;
+    struct buf names; /* struct list each */
+};
+
 static int name_take(void *arg, const char *name, const struct backend_stat *st)
 {
     struct list l = {.st = *st};
 
     snprintf(l.name, sizeof(l.name), "%s", name);
     return buf_add(arg, &l, sizeof(l));
+}
+
+static int list_read(struct repo *r, const char *name, struct buf *room, struct dec *ret_packs,
+                     struct dec *ret_points)
+{
+    int x = repo_object(r, name, CHUNK_CONDEMNED, room);
+
+    return x < 0 ? x : list_open(room, ret_packs, ret_points);
+}
+
+static bool is_damaged(int x)
+{
+    return x == -E_CORRUPT || x == -E_KEY;
+}
+
+static void say_damaged(int x, const char *name)
+{
+    char text[BACKEND_NAME_MAX + 200];
+
+    snprintf(text, sizeof(text),
+             "%s, a list of packs that are to be deleted, is damaged; varve repo verify --repair removes it",
+             name);
+    backend_text_set(x, text, strlen(text));
 }
 
 /* cb: name, backend's word, the bytes' halves. One that is gone when it is read has been carried out. */
@@ -80,16 +110,56 @@ static int lists_each(struct repo *r,
         struct list l;
 
         memcpy(&l, names.data + at, sizeof(l));
-        x = repo_object(r, l.name, CHUNK_CONDEMNED, &b);
-        if (x == -E_NOENT) {
-            x = 0;
-            continue;
-        }
-        if (x == 0)
-            x = list_open(&b, &packs, &points);
+        x = list_read(r, l.name, &b, &packs, &points);
+        if (is_damaged(x))
+            say_damaged(x, l.name);
         if (x == 0)
             x = cb(arg, &l, packs, points);
+        else if (x == -E_NOENT)
+            x = 0;
     }
+    return x;
+}
+
+int condemned_check(struct repo *r, const char *name)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct dec packs, points;
+
+    return list_read(r, name, &b, &packs, &points);
+}
+
+static int damaged_take(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct reading_damage *d = arg;
+    int x = condemned_check(d->r, name);
+
+    if (is_damaged(x))
+        return name_take(&d->names, name, st);
+    return x == -E_NOENT ? 0 : x;
+}
+
+int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err)
+{
+    struct reading_damage d = {.r = r};
+    struct lease lease = {.number = 0};
+    int x = BROKEN(VARVE_BREAK_mend_lease) ? 0 : lease_take(r, &lease, err);
+
+    *ret_gone = 0;
+    if (x == 0)
+        x = backend_list(r->b, &r->call, DIR, "", damaged_take, &d);
+    for (size_t at = 0; x == 0 && at < d.names.len; at += sizeof(struct list)) {
+        struct list l;
+
+        memcpy(&l, d.names.data + at, sizeof(l));
+        x = lease_keep(&lease);
+        if (x == 0)
+            x = backend_del(r->b, &r->call, l.name);
+        *ret_gone += x == 0;
+        x = x == -E_NOENT ? 0 : x;
+    }
+    lease_drop(&lease);
+    buf_free(&d.names);
     return x;
 }
 

@@ -20,6 +20,13 @@ void condemned_release(struct condemned *c);
 /* condemned_read: all lists. base may be NULL. -E_CORRUPT: a list is damaged: nothing may be written until it is gone. */
 int condemned_read(struct repo *r, const struct point *base, struct condemned *ret);
 
+/* condemned_check: can the list of this name be read? -E_CORRUPT, -E_KEY: it is damaged; -E_NOENT: it is gone; -E_REPO_NEWER. */
+int condemned_check(struct repo *r, const char *name);
+
+/* condemned_mend: removes damaged lists, with the lease of a prune, so that nobody is carrying one out: what they condemned is as it was
+ * before. *ret_gone: how many. -E_BUSY with a sentence: a prune is at work. */
+int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err);
+
 /* condemned_put: packs and points: struct sha each. */
 int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points);
 

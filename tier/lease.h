@@ -1,6 +1,7 @@
 /* tier/lease: one prune of a repository at a time. A lease is an object lease/prune.NNNNNNNN, the highest number counts; it holds for
  * LEASE_NS after it was put, by the backend's clock, and is renewed by the next number. Nothing is lost when two hold one (deletion is
- * safe without, docs/repository-format.md): it spares them double work. Threads: one. */
+ * safe without, docs/repository-format.md): it spares them double work. Its body has a random number, by which its holder knows it.
+ * Threads: one. */
 #ifndef VARVE_TIER_LEASE_H
 #define VARVE_TIER_LEASE_H
 
@@ -11,6 +12,7 @@
 struct lease {
     struct repo *r;
     uint32_t number; /* 0: none */
+    struct id16 id;  /* of this holder */
     int64_t put_ns;  /* clock_mono_ns() */
 };
 

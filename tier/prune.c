@@ -348,6 +348,8 @@ static int run(struct prune *w)
         x = prune_condemn(w);
     if (x == 0 && w->o->exclusive) /* what was condemned just now is due */
         x = sweep(w);
+    if (x < 0 && w->err->len == 0) /* before another call to the backend */
+        buf_puts(w->err, backend_text(x));
     lease_drop(&w->lease);
     return x;
 }
@@ -365,7 +367,5 @@ int prune_run(struct repo *r, const struct prune_opts *o, struct prune_result *r
     buf_free(&w.due);
     free(w.v);
     *ret = w.res;
-    if (x < 0 && err->len == 0)
-        buf_puts(err, backend_text(x));
     return x;
 }

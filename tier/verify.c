@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/hash.h"
-#include "tier/idset.h"
+#include "tier/condemned.h"
 #include "tier/map.h"
 #include "tier/pin.h"
 
@@ -368,6 +368,21 @@ static void pin_bad(void *arg, const char *name, int why)
     found(arg, "%s cannot be read: %s; nothing is deleted while it is there", name, err_text(why));
 }
 
+static int list_look(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct verify *w = arg;
+    int r = condemned_check(w->r, name);
+
+    (void)st;
+    if (r == -E_CORRUPT || r == -E_KEY)
+        found(w,
+              "list of condemned packs %.*s is damaged: nobody backs up and nobody prunes while it is there; "
+              "verify "
+              "--repair removes it",
+              SHOWN, name + strlen("condemned/"));
+    return is_damage(r) ? 0 : r;
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
 
 static int run(struct verify *w)
@@ -386,6 +401,8 @@ static int run(struct verify *w)
         r = points_each(w->r, point_look, point_bad, w);
     if (r == 0)
         r = pins_each(w->r, pin_look, pin_bad, w);
+    if (r == 0)
+        r = backend_list(w->r->b, &w->r->call, "condemned/", "", list_look, w);
     return r;
 }
 

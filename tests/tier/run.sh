@@ -253,6 +253,26 @@ test_indexes_made_anew_and_samples() {
     same_trees "$dir/m" "$dir/out"
 }
 
+test_a_damaged_list_is_told_and_removed() {
+    new_repo
+    new_volume
+    random 3000000 >"$dir/m/f"
+    backup
+    ok varve backup delete "dir:$dir/r#$(json 'd["recovery_point"]["id"]')" --key-file "$dir/key"
+    find "$dir/r/packs" "$dir/r/index" -type f -exec touch -d '2 hours ago' {} +
+    ok varve repo prune "dir:$dir/r" --key-file "$dir/key"
+    find "$dir/r/condemned" -type f -exec dd if=/dev/zero of={} bs=1 seek=90 count=8 conv=notrunc status=none \;
+    refused 1 'verify --repair removes it' varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key"
+    refused 1 'verify --repair removes it' varve repo prune "dir:$dir/r" --key-file "$dir/key"
+    refused 4 'list of condemned packs' varve repo verify "dir:$dir/r" --key-file "$dir/key"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --repair
+    has '1 damaged ones removed'
+    backup
+    verify --full
+    restore latest "$dir/out"
+    same_trees "$dir/m" "$dir/out"
+}
+
 test_control_file() {
     local id
     new_repo
