@@ -38,7 +38,10 @@ struct csi {
     const char *endpoint; /* path of the socket as the kubelet is to see it */
     bool no_snapshot_topology;
     int64_t volumes_max; /* published on this node at a time; 0: no limit */
-    struct lock lock;    /* RANK_JOB: busy, names */
+    struct lock lock;    /* RANK_JOB: what follows */
+    struct cond wake;
+    pthread_t sweeper;
+    bool sweep, ends;
     struct csi_busy *busy;
     struct csi_names *names;
 };
@@ -174,8 +177,10 @@ int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *v
 int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshot *s,
                       Csi__V1__Snapshot **ret);
 
-/* csi_sweep: retired volumes that nobody needs any more go. */
-int csi_sweep(struct csi_call *k);
+/* Retired volumes that nobody needs any more go, soon: csi_sweep.c. */
+int csi_sweep_begin(struct csi *d);
+void csi_sweep_soon(struct csi *d);
+void csi_sweep_end(struct csi *d);
 
 /* --- facts: csi_facts.c ----------------------------------------------------------------------------------------------------- */
 

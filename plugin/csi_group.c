@@ -277,5 +277,6 @@ CSI_METHOD(DeleteVolumeGroupSnapshot)
         if (r == 0)
             csi_name_drop(k->d, ss.s[i].volume->uuid, ss.s[i].csi_name);
     }
-    return r < 0 ? r : csi_sweep(k);
+    csi_sweep_soon(k->d);
+    return r;
 }

@@ -166,10 +166,13 @@ static int serve(struct settings *s, struct csi *d)
     r = listen_on(s->path);
     if (r == 0 && s->o[OPT_REGISTRATION])
         r = listen_on(s->o[OPT_REGISTRATION]);
+    if (r == 0 && csi_sweep_begin(d) < 0)
+        r = wrong("a thread", "cannot be made");
     if (r == 0) {
         log_note("csi", "serves", "store=%s node=%s endpoint=%s version=%s", d->store, d->node, s->path,
                  VARVE_VERSION);
         r = grpc_server_run(server) < 0;
+        csi_sweep_end(d);
     }
     grpc_server_free(server);
     csi_release(d);

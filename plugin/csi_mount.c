@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,7 +63,8 @@ static bool source_is(const struct csi *d, const char *source, const struct csi_
 int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v, struct csi_mount *ret)
 {
     struct search s = {.dir = dir, .ret = ret};
-    struct stat st;
+    struct statvfs
+        st; /* is asked of the daemon each time; what stat(2) says, the kernel may know by itself */
     int r;
 
     *ret = (struct csi_mount){.at = CSI_AT_NOTHING};
@@ -72,7 +74,7 @@ int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v
     if (!s.found)
         return 0;
     ret->at = s.varve && v && source_is(k->d, ret->source, v) ? CSI_AT_VOLUME : CSI_AT_OTHER;
-    ret->dead = s.varve && stat(dir, &st) < 0 && errno == ENOTCONN;
+    ret->dead = s.varve && statvfs(dir, &st) < 0 && errno == ENOTCONN;
     return 0;
 }
 

@@ -94,7 +94,8 @@ CSI_METHOD(DeleteSnapshot)
         r = csi_result_fail(k, "snapshot_id", &res);
     if (r == 0 && s->csi_name)
         csi_name_drop(k->d, s->volume->uuid, s->csi_name);
-    return r < 0 || !s->volume->retired ? r : csi_sweep(k);
+    csi_sweep_soon(k->d);
+    return r;
 }
 
 CSI_METHOD(GetSnapshot)

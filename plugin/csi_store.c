@@ -359,24 +359,3 @@ int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const st
     *ret = to;
     return r;
 }
-
-/* --- what is retired ----------------------------------------------------------------------------------------------------- */
-
-int csi_sweep(struct csi_call *k)
-{
-    struct csi_volumes vs;
-    int r = csi_volumes(k, &vs);
-
-    for (size_t i = 0; i < vs.n && r == 0; i++) {
-        struct csi_snapshots ss = {.n = 0};
-        struct csi_result res;
-
-        if (!vs.v[i].retired)
-            continue;
-        if (vs.v[i].snapshots > 0)
-            r = csi_snapshots_add(k, &vs.v[i], false, &ss);
-        if (r == 0 && ss.n == 0)
-            r = CSI_VERB(k, &res, NULL, "delete", vs.v[i].name, "--now"); /* with clones it stays */
-    }
-    return r;
-}

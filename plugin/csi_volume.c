@@ -307,7 +307,8 @@ CSI_METHOD(DeleteVolume)
         r = csi_fail(k, GRPC_FAILED_PRECONDITION, "volume_id: the volume is published to node %s", f->node);
     if (r == 0)
         r = delete (k, v);
-    return r < 0 ? r : csi_sweep(k);
+    csi_sweep_soon(k->d);
+    return r;
 }
 
 /* --- larger, other ------------------------------------------------------------------------------------------------------- */

@@ -1,0 +1,149 @@
+/* Many volumes, and what a call costs. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/csi/rig.h"
+
+#define GIB ((int64_t)1 << 30)
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void tell(const char *what, int64_t *ns, size_t n)
+{
+    qsort(ns, n, sizeof(*ns), by_value);
+    printf("    %-10s p50 %5.1f ms, longest %5.1f ms\n", what, (double)ns[n / 2] / 1e6,
+           (double)ns[n - 1] / 1e6);
+}
+
+/* One after the other, timed; the first hundred volumes of a node. */
+TEST(test_csi__what_a_call_costs)
+{
+    enum { N = 20 };
+    int64_t create[N], stage[N], publish[N], snap[N], down[N];
+    char *ids[N], dirs[N][2][300], what[1024];
+
+    rig_start(NULL);
+    for (size_t i = 0; i < N; i++) {
+        char name[32], *s;
+
+        snprintf(name, sizeof(name), "pvc-cost-%zu", i);
+        snprintf(dirs[i][0], sizeof(dirs[i][0]), "%.200s-%zu", rig.stage, i);
+        snprintf(dirs[i][1], sizeof(dirs[i][1]), "%.200s-%zu", rig.target, i);
+        ids[i] = make_volume(name, GIB);
+        create[i] = rig.took_ns;
+        CHECK_EQ(stage_as(ids[i], dirs[i][0], SNW, NULL, NULL), 0);
+        stage[i] = rig.took_ns;
+        CHECK_EQ(publish_as(ids[i], dirs[i][0], dirs[i][1], SNW, false), 0);
+        publish[i] = rig.took_ns;
+        s = make_snapshot(ids[i], name);
+        snap[i] = rig.took_ns;
+        CHECK_EQ(delete_snapshot(s), 0);
+        free(s);
+    }
+    for (size_t i = 0; i < N; i++) {
+        CHECK_EQ(unpublish(ids[i], dirs[i][1]), 0);
+        down[i] = rig.took_ns;
+        CHECK_EQ(unstage(ids[i], dirs[i][0]), 0);
+        CHECK_EQ(delete_volume(ids[i]), 0);
+        free(ids[i]);
+    }
+    tell("create", create, N);
+    tell("stage", stage, N);
+    tell("publish", publish, N);
+    tell("snapshot", snap, N);
+    tell("unpublish", down, N);
+    CHECK(!rig_left(what, sizeof(what)));
+    rig_stop();
+}
+
+struct many {
+    struct client *c;
+    struct call *calls[128];
+    size_t n;
+};
+
+static void all_ok(struct many *m, const char *what)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        CHECK(client_wait(m->c, m->calls[i], 120000));
+        if (m->calls[i]->status != 0)
+            test_fail(__FILE__, __LINE__, "%s %zu: %d %s", what, i, m->calls[i]->status,
+                      m->calls[i]->message);
+    }
+}
+
+/* A hundred at once (24 in a short run), of each kind, without an error. */
+TEST(test_csi__many_at_once)
+{
+    const char *scale = getenv("SCALE");
+    size_t n = scale && strcmp(scale, "short") == 0 ? 24 : 100;
+    char ids[128][80], name[32], stage[300], target[300], what[1024];
+    struct many m = {.c = malloc(sizeof(struct client)), .n = n};
+    struct cap cap;
+
+    rig_start(NULL);
+    client_open(m.c, rig.sock);
+    for (size_t i = 0; i < n; i++) {
+        Csi__V1__CreateVolumeRequest q;
+
+        snprintf(name, sizeof(name), "pvc-many-%zu", i);
+        csi__v1__create_volume_request__init(&q);
+        cap_init(&cap, SNW);
+        q.name = name;
+        q.n_volume_capabilities = 1;
+        q.volume_capabilities = cap.list;
+        m.calls[i] = rpc_begin(m.c, "/csi.v1.Controller/CreateVolume", &q, NULL);
+    }
+    all_ok(&m, "create");
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *p;
+        size_t len;
+        Csi__V1__CreateVolumeResponse *a;
+
+        CHECK(call_message(m.calls[i], 0, &p, &len));
+        a = csi__v1__create_volume_response__unpack(NULL, len, p);
+        snprintf(ids[i], sizeof(ids[i]), "%s", a->volume->volume_id);
+        rpc_free(a);
+    }
+    for (int phase = 0; phase < 5; phase++) {
+        for (size_t i = 0; i < n; i++) {
+            Csi__V1__NodeStageVolumeRequest s = CSI__V1__NODE_STAGE_VOLUME_REQUEST__INIT;
+            Csi__V1__NodePublishVolumeRequest p = CSI__V1__NODE_PUBLISH_VOLUME_REQUEST__INIT;
+            Csi__V1__NodeUnpublishVolumeRequest u = CSI__V1__NODE_UNPUBLISH_VOLUME_REQUEST__INIT;
+            Csi__V1__NodeUnstageVolumeRequest t = CSI__V1__NODE_UNSTAGE_VOLUME_REQUEST__INIT;
+            Csi__V1__DeleteVolumeRequest d = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
+            const struct {
+                const char *path;
+                const void *q;
+            } call[] = {{"/csi.v1.Node/NodeStageVolume", &s},
+                        {"/csi.v1.Node/NodePublishVolume", &p},
+                        {"/csi.v1.Node/NodeUnpublishVolume", &u},
+                        {"/csi.v1.Node/NodeUnstageVolume", &t},
+                        {"/csi.v1.Controller/DeleteVolume", &d}};
+
+            snprintf(stage, sizeof(stage), "%.200s-%zu", rig.stage, i);
+            snprintf(target, sizeof(target), "%.200s-%zu", rig.target, i);
+            cap_init(&cap, SNW);
+            s.volume_id = p.volume_id = u.volume_id = t.volume_id = d.volume_id = ids[i];
+            s.staging_target_path = p.staging_target_path = t.staging_target_path = stage;
+            p.target_path = u.target_path = target;
+            s.volume_capability = p.volume_capability = &cap.cap;
+            m.calls[i] = rpc_begin(m.c, call[phase].path, call[phase].q, NULL);
+        }
+        all_ok(&m, (const char *[]){"stage", "publish", "unpublish", "unstage", "delete"}[phase]);
+        if (phase == 1)
+            CHECK(access(target, W_OK) == 0);
+        client_close(m.c);
+        client_open(m.c, rig.sock);
+    }
+    client_close(m.c);
+    free(m.c);
+    CHECK(!rig_left(what, sizeof(what)));
+    rig_stop();
+}
