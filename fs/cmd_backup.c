@@ -78,18 +78,6 @@ static void on_total(void *arg, uint64_t items, uint64_t bytes)
     job_total(((struct working *)arg)->j, items, bytes);
 }
 
-static struct vol *vol_of_job(struct store *s, uint32_t id)
-{
-    struct vol *v;
-    struct txn t;
-
-    if (txn_begin(s, TXN_READ, OP_NONE, NULL, &t) < 0)
-        return NULL;
-    v = vol_by_id(s, id);
-    txn_abort(&t);
-    return v;
-}
-
 /* -E_USAGE with a sentence. */
 static int codec_of(const struct verb_args *a, enum codec_id *ret, struct buf *err)
 {
@@ -243,7 +231,7 @@ static int work(struct working *w)
 /* detail: a line as of the control file `backup`, with the snapshot's name. */
 int backup_job(struct job *j, struct store *s, const struct job_info *info)
 {
-    struct working w = {.j = j, .s = s, .v = vol_of_job(s, info->vol)};
+    struct working w = {.j = j, .s = s, .v = verb_vol_of_id(s, info->vol)};
     cleanup(buf_free) struct buf err = {0};
     int r = verb_parse_line("backup", info->detail, strlen(info->detail), &w.a, &err);
 
@@ -263,25 +251,15 @@ int backup_job(struct job *j, struct store *s, const struct job_info *info)
 
 /* --- the verb ------------------------------------------------------------------------------------------------------- */
 
-/* key="text", as next_word() of lines reads it. */
-static int setting(struct buf *b, const char *key, const char *text)
-{
-    int r = text ? buf_printf(b, " %s=\"", key) : 0;
-
-    for (; r == 0 && text && *text; text++)
-        r = *text == '"' || *text == '\\' ? buf_printf(b, "\\%c", *text) : buf_add(b, text, 1);
-    return r < 0 || !text ? r : buf_puts(b, "\"");
-}
-
 static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
 {
     static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials", "compression"};
     int r = buf_puts(ret, "run");
 
     if (r == 0)
-        r = setting(ret, "snap", snap);
+        r = verb_line_add(ret, "snap", snap);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-        r = setting(ret, keys[i], verb_text(a, keys[i]));
+        r = verb_line_add(ret, keys[i], verb_text(a, keys[i]));
     if (r == 0 && verb_num(a, "full"))
         r = buf_puts(ret, " full");
     if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
@@ -315,9 +293,11 @@ static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec 
     return r < 0 ? verb_snap_complain(r, name, err) : 0;
 }
 
-static void members(struct jw *j, struct buf *report)
+int verb_report_members(struct jw *j, struct store *s, uint64_t id)
 {
-    char *save = NULL, *line, *text = report->len ? (char *)(uintptr_t)buf_cstr(report) : NULL;
+    cleanup(buf_free) struct buf report = {0};
+    int r = job_report(s, id, &report);
+    char *save = NULL, *line, *text = report.len ? (char *)(uintptr_t)buf_cstr(&report) : NULL;
 
     for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
         char *value = strchr(line, ' ');
@@ -325,17 +305,22 @@ static void members(struct jw *j, struct buf *report)
         if (!value)
             continue;
         *value++ = 0;
-        if (strcmp(line, "id") == 0 || strcmp(line, "base") == 0)
-            jw_str(j, line, *value ? value : NULL);
+        if (strcmp(line, "id") == 0 ||
+            (strcmp(line, "base") == 0 && strlen(value) != strspn(value, "0123456789")))
+            jw_str(j, line, value);
+        else if (!*value)
+            jw_null(j, line);
         else
             jw_u64(j, line, strtoull(value, NULL, 10));
     }
+    return r;
 }
 
 static int answer_json(struct verb_ctx *c, const struct job_info *i, const struct layer_rec *rec,
-                       struct buf *report, struct buf *out)
+                       struct buf *out)
 {
     struct jw j = jw_begin(out, true);
+    int r;
 
     jw_object(&j, NULL);
     jw_u64(&j, "schema", 1);
@@ -345,21 +330,18 @@ static int answer_json(struct verb_ctx *c, const struct job_info *i, const struc
     show_job_json(&j, i, c->vol->rec.name);
     jw_close(&j);
     jw_object(&j, "recovery_point");
-    members(&j, report);
+    r = verb_report_members(&j, c->env->store, i->id);
     jw_close(&j);
     jw_close(&j);
-    return jw_end(&j);
+    return r < 0 ? r : jw_end(&j);
 }
 
 static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, struct buf *out,
                   struct buf *err)
 {
-    cleanup(buf_free) struct buf report = {0};
     struct job_info i;
     int r = job_get(c->env->store, id, &i);
 
-    if (r == 0)
-        r = job_report(c->env->store, id, &report);
     if (r < 0)
         return r;
     if (job_state_ended(i.state) && i.result < 0) {
@@ -367,7 +349,7 @@ static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, 
         return i.result;
     }
     if (c->json)
-        return answer_json(c, &i, rec, &report, out);
+        return answer_json(c, &i, rec, out);
     if (!job_state_ended(i.state))
         return buf_printf(out, "job %" PRIu64 " backs %s up; varve job list shows how far it is\n", id,
                           rec->name);

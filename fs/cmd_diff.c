@@ -7,13 +7,6 @@
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
 
-struct diff {
-    struct buf *out;
-    struct jw j;
-    bool json;
-    uint64_t count, bytes;
-};
-
 static const char *type_name(uint32_t type)
 {
     switch (type) {
@@ -35,7 +28,7 @@ static int path_text(const char *path, uint32_t type, struct buf *out)
     return r < 0 || type != S_IFDIR ? r : buf_puts(out, "/");
 }
 
-static int entry_text(struct diff *d, const struct diff_entry *e)
+static int entry_text(struct diff_say *d, const struct diff_entry *e)
 {
     int r = buf_printf(d->out, "%c ", e->kind);
 
@@ -53,7 +46,7 @@ static int entry_text(struct diff *d, const struct diff_entry *e)
     return r < 0 ? r : buf_puts(d->out, "\n");
 }
 
-static int entry_json(struct diff *d, const struct diff_entry *e)
+static int entry_json(struct diff_say *d, const struct diff_entry *e)
 {
     jw_object(&d->j, NULL);
     jw_strn(&d->j, "kind", &e->kind, 1);
@@ -75,14 +68,23 @@ static int entry_json(struct diff *d, const struct diff_entry *e)
     return d->j.err;
 }
 
-static int take(void *arg, const struct diff_entry *e)
+int diff_say_entry(void *arg, const struct diff_entry *e)
 {
-    struct diff *d = arg;
+    struct diff_say *d = arg;
 
     d->count++;
     for (size_t i = 0; i < e->nranges; i++)
         d->bytes += e->ranges[i].len_bytes;
     return d->json ? entry_json(d, e) : entry_text(d, e);
+}
+
+int diff_say_end(struct diff_say *d)
+{
+    jw_close(&d->j);
+    jw_u64(&d->j, "count", d->count);
+    jw_u64(&d->j, "bytes", d->bytes);
+    jw_close(&d->j);
+    return jw_end(&d->j);
 }
 
 static int find(struct vol *v, const char *name, struct layer_rec *ret, struct buf *err)
@@ -109,7 +111,7 @@ static void side_json(struct jw *j, const char *key, const struct layer_rec *rec
 
 int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf *out, struct buf *err)
 {
-    struct diff d = {.out = out, .json = json};
+    struct diff_say d = {.out = out, .json = json};
     struct layer_rec ra, rb = {.name = ""};
     bool now = !b || !*b;
     int r = find(v, a, &ra, err);
@@ -127,17 +129,13 @@ int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf
         side_json(&d.j, "b", &rb);
         jw_array(&d.j, "entries");
     }
-    r = diff_run(v, ra.name, now ? NULL : rb.name, take, &d);
+    r = diff_run(v, ra.name, now ? NULL : rb.name, diff_say_entry, &d);
     if (r < 0 || !json) {
         if (r < 0 && err->len == 0)
             buf_printf(err, "diff %s %s: %s", ra.name, now ? "now" : rb.name, err_text(r));
         return r;
     }
-    jw_close(&d.j);
-    jw_u64(&d.j, "count", d.count);
-    jw_u64(&d.j, "bytes", d.bytes);
-    jw_close(&d.j);
-    return jw_end(&d.j);
+    return diff_say_end(&d);
 }
 
 RUN(run_diff)

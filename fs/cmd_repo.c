@@ -492,6 +492,17 @@ static int verify_in(struct repo_place *p, const char *cache, bool mend, struct 
     return r < 0 ? r : verify_run(repo, o, res);
 }
 
+int repo_scratch_make(const char *what, char out[PATH_MAX], struct buf *err)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(out, PATH_MAX, "%s/varve-%s.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp", what);
+    if (mkdtemp(out))
+        return 0;
+    buf_printf(err, "%s: a directory is needed to work in: TMPDIR names another", out);
+    return -E_ACCES;
+}
+
 static int remove_name(void *arg, const char *name)
 {
     char path[PATH_MAX * 2];
@@ -502,6 +513,12 @@ static int remove_name(void *arg, const char *name)
     return 0;
 }
 
+void repo_scratch_remove(const char *dir)
+{
+    io_list(dir, remove_name, (void *)(uintptr_t)dir);
+    rmdir(dir);
+}
+
 REPO_LOCAL(repo_verify)
 {
     cleanup(repo_place_free) struct repo_place *p = NULL;
@@ -510,19 +527,15 @@ REPO_LOCAL(repo_verify)
     struct verify_opts o = {
         .full = verb_num(a, "full"), .arg = &v, .progress = on_verified, .found = say_damage};
     struct verify_result res = {0};
-    const char *tmp = getenv("TMPDIR");
     char dir[PATH_MAX];
     int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
         r = share_of(a, &o, &ans->err);
+    if (r == 0)
+        r = repo_scratch_make("verify", dir, &ans->err);
     if (r < 0)
         return r;
-    snprintf(dir, sizeof(dir), "%s/varve-verify.XXXXXX", tmp && *tmp == '/' ? tmp : "/var/tmp");
-    if (!mkdtemp(dir)) {
-        buf_printf(&ans->err, "%s: a directory is needed to work in: TMPDIR names another", dir);
-        return -E_ACCES;
-    }
     if (a->json) {
         jw_object(&j, NULL);
         jw_u64(&j, "schema", 1);
@@ -531,8 +544,7 @@ REPO_LOCAL(repo_verify)
     long_begin(&v.l, a->json);
     r = verify_in(p, dir, verb_num(a, "repair"), &o, &res, &ans->err);
     long_end(&v.l);
-    io_list(dir, remove_name, dir);
-    rmdir(dir);
+    repo_scratch_remove(dir);
     if (r < 0) {
         if (ans->err.len == 0)
             buf_printf(&ans->err, "%s: %s", repo_place_name(p), backend_text(r));

@@ -52,7 +52,7 @@ struct verb_arg {
     const char *shown; /* NAME, SIZE: what the help calls its value */
     const char *help;
 };
-#define VERB_ARGS_MAX 8
+#define VERB_ARGS_MAX 12
 
 struct verb_ctx;
 struct verb_args;
@@ -109,6 +109,8 @@ int verb_args_print(const struct verb_args *a, struct buf *out);
  * like with a sentence in err. An empty line or a comment: 0 and ret->verb NULL. */
 int verb_parse_words(int argc, char *const *argv, struct verb_args *ret, struct buf *err);
 int verb_parse_line(const char *file, const char *line, size_t len, struct verb_args *ret, struct buf *err);
+int verb_line_add(struct buf *line, const char *key,
+                  const char *text); /* key="text"; nothing where text is NULL */
 
 /* What the process that serves mounts knows and does, and nobody else can. Any member may be NULL. */
 struct verb_host {

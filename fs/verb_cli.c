@@ -67,7 +67,7 @@ static unsigned target_flags(const struct verb_args *a)
         return TARGET_NEW | TARGET_NO_DIR;
     if (is_verb(a, NULL, "undelete"))
         return TARGET_NO_DIR;
-    if (is_verb(a, NULL, "clone") || is_verb(a, "backup", "run"))
+    if (is_verb(a, NULL, "clone") || is_verb(a, "backup", "run") || is_verb(a, NULL, "export"))
         return TARGET_SNAP;
     if (a->verb->need == NEED_STORE)
         return TARGET_STORE;
@@ -119,7 +119,8 @@ static int target_take(struct verb_args *a, struct verb_target *t, struct buf *e
     a->target = strdup(t->volume);
     if (!a->target)
         return -E_NOMEM;
-    if ((is_verb(a, NULL, "clone") || is_verb(a, "backup", "run")) && t->snap[0])
+    if ((is_verb(a, NULL, "clone") || is_verb(a, "backup", "run") || is_verb(a, NULL, "export")) &&
+        t->snap[0])
         return verb_set(a, "snap", t->snap, err);
     return 0;
 }
@@ -207,6 +208,13 @@ static int backup(struct verb_args *a, const struct verb_target *t, struct verb_
     return r < 0 ? r : verb_do(t, a, ans);
 }
 
+static int export_plain(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_url_resolve(a, "url", &ans->err);
+
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 static int job_wait_all(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     int r;
@@ -268,10 +276,15 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
     static const struct {
         const char *noun, *name;
         int (*fn)(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans);
-    } own[] = {
-        {"snapshot", "create", snapshot_create}, {NULL, "rollback", rollback}, {"backup", "run", backup},
-        {"job", "wait", job_wait_all},           {NULL, "check", check},       {NULL, "dump", dump},
-        {NULL, "upgrade", verb_upgrade},         {NULL, "events", events}};
+    } own[] = {{"snapshot", "create", snapshot_create},
+               {NULL, "rollback", rollback},
+               {"backup", "run", backup},
+               {NULL, "export", export_plain},
+               {"job", "wait", job_wait_all},
+               {NULL, "check", check},
+               {NULL, "dump", dump},
+               {NULL, "upgrade", verb_upgrade},
+               {NULL, "events", events}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))

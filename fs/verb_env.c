@@ -15,7 +15,7 @@
 /* --- kinds of jobs ------------------------------------------------------------------------------------------------ */
 
 /* Volumes that are deleted, too; the struct lives as long as the store is open. */
-static struct vol *vol_of_id(struct store *s, uint32_t id)
+struct vol *verb_vol_of_id(struct store *s, uint32_t id)
 {
     struct vol *v = NULL;
     struct txn t;
@@ -29,7 +29,7 @@ static struct vol *vol_of_id(struct store *s, uint32_t id)
 
 static int job_snapshot_sync(struct job *j, struct store *s, const struct job_info *info)
 {
-    struct vol *v = vol_of_id(s, info->vol);
+    struct vol *v = verb_vol_of_id(s, info->vol);
     struct layer_rec rec;
     int r;
 
@@ -53,6 +53,7 @@ static const struct job_kind kinds[] = {
     {.verb = "snapshot-sync", .run = job_snapshot_sync, .again = true},
     {.verb = "scrub", .run = scrub_job, .again = true},
     {.verb = "backup", .run = backup_job, .again = true},
+    {.verb = "export", .run = plain_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */

@@ -441,6 +441,16 @@ static int parse_line(const char *file, const char *p, const char *end, struct v
     return r < 0 ? r : complete(a, err);
 }
 
+/* As next_word() reads it. */
+int verb_line_add(struct buf *line, const char *key, const char *text)
+{
+    int r = text ? buf_printf(line, " %s=\"", key) : 0;
+
+    for (; r == 0 && text && *text; text++)
+        r = *text == '"' || *text == '\\' ? buf_printf(line, "\\%c", *text) : buf_add(line, text, 1);
+    return r < 0 || !text ? r : buf_puts(line, "\"");
+}
+
 int verb_parse_line(const char *file, const char *line, size_t len, struct verb_args *ret, struct buf *err)
 {
     struct verb_args a = {0};

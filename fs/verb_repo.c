@@ -188,6 +188,16 @@ int verb_backup_resolve(struct verb_args *a, struct buf *err)
     return r;
 }
 
+int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    int r = p ? repo_place_parse(verb_text(a, name), false, a, p, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = replace(a, name, p->conf.url, err);
+    return r == 0 ? replace(a, "credentials", "", err) : r;
+}
+
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
 int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf *err)
@@ -243,7 +253,9 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"repo", "prune", repo_prune},       {"repo", "unlock", repo_unlock_lease},
                {"repo", "key", repo_key},           {"backup", "copy", backup_copy},
                {"backup", "status", backup_status}, {"", "restore", restore_files},
-               {"repo", "pins", repo_pins},         {"repo", "forget", repo_forget}};
+               {"repo", "pins", repo_pins},         {"repo", "forget", repo_forget},
+               {"backup", "diff", backup_diff},     {"backup", "export", backup_export},
+               {"backup", "import", backup_import}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&

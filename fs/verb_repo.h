@@ -30,10 +30,16 @@ int repo_place_open(const struct repo_place *p, const struct backend_call *c, co
                     struct repo **ret, struct buf *err);
 int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf *err);
 
+/* repo_scratch_make: a directory of one's own below $TMPDIR, else /var/tmp. repo_scratch_remove: with all that is in it. */
+int repo_scratch_make(const char *what, char out[PATH_MAX], struct buf *err);
+void repo_scratch_remove(const char *dir);
+
 /* verb_repo_run: a verb of those that need no store; -E_NOSYS: it is none of them. */
 int verb_repo_run(struct verb_args *a, struct verb_answer *ans);
 /* verb_backup_resolve: the words of `backup run` as another process understands them: a URL, absolute paths. */
 int verb_backup_resolve(struct verb_args *a, struct buf *err);
+/* verb_url_resolve: the same of an argument that is a URL, or a name. */
+int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err);
 
 #define REPO_LOCAL(name) int name(struct verb_args *a, struct verb_answer *ans)
 /* cmd_repo.c */
@@ -60,6 +66,11 @@ REPO_LOCAL(backup_status);
 /* cmd_pin.c */
 REPO_LOCAL(repo_pins);
 REPO_LOCAL(repo_forget);
+/* cmd_port_diff.c */
+REPO_LOCAL(backup_diff);
+/* cmd_port_export.c */
+REPO_LOCAL(backup_export);
+REPO_LOCAL(backup_import);
 /* cmd_restore.c */
 REPO_LOCAL(restore_files);
 

@@ -42,6 +42,14 @@ RUN(run_check);
 /* cmd_backup.c */
 RUN(run_backup);
 int backup_job(struct job *j, struct store *s, const struct job_info *info);
+/* What functions of jobs share. verb_vol_of_id: a deleted one, too; NULL. verb_report_members: what a job said with job_report_line()
+ * ("NAME VALUE") as members of the object that is open. */
+struct vol *verb_vol_of_id(struct store *s, uint32_t id); /* verb_env.c */
+struct jw;
+int verb_report_members(struct jw *j, struct store *s, uint64_t id); /* cmd_backup.c */
+/* cmd_port_plain.c */
+RUN(run_plain);
+int plain_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_scrub.c */
 RUN(run_scrub);
 int scrub_job(struct job *j, struct store *s, const struct job_info *info);

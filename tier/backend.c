@@ -1,7 +1,10 @@
 #include "tier/backend.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -107,6 +110,26 @@ int backend_pace(struct rate *r, size_t len, const struct backend_call *c, int64
     while ((x = backend_call_check(c, began_ns)) == 0 && (wait = rate_wait_ns(r)) > 0)
         nanosleep(&(struct timespec){.tv_nsec = MIN_OF(wait, PAUSE_NS)}, NULL);
     return x;
+}
+
+int backend_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len)
+{
+    struct stat st;
+    void *p;
+    int r;
+
+    if (b->ops->put_fd)
+        return b->ops->put_fd(b, c, name, fd, len);
+    if (fstat(fd, &st) < 0 || st.st_size < 0 || (uint64_t)st.st_size < len)
+        return -E_INVAL;
+    if (len == 0)
+        return backend_put(b, c, name, "", 0);
+    p = mmap(NULL, (size_t)len, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        return err_from_errno(errno);
+    r = backend_put(b, c, name, p, (size_t)len);
+    munmap(p, (size_t)len);
+    return r;
 }
 
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,

@@ -44,6 +44,9 @@ struct backend_ops {
     int (*del)(struct backend *b, const struct backend_call *c, const char *name); /* -E_NOENT */
     int (*now)(struct backend *b, const struct backend_call *c, int64_t *ret_ns);  /* the backend's clock */
     void (*close)(struct backend *b);                                              /* frees b */
+    /* As put, of the first len bytes of a file that nobody changes meanwhile: may be more than memory holds. NULL: backend_put_fd() puts
+     * what it maps. */
+    int (*put_fd)(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len);
     /* Appends what more is known of the last call that failed with this code. NULL: nothing ever is. */
     void (*why)(struct backend *b, int code, struct buf *ret);
 };
@@ -100,6 +103,8 @@ static inline void backend_close(struct backend *b)
  * is not known. -E_EXIST: it is there with others. */
 int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p,
                      size_t len);
+
+int backend_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len);
 
 /* backend_get_all: the whole object. -E_TOOBIG beyond max. */
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,

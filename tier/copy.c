@@ -99,6 +99,8 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
     if ((is ? is->klen : was->klen) < 9)
         return -E_CORRUPT;
     r = is ? put(c, is) : take_away(c, was);
+    if (r == -E_CORRUPT)
+        c->res.hurt = get_be64(is ? is->key : was->key);
     if (r == 0 && edits_bytes(c->e) > EDITS_BYTES)
         r = tree_apply(c->w.p, c->w.r, &c->tree, c->e);
     if (r == 0 && c->o->progress)

@@ -15,6 +15,7 @@ struct copy_result {
     bool same;                         /* it was there already */
     uint64_t items, bytes;             /* carried */
     uint64_t new_bytes, sent_bytes;    /* not there before; put, all objects */
+    uint64_t hurt; /* after -E_CORRUPT: the inode that what is damaged belongs to; 0: not known */
 };
 
 /* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; others of repositories. Interrupted, it

@@ -51,6 +51,7 @@ struct point_inode {
     uint64_t gen;
 };
 #define POINT_INODE_SIZE 112u
+enum point_inode_flag { POINT_IMMUTABLE = 2, POINT_APPEND = 4 };
 void point_inode_encode(const struct point_inode *in, uint8_t out[POINT_INODE_SIZE]);
 int point_inode_decode(const void *p, size_t len, struct point_inode *ret);
 int point_inode_get(struct repo *r, const struct tree *t, uint64_t ino,

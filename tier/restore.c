@@ -113,6 +113,26 @@ static int restore_entries(struct restore *w, int dir, uint64_t ino, unsigned de
     return r;
 }
 
+/* One that is there is gone into, where that is allowed; something else in its place goes only by being written over. */
+static int make_dir(struct restore *w, int dir, const char *name)
+{
+    struct stat st;
+
+    if (mkdirat(dir, name, 0700) == 0)
+        return 0;
+    if (errno != EEXIST || (!w->o->overwrite && !w->o->resume) ||
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_from_errno(errno);
+    if (S_ISDIR(st.st_mode))
+        return 0;
+    if (!w->o->overwrite)
+        return -E_EXIST;
+    if (unlinkat(dir, name, 0) < 0 || mkdirat(dir, name, 0700) < 0)
+        return err_from_errno(errno);
+    w->res.replaced++;
+    return 0;
+}
+
 static int restore_dir(struct restore *w, int dir, const char *name, uint64_t ino,
                        const struct point_inode *in, unsigned depth)
 {
@@ -120,14 +140,16 @@ static int restore_dir(struct restore *w, int dir, const char *name, uint64_t in
 
     if (depth > DEPTH_MAX)
         return -E_TOOBIG;
-    if (mkdirat(dir, name, 0700) < 0)
-        return err_from_errno(errno);
+    if ((r = make_dir(w, dir, name)) < 0)
+        return r;
     cleanup(close_fd) int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_from_errno(errno);
     w->res.dirs++;
     r = restore_entries(w, fd, ino, depth + 1);
-    return r < 0 ? r : survive(w, restore_meta(w, fd, ino, in));
+    if (r == 0)
+        r = survive(w, restore_meta(w, fd, ino, in));
+    return r < 0 ? r : restore_flags_note(w, in);
 }
 
 static int restore_one(struct restore *w, int dir, const char *name, uint64_t ino, unsigned depth)
@@ -161,7 +183,7 @@ static int is_empty(int fd)
 static int restore_all(struct restore *w)
 {
     struct point_inode in;
-    int r = is_empty(w->dest);
+    int r = w->o->overwrite || w->o->resume ? 0 : is_empty(w->dest);
 
     if (r == 0)
         r = restore_entries(w, w->dest, 1, 0);
@@ -215,9 +237,24 @@ static int run(struct restore *w, struct buf *err)
         r = restore_all(w);
     for (size_t i = 0; r == 0 && i < w->o->npaths; i++)
         r = restore_path(w, w->o->paths[i], err);
+    if (r == 0)
+        r = restore_flags_set(w);
     if (r == 0 && syncfs(w->dest) < 0)
         r = err_from_errno(errno);
     return r;
+}
+
+static const char *why_of(int r, const struct restore_opts *o)
+{
+    if (r == -E_NOTEMPTY)
+        return "is not empty; choose a directory that is, or is not there yet; --resume goes on with an "
+               "interrupted restore, --overwrite replaces files";
+    if (r == -E_EXIST)
+        return o->resume ? "exists already and is another; --overwrite replaces it"
+                         : "exists already; --overwrite replaces it, --resume passes over what is equal";
+    if (r == -E_ISDIR)
+        return "is a directory, and none in the recovery point; move it away";
+    return backend_text(r);
 }
 
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
@@ -233,14 +270,17 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
     if (x == 0)
         x = repo_sync(r);
     if (x == 0)
+        x = mac_new(&r->dom.blob_key, &w.mac);
+    if (x == 0)
         x = run(&w, err);
     if (x < 0 && err->len == 0)
         buf_printf(err, "%s%s%s: %s", dest, w.path.len ? "/" : "", w.path.len ? buf_cstr(&w.path) : "",
-                   x == -E_NOTEMPTY ? "is not empty; choose a directory that is, or is not there yet"
-                                    : backend_text(x));
+                   why_of(x, o));
     close_fd(&w.dest);
     links_free(w.links);
+    mac_free(w.mac);
     buf_free(&w.path);
+    buf_free(&w.flags);
     *ret = w.res;
     return x;
 }

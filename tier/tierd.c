@@ -73,6 +73,7 @@ struct call {
     char name[BACKEND_NAME_MAX + 1], after[BACKEND_NAME_MAX + 1];
     const uint8_t *p;
     size_t plen;
+    int fd; /* of PUT_FD: the message's; -1 */
 };
 
 static int call_parse(const struct msg *m, struct call *ret)
@@ -80,7 +81,7 @@ static int call_parse(const struct msg *m, struct call *ret)
     struct dec d = dec_of(m->payload.data, m->payload.len);
     uint16_t nlen, alen;
 
-    *ret = (struct call){.op = dec_u8(&d)};
+    *ret = (struct call){.op = dec_u8(&d), .fd = m->nfds ? m->fds[0] : -1};
     dec_u8(&d);
     nlen = dec_u16(&d);
     alen = dec_u16(&d);
@@ -89,7 +90,7 @@ static int call_parse(const struct msg *m, struct call *ret)
     ret->off = dec_u64(&d);
     ret->len = dec_u64(&d);
     if (m->type != TIERD_CALL || nlen > BACKEND_NAME_MAX || alen > BACKEND_NAME_MAX ||
-        ret->len > TIERD_MSG_MAX)
+        (ret->op != TIERD_PUT_FD && ret->len > TIERD_MSG_MAX))
         return -E_PROTO;
     dec_copy(&d, ret->name, nlen);
     dec_copy(&d, ret->after, alen);
@@ -105,6 +106,7 @@ static int serve_one(struct served *s, struct backend *b, const struct call *c, 
 
     switch (c->op) {
     case TIERD_PUT: return backend_put(b, &c->bounds, c->name, c->p, c->plen);
+    case TIERD_PUT_FD: return c->fd < 0 ? -E_PROTO : backend_put_fd(b, &c->bounds, c->name, c->fd, c->len);
     case TIERD_GET: return backend_get(b, &c->bounds, c->name, c->off, (size_t)c->len, out);
     case TIERD_DEL: return backend_del(b, &c->bounds, c->name);
     case TIERD_STAT:

@@ -5,7 +5,8 @@
  *   TIERD_MORE, on the first line: the other lines' descriptors; no answer
  *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
  *                             name | after                             (name is the prefix of a list)
- *            TIERD_BYTES, after the call of a put: what is put
+ *            TIERD_BYTES, after the call of a put: what is put (PUT_FD: a file's descriptor comes with the call, and length counts
+ *            its bytes)
  *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
  *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64;
  *                          of an error: a sentence, or nothing
@@ -16,7 +17,15 @@
 #include "tier/backend.h"
 
 enum { TIERD_CALL = 1, TIERD_ITEMS = 2, TIERD_DONE = 3, TIERD_HELLO = 4, TIERD_MORE = 5, TIERD_BYTES = 6 };
-enum tierd_op { TIERD_PUT = 1, TIERD_GET = 2, TIERD_STAT = 3, TIERD_LIST = 4, TIERD_DEL = 5, TIERD_NOW = 6 };
+enum tierd_op {
+    TIERD_PUT = 1,
+    TIERD_GET = 2,
+    TIERD_STAT = 3,
+    TIERD_LIST = 4,
+    TIERD_DEL = 5,
+    TIERD_NOW = 6,
+    TIERD_PUT_FD = 7
+};
 #define TIERD_HEAD 28u
 #define TIERD_MSG_MAX (48u << 20) /* a get of more is several calls */
 #define TIERD_FD 3

@@ -194,6 +194,7 @@ struct ask {
     uint64_t off, len;
     const void *p;
     size_t plen;
+    const int *fd; /* goes along; NULL none */
     int (*cb)(void *arg, const char *name, const struct backend_stat *st);
     void *arg;
     struct buf got; /* what the call gave */
@@ -223,7 +224,7 @@ static int send_call(int fd, const struct ask *a)
     buf_add(&b, head, sizeof(head));
     buf_puts(&b, a->name);
     buf_puts(&b, a->after);
-    r = msg_send(fd, TIERD_CALL, b.data, b.len, NULL, 0, HELLO_MS + GRACE_MS);
+    r = msg_send(fd, TIERD_CALL, b.data, b.len, a->fd, a->fd ? 1 : 0, HELLO_MS + GRACE_MS);
     if (r == 0 && a->op == TIERD_PUT)
         r = msg_send(fd, TIERD_BYTES, a->plen ? a->p : "", a->plen, NULL, 0, HELLO_MS + GRACE_MS);
     return r == -E_NOMEM || r == -E_INVAL ? -E_CLOSED : r;
@@ -310,7 +311,7 @@ static int lost(enum tierd_op op, int r)
 {
     if (r == -E_CANCELED)
         return r;
-    if (op == TIERD_PUT || op == TIERD_DEL)
+    if (op == TIERD_PUT || op == TIERD_PUT_FD || op == TIERD_DEL)
         return -E_UNSURE;
     return r == -E_TIMEOUT ? r : -E_CLOSED;
 }
@@ -412,6 +413,16 @@ static int client_put(struct backend *b, const struct backend_call *c, const cha
 {
     struct ask a = {.op = TIERD_PUT, .call = c, .name = name, .p = p, .plen = len};
     int r = len > TIERD_MSG_MAX ? -E_TOOBIG : ask(b, &a);
+
+    buf_free(&a.got);
+    return r;
+}
+
+static int client_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd,
+                         uint64_t len)
+{
+    struct ask a = {.op = TIERD_PUT_FD, .call = c, .name = name, .len = len, .fd = &fd};
+    int r = ask(b, &a);
 
     buf_free(&a.got);
     return r;
@@ -524,6 +535,7 @@ static void client_close(struct backend *b)
 int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err)
 {
     static const struct backend_ops ops = {.put = client_put,
+                                           .put_fd = client_put_fd,
                                            .get = client_get,
                                            .stat = client_stat,
                                            .list = client_list,

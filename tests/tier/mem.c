@@ -237,8 +237,13 @@ static void mem_close(struct backend *b)
 
 struct backend *mem_backend(struct mem *m)
 {
-    static const struct backend_ops ops = {mem_put, mem_get, mem_stat,  mem_list,
-                                           mem_del, mem_now, mem_close, NULL};
+    static const struct backend_ops ops = {.put = mem_put,
+                                           .get = mem_get,
+                                           .stat = mem_stat,
+                                           .list = mem_list,
+                                           .del = mem_del,
+                                           .now = mem_now,
+                                           .close = mem_close};
     struct mem_backend *b = calloc(1, sizeof(*b));
 
     CHECK(b != NULL);

@@ -147,8 +147,13 @@ static void over_close(struct backend *b)
 
 struct backend *place_backend(struct place *p)
 {
-    static const struct backend_ops ops = {over_put, over_get, over_stat,  over_list,
-                                           over_del, over_now, over_close, NULL};
+    static const struct backend_ops ops = {.put = over_put,
+                                           .get = over_get,
+                                           .stat = over_stat,
+                                           .list = over_list,
+                                           .del = over_del,
+                                           .now = over_now,
+                                           .close = over_close};
     struct over *o = calloc(1, sizeof(*o));
 
     CHECK(o != NULL);

@@ -4,39 +4,11 @@
 set -u
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
+. "$here/repo.sh"
 big=1024
 load=160 # MiB where something is done meanwhile
 [ "${SCALE:-full}" = short ] && big=64 load=64
 [ -z "${SAN:-}" ] || big=32
-
-repo_bytes() { find "$1/packs" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
-packs() { find "$1/packs" -type f 2>/dev/null | wc -l; }
-
-new_repo() { # one of the case's own, with a key file
-    mkdir -p "$dir" && random 64 >"$dir/key"
-    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
-}
-backup() { ok varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --json "$@"; }
-restore() { ok varve restore "dir:$dir/r#$1" --key-file "$dir/key" "${@:2}"; }
-verify() { ok varve repo verify "dir:$dir/r" --key-file "$dir/key" "$@"; }
-
-some_tree() {
-    mkdir -p "$1/d/e/f" "$1/empty"
-    random 300000 >"$1/d/large"
-    seq 1 2000 >"$1/d/e/text"
-    for i in $(seq 1 60); do echo "small $i" >"$1/d/e/f/$i"; done
-    : >"$1/nothing"
-    truncate -s 20M "$1/holes"
-    printf x | dd of="$1/holes" bs=1 seek=12345678 conv=notrunc status=none
-    ln -s d/e/text "$1/link"
-    ln "$1/d/large" "$1/hard"
-    mkfifo "$1/fifo"
-    setfattr -n user.note -v hello "$1/d"
-    setfattr -n user.long -v "$(head -c 3000 /dev/zero | tr '\0' y)" "$1/d/large"
-    chmod 4751 "$1/d/e/text"
-    chown 12:34 "$1/d/e/f/7"
-    touch -d '2001-02-03 04:05:06.789' "$1/d/e/f/8"
-}
 
 test_trees_come_back() {
     new_repo
@@ -305,7 +277,7 @@ test_killed_and_begun_again() {
     new_volume
     random $size >"$dir/m/f"
     ok varve umount "$dir/m"
-    varve backup run "$dir/s/main" --to "dir:$dir/r" --key-file "$dir/key" >/dev/null 2>&1 &
+    "$VARVE" backup run "$dir/s/main" --to "dir:$dir/r" --key-file "$dir/key" >/dev/null 2>&1 & # itself: $! of a function is a shell
     pid=$!
     wait_packs 1
     kill -9 $pid

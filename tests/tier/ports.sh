@@ -1,0 +1,225 @@
+#!/bin/bash
+# What goes out of repositories and comes in, as people do it: diffs of recovery points, exports, restores into volumes. SCALE=short:
+# smaller files. `ports.sh NAME...` runs the named cases only.
+set -u
+here=$(dirname "$(readlink -f "$0")")
+. "$here/lib.sh"
+. "$here/repo.sh"
+big=256 # MiB where something is done meanwhile
+[ "${SCALE:-full}" = short ] && big=48
+[ -z "${SAN:-}" ] || big=32
+
+id_of() { json 'd["recovery_point"]["id"]'; } # of a backup
+K() { varve "$@" --key-file "$dir/key"; }
+
+# --- diff ------------------------------------------------------------------------------------------------------------
+
+test_recovery_points_differ_as_their_snapshots() {
+    local a b
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    rm "$dir/m/hard" # of what has several names one is told
+    ok varve snapshot create "$dir/m" a
+    backup --snap a
+    a=$(id_of)
+    mv "$dir/m/d/e" "$dir/m/moved"
+    rm "$dir/m/nothing"
+    mkdir "$dir/m/new dir"
+    echo new >"$dir/m/new dir/f"
+    random 5000 | dd of="$dir/m/d/large" bs=1 seek=200000 conv=notrunc status=none
+    chmod 600 "$dir/m/moved/text"
+    ok varve snapshot create "$dir/m" b
+    backup --snap b
+    b=$(id_of)
+    ok varve diff "$dir/m" a b
+    printf '%s\n' "$out" >"$dir/want"
+    ok K backup diff "dir:$dir/r#$a" "${b:0:10}"
+    printf '%s\n' "$out" | diff - "$dir/want" >"$dir/log" || fail "$(cat "$dir/log")"
+    ok K backup diff "dir:$dir/r#$a" "dir:$dir/r#latest" 'new dir/'
+    [ "$out" = "$(grep 'new\\040dir' "$dir/want")" ] || fail "$out"
+    ok K backup diff "dir:$dir/r#$a" "$b" --json
+    [ "$(json '[d["volume"], d["a"]["name"], d["b"]["id"], d["count"], len(d["entries"])]')" = \
+        "['main', 'a', '$b', $(wc -l <"$dir/want"), $(wc -l <"$dir/want")]" ] || fail "$out"
+    refused 1 'is in neither' K backup diff "dir:$dir/r#$a" "$b" none
+    refused 2 'both must be of one repository' K backup diff "dir:$dir/r#$a" "dir:$dir/other#$b"
+    refused 1 'there is no recovery point' K backup diff "dir:$dir/r#$a" 00000000
+}
+
+# --- export, import --------------------------------------------------------------------------------------------------
+
+test_exports_come_back_elsewhere() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    ok varve snapshot create "$dir/m" a --label of=ports
+    backup --snap a
+    ok K backup export "dir:$dir/r#latest" "$dir/file"
+    has "is in $dir/file"
+    [ ! -e "$dir/file.part" ] && [ ! -e "$dir/file.part.d" ] || fail "$(ls "$dir")"
+    refused 1 'exists already' K backup export "dir:$dir/r#latest" "$dir/file"
+    random 64 >"$dir/key2"
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    refused 1 'wrong passphrase or key' varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2"
+    ok varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2" --key-file "$dir/key" --json
+    [ "$(json 'd["same"], d["base"]')" = '(False, None)' ] || fail "$out"
+    ok varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2" --key-file "$dir/key"
+    has 'has it already'
+    ok varve restore "dir:$dir/r2#latest" "$dir/out" --key-file "$dir/key2"
+    same_trees "$dir/m" "$dir/out"
+    ok varve backup show "dir:$dir/r2#latest" --key-file "$dir/key2"
+    has 'label        of=ports'
+    ok varve repo verify "dir:$dir/r2" --full --key-file "$dir/key2"
+    ok varve backup import "$dir/file" --to "dir:$dir/r" --to-key-file "$dir/key"
+    has 'has it already' # it comes from there
+}
+
+test_exports_go_through_pipes() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    backup
+    random 64 >"$dir/key2"
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    ok env TMPDIR="$dir" sh -c '"$0" backup export "dir:$1/r#latest" - --key-file "$1/key" --to-key-file "$1/key2" |
+        tee "$1/seen" | "$0" backup import - --to "dir:$1/r2" --to-key-file "$1/key2"' "$VARVE" "$dir"
+    ok varve restore "dir:$dir/r2#latest" "$dir/out" --key-file "$dir/key2"
+    same_trees "$dir/m" "$dir/out"
+    ok varve backup import "$dir/seen" --to "dir:$dir/r2" --to-key-file "$dir/key2"
+    has 'has it already'
+    head -c 200000 "$dir/seen" >"$dir/cut"
+    refused 1 'ends too early' varve backup import - --to "dir:$dir/r2" --to-key-file "$dir/key2" <"$dir/cut"
+    refused 1 'is no export' varve backup import "$dir/key" --to "dir:$dir/r2" --to-key-file "$dir/key2"
+    [ -z "$(find "$dir" -maxdepth 1 -name 'varve-*')" ] || fail "left: $(ls "$dir")"
+}
+
+# A killed export goes on with what it has written
+test_an_export_is_killed() {
+    local pid i had
+    new_repo
+    new_volume
+    random $((big * 1048576)) >"$dir/m/f"
+    backup
+    "$VARVE" backup export "dir:$dir/r#latest" "$dir/file" --key-file "$dir/key" >/dev/null 2>&1 &
+    pid=$!
+    for ((i = 0; i < 2000; i++)); do
+        [ "$(stat -c %s "$dir/file.part" 2>/dev/null || echo 0)" -lt 17000000 ] || break
+        sleep 0.005
+    done
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    had=$(stat -c %s "$dir/file.part") || fail 'it was through already'
+    ok K backup export "dir:$dir/r#latest" "$dir/file" --json
+    say "    killed at $((had / 1048576)) of $big MiB, sent then: $(json 'd["sent_bytes"] >> 20') MiB"
+    [ "$(json 'd["sent_bytes"]')" -lt $((big * 1048576 - 15000000)) ] || fail "sent again: $out"
+    [ "$(json 'd["file_bytes"]')" -lt $(((big + 18) * 1048576)) ] || fail "$out"
+    random 64 >"$dir/key2"
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    ok varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2" --key-file "$dir/key"
+    ok varve restore "dir:$dir/r2#latest" "$dir/out" --key-file "$dir/key2"
+    cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
+}
+
+# Damage in the file, and in the repository, is named with the file that it hurts, and nothing comes of it
+test_damage_of_exports_is_named() {
+    new_repo
+    new_volume
+    mkdir "$dir/m/d"
+    random 3000000 >"$dir/m/d/hurt"
+    backup
+    ok K backup export "dir:$dir/r#latest" "$dir/file"
+    printf '\377\377' | dd of="$dir/file" bs=1 seek=1500000 conv=notrunc status=none
+    random 64 >"$dir/key2"
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    refused 1 '/d/hurt' varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2" --key-file "$dir/key"
+    grep -q 'nothing was imported' "$scratch/err" || fail "$(cat "$scratch/err")"
+    [ -z "$(ls "$dir/r2/points" 2>/dev/null)" ] || fail 'there is a recovery point'
+    printf '\377\377' | dd of="$(find "$dir/r/packs" -type f -size +1M)" bs=1 seek=1500000 conv=notrunc status=none
+    refused 1 'damaged: /d/hurt' K backup export "dir:$dir/r#latest" "$dir/file2"
+    [ ! -e "$dir/file2" ] || fail 'a damaged export'
+}
+
+# --- plain exports ---------------------------------------------------------------------------------------------------
+
+# plain_is SNAP: the last manifest below $dir/p names exactly the files of the snapshot, and each object has their bytes
+plain_is() {
+    python3 - "$dir/p" "$dir/m/.snapshots/$1" <<'END' || fail "$dir/p is not $1"
+import hashlib, json, os, sys
+place, tree = sys.argv[1:]
+last = sorted(os.listdir(place + '/manifest'))[-1]
+lines = [json.loads(l) for l in open(f'{place}/manifest/{last}')]
+assert lines[0]['schema'] == 1 and lines[-1]['end'], last
+files = {}
+for e in lines[1:-1]:
+    path = bytes.fromhex(e['path_hex']) if 'path_hex' in e else e['path'].encode()
+    if e['type'] == 'file' and not e.get('gone'):
+        data = open(place + '/' + e['object'], 'rb').read()
+        assert len(data) == e['size'] and hashlib.sha256(data).hexdigest() == e['sha256'], path
+        files[path] = data
+want = {}
+for dir, _, names in os.walk(tree.encode()):
+    for n in names:
+        p = os.path.join(dir, n)
+        if not os.path.islink(p) and os.path.isfile(p):
+            want[os.path.relpath(p, tree.encode())] = open(p, 'rb').read()
+assert files == want, set(files) ^ set(want)
+assert lines[-1]['files'] == len(want)
+END
+}
+plain() { ok varve export "$dir/m@$1" "dir:$dir/p" --plain --json "${@:2}"; }
+
+test_plain_exports() {
+    new_volume
+    some_tree "$dir/m"
+    random 60000000 >"$dir/m/Large File"
+    mkdir "$dir/m/$(printf 'x\377')"
+    echo odd >"$dir/m/$(printf 'x\377/y')"
+    ok varve snapshot create "$dir/m" a
+    plain a
+    [ "$(json 'd["export"]["number"], d["export"]["put"] == d["export"]["files"]')" = '(1, True)' ] || fail "$out"
+    plain_is a
+    [ -e "$dir/p/files/_4carge_20_46ile" ] || fail "$(ls "$dir/p/files")"
+    echo more >>"$dir/m/d/e/text"
+    mv "$dir/m/d/e/f" "$dir/m/moved"
+    rm "$dir/m/nothing"
+    ok varve snapshot create "$dir/m" b
+    plain b
+    [ "$(json 'd["export"]["put"], d["export"]["gone"]')" = '(61, 61)' ] || fail "$out"
+    plain_is b
+    plain b --delete
+    [ "$(json 'd["export"]["put"], d["export"]["deleted"]')" = '(0, 61)' ] || fail "$out"
+    [ ! -e "$dir/p/files/nothing" ] || fail 'what is gone is there'
+    plain a --delete --base b
+    plain_is a
+    refused 2 'say --plain' varve export "$dir/m@a" "dir:$dir/p"
+    refused 2 'a snapshot is missing' varve export "$dir/m" "dir:$dir/p" --plain
+    refused 2 'the last export there is number 4, of a' varve export "$dir/m@a" "dir:$dir/p" --plain --base b
+    new_repo
+    refused 1 'a repository lies there' varve export "$dir/m@a" "dir:$dir/r" --plain
+    echo "export plain=yes snap=b url=\"dir:$dir/p\"" >"$dir/m/.snapshots/.control/backup" || fail 'refused'
+}
+
+# The daemon dies in the middle: the next one goes on, and who waits is answered
+test_a_plain_export_is_killed() {
+    local pid i
+    new_volume
+    for i in $(seq 1 $((big / 4))); do random 4000000 >"$dir/m/$i"; done
+    ok varve snapshot create "$dir/m" a
+    "$VARVE" export "$dir/m@a" "dir:$dir/p?bandwidth=16M" --plain --json >"$dir/log" 2>&1 &
+    pid=$!
+    for ((i = 0; i < 2000; i++)); do
+        [ "$(ls "$dir/p/files" 2>/dev/null | wc -l)" -lt 3 ] || break
+        sleep 0.005
+    done
+    ok varve status "$dir/m" --json
+    kill -9 "$(json 'd["daemon_pid"]')"
+    wait $pid || fail "$(cat "$dir/log")"
+    out=$(cat "$dir/log")
+    [ "$(json 'd["export"]["resumed"], d["export"]["put"] < d["export"]["files"]')" = '(1, True)' ] || fail "$out"
+    plain_is a
+}
+
+# shellcheck disable=SC2046
+[ $# -gt 0 ] || set -- $(all_cases)
+run_cases "$@"
+suite_end

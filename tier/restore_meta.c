@@ -1,0 +1,147 @@
+/* Owner, attributes, mode, times, flags. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "tier/restore_i.h"
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+struct setting {
+    struct restore *w;
+    int fd;           /* -1: path is set instead */
+    const char *path; /* of a symbolic link or special file, by way of /proc/self/fd */
+};
+
+int restore_weaker(struct restore *w, int failed)
+{
+    if (!failed)
+        return 0;
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != EINVAL && errno != EACCES && errno != E2BIG &&
+        errno != ENOSPC)
+        return err_from_errno(errno);
+    w->res.weaker++;
+    return 0;
+}
+
+static int set_xattr(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    cleanup(buf_free) struct buf large = {0};
+    struct setting *s = arg;
+    const void *p = val + 1;
+    size_t len = vlen - 1;
+    char name[256];
+
+    if (vlen < 1 || val[0] > 1 || klen - 9 >= sizeof(name))
+        return -E_CORRUPT;
+    memcpy(name, key + 9, klen - 9);
+    name[klen - 9] = 0;
+    if (val[0] == 1) {
+        struct dec d = dec_of(p, len);
+        struct slice at = slice_decode(&d);
+        int r = d.bad ? -E_CORRUPT : repo_slice(s->w->r, &at, true, &large);
+
+        if (r < 0)
+            return r;
+        p = large.data;
+        len = large.len;
+    }
+    return restore_weaker(s->w, s->fd >= 0 ? fsetxattr(s->fd, name, p, len, 0) < 0
+                                           : lsetxattr(s->path, name, p, len, 0) < 0);
+}
+
+static int set_xattrs(struct setting *s, uint64_t ino)
+{
+    struct tree_key k = tree_key(ino, REC_XATTR);
+
+    return tree_scan(s->w->r, s->w->t, &k, NULL, set_xattr, s);
+}
+
+int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_inode *in)
+{
+    struct setting s = {w, fd, NULL};
+    struct timespec t[2] = {in->atime, in->mtime};
+    int r = restore_weaker(w, fchown(fd, in->uid, in->gid) < 0);
+
+    if (r == 0)
+        r = set_xattrs(&s, ino);
+    if (r == 0) /* after the owner: changing that clears setuid; after an ACL: the mode says it */
+        r = restore_weaker(w, fchmod(fd, in->mode & 07777) < 0);
+    if (r == 0)
+        r = restore_weaker(w, futimens(fd, t) < 0);
+    return r;
+}
+
+/* Of what cannot be opened: a symbolic link, a fifo, a device. */
+int restore_meta_of(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in)
+{
+    char path[64 + POINT_NAME_MAX];
+    struct setting s = {w, -1, path};
+    struct timespec t[2] = {in->atime, in->mtime};
+    int r = restore_weaker(w, fchownat(dir, name, in->uid, in->gid, AT_SYMLINK_NOFOLLOW) < 0);
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+    if (r == 0)
+        r = set_xattrs(&s, ino);
+    if (r == 0 && !S_ISLNK(in->mode))
+        r = restore_weaker(w, fchmodat(dir, name, in->mode & 07777, 0) < 0);
+    if (r == 0)
+        r = restore_weaker(w, utimensat(dir, name, t, AT_SYMLINK_NOFOLLOW) < 0);
+    return r;
+}
+
+/* --- immutable, append-only ----------------------------------------------------------------------------------------- */
+
+int restore_flags_note(struct restore *w, const struct point_inode *in)
+{
+    uint8_t v[4];
+
+    if (!(in->flags & (POINT_IMMUTABLE | POINT_APPEND)) || !(S_ISREG(in->mode) || S_ISDIR(in->mode)))
+        return 0;
+    put_le32(v, in->flags);
+    if (buf_add(&w->flags, v, sizeof(v)) < 0 || !buf_cstr(&w->path))
+        return -E_NOMEM;
+    return buf_add(&w->flags, w->path.data ? (const char *)w->path.data : "", w->path.len) < 0
+               ? -E_NOMEM
+               : buf_add(&w->flags, "", 1);
+}
+
+static int set_flags(struct restore *w, const char *path, uint32_t flags)
+{
+    cleanup(close_fd) int fd =
+        openat(w->dest, *path ? path : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int v = 0;
+
+    if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &v) < 0) {
+        w->res.weaker++;
+        return 0;
+    }
+    v |= (flags & POINT_IMMUTABLE ? FS_IMMUTABLE_FL : 0) | (flags & POINT_APPEND ? FS_APPEND_FL : 0);
+    if (ioctl(fd, FS_IOC_SETFLAGS, &v) < 0)
+        w->res.weaker++;
+    return 0;
+}
+
+/* What is in a directory was noted before it. */
+int restore_flags_set(struct restore *w)
+{
+    int r = 0;
+
+    for (size_t at = 0; r == 0 && at < w->flags.len;) {
+        const char *path = (const char *)w->flags.data + at + 4;
+
+        r = set_flags(w, path, get_le32(w->flags.data + at));
+        at += 4 + strlen(path) + 1;
+    }
+    return r;
+}
