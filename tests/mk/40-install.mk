@@ -6,9 +6,10 @@ MAN := $(sort $(wildcard docs/man/*.[1-8]))
 UNITS := $(sort $(wildcard conf/systemd/*.in))
 
 .PHONY: install uninstall clean
-install: $(VARVE) $(TIERD)
+install: $(VARVE) $(TIERD) $(CSI)
 	install -D -m 755 $(BUILD)/varve $(DESTDIR)$(PREFIX)/bin/varve
 	install -D -m 755 $(BUILD)/varve-tierd $(DESTDIR)$(PREFIX)/bin/varve-tierd
+	install -D -m 755 $(BUILD)/varve-csi $(DESTDIR)$(PREFIX)/bin/varve-csi
 	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
 	for n in mount.varve mount.fuse.varve; do ln -sf $(PREFIX)/bin/varve $(DESTDIR)$(HELPERDIR)/$$n; done
 	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
@@ -16,7 +17,7 @@ install: $(VARVE) $(TIERD)
 	  sed 's|@BINDIR@|$(PREFIX)/bin|g' "$$u" >"$(DESTDIR)$(UNITDIR)/$${n%.in}" && chmod 644 "$(DESTDIR)$(UNITDIR)/$${n%.in}" || exit 1; done
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,varve varve-tierd) $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.varve mount.fuse.varve)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,varve varve-tierd varve-csi) $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.varve mount.fuse.varve)
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	for u in $(UNITS); do n=$${u##*/}; rm -f "$(DESTDIR)$(UNITDIR)/$${n%.in}"; done
 

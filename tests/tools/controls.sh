@@ -88,7 +88,7 @@ while IFS=$'\t' read -r rule suite cmd proves; do
 done <$list
 
 if [ -z "${ONLY:-}" ]; then
-    for rule in $(grep -rhow 'VARVE_BREAK_[a-z0-9_]*' --include='*.[ch]' base conf snap tier fs 2>/dev/null | sed 's/VARVE_BREAK_//' | sort -u); do
+    for rule in $(grep -rhow 'VARVE_BREAK_[a-z0-9_]*' --include='*.[ch]' base conf snap tier fs plugin 2>/dev/null | sed 's/VARVE_BREAK_//' | sort -u); do
         [ "$rule" = rule ] || [ -n "${seen[$rule]:-}" ] || result bad "$rule" - - "FAILED: in the sources, not in $list"
     done
     for f in $engine_rules; do

@@ -37,7 +37,7 @@ make_suite unit
 export SCALE=${SCALE:-short}
 make_suite demo
 make_suite pjdfstest
-for dir in model crash fuzz bitflip sweep tier fsx mount; do
+for dir in model crash fuzz bitflip sweep tier csi fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
 make_suite s3
