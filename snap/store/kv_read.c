@@ -295,7 +295,7 @@ static void gap_learn(struct kv_read *r, struct kv_gap *g, const MDB_val *hi)
     }
     m = TRAPPED(kv_touch(mdb_cursor_get(r->probe, &k, &v, hi ? MDB_PREV : MDB_LAST), &k, &v));
     if (m == MDB_NOTFOUND)
-        k.mv_size = 0;
+        k = (MDB_val){.mv_data = g->lo}; /* before all keys */
     else if (m || k.mv_size > KV_GAP_KEY)
         return; /* whoever reads there hears of it */
     g->lo_len = (uint8_t)k.mv_size;
