@@ -1,9 +1,10 @@
-/* varve restore: files of a recovery point into a directory. In the command line's process. */
+/* varve restore: files of a recovery point into a directory, or a volume by way of its mount. In the command line's process. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "conf/value.h"
+#include "fs/verb_into.h"
 #include "fs/verb_long.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
@@ -40,6 +41,8 @@ static int say_json(const struct restore_result *res, const struct point *p, con
     jw_u64(&j, "others", res->others);
     jw_u64(&j, "bytes", res->bytes);
     jw_u64(&j, "weaker", res->weaker);
+    jw_u64(&j, "same", res->same);
+    jw_u64(&j, "replaced", res->replaced);
     jw_array(&j, "damaged");
     for (size_t at = 0; at < w->hurt.len; at += strlen((const char *)w->hurt.data + at) + 1)
         jw_name(&j, NULL, w->hurt.data + at, strlen((const char *)w->hurt.data + at));
@@ -61,9 +64,14 @@ static int say_text(const struct restore_result *res, const struct point *p, str
         r = buf_printf(&ans->err,
                        "%" PRIu64 " owners, modes or attributes were not allowed here and are missing\n",
                        res->weaker);
-    return r < 0 ? r
-                 : buf_printf(&ans->out, "%s@%s (%.12s): %" PRIu64 " files, %" PRIu64 " directories, %s\n",
-                              p->volume_name, p->snapshot_name, p->id, res->files, res->dirs, size);
+    if (r == 0)
+        r = buf_printf(&ans->out, "%s@%s (%.12s): %" PRIu64 " files, %" PRIu64 " directories, %s",
+                       p->volume_name, p->snapshot_name, p->id, res->files, res->dirs, size);
+    if (r == 0 && res->same)
+        r = buf_printf(&ans->out, "; %" PRIu64 " were there", res->same);
+    if (r == 0 && res->replaced)
+        r = buf_printf(&ans->out, "; %" PRIu64 " replaced", res->replaced);
+    return r < 0 ? r : buf_puts(&ans->out, "\n");
 }
 
 static int restore_from(struct repo *repo, const struct repo_place *place, struct verb_args *a,
@@ -73,18 +81,26 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
     struct restoring w = {.hurt = {0}};
     struct restore_opts o = {.paths = words->texts,
                              .npaths = words->ntexts - 1,
+                             .overwrite = verb_num(a, "overwrite"),
+                             .resume = verb_num(a, "resume"),
                              .arg = &w,
                              .progress = on_progress,
                              .hurt = on_hurt};
     struct restore_result res = {0};
+    cleanup(into_close) struct into to = {.fd = -1};
     struct point p = {.flags = 0};
     int r = point_find(repo, place->id, &p, &ans->err);
 
     if (r < 0)
         return r;
-    long_begin(&w.l, a->json);
-    r = restore_run(repo, &p, words->texts[words->ntexts - 1], &o, &res, &ans->err);
-    long_end(&w.l);
+    r = into_open(words->texts[words->ntexts - 1], &to, &ans->err);
+    if (r == 0) {
+        long_begin(&w.l, a->json);
+        r = restore_run(repo, &p, to.path, &o, &res, &ans->err);
+        long_end(&w.l);
+    }
+    if (r == -E_CANCELED)
+        buf_puts(&ans->err, "; the same with --resume goes on");
     if (r == 0)
         r = a->json ? say_json(&res, &p, &w, &ans->out) : say_text(&res, &p, ans, &w);
     ans->exit_code = res.hurt ? 1 : 0;

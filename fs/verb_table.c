@@ -237,11 +237,14 @@ static const struct verb table[] = {
      "A job does it; interrupted, it goes on. One export to a place at a time.\n", run_plain},
     {NULL, "restore", NULL, NEED_NOTHING, ROLE_ADMIN, NULL,
      {POINT_WORD,
-      {"to", ARG_TEXT, ARG_REQUIRED | ARG_WORD | ARG_MANY, "[PATH...] DEST", "what, default everything; and the directory"},
-      REPO_SECRET},
-     "files of a recovery point into a directory",
+      {"to", ARG_TEXT, ARG_REQUIRED | ARG_WORD | ARG_MANY, "[PATH...] DEST", "what, default everything; a directory, or STORE/VOLUME[:DIR]"},
+      REPO_SECRET,
+      {"overwrite", ARG_FLAG, 0, NULL, "replace files that exist, each whole or not at all"},
+      {"resume", ARG_FLAG, 0, NULL, "pass over files that exist and are equal; go on with what was interrupted"}},
+     "files of a recovery point into a directory or a volume",
      "DEST is made, or is empty where everything is restored; each PATH goes there by its last component.\n"
-     "Nothing that exists is written over. Files damaged in the repository are named and left out: exit code 1.\n", NULL},
+     "Nothing that exists is written over unless --overwrite says so; what is not in the recovery point stays in\n"
+     "any case. Files damaged in the repository are named and left out: exit code 1.\n", NULL},
 
     {"job", "list", NULL, NEED_ANY, ROLE_READ, "[TARGET]", {{0}},
      "work that goes on behind, and its last results", NULL, run_job_list},

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "snap/diff_int.h"
+#include "snap/store/span.h"
 
 static bool named(const struct inode *in)
 {
@@ -44,6 +45,35 @@ int walk_inode(struct vol *v, struct vt_at at, uint64_t ino, struct inode *ret)
         return r;
     r = inode_get(&t, at, ino, ret);
     txn_abort(&t);
+    return r;
+}
+
+static int reserved_of(struct txn *t, struct vt_at at, uint64_t ino, struct runs *ret)
+{
+    struct inode in;
+    uint64_t end;
+    int r = inode_get(t, at, ino, &in);
+
+    if (r < 0 || (in.mode & S_IFMT) != S_IFREG || (in.flags & INODE_INLINE))
+        return r;
+    r = runs_end(t, at, &in, &end);
+    return r < 0 ? r : runs_of(t, at, &in, 0, end, false, ret);
+}
+
+int walk_reserved(struct vol *v, struct vt_at at, uint64_t ino,
+                  int (*cb)(void *arg, uint64_t block, uint64_t count), void *arg)
+{
+    cleanup(runs_free) struct runs runs = {0};
+    struct txn t;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
+
+    if (r < 0)
+        return r;
+    r = reserved_of(&t, at, ino, &runs);
+    txn_abort(&t);
+    for (size_t i = 0; r == 0 && i < runs.n; i++)
+        if (runs.v[i].kind == SPAN_UNWRITTEN)
+            r = cb(arg, runs.v[i].block, runs.v[i].count);
     return r;
 }
 

@@ -29,6 +29,10 @@ int walk_xattrs(struct vol *v, struct vt_at at, uint64_t ino,
                 int (*cb)(void *arg, const char *name, size_t name_len, const void *p, size_t len),
                 void *arg);
 
+/* Blocks that are reserved and were never written, those beyond the end of the file among them. */
+int walk_reserved(struct vol *v, struct vt_at at, uint64_t ino,
+                  int (*cb)(void *arg, uint64_t block, uint64_t count), void *arg);
+
 /* walk_changes: inodes of which anything differs between a and b, ascending. */
 struct walk_change {
     uint64_t ino;

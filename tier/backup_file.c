@@ -62,6 +62,18 @@ static int pieces(struct backup *b, const struct inode *in, uint64_t from, uint6
     return r;
 }
 
+static int reserved(void *arg, uint64_t block, uint64_t count)
+{
+    int r = 0;
+
+    for (uint64_t n; r == 0 && count > 0; block += n, count -= n) {
+        n = MIN_OF(count, (uint64_t)1 << 30);
+        r = extents_add(arg,
+                        &(struct extent){.block = block, .blocks = (uint32_t)n, .kind = EXTENT_ALLOCATED});
+    }
+    return r;
+}
+
 int backup_file_whole(struct backup *b, const struct inode *in)
 {
     struct extents l = {0};
@@ -79,6 +91,8 @@ int backup_file_whole(struct backup *b, const struct inode *in)
         if (r == 0)
             r = pieces(b, in, from / TIER_BLOCK * TIER_BLOCK, to, false, &l);
     }
+    if (r == 0 && (in->flags & INODE_SPANS))
+        r = walk_reserved(b->v, b->at, in->ino, reserved, &l);
     if (r == 0)
         r = map_replace(b->e, in->ino, &l);
     extents_free(&l);

@@ -219,6 +219,103 @@ test_a_plain_export_is_killed() {
     plain_is a
 }
 
+# --- restores ---------------------------------------------------------------------------------------------------------
+
+# A tree and what was changed in it since it was backed up: two files others, one gone, one that is not in the recovery point
+changed_tree() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    backup
+    cp -a --sparse=always "$dir/m/." "$dir/was"
+    echo other >"$dir/m/d/e/f/5"
+    random 300000 >"$dir/m/d/large"
+    rm "$dir/m/link"
+    echo mine >"$dir/m/d/mine"
+    ok varve snapshot create "$dir/m" changed --sync
+}
+# into DEST: everything over what is there; then it is as it was, but for what is not in the recovery point
+over() {
+    refused 1 'is not empty' varve restore "dir:$dir/r#latest" "$1" --key-file "$dir/key" "${@:2}"
+    refused 1 'exists already and is another' varve restore "dir:$dir/r#latest" "$1" --key-file "$dir/key" --resume "${@:2}"
+    restore latest "$1" --overwrite --resume --json "${@:2}"
+}
+
+test_restores_into_a_mounted_volume() {
+    changed_tree
+    over "$dir/s/main"
+    [ "$(json 'd["replaced"] in (2, 3) and d["same"] > 50')" = True ] || fail "$out"
+    [ "$(cat "$dir/m/d/mine")" = mine ] || fail 'what is not in the recovery point is gone'
+    rm "$dir/m/d/mine"
+    touch -r "$dir/was/d" "$dir/m/d"
+    same_trees "$dir/m" "$dir/was"
+    mkdir "$dir/m/back"
+    restore latest d/e/text "$dir/s/main:back"
+    cmp "$dir/m/back/text" "$dir/was/d/e/text" || fail 'a single file'
+    refused 1 'exists already; --overwrite' varve restore "dir:$dir/r#latest" d/e/text "$dir/s:back" --key-file "$dir/key"
+    restore latest d "$dir/s/main:back/new"
+    diff -r "$dir/m/back/new/d" "$dir/was/d" >"$dir/log" || fail "$(cat "$dir/log")"
+    refused 1 'volume' varve restore "dir:$dir/r#latest" "$dir/s/none" --key-file "$dir/key"
+}
+
+# One that nobody has mounted; and nothing is left mounted
+test_restores_into_a_volume_at_rest() {
+    changed_tree
+    ok varve umount "$dir/m"
+    over "$dir/s/main"
+    restore latest "$dir/s/main:again"
+    ! grep -q varve-into /proc/self/mounts || fail 'left mounted'
+    [ -z "$(ls -d /var/tmp/varve-into.* 2>/dev/null)" ] || fail 'left a directory'
+    ok varve create "$dir/s/second"
+    restore latest "$dir/s/second"
+    ok varve mount "$dir/s" "$dir/m"
+    same_trees "$dir/m/again" "$dir/was"
+    mkdir "$dir/m2"
+    mounted+=("$dir/m2")
+    ok varve mount "$dir/s/second" "$dir/m2"
+    same_trees "$dir/m2" "$dir/was"
+    ok varve umount "$dir/m2"
+    ok varve umount "$dir/m"
+    ok varve check "$dir/s"
+}
+
+# Killed in the middle, it goes on: what is whole stays, what was begun is not read again
+test_a_restore_is_killed() {
+    local pid i
+    new_repo
+    new_volume
+    for i in $(seq 1 $((big / 8))); do random 4000000 >"$dir/m/$i"; done
+    random $((big * 1048576 / 2)) >"$dir/m/z"
+    backup
+    "$VARVE" restore "dir:$dir/r?bandwidth=32M#latest" "$dir/out" --key-file "$dir/key" >/dev/null 2>&1 &
+    pid=$!
+    for ((i = 0; i < 2000; i++)); do
+        [ "$(ls "$dir/out" 2>/dev/null | wc -l)" -lt $((big / 16)) ] || break
+        sleep 0.005
+    done
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    [ "$(ls "$dir/out" | wc -l)" -lt "$(ls "$dir/m" | wc -l)" ] || fail 'it was through already'
+    for i in "$dir/out"/*; do cmp "$i" "$dir/m/${i##*/}" || fail 'a file that is not whole has its name'; done
+    refused 1 'is not empty' varve restore "dir:$dir/r#latest" "$dir/out" --key-file "$dir/key"
+    restore latest "$dir/out" --resume --json
+    [ "$(json 'd["same"] > 0 and d["bytes"] < '$((big * 1048576 - 4000000)))" = True ] || fail "$out"
+    same_trees "$dir/m" "$dir/out"
+}
+
+test_flags_and_reserved_space_come_back() {
+    new_repo
+    new_volume
+    fallocate -l 3000000 "$dir/m/reserved" || fail 'fallocate'
+    printf x | dd of="$dir/m/reserved" bs=1 seek=1000000 conv=notrunc status=none
+    fallocate -n -o 0 -l 8000000 "$dir/m/beyond"
+    backup
+    restore latest "$dir/out"
+    cmp "$dir/m/reserved" "$dir/out/reserved" || fail 'other bytes'
+    [ "$(stat -c '%s %b' "$dir/out/reserved")" = "$(stat -c '%s %b' "$dir/m/reserved")" ] || fail "$(stat -c '%n %s %b' "$dir"/{out,m}/reserved)"
+    [ "$(stat -c '%s %b' "$dir/out/beyond")" = "$(stat -c '%s %b' "$dir/m/beyond")" ] || fail "$(stat -c '%n %s %b' "$dir"/{out,m}/beyond)"
+}
+
 # shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(all_cases)
 run_cases "$@"

@@ -277,3 +277,20 @@ struct repo *rig_elsewhere(struct repo_rig *g, const char *name)
     CHECK_OK(repo_sync(w.r));
     return w.r;
 }
+
+struct point rig_point(struct repo_rig *g, const char *id)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct point p;
+
+    CHECK_OK(point_find(g->w.r, id, &p, &err));
+    return p;
+}
+
+int rig_stop_after(void *arg, uint64_t items, uint64_t bytes)
+{
+    const struct rig_stopping *s = arg;
+
+    (void)items;
+    return bytes > s->after ? -E_CANCELED : 0;
+}

@@ -29,6 +29,13 @@ void rig_dir_picture(const char *path, bool links, struct buf *ret);
 void rig_restores_to(struct repo_rig *g, const char *id, const struct buf *want);
 struct restore_result rig_restored(struct repo_rig *g, const char *id, const char *to, struct buf *hurt);
 
+struct point rig_point(struct repo_rig *g, const char *id); /* point_release() */
+/* A progress that ends the work after so many bytes with -E_CANCELED. */
+struct rig_stopping {
+    uint64_t after;
+};
+int rig_stop_after(void *arg, uint64_t items, uint64_t bytes);
+
 /* Verifies by what the repository says, not by what this machine knows. */
 struct verify_result rig_verified(struct repo_rig *g, bool full, struct buf *lines);
 void rig_sound(struct repo_rig *g);

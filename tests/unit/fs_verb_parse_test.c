@@ -128,6 +128,8 @@ static const struct both {
     {"backup status n", "backup status n", "backup status repo=n"},
     {"export T dir:/p --plain --snap s --delete", "export dir:/p plain=yes snap=s delete",
      "export url=dir:/p snap=s plain=1 delete=1"},
+    {"restore n#latest /s/v:d --overwrite --resume", "restore n#latest to=/s/v:d overwrite resume",
+     "restore point=n#latest to=/s/v:d overwrite=1 resume=1"},
     {"restore n#12345678 a /d", "restore n#12345678 to=a to=/d", "restore point=n#12345678 to=a to=/d"},
     {"dump T version", "dump version", "dump what=version"},
     {"dump T table inode", "dump what=table what=inode", "dump what=table what=inode"},

@@ -1,0 +1,178 @@
+/* Restores into directories that hold something already. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/lib/test.h"
+#include "tests/tier/rig.h"
+
+struct restored {
+    int result;
+    struct restore_result res;
+    char err[300];
+};
+
+static struct restored restore_to(struct repo_rig *g, const char *id, const char *to,
+                                  const struct restore_opts *o)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct point p = rig_point(g, id);
+    struct restored ret;
+
+    ret.result = restore_run(g->w.r, &p, to, o, &ret.res, &err);
+    snprintf(ret.err, sizeof(ret.err), "%s", err.len ? buf_cstr(&err) : "");
+    point_release(&p);
+    return ret;
+}
+
+static void put_text(const char *dir, const char *name, const char *text)
+{
+    char path[500];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    f = fopen(path, "we");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static bool text_is(const char *dir, const char *name, const char *want)
+{
+    char path[500], got[100] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    f = fopen(path, "re");
+    if (!f)
+        return false;
+    got[fread(got, 1, sizeof(got) - 1, f)] = 0;
+    fclose(f);
+    return strcmp(got, want) == 0;
+}
+
+/* Ended while something is being replaced: what was there is there, whole. */
+TEST(test_restore__what_is_replaced_is_old_or_new)
+{
+    struct rig_stopping s = {1u << 20};
+    struct restore_opts o = {.overwrite = true, .arg = &s, .progress = rig_stop_after};
+    struct backup_result b;
+    struct repo_rig g;
+    char to[400];
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 8u << 20);
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(mkdir(to, 0700) == 0);
+    put_text(to, "f", "mine");
+    CHECK_ERR(restore_to(&g, b.id, to, &o).result, -E_CANCELED);
+    CHECK(text_is(to, "f", "mine"));
+    s.after = UINT64_MAX;
+    CHECK_OK(restore_to(&g, b.id, to, &o).result);
+    CHECK(!text_is(to, "f", "mine"));
+    rig_end(&g);
+}
+
+/* What exists is not touched unless that is said; not a directory in any case. */
+TEST(test_restore__what_exists_stays)
+{
+    struct restore_opts o = {.resume = true}, over = {.overwrite = true};
+    struct backup_result b;
+    struct restored r;
+    struct repo_rig g;
+    char to[400], sub[500];
+
+    rig_begin(&g);
+    box_text(&g.b, g.b.v, "f", "theirs");
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(mkdir(to, 0700) == 0);
+    put_text(to, "f", "mine");
+    put_text(to, "other", "mine");
+    CHECK_ERR(restore_to(&g, b.id, to, &(struct restore_opts){.npaths = 0}).result, -E_NOTEMPTY);
+    r = restore_to(&g, b.id, to, &o);
+    CHECK_ERR(r.result, -E_EXIST);
+    CHECK(strstr(r.err, "to/f") && text_is(to, "f", "mine"));
+    r = restore_to(&g, b.id, to, &over);
+    CHECK_OK(r.result);
+    CHECK(r.res.replaced == 1 && text_is(to, "f", "theirs") && text_is(to, "other", "mine"));
+    snprintf(sub, sizeof(sub), "%s/f", to);
+    CHECK(unlink(sub) == 0 && mkdir(sub, 0700) == 0);
+    CHECK_ERR(restore_to(&g, b.id, to, &over).result, -E_ISDIR);
+    rig_end(&g);
+}
+
+static void flip_file(const char *path, off_t at)
+{
+    struct timespec t[2];
+    struct stat st;
+    char c;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &c, 1, at) == 1);
+    c ^= 1;
+    CHECK(pwrite(fd, &c, 1, at) == 1);
+    t[0] = st.st_atim;
+    t[1] = st.st_mtim;
+    CHECK(futimens(fd, t) == 0);
+    close(fd);
+}
+
+/* Equal is what has the same bytes: size and time are not enough, not in a hole either. What is proved is not read again. */
+TEST(test_restore__resuming_proves_what_is_there)
+{
+    struct restore_opts o = {.resume = true}, both = {.resume = true, .overwrite = true};
+    struct backup_result b;
+    struct restored r;
+    struct repo_rig g;
+    char to[400], path[500];
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 3u << 20);
+    box_truncate(&g.b, g.b.v, "f", 8u << 20);
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    snprintf(path, sizeof(path), "%s/f", to);
+    CHECK_OK(restore_to(&g, b.id, to, &(struct restore_opts){.npaths = 0}).result);
+    r = restore_to(&g, b.id, to, &o);
+    CHECK_OK(r.result);
+    CHECK(r.res.same == 1 && r.res.bytes == 0);
+    for (off_t at = 100; at < 8 << 20; at += 3 << 20) {
+        flip_file(path, at);
+        CHECK_ERR(restore_to(&g, b.id, to, &o).result, -E_EXIST);
+        r = restore_to(&g, b.id, to, &both);
+        CHECK_OK(r.result);
+        CHECK(r.res.replaced == 1);
+        r = restore_to(&g, b.id, to, &o);
+        CHECK(r.result == 0 && r.res.same == 1);
+    }
+    rig_end(&g);
+}
+
+/* What was begun is gone on with: only what is missing, or other, is written. */
+TEST(test_restore__goes_on_with_what_was_begun)
+{
+    struct rig_stopping s = {5u << 20};
+    struct restore_opts o = {.arg = &s, .progress = rig_stop_after}, more = {.resume = true};
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result b;
+    struct restored r;
+    struct repo_rig g;
+    char to[400];
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 16u << 20);
+    rig_picture(&g, &want);
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK_ERR(restore_to(&g, b.id, to, &o).result, -E_CANCELED);
+    CHECK(!text_is(to, "f", ""));
+    r = restore_to(&g, b.id, to, &more);
+    CHECK_OK(r.result);
+    CHECK(r.res.bytes < 12u << 20 && r.res.bytes > 9u << 20);
+    r = restore_to(&g, b.id, to, &more);
+    CHECK(r.result == 0 && r.res.same == 1);
+    rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
