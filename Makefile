@@ -138,7 +138,7 @@ $(GENERATED): %.h: %.c
 $(PLAIN)/obj/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(GEN) $(CFLAGS_ALL) -w -c -o $@ $<
-$(call objs,$(wildcard plugin/*.c tests/csi/*.c)): | $(GENERATED)
+$(call objs,$(wildcard plugin/*.c tests/csi/*.c tests/fuzz/*.c)): | $(GENERATED)
 
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
 define unit_prog
@@ -150,7 +150,7 @@ $(foreach t,$(notdir $(UNIT)),$(eval $(call unit_prog,$(t))))
 
 # as have the programs that take in the whole of varve; the one that measures has libc's own calls and nothing between
 WHOLE := fuzz sweep
-PLUGGED := csi
+PLUGGED := csi fuzz
 BARE := bench
 define test_prog
 $(BUILD)/tests/$(1): $(call objs,$(wildcard tests/$(1)/*.c)) $(if $(filter $(BARE),$(1)),,$(TEST_LIB)) $(if $(filter $(WHOLE),$(1)),$(FS_LIB)) $(if $(filter $(PLUGGED),$(1)),$(PLUGIN_LIB)) $(ROOM_LIBS) $(BUILD)/flags
@@ -168,11 +168,11 @@ $(foreach d,$(notdir $(DOORS)),$(eval $(BUILD)/tests/$(d): $(call objs,tests/doo
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
 define compile
 $(1)/obj/fs/%.o $(1)/obj/tests/unit/fs_%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(WHOLE))): private FUSE_HERE = $$(FUSE_CFLAGS)
-$(1)/obj/plugin/%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(PLUGGED))): private FUSE_HERE = -isystem $(GEN)
+$(1)/obj/plugin/%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(PLUGGED))): private GEN_HERE = -isystem $(GEN)
 $(1)/obj/%.o: %.c $(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC $$<"
-	$$(Q)$$(CC) $$(CPPFLAGS_ALL) $(2) $$(FUSE_HERE) $$(CFLAGS_ALL) $$(if $$(WERROR),-Werror) -MMD -MP -c -o $$@ $$< 2>$$@.warn; \
+	$$(Q)$$(CC) $$(CPPFLAGS_ALL) $(2) $$(FUSE_HERE) $$(GEN_HERE) $$(CFLAGS_ALL) $$(if $$(WERROR),-Werror) -MMD -MP -c -o $$@ $$< 2>$$@.warn; \
 	r=$$$$?; cat $$@.warn >&2; [ -s $$@.warn ] || rm -f $$@.warn; exit $$$$r
 endef
 $(eval $(call compile,$(PLAIN),))

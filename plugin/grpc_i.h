@@ -66,6 +66,8 @@ void grpc_call_unref(struct grpc_call *c);
 int grpc_call_start(struct grpc_call *c);
 /* grpc_call_cut: nobody waits any more: the worker's sends fail from now on. Where it was not done, it is with this code. */
 void grpc_call_cut(struct grpc_call *c, enum grpc_code code, const char *message);
+/* grpc_server_settle: looks at all that are ready: the loop, or who stands in for it. */
+void grpc_server_settle(struct grpc_server *s);
 /* grpc_server_ready: the loop is to look at this call. Any thread. */
 void grpc_server_ready(struct grpc_call *c);
 

@@ -87,7 +87,7 @@ static struct grpc_call *take_ready(struct grpc_server *s)
     return c;
 }
 
-static void drain_ready(struct grpc_server *s)
+void grpc_server_settle(struct grpc_server *s)
 {
     struct grpc_call *c;
     uint64_t n;
@@ -258,7 +258,7 @@ static void handle(struct grpc_server *s, const struct epoll_event *e)
     if (e->data.ptr == &s->stop) {
         begin_stop(s);
     } else if (e->data.ptr == &s->wake) {
-        drain_ready(s);
+        grpc_server_settle(s);
     } else if (is_listener(l, e->data.ptr, &fd)) {
         if (fd >= 0)
             accept_all(s, fd);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "plugin/grpc.h"
 #include "plugin/grpc_wire.h"
 #include "tests/csi/client.h"
@@ -549,6 +550,47 @@ TEST(test_grpc__headers_without_end_are_given_up)
     CHECK(raw_closed(fd, WAIT));
     close(fd);
     is_well();
+    stop();
+}
+
+/* What real clients said, taken down by a proxy, up to their goodbye: every request is answered to its end, none is reset. */
+static void replay(const char *name)
+{
+    cleanup(buf_free) struct buf b = {0}, back = {0};
+    unsigned asked = 0, answered = 0;
+    struct timeval wait = {.tv_sec = 5};
+    char path[256], room[4096];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "tests/csi/recorded/%s.bin", name);
+    CHECK_OK(io_read_file(io_real(), path, 1 << 20, &b));
+    for (size_t at = 24; at + 9 <= b.len; at += 9 + (get_be32(b.data + at) >> 8))
+        asked += b.data[at + 3] == 1;
+    fd = raw_connect(srv.path);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    CHECK(raw_send(fd, b.data, b.len) == 0);
+    while (answered < asked && (n = recv(fd, room, sizeof(room), 0)) > 0) {
+        CHECK_OK(buf_add(&back, room, (size_t)n));
+        answered = 0;
+        for (size_t at = 0; at + 9 <= back.len; at += 9 + (get_be32(back.data + at) >> 8)) {
+            if (back.data[at + 3] == 3 || back.data[at + 3] == 7)
+                test_fail(__FILE__, __LINE__, "%s: frame %u, %x %x", name, back.data[at + 3],
+                          get_be32(back.data + at + 9), get_be32(back.data + at + 13));
+            answered += back.data[at + 3] == 1 && (back.data[at + 4] & 1);
+        }
+    }
+    if (asked == 0 || answered != asked)
+        test_fail(__FILE__, __LINE__, "%s: %u requests, %u answers", name, asked, answered);
+    close(fd);
+}
+
+TEST(test_grpc__recorded_clients_get_their_answers)
+{
+    start((struct grpc_settings){.workers = 2});
+    replay("grpc-go");
+    replay("grpc-core");
+    replay("curl");
     stop();
 }
 

@@ -67,6 +67,8 @@ void run_config(const uint8_t *p, size_t len);
 void seeds_config(void);
 void run_session(const uint8_t *p, size_t len);
 void seeds_session(void);
+void run_grpc(const uint8_t *p, size_t len);
+void seeds_grpc(void);
 void run_socket(const uint8_t *p, size_t len);
 void seeds_socket(void);
 

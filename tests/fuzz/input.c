@@ -18,6 +18,7 @@ const struct fuzz_target fuzz_targets[] = {
     {"repo", run_repo, seeds_repo, 4096, "what comes out of an object store"},
     {"s3", run_s3, seeds_s3, 4096, "what an S3 server answers, URLs, credentials"},
     {"session", run_session, seeds_session, 8192, "requests of the kernel, as bytes, into a connection"},
+    {"grpc", run_grpc, seeds_grpc, 4096, "what a client of varve-csi says: HTTP/2, gRPC, messages"},
     {"socket", run_socket, seeds_socket, 4096, "messages over a socket"},
     {0},
 };
