@@ -5,8 +5,9 @@
 
 #include "snap/ns.h"
 
-#define TXN_BYTES (96u << 10) /* about so much goes into one record of the journal */
-#define RUN_BYTES 320u        /* what the records of a cold range take there, about */
+#define TXN_BYTES                                                                                            \
+    (12u << 10) /* about so much goes into one record of the journal: each put looks at those before it */
+#define RUN_BYTES 320u /* what the records of a cold range take there, about */
 #define INODE_BYTES 480u
 #define NAME_BYTES 160u
 

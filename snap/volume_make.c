@@ -8,6 +8,7 @@
 int volume_make(struct store *s, const char *name, const struct volume_opts *o, const uint8_t *hash_key,
                 struct vol **ret)
 {
+    static const struct volume_opts none;
     struct volume_rec vr;
     struct vol *v;
     struct txn t;
@@ -15,7 +16,7 @@ int volume_make(struct store *s, const char *name, const struct volume_opts *o, 
 
     if ((r = volume_name_check(name)) < 0)
         return r;
-    volume_fill(&vr, name, o);
+    volume_fill(&vr, name, o ? o : &none);
     vr.flags = BROKEN(VARVE_BREAK_make_hidden) ? 0 : HIDDEN;
     if (hash_key)
         memcpy(vr.hash_key, hash_key, sizeof(vr.hash_key));

@@ -9,6 +9,7 @@
 #include "tier/map.h"
 
 #define RUNS_STACK 64u
+#define PROGRESS_ITEMS 128u
 
 /* The inode whose records are being read. */
 struct reading {
@@ -33,7 +34,7 @@ struct import {
     struct buf many; /* u64 each, ascending: inodes with several names */
     struct buf cold; /* struct cold_run each: room */
     uint32_t source;
-    uint64_t next_ino;
+    uint64_t first_ino, next_ino;
     struct import_result res;
 };
 
@@ -214,11 +215,14 @@ static int put_inode(struct import *w)
     if (r == 0)
         r = plant_inode(w->plant, &n->in, (const struct cold_run *)w->cold.data,
                         w->cold.len / sizeof(struct cold_run));
+    if (w->res.items == 0)
+        w->first_ino = n->ino;
     w->next_ino = n->ino + 1;
     w->res.items++;
-    if (r == 0 && w->o->progress && w->res.items % 64 == 0)
-        r = w->o->progress(w->o->arg, w->res.items, w->p->files + w->p->dirs + w->p->others);
-    return r;
+    if (r < 0 || !w->o->progress || w->res.items % PROGRESS_ITEMS != 0)
+        return r;
+    r = plant_flush(w->plant); /* what is told may look at the store */
+    return r < 0 ? r : w->o->progress(w->o->arg, w->res.items, w->p->files + w->p->dirs + w->p->others);
 }
 
 static int finish_inode(struct import *w)
@@ -295,6 +299,8 @@ static int put_tree(struct import *w)
         r = tree_scan(w->r, &w->p->tree, NULL, NULL, take_record, w);
     if (r == 0)
         r = finish_inode(w);
+    if (r == 0 && w->first_ino != INO_ROOT) /* nor is there anything else without a root */
+        r = -E_CORRUPT;
     if (r == 0 && (w->many.len || !w->p->has_hash_key))
         r = tree_scan(w->r, &w->p->tree, NULL, NULL, name_again, w);
     if (r == 0)

@@ -40,6 +40,9 @@ struct cold_hooks {
     void *arg;
     int (*fetch)(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out);
     void (*failed)(void *arg, struct store *s, uint32_t source, uint64_t object, int error);
+    /* waits (may be NULL): a request begins to wait for bytes, its own fetch or somebody else's; and ends. Negative: it must not, and
+     * gets -E_IO at once. */
+    int (*waits)(void *arg, bool begins);
 };
 /* NULL: none: cold bytes cannot be read (-E_IO). Fetches under way with the old ones have ended when it returns. */
 void store_set_cold(struct store *s, const struct cold_hooks *hooks);

@@ -1,5 +1,6 @@
 /* Getting bytes that lie elsewhere, and putting them in their place. One fetch of a range at a time, whoever asks for it. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/mark.h"
@@ -59,6 +60,17 @@ void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
     free(f);
 }
 
+/* Who watches over requests sees that this one is not stuck. */
+static void wait_a_step(struct cold *c)
+{
+    struct timespec until;
+
+    io_move();
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    pthread_cond_timedwait(&c->over, &c->lock, &until);
+}
+
 /* Takes the work on these blocks, or waits for who has it. *ret_mine: it is the caller's now, to be ended by fetch_over; else the
  * result of the other is in it. NULL: they were brought meanwhile, or (*ret_r) memory is out. Either is given back by unref. */
 static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first, uint64_t end, bool *ret_mine,
@@ -77,7 +89,7 @@ static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first,
         f->refs++;
         c->counts.waited++;
         while (!f->over)
-            pthread_cond_wait(&c->over, &c->lock);
+            wait_a_step(c);
     } else if (!cold_part_has(c, object, first, end)) {
         *fresh =
             (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 2};
@@ -210,6 +222,16 @@ static void work(struct store *s, const struct cold_range *range, struct cold_fe
     fetch_over(s->cold, f, r);
 }
 
+static struct cold_hooks hooks_of(struct cold *c)
+{
+    struct cold_hooks h;
+
+    pthread_rwlock_rdlock(&c->hooks_lock);
+    h = c->hooks;
+    pthread_rwlock_unlock(&c->hooks_lock);
+    return h;
+}
+
 /* Brings the window of a range that has a block in it. *ret_end: as far as that is done; `block` itself: it is to be tried anew.
  * *ret_loose: what could not be kept, or NULL; to be given back. */
 static int bring_window(struct store *s, const struct cold_range *range, uint64_t block, uint64_t *ret_end,
@@ -221,11 +243,16 @@ static int bring_window(struct store *s, const struct cold_range *range, uint64_
 
     *ret_loose = NULL;
     window_of(range, block, &first, ret_end);
+    struct cold_hooks h = hooks_of(s->cold);
+    if (h.waits && h.waits(h.arg, true) < 0)
+        return -E_IO;
     struct cold_fetch *f = claim(s->cold, range->object, first, *ret_end, &mine, &r);
+    if (f && mine)
+        work(s, range, f);
+    if (h.waits)
+        h.waits(h.arg, false);
     if (!f)
         return r;
-    if (mine)
-        work(s, range, f);
     r = f->result;
     if (at < f->first || at >= f->end || r == -E_COLD) {
         *ret_end = block;

@@ -59,7 +59,7 @@ static inline void far_failed(void *arg, struct store *s, uint32_t source, uint6
 
 static inline void far_connect(struct box *b, struct far *f)
 {
-    store_set_cold(b->s, &(struct cold_hooks){f, far_fetch, far_failed});
+    store_set_cold(b->s, &(struct cold_hooks){.arg = f, .fetch = far_fetch, .failed = far_failed});
 }
 
 static inline void far_begin(struct box *b, struct far *f)
