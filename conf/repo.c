@@ -120,6 +120,18 @@ int conf_make_dirs(char *path)
     return 0;
 }
 
+int conf_mount_stores(char out[PATH_MAX])
+{
+    int r = conf_repo_cache(out);
+
+    if (r < 0)
+        return r;
+    snprintf(strrchr(out, '/') + 1, sizeof("repositories"), "mounts/");
+    r = conf_make_dirs(out);
+    *strrchr(out, '/') = 0;
+    return r;
+}
+
 static int setting(struct buf *b, const char *key, const char *value)
 {
     int r;

@@ -30,6 +30,8 @@ int conf_repo_each(int (*cb)(void *arg, const struct conf_repo *c), void *arg);
 /* conf_repo_cache: the directory of this machine's knowledge of repositories, in the same way: $XDG_CACHE_HOME/varve/repositories,
  * ~/.cache/varve/repositories, /var/cache/varve/repositories. */
 int conf_repo_cache(char out[PATH_MAX]);
+/* conf_mount_stores: beside it, where the private stores of recovery points lie that are mounted; made if it is not there. */
+int conf_mount_stores(char out[PATH_MAX]);
 
 /* conf_place: $XDG/varve/WHAT, ~/DOT/varve/WHAT, ROOT/varve/WHAT where there is no home. conf_make_dirs: the directories above a file. */
 int conf_place(const char *xdg, const char *dot, const char *root, const char *what, char out[PATH_MAX]);

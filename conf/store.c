@@ -49,6 +49,15 @@ const struct conf_key conf_store_keys[CONF_STORE_KEYS] = {
      .range = "16 to 65536",
      .built_in = "256",
      .doc = "Descriptors of data files kept open for use again; none is held for an idle file."},
+    {.name = "recall_timeout",
+     .type = CONF_MS,
+     CONF_MEMBER(struct conf_store, recall_ms),
+     .min = 100,
+     .max = 3600000,
+     .range = "100ms to 1h",
+     .built_in = "\"30s\"",
+     .doc = "How long a read waits for bytes that lie in a repository still (varve mount --from); then it "
+            "fails."},
 };
 
 static int parse(config_t *cfg, const char *text, const char *path, struct conf_store *c, unsigned *lines,
@@ -109,6 +118,7 @@ void conf_store_fill(struct conf_store *to, const struct conf_store *from)
     to->delta_bytes = to->delta_bytes ? to->delta_bytes : from->delta_bytes;
     to->inline_bytes = to->inline_bytes ? to->inline_bytes : from->inline_bytes;
     to->fd_cache = to->fd_cache ? to->fd_cache : from->fd_cache;
+    to->recall_ms = to->recall_ms ? to->recall_ms : from->recall_ms;
 }
 
 int conf_store_sample(struct buf *out)

@@ -14,6 +14,7 @@
 #include "fs/cmd.h"
 #include "fs/keeper.h"
 #include "fs/mount.h"
+#include "fs/mount_from.h"
 #include "base/sock.h"
 #include "fs/verb_target.h"
 #include "snap/store/store.h"
@@ -25,12 +26,19 @@ struct request {
     char dir[PATH_MAX];
     struct buf opts;
     bool create, foreground, helper, fake;
+    struct mount_from from;
+    bool private; /* a store of its own, which goes with the mount */
     pid_t keeper; /* foreground: ours */
 };
 
 static const struct option longs[] = {{"create", no_argument, NULL, 'c'},
                                       {"foreground", no_argument, NULL, 'F'},
                                       {"options", required_argument, NULL, 'o'},
+                                      {"from", required_argument, NULL, 'R'},
+                                      {"no-hydrate", no_argument, NULL, 'H'},
+                                      {"passphrase-file", required_argument, NULL, 'P'},
+                                      {"key-file", required_argument, NULL, 'K'},
+                                      {"credentials", required_argument, NULL, 'C'},
                                       {NULL, 0, NULL, 0}};
 
 static int add_options(struct request *q, const char *list)
@@ -59,15 +67,21 @@ static int parse(struct request *q, int argc, char **argv, char **ret_path, char
         case 'c': q->create = true; break;
         case 'F': q->foreground = true; break;
         case 'f': q->fake = true; break;
+        case 'R': q->from.point = optarg; break;
+        case 'H': q->from.no_hydrate = true; break;
+        case 'P': q->from.passphrase_file = optarg; break;
+        case 'K': q->from.key_file = optarg; break;
+        case 'C': q->from.credentials = optarg; break;
         case '?': return cmd_wrong(&cmd_mount, "'%s' is not understood", argv[optind - 1]);
         default: break; /* -s, -n, -v, -t of mount(8) */
         }
     }
-    if (argc - optind != 2)
+    q->private = q->from.point && argc - optind == 1;
+    if (argc - optind != 2 && !q->private)
         return cmd_wrong(&cmd_mount, "it takes a store and a directory");
-    *ret_path = argv[optind];
-    *ret_dir = argv[optind + 1];
-    return 0;
+    *ret_path = q->private ? NULL : argv[optind];
+    *ret_dir = argv[argc - 1];
+    return q->private ? add_options(q, "ro") : 0;
 }
 
 static bool is_below(const char *path, const char *dir)
@@ -77,14 +91,52 @@ static bool is_below(const char *path, const char *dir)
     return strcmp(dir, "/") == 0 || (strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == 0));
 }
 
-static int resolve(struct request *q, const char *path, const char *dir)
+/* A store of its own. */
+static int target_private(struct request *q)
 {
-    cleanup(buf_free) struct buf err = {0};
-    int r =
-        verb_target_parse(path, TARGET_SNAP | TARGET_NO_DIR | (q->create ? TARGET_NEW : 0), &q->target, &err);
+    int r = mount_private_make(q->target.store);
 
     if (r < 0)
-        return cmd_fail("%s", err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+        return cmd_fail("no private store can be made below the cache directory: %s", err_text(r));
+    snprintf(q->target.volume, sizeof(q->target.volume), "main");
+    return 0;
+}
+
+static int resolve_target(struct request *q, const char *path)
+{
+    unsigned flags = TARGET_SNAP | TARGET_NO_DIR | (q->create ? TARGET_NEW : 0);
+    cleanup(buf_free) struct buf err = {0};
+    int r = 0;
+
+    if (q->private && (r = target_private(q)) != 0)
+        return r;
+    if (q->from.point)
+        flags = TARGET_NO_DIR | TARGET_NEW;
+    if (!q->private)
+        r = verb_target_parse(path, flags, &q->target, &err);
+    if (r == 0 && q->from.point)
+        r = mount_from_words(&q->from, q->target.volume, &err);
+    if (r == 0)
+        return 0;
+    cmd_fail("%s", err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+    return r == -E_USAGE && q->from.point ? CMD_USAGE : CMD_FAILED;
+}
+
+static int make_store(struct request *q)
+{
+    int r = store_create(io_real(), q->target.store, NULL);
+
+    if (r == 0 && q->private)
+        r = mount_private_mark(q->target.store);
+    return r < 0 ? cmd_fail("%s: the store cannot be created: %s", q->target.store, err_text(r)) : 0;
+}
+
+static int resolve(struct request *q, const char *path, const char *dir)
+{
+    int r = resolve_target(q, path);
+
+    if (r != 0)
+        return r;
     if (!realpath(dir, q->dir))
         return cmd_fail("%s: %s; the directory to mount on must exist", dir, err_text(err_from_errno(errno)));
     if (is_below(q->target.store, q->dir) || is_below(q->dir, q->target.store))
@@ -96,14 +148,11 @@ static int resolve(struct request *q, const char *path, const char *dir)
         return cmd_fail("%s: a varve volume is mounted there already", q->dir);
     if (r < 0)
         return cmd_fail("%s: %s", q->dir, err_text(r));
-    if (!q->target.exists) {
-        if (!q->create)
-            return cmd_fail("%s holds no store; `varve create` makes one, or add --create", q->target.store);
-        r = store_create(io_real(), q->target.store, NULL);
-        if (r < 0)
-            return cmd_fail("%s: the store cannot be created: %s", q->target.store, err_text(r));
-    }
-    return 0;
+    if (q->target.exists)
+        return 0;
+    if (!q->create && !q->from.point)
+        return cmd_fail("%s holds no store; `varve create` makes one, or add --create", q->target.store);
+    return make_store(q);
 }
 
 /* --- asking the daemon -------------------------------------------------------------------------------------------------------- */
@@ -114,6 +163,21 @@ static int send_words(int sock, const char *const *words, size_t n)
     int r = sock_words(&b, words, n);
 
     return r < 0 ? r : sock_send(sock, SOCK_REQUEST, b.data, b.len, -1);
+}
+
+/* again: a daemon that died may have made the volume already. */
+static int send_mount(const struct request *q, int sock, bool again)
+{
+    const char *words[6 + MOUNT_FROM_WORDS] = {
+        "mount", q->target.volume,          q->target.snap, q->opts.len > 0 ? (const char *)q->opts.data : "",
+        q->dir,  q->create ? "create" : "-"};
+    size_t n = 6;
+
+    if (q->from.point)
+        words[5] = again ? "from-again" : "from";
+    for (size_t at = 0; at < q->from.words.len && n < ARRAY_LEN(words); at += strlen(words[n++]) + 1)
+        words[n] = (const char *)q->from.words.data + at;
+    return send_words(sock, words, n);
 }
 
 /* The daemon lives in another mount namespace: it hands over the descriptor, and this process mounts. */
@@ -134,14 +198,11 @@ static int mount_here(const struct request *q, struct sock_msg *m, int sock)
 }
 
 /* 0 and an exit code, or -E_CLOSED: the daemon was about to end and said nothing. */
-static int ask(struct request *q, int sock, int *ret_exit)
+static int ask(struct request *q, int sock, bool again, int *ret_exit)
 {
     bool here = false;
-    const char *words[] = {"mount",        q->target.volume,
-                           q->target.snap, q->opts.len > 0 ? (const char *)q->opts.data : "",
-                           q->dir,         q->create ? "create" : "-"};
     char why[256];
-    int r = send_words(sock, words, ARRAY_LEN(words));
+    int r = send_mount(q, sock, again);
 
     for (;;) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
@@ -234,7 +295,7 @@ static int perform(struct request *q)
             return CMD_OK;
         }
         if (r == 0) {
-            r = ask(q, sock, &exit_code);
+            r = ask(q, sock, i > 0, &exit_code);
             close(sock);
         }
         if (r == 0)
@@ -253,6 +314,11 @@ static void report(const struct request *q)
     char why[256];
 
     mount_opts_parse(&o, q->opts.len > 0 ? (const char *)q->opts.data : "", why);
+    if (q->private) {
+        printf("%s is mounted on %s, read-only; bytes come when they are read%s\n", q->from.point, q->dir,
+               q->from.no_hydrate ? "" : ", and the rest behind");
+        return;
+    }
     printf("%s/%s%s%s is mounted on %s\n", q->target.store, q->target.volume, *q->target.snap ? "@" : "",
            q->target.snap, q->dir);
     if (*q->target.snap || o.snapdir == SNAPDIR_DISABLED)
@@ -305,6 +371,17 @@ static int wait_keeper(pid_t pid)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? CMD_OK : CMD_FAILED;
 }
 
+/* It was not mounted: its daemon, if there is one, ends by itself, and takes it along. */
+static void give_up_private(const struct request *q)
+{
+    int sock = -1;
+
+    if (sock_connect(q->target.store, &sock) == -E_NOTMOUNTED)
+        mount_private_remove(q->target.store);
+    else if (sock >= 0)
+        close(sock);
+}
+
 static int run(int argc, char **argv)
 {
     struct request q = {.helper = strchr(argv[0], '.') != NULL};
@@ -321,17 +398,26 @@ static int run(int argc, char **argv)
         report(&q);
     if (q.keeper > 0 && r == 0)
         r = wait_keeper(q.keeper);
+    if (r != 0 && q.private && *q.target.store)
+        give_up_private(&q);
+    buf_free(&q.from.words);
     buf_free(&q.opts);
     return r;
 }
 
 const struct cmd cmd_mount = {
     .name = "mount",
-    .synopsis = "mount STORE[/VOLUME][@SNAP] DIR [-o opt,...] [--create] [--foreground]",
+    .synopsis = "mount STORE[/VOLUME][@SNAP] DIR [-o opt,...] [--create] [--foreground] | mount --from "
+                "REPO#ID [STORE/VOLUME] DIR",
     .help =
         "Mounts a volume (main, if none is named) on a directory; with @SNAP a snapshot of it, read-only.\n"
         "A second mount of a volume shows the same at another place.\n"
         "\n"
+        "  --from REPO#ID                a recovery point, seen at once; bytes come when they are read, the "
+        "rest behind: without\n"
+        "                                STORE/VOLUME read-only, with it as a new volume of that name\n"
+        "  --no-hydrate                  what nobody reads stays in the repository\n"
+        "  --passphrase-file, --key-file, --credentials FILE   of the repository; default: as added\n"
         "  --create                      makes the store and the volume where they are missing\n"
         "  --foreground                  stays; the daemon logs to standard error; interrupting it unmounts\n"
         "  -o ro                         read-only\n"

@@ -1,4 +1,5 @@
-/* varve restore: files of a recovery point into a directory, or a volume by way of its mount. In the command line's process. */
+/* varve restore: files of a recovery point into a directory, or a volume by way of its mount, in the command line's process; or all of it as
+ * a new volume, by whoever has that one's store open. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,77 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
     return r;
 }
 
-REPO_LOCAL(restore_files)
+/* --- as a volume ---------------------------------------------------------------------------------------------------- */
+
+/* Another command line, for the same store. */
+static int also(int argc, char *const *argv, bool json, struct verb_target *t, struct verb_answer *ans)
+{
+    cleanup(verb_args_free) struct verb_args a = {0};
+    int r = verb_parse_words(argc, argv, &a, &ans->err);
+
+    if (r == 0 && verb_given(&a, "from"))
+        r = verb_from_resolve(&a, "from", &ans->err);
+    if (r < 0)
+        return r;
+    a.json = json;
+    free(a.target);
+    a.target = strdup(t->volume);
+    return a.target ? verb_do(t, &a, ans) : -E_NOMEM;
+}
+
+static int hydrate(struct verb_target *t, bool json, struct verb_answer *ans)
+{
+    char *words[] = {(char *)(uintptr_t) "hydrate", t->volume};
+    struct verb_args a = {0};
+    int r = verb_parse_words(2, words, &a, &ans->err);
+
+    a.json = json;
+    if (r == 0)
+        r = verb_do(t, &a, ans);
+    verb_args_free(&a);
+    return r;
+}
+
+static int as_volume(struct verb_args *a, struct verb_target *t, struct verb_answer *ans)
+{
+    static const char *const secrets[] = {"passphrase-file", "key-file", "credentials"};
+    char *words[10] = {(char *)(uintptr_t) "create", t->volume, (char *)(uintptr_t) "--from",
+                       (char *)(uintptr_t)verb_text(a, "point")};
+    char names[ARRAY_LEN(secrets)][24];
+    int n = 4, r;
+
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+        if (verb_given(a, secrets[i])) {
+            snprintf(names[i], sizeof(names[i]), "--%s", secrets[i]);
+            words[n++] = names[i];
+            words[n++] = (char *)(uintptr_t)verb_text(a, secrets[i]);
+        }
+    r = also(n, words, false, t, ans);
+    if (r < 0 || ans->exit_code)
+        return r;
+    t->exists = true;
+    buf_reset(&ans->out);
+    return hydrate(t, a->json, ans);
+}
+
+static int restore_as(struct verb_args *a, struct verb_answer *ans)
+{
+    struct verb_target *t = calloc(1, sizeof(*t));
+    int r = t ? 0 : -E_NOMEM;
+
+    if (r == 0 && verb_given(a, "to")) {
+        buf_puts(&ans->err, "restore: give a directory, or --as STORE/VOLUME, not both");
+        r = -E_USAGE;
+    }
+    if (r == 0)
+        r = verb_target_parse(verb_text(a, "as"), TARGET_NEW | TARGET_NO_DIR, t, &ans->err);
+    if (r == 0)
+        r = as_volume(a, t, ans);
+    free(t);
+    return r;
+}
+
+static int restore_to(struct verb_args *a, struct verb_answer *ans)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(repo_done) struct repo *repo = NULL;
@@ -119,4 +190,14 @@ REPO_LOCAL(restore_files)
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, &ans->err);
     return r < 0 ? r : restore_from(repo, p, a, ans);
+}
+
+REPO_LOCAL(restore_files)
+{
+    if (verb_given(a, "as"))
+        return restore_as(a, ans);
+    if (verb_given(a, "to"))
+        return restore_to(a, ans);
+    buf_puts(&ans->err, "restore: DEST is missing: a directory, or --as STORE/VOLUME");
+    return -E_USAGE;
 }

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "fs/recall.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
+#include "snap/store/cold.h"
 
 #define TRANSPORT_SIZE 160 /* as fs/verb.h says */
 
@@ -19,6 +21,8 @@ struct state {
     struct layer_rec newest; /* number 0: none */
     uint64_t jobs;
     uint64_t tables_bytes, tables_free_bytes;
+    bool has_cold; /* some of it lies in a repository, or did */
+    struct cold_stat cold;
 };
 
 static int newest(void *arg, const struct layer_rec *rec, const char *text, size_t len)
@@ -62,6 +66,8 @@ static int gather(struct verb_ctx *c, struct state *s)
     (void)store_get_tables(c->env->store, &s->tables_bytes,
                            &s->tables_free_bytes); /* zeros: they cannot be read */
     s->jobs = jobs_running(c->env->store);
+    if (r == 0 && recall_any(c->env->store))
+        s->has_cold = cold_stat(c->vol, &s->cold) == 0;
     return r;
 }
 
@@ -149,6 +155,10 @@ static int status_json(const struct state *s, struct buf *out)
     mounts_each(s, mount_json, &j);
     jw_close(&j);
     jw_str(&j, "transport", transport(s, room));
+    if (s->has_cold) {
+        jw_u64(&j, "remote_bytes", s->cold.remote_bytes);
+        jw_u64(&j, "local_bytes", s->cold.local_bytes);
+    }
     store_json(&j, s);
     jw_close(&j);
     return jw_end(&j);
@@ -205,6 +215,18 @@ static void volume_rows(struct show_cols *c, const struct state *s)
               s->newest.number ? when : "");
 }
 
+static void cold_row(struct show_cols *c, const struct state *s)
+{
+    char remote[CONF_SIZE_TEXT], local[CONF_SIZE_TEXT];
+
+    if (!s->has_cold || s->cold.remote_bytes == 0)
+        return;
+    conf_size_text(s->cold.remote_bytes, remote);
+    conf_size_text(s->cold.local_bytes, local);
+    show_cell(c, "remote");
+    show_cell(c, "%s in a repository only, %s here; varve hydrate brings it", remote, local);
+}
+
 static void store_rows(struct show_cols *c, const struct state *s)
 {
     const struct store_state *st = &s->store;
@@ -238,6 +260,7 @@ static int status_text(const struct state *s, struct buf *out)
     char room[TRANSPORT_SIZE];
 
     volume_rows(&c, s);
+    cold_row(&c, s);
     show_cell(&c, "daemon");
     if (s->c->env->host)
         show_cell(&c, "pid %d", (int)getpid());

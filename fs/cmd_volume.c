@@ -59,7 +59,13 @@ RUN(run_create)
                             .uid = c->uid,
                             .gid = c->gid};
     struct vol *v;
-    int r = volume_create(c->env->store, a->target, &o, &v);
+    int r;
+
+    if (verb_given(a, "from")) {
+        r = create_from(c, a, &v, err);
+        return r < 0 ? r : answer(c, v, "created", out);
+    }
+    r = volume_create(c->env->store, a->target, &o, &v);
 
     if (r == -E_INVAL)
         buf_printf(err, "volume %s: the size is too small; give at least 1M", a->target);

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/cmd.h"
+#include "fs/mount_from.h"
+#include "fs/recall.h"
 #include "base/sock.h"
 #include "fs/verb_target.h"
 #include "snap/job.h"
@@ -476,7 +478,7 @@ static void wait_idle(struct daemon *d)
             pthread_cond_wait(&d->change, &d->lock);
         else if (!d->was_asked && !d->told_to_end && clock_mono_ns() < patience)
             wait_until_locked(d, patience);
-        else if (d->nwaiters == 0 && !d->told_to_end && jobs_running(d->env.store) > 0)
+        else if (d->nwaiters == 0 && !d->told_to_end && !d->private && jobs_running(d->env.store) > 0)
             wait_until_locked(d, clock_mono_ns() + JOBS_WAIT_MS * 1000000ll);
         else
             break;
@@ -547,9 +549,13 @@ static int daemon_run(struct daemon *d, struct restore *list)
     pthread_join(tick, NULL);
     if (snprintf(path, sizeof(path), "%s/sock", d->store) < (int)sizeof(path))
         unlink(path); /* while the store is still ours */
+    if (d->private)
+        recall_forget(d->env.store);
     r = verb_close(&d->env);
     if (r < 0)
         log_err(r, "daemon", "the store was closed");
+    if (d->private)
+        mount_private_remove(d->store);
     daemon_tell(KEEPER_BYE, 0, 0, -1);
     last_words(d, r);
     return r < 0 ? CMD_FAILED : CMD_OK;
@@ -628,6 +634,7 @@ static int run(int argc, char **argv)
         return CMD_FAILED;
     }
     d.opened_ns = clock_mono_ns();
+    d.private = mount_private_is(d.store);
     return daemon_run(&d, list);
 }
 

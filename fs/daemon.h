@@ -29,6 +29,7 @@ struct daemon {
     struct verb_host host;
     const char *store;
     int64_t began_ns, opened_ns; /* monotonic: this process; it had the store */
+    bool private;                /* the store goes with its last mount */
     bool serves;                 /* atomic: all that a former daemon had mounted, too */
     uint64_t opening;            /* atomic: see io_moved, of the main thread until then */
     int listen;

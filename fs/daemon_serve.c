@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "fs/cmd.h"
 #include "fs/daemon.h"
+#include "fs/recall.h"
 #include "base/sock.h"
 #include "snap/snapshot.h"
 #include "snap/store/answer.h"
@@ -235,13 +236,30 @@ static int do_mount(struct client *c, struct wanted *w)
     return r;
 }
 
+/* from: the volume is made out of a recovery point first, by the words of `create` that follow; from-again: unless it was already,
+ * by a daemon that died since. */
+static int make_from(struct client *c, char **words, size_t n, struct buf *err)
+{
+    cleanup(buf_free) struct buf out = {0};
+    struct vol *v;
+    int exit_code;
+
+    if (strcmp(words[5], "from-again") == 0 && volume_find(c->d->env.store, words[1], &v) == 0 &&
+        recall_from(c->d->env.store, v))
+        return 0;
+    return verb_serve(&c->d->env, n - 6, words + 6, c->peer.uid, c->peer.gid, &out, err, &exit_code);
+}
+
 static int serve_mount(struct client *c, char **words, size_t n)
 {
+    cleanup(buf_free) struct buf err = {0};
     struct wanted w = {0};
-    int r;
+    int r = n == 6 || (n > 6 && strncmp(words[5], "from", 4) == 0) ? 0 : -E_PROTO;
 
-    if (n != 6)
-        return finish(c, -E_PROTO, NULL);
+    if (r == 0 && n > 6)
+        r = make_from(c, words, n, &err);
+    if (r < 0)
+        return finish(c, r, err.len ? buf_cstr(&err) : NULL);
     w.volume = words[1];
     w.snap = words[2];
     w.opts = words[3];

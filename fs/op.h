@@ -37,6 +37,7 @@ struct session {
     struct notifier *notifier;
     struct snapdir *snapdir;
     atomic_uint workers, idle;
+    atomic_uint waits;    /* of workers: those in session_waits() */
     bool kernel_times;    /* writeback: size and times of regular files are the kernel's */
     bool answers_apart;   /* libfuse lets an answer go where its request came from */
     bool ring;            /* requests come over io_uring: fs/session_ring.c */

@@ -73,6 +73,10 @@ void session_rolled_back(struct vol *v);
 int session_settle(const struct vol *v, unsigned ms);
 int session_flush(struct vol *v);
 
+/* session_waits: the request of this thread, if it serves one, begins or ends to wait for something that is far away: its connection gets
+ * another worker meanwhile, so that other requests go on. Whoever waits bounds how many do. */
+void session_waits(bool begins);
+
 /* session_ring_why_not: NULL: FUSE over io_uring can be had here; else a sentence. session_transport(v): by what the kernel and the
  * live tree's connection speak: "io_uring", "classic", or "classic: " and why io_uring, which was asked for, is not; NULL: there is
  * none. session_any_ring: some connection of this process goes over io_uring, and cannot be handed over. */

@@ -391,7 +391,7 @@ int session__thread(pthread_t *ret, void *(*fn)(void *), void *arg)
 
 int session_worker(struct session *ss)
 {
-    unsigned most = WORKERS_MAX + atomic_load(&ss->ring_workers);
+    unsigned most = WORKERS_MAX + atomic_load(&ss->ring_workers) + atomic_load(&ss->waits);
     pthread_t t;
     int e;
 
@@ -404,4 +404,19 @@ int session_worker(struct session *ss)
         return 0;
     atomic_fetch_sub(&ss->workers, 1);
     return err_from_errno(e);
+}
+
+void session_waits(bool begins)
+{
+    struct session *ss = me ? me->ss : NULL;
+
+    if (!ss || BROKEN(VARVE_BREAK_recall_workers))
+        return;
+    if (!begins)
+        atomic_fetch_sub(&ss->waits, 1);
+    else {
+        atomic_fetch_add(&ss->waits, 1);
+        if (atomic_load(&ss->idle) == 0)
+            (void)session_worker(ss);
+    }
 }

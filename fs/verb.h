@@ -134,6 +134,7 @@ struct verb_host {
 struct verb_env {
     struct store *store;
     const struct verb_host *host; /* NULL: no mounts are served here */
+    unsigned recall_ms;           /* see fs/recall.h; 0: the default */
 };
 int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *ret, struct buf *err);
 int verb_close(struct verb_env *e);

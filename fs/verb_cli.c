@@ -215,6 +215,14 @@ static int export_plain(struct verb_args *a, const struct verb_target *t, struct
     return r < 0 ? r : verb_do(t, a, ans);
 }
 
+/* Names of repositories are this process's. */
+static int create(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_given(a, "from") ? verb_from_resolve(a, "from", &ans->err) : 0;
+
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 static int job_wait_all(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     int r;
@@ -284,7 +292,8 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
                {NULL, "check", check},
                {NULL, "dump", dump},
                {NULL, "upgrade", verb_upgrade},
-               {NULL, "events", events}};
+               {NULL, "events", events},
+               {NULL, "create", create}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))

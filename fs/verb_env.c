@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/store.h"
+#include "fs/recall.h"
 #include "fs/verb_runs.h"
 #include "snap/event.h"
 #include "snap/job.h"
@@ -54,6 +55,7 @@ static const struct job_kind kinds[] = {
     {.verb = "scrub", .run = scrub_job, .again = true},
     {.verb = "backup", .run = backup_job, .again = true},
     {.verb = "export", .run = plain_job, .again = true},
+    {.verb = "hydrate", .run = hydrate_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */
@@ -64,7 +66,9 @@ int verb_env_attach(struct verb_env *e)
 
     if (r < 0)
         return r;
-    r = jobs_attach(e->store, kinds, ARRAY_LEN(kinds));
+    r = recall_attach(e->store, e->recall_ms);
+    if (r == 0 && (r = jobs_attach(e->store, kinds, ARRAY_LEN(kinds))) < 0)
+        recall_detach(e->store);
     if (r < 0)
         events_detach(e->store);
     return r;
@@ -73,10 +77,12 @@ int verb_env_attach(struct verb_env *e)
 void verb_env_detach(struct verb_env *e)
 {
     jobs_detach(e->store);
+    recall_detach(e->store);
     events_detach(e->store);
 }
 
-static int settings_read(const char *path, struct store_settings *ret, struct buf *err)
+static int settings_read(const char *path, struct store_settings *ret, unsigned *ret_recall_ms,
+                         struct buf *err)
 {
     struct conf_store c;
     char file[4096];
@@ -92,6 +98,7 @@ static int settings_read(const char *path, struct store_settings *ret, struct bu
                                    .delta_bytes = c.delta_bytes,
                                    .inline_bytes = c.inline_bytes,
                                    .fd_cache = c.fd_cache};
+    *ret_recall_ms = (unsigned)c.recall_ms;
     return 0;
 }
 
@@ -100,7 +107,7 @@ int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *
     struct verb_env e = {.host = ret->host};
     struct store_settings settings;
     char why[256] = "";
-    int r = settings_read(path, &settings, err);
+    int r = settings_read(path, &settings, &e.recall_ms, err);
 
     if (r < 0)
         return r;
@@ -226,6 +233,7 @@ int verb_tick(struct verb_env *e)
     store_get_state(e->store, &st);
     if (st.mode != STORE_RW)
         return 0;
+    recall_keep(e->store, false);
     n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);
     if (r < 0)

@@ -172,13 +172,16 @@ static int replace(struct verb_args *a, const char *name, const char *text, stru
     return *text ? verb_set(a, name, text, err) : 0;
 }
 
-int verb_backup_resolve(struct verb_args *a, struct buf *err)
+static int resolve(struct verb_args *a, const char *name, bool with_id, struct buf *err)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
-    int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
+    cleanup(buf_free) struct buf url = {0};
+    int r = p ? repo_place_parse(verb_text(a, name), with_id, a, p, err) : -E_NOMEM;
 
     if (r == 0)
-        r = replace(a, "to", p->conf.url, err);
+        r = buf_printf(&url, "%s%s%s", p->conf.url, with_id ? "#" : "", with_id ? p->id : "");
+    if (r == 0)
+        r = buf_cstr(&url) ? replace(a, name, buf_cstr(&url), err) : -E_NOMEM;
     if (r == 0)
         r = replace(a, "passphrase-file", p->conf.passphrase_file, err);
     if (r == 0)
@@ -196,6 +199,16 @@ int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
     if (r == 0)
         r = replace(a, name, p->conf.url, err);
     return r == 0 ? replace(a, "credentials", "", err) : r;
+}
+
+int verb_backup_resolve(struct verb_args *a, struct buf *err)
+{
+    return resolve(a, "to", false, err);
+}
+
+int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err)
+{
+    return resolve(a, name, true, err);
 }
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */

@@ -40,6 +40,8 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans);
 int verb_backup_resolve(struct verb_args *a, struct buf *err);
 /* verb_url_resolve: the same of an argument that is a URL, or a name. */
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err);
+/* verb_from_resolve: the same for an argument that is REPO#ID. */
+int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err);
 
 #define REPO_LOCAL(name) int name(struct verb_args *a, struct verb_answer *ans)
 /* cmd_repo.c */

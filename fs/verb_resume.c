@@ -11,12 +11,17 @@ static bool is(const struct verb *v, const char *noun, const char *name)
     return strcmp(v->name, name) == 0 && (v->noun && noun ? strcmp(v->noun, noun) == 0 : v->noun == noun);
 }
 
-/* A clone without a snapshot takes one first: that record does not make it. */
-static bool is_cloned(struct store *s, const struct verb_args *a)
+static bool is_named(struct store *s, const char *name)
 {
     struct vol *v;
 
-    return volume_find(s, verb_text(a, "to"), &v) == 0;
+    return volume_find(s, name, &v) == 0;
+}
+
+/* A clone without a snapshot takes one first: that record does not make it. */
+static bool is_cloned(struct store *s, const struct verb_args *a)
+{
+    return is_named(s, verb_text(a, "to"));
 }
 
 bool verb_begun(const struct verb_ctx *c, const struct verb_args *a)
@@ -27,6 +32,8 @@ bool verb_begun(const struct verb_ctx *c, const struct verb_args *a)
         return false;
     if (is(a->verb, NULL, "clone"))
         return is_cloned(c->env->store, a);
+    if (is(a->verb, NULL, "create") && verb_given(a, "from")) /* its name comes with its last record */
+        return a->target && is_named(c->env->store, a->target);
     return is(a->verb, NULL, "rollback") || is(a->verb, NULL, "create") || is(a->verb, NULL, "rename") ||
            is(a->verb, NULL, "delete") || is(a->verb, NULL, "undelete") ||
            is(a->verb, "snapshot", "delete") || is(a->verb, "snapshot", "rename") ||

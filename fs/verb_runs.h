@@ -50,6 +50,12 @@ int verb_report_members(struct jw *j, struct store *s, uint64_t id); /* cmd_back
 /* cmd_port_plain.c */
 RUN(run_plain);
 int plain_job(struct job *j, struct store *s, const struct job_info *info);
+/* cmd_from.c: `create` with `from`; no volume of that name is there yet, or -E_EXIST. */
+int create_from(struct verb_ctx *c, const struct verb_args *a, struct vol **ret, struct buf *err);
+/* cmd_hydrate.c. hydrate_begin: the job that does it, a new one if there is none. */
+RUN(run_hydrate);
+int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id);
+int hydrate_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_scrub.c */
 RUN(run_scrub);
 int scrub_job(struct job *j, struct store *s, const struct job_info *info);

@@ -137,4 +137,17 @@ run 'mv store lost'
 run "varve restore dir:$work/repo#latest --key-file key restored"
 same "all of it is as it was backed up" expect/backup restored/project
 
+title "Or at once: a recovery point mounted; bytes come when they are read"
+run "varve mount --from dir:$work/repo#latest --key-file key vol"
+same "the recovery point, read-only" expect/backup vol/project
+run 'varve umount vol'
+run "varve mount --from dir:$work/repo#latest --key-file key new/back copy"
+run 'echo more >> copy/project/numbers.txt; mkdir copy/.snapshots/first'
+run 'varve hydrate copy'
+run 'mv repo away'
+run 'head -c -5 copy/project/numbers.txt > numbers'
+same "what was written, and all else without the repository" expect/backup/numbers.txt numbers
+same "the big file" expect/backup/big.bin copy/project/big.bin
+run 'varve umount copy'
+
 printf '\n%d passed, 0 failed, 0 skipped\n' $compared

@@ -9,3 +9,10 @@ s3: $(VARVE) $(BUILD)/tests/tier
 check-s3: $(VARVE) $(BUILD)/tests/tier
 	@SERVER=versitygw tests/tools/own_mounts.sh tests/tier/s3.sh $(ARGS)
 	@SERVER=minio tests/tools/own_mounts.sh tests/tier/s3.sh $(ARGS)
+
+# Recovery points mounted and made volumes; from S3, too, where that server can be had.
+.PHONY: instant
+SUITES += instant
+
+instant: $(VARVE)
+	@tests/tools/own_mounts.sh tests/tier/instant.sh $(ARGS)

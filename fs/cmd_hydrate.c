@@ -1,0 +1,271 @@
+/* `varve hydrate`: what a volume has in a repository only comes here. A job; several ranges at a time. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "conf/value.h"
+#include "fs/recall.h"
+#include "fs/verb_runs.h"
+#include "fs/verb_show.h"
+#include "snap/event.h"
+#include "snap/store/cold.h"
+
+#define WAIT_MS 500u
+#define THREADS 2u      /* fewer than a repository is open times: reads of people find one free */
+#define FAILS_MAX 3u    /* in one pass */
+#define AGAIN_MS 30000u /* between passes in which nothing came: the longest pause */
+#define GIVE_UP_NS 600000000000ll
+
+struct hydrate {
+    struct job *j;
+    struct store *s;
+    struct vol *v;
+    pthread_mutex_t lock; /* guards what follows */
+    struct cold_cursor cursor;
+    uint64_t ranges, bytes, fails;
+    struct cold_range under_way[THREADS]; /* blocks 0: none; the same may be told to two */
+    int result;                           /* why the last one failed */
+    bool over;                            /* the pass */
+    bool failed;                          /* the store itself, or its disk */
+};
+
+static struct cold_range *noted(struct hydrate *h, const struct cold_range *r)
+{
+    for (size_t i = 0; i < THREADS; i++)
+        if (h->under_way[i].blocks == r->blocks && h->under_way[i].object == r->object &&
+            h->under_way[i].first == r->first)
+            return &h->under_way[i];
+    return NULL;
+}
+
+static struct cold_range *free_note(struct hydrate *h)
+{
+    for (size_t i = 1; i < THREADS; i++)
+        if (h->under_way[i].blocks == 0)
+            return &h->under_way[i];
+    return &h->under_way[0];
+}
+
+static bool next(struct hydrate *h, struct cold_range *ret)
+{
+    bool got = false;
+    int r;
+
+    pthread_mutex_lock(&h->lock);
+    if (!h->over && !job_canceled(h->j) && h->fails < FAILS_MAX) {
+        r = cold_next(h->s, h->v->rec.id, &h->cursor, ret);
+        got = r == 1;
+        if (got && !noted(h, ret))
+            *free_note(h) = *ret;
+        if (r < 0) {
+            h->result = r;
+            h->failed = true;
+        }
+    }
+    h->over = !got;
+    pthread_mutex_unlock(&h->lock);
+    return got;
+}
+
+static void came(struct hydrate *h, const struct cold_range *range, int r)
+{
+    struct cold_range *mine;
+
+    pthread_mutex_lock(&h->lock);
+    mine = noted(h, range);
+    if (mine)
+        mine->blocks = 0;
+    if (r == 0 && mine) {
+        h->ranges++;
+        h->bytes += (uint64_t)range->blocks * BLOCK_SIZE;
+        job_progress(h->j, h->ranges, h->bytes);
+    } else if (r < 0) {
+        h->cursor.failed = range->object;
+        h->fails++;
+        h->result = r;
+        h->failed |= r == -E_NOSPC || r == -E_ROFS;
+        h->over |= h->failed;
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void *hydrate_main(void *arg)
+{
+    struct hydrate *h = arg;
+    struct cold_range range;
+
+    while (next(h, &range))
+        came(h, &range, cold_recall(h->s, range.object, range.first, range.blocks));
+    return NULL;
+}
+
+static void pass(struct hydrate *h)
+{
+    pthread_t t[THREADS - 1];
+    unsigned n = 0;
+
+    h->cursor = (struct cold_cursor){.object = 0};
+    h->fails = 0;
+    h->over = false;
+    while (n < THREADS - 1 && pthread_create(&t[n], NULL, hydrate_main, h) == 0)
+        n++;
+    hydrate_main(h);
+    while (n > 0)
+        pthread_join(t[--n], NULL);
+}
+
+/* 1: some are left. */
+static int left(struct hydrate *h)
+{
+    struct cold_cursor c = {.object = 0};
+    struct cold_range range;
+    int r = cold_settle(h->s);
+
+    return r < 0 ? r : cold_next(h->s, h->v->rec.id, &c, &range);
+}
+
+static int pause_ms(struct job *j, unsigned ms)
+{
+    for (unsigned t = 0; t < ms; t += 100) {
+        if (job_canceled(j))
+            return -E_CANCELED;
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return job_canceled(j) ? -E_CANCELED : 0;
+}
+
+/* Until nothing is left. A repository that is away is waited for. */
+static int work(struct hydrate *h)
+{
+    int64_t moved_ns = clock_mono_ns();
+    unsigned wait_ms = 1000;
+
+    for (;;) {
+        uint64_t before = h->bytes;
+        int r;
+
+        pass(h);
+        if (job_canceled(h->j))
+            return -E_CANCELED;
+        if (h->failed)
+            return h->result;
+        if ((r = left(h)) <= 0)
+            return r;
+        if (h->bytes > before) {
+            moved_ns = clock_mono_ns();
+            wait_ms = 1000;
+        }
+        if (clock_mono_ns() - moved_ns > GIVE_UP_NS)
+            return h->result ? h->result : -E_IO;
+        if (h->fails && (r = pause_ms(h->j, wait_ms)) < 0)
+            return r;
+        wait_ms = MIN_OF(wait_ms * 2, AGAIN_MS);
+    }
+}
+
+static struct vol *vol_of_job(struct store *s, uint32_t id)
+{
+    struct vol *v;
+    struct txn t;
+
+    if (txn_begin(s, TXN_READ, OP_NONE, NULL, &t) < 0)
+        return NULL;
+    v = vol_by_id(s, id);
+    txn_abort(&t);
+    return v;
+}
+
+int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
+{
+    struct hydrate h = {.j = j, .s = s, .v = vol_of_job(s, info->vol), .lock = PTHREAD_MUTEX_INITIALIZER};
+    char size[CONF_SIZE_TEXT];
+    struct cold_stat st;
+    int r = h.v ? cold_stat(h.v, &st) : -E_NOENT;
+
+    if (r == 0) {
+        job_total(j, 0, st.remote_bytes);
+        r = work(&h);
+    }
+    if (r == 0)
+        r = store_flush(s);
+    conf_size_text(h.bytes, size);
+    if (r == -E_IO)
+        job_say(j, "the repository cannot be read; %s came, varve hydrate goes on", size);
+    if (r < 0)
+        return r;
+    job_say(j, "volume %.100s lies here as a whole: %s came", h.v->rec.name, size);
+    event_emit(s, "volume-hydrated", h.v->rec.name, "all of it lies here: %s came", size);
+    recall_keep(s, true);
+    return 0;
+}
+
+/* --- the verb ------------------------------------------------------------------------------------------------------------- */
+
+struct finding {
+    uint32_t vol;
+    uint64_t id;
+};
+
+static int find_job(void *arg, const struct job_info *i)
+{
+    struct finding *f = arg;
+
+    if (i->vol == f->vol && strcmp(i->verb, "hydrate") == 0 && !job_state_ended(i->state) && !i->cancel)
+        f->id = i->id;
+    return 0;
+}
+
+int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id)
+{
+    struct finding f = {.vol = v->rec.id};
+    int r = jobs_each(s, find_job, &f);
+
+    if (r == 0 && f.id == 0)
+        return job_start(s, "hydrate", v->rec.id, "", ret_id);
+    *ret_id = f.id;
+    return r;
+}
+
+static int answer(struct verb_ctx *c, uint64_t id, struct buf *out, struct buf *err)
+{
+    struct job_info i;
+    struct jw j;
+    int r = job_get(c->env->store, id, &i);
+
+    if (r < 0)
+        return r;
+    if (job_state_ended(i.state) && i.result < 0) {
+        buf_printf(err, "hydrate: %s", i.text[0] ? i.text : err_text(i.result));
+        return i.result;
+    }
+    if (!c->json && !job_state_ended(i.state))
+        return buf_printf(out, "job %" PRIu64 " hydrates; varve job list shows how far it is\n", id);
+    if (!c->json)
+        return buf_printf(out, "%s\n", i.text);
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
+    jw_object(&j, "job");
+    show_job_json(&j, &i, c->vol->rec.name);
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+RUN(run_hydrate)
+{
+    uint64_t id;
+    int r = hydrate_begin(c->env->store, c->vol, &id);
+
+    if (r < 0)
+        return r;
+    c->job = id;
+    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
+        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
+            continue;
+    return answer(c, id, out, err);
+}

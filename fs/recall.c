@@ -1,0 +1,350 @@
+#include "fs/recall.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "fs/recall_i.h"
+#include "fs/session.h"
+#include "snap/event.h"
+#include "snap/store/cold.h"
+
+#define UNPACKED_BYTES (32u << 20)
+#define UNPACKED_REST_NS 5000000000ll
+#define WAITING_MAX 48u       /* reads under way: each has a thread */
+#define STALL_NS 5000000000ll /* nothing came for so long: further reads than these fail at once */
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER; /* guards registry */
+static struct recall *registry;
+
+struct recall *recall_of(struct store *s)
+{
+    struct recall *rc;
+
+    pthread_mutex_lock(&registry_lock);
+    for (rc = registry; rc && rc->s != s;)
+        rc = rc->next;
+    pthread_mutex_unlock(&registry_lock);
+    return rc;
+}
+
+/* --- chunks --------------------------------------------------------------------------------------------------------- */
+
+static void unpacked_free(struct unpacked *u)
+{
+    buf_free(&u->plain);
+    free(u);
+}
+
+static void unlink_locked(struct recall *rc, struct unpacked *u)
+{
+    struct unpacked **at = &rc->unpacked;
+
+    while (*at != u)
+        at = &(*at)->next;
+    *at = u->next;
+    rc->unpacked_bytes -= u->plain.len;
+}
+
+/* Those that nobody reads go, oldest first, until all are `most` bytes; all that were used before then. */
+static void unpacked_trim_locked(struct recall *rc, size_t most, int64_t before_ns)
+{
+    for (;;) {
+        struct unpacked *oldest = NULL;
+
+        for (struct unpacked *u = rc->unpacked; u; u = u->next)
+            if (u->ready && u->refs == 0 && (!oldest || u->used_ns < oldest->used_ns))
+                oldest = u;
+        if (!oldest || (rc->unpacked_bytes <= most && oldest->used_ns >= before_ns))
+            return;
+        unlink_locked(rc, oldest);
+        unpacked_free(oldest);
+    }
+}
+
+static int load_with(struct repo *repo, const struct id16 *id, struct buf *ret)
+{
+    int r = repo_chunk_get(repo, id, ret);
+
+    if (r == -E_NOENT || r == -E_CORRUPT) { /* packs are written anew now and then */
+        r = repo_sync(repo);
+        if (r == 0)
+            r = repo_chunk_get(repo, id, ret);
+    }
+    return r == -E_NOENT ? -E_CORRUPT : r;
+}
+
+static int load(struct recall *rc, struct pool *p, const struct id16 *id, int64_t until_ns, struct buf *ret,
+                struct buf *err)
+{
+    struct repo *repo;
+    int r = pool_take(rc, p, until_ns, &repo, err);
+
+    if (r < 0)
+        return r;
+    r = load_with(repo, id, ret);
+    if (r < 0)
+        buf_puts(err, backend_text(r));
+    pool_give(rc, p, repo);
+    return r;
+}
+
+static struct unpacked *find_locked(struct recall *rc, const struct id16 *id)
+{
+    struct unpacked *u = rc->unpacked;
+
+    while (u && memcmp(u->id.b, id->b, sizeof(id->b)) != 0)
+        u = u->next;
+    return u;
+}
+
+/* Somebody else unpacks it, or did. */
+static int join_locked(struct recall *rc, struct unpacked *u, int64_t until_ns)
+{
+    int r = 0;
+
+    u->refs++;
+    while (r == 0 && !u->ready)
+        r = recall_wait_locked(rc, until_ns);
+    return r < 0 ? r : u->result;
+}
+
+static int begin_locked(struct recall *rc, struct pool *p, const struct id16 *id, int64_t until_ns,
+                        struct unpacked **ret, struct buf *err)
+{
+    struct unpacked *u = calloc(1, sizeof(*u));
+    struct buf plain = {0};
+    int r;
+
+    if (!u)
+        return -E_NOMEM;
+    *u = (struct unpacked){.id = *id, .refs = 1, .next = rc->unpacked};
+    rc->unpacked = *ret = u;
+    pthread_mutex_unlock(&rc->lock);
+    r = load(rc, p, id, until_ns, &plain, err);
+    pthread_mutex_lock(&rc->lock);
+    u->plain = plain;
+    u->ready = true;
+    u->result = r;
+    rc->unpacked_bytes += plain.len;
+    pthread_cond_broadcast(&rc->change);
+    return r;
+}
+
+/* The chunk stays until unpacked_put(). */
+static int unpacked_get(struct recall *rc, struct pool *p, const struct id16 *id, int64_t until_ns,
+                        struct unpacked **ret, struct buf *err)
+{
+    int r;
+
+    pthread_mutex_lock(&rc->lock);
+    *ret = find_locked(rc, id);
+    r = *ret ? join_locked(rc, *ret, until_ns) : begin_locked(rc, p, id, until_ns, ret, err);
+    pthread_mutex_unlock(&rc->lock);
+    return r;
+}
+
+static void unpacked_put(struct recall *rc, struct unpacked *u)
+{
+    if (!u)
+        return;
+    pthread_mutex_lock(&rc->lock);
+    u->refs--;
+    u->used_ns = clock_mono_ns();
+    if (u->refs == 0 && u->ready && u->result < 0) { /* the next one tries anew */
+        unlink_locked(rc, u);
+        unpacked_free(u);
+    }
+    unpacked_trim_locked(rc, UNPACKED_BYTES, INT64_MIN);
+    pthread_mutex_unlock(&rc->lock);
+}
+
+/* --- a read --------------------------------------------------------------------------------------------------------- */
+
+static int pool_of(struct recall *rc, uint32_t source, struct pool **ret)
+{
+    struct recall_source *src = calloc(1, sizeof(*src));
+    cleanup(buf_free) struct buf text = {0};
+    struct from *f;
+    int r = 0;
+
+    pthread_mutex_lock(&rc->lock);
+    for (f = rc->froms; f && f->number != source;)
+        f = f->next;
+    *ret = f ? f->pool : NULL;
+    pthread_mutex_unlock(&rc->lock);
+    if (!*ret && !(src && (f = calloc(1, sizeof(*f)))))
+        r = -E_NOMEM;
+    if (!*ret && r == 0 && (r = cold_source_get(rc->s, source, &text)) == 0 &&
+        (r = recall_source_parse(text.data, text.len, src)) == 0) {
+        pthread_mutex_lock(&rc->lock);
+        f->number = source;
+        f->pool = *ret = pool_find_locked(rc, &src->conf);
+        f->next = rc->froms;
+        if (*ret)
+            rc->froms = TAKE(f);
+        else
+            r = -E_NOMEM;
+        pthread_mutex_unlock(&rc->lock);
+        free(f);
+    }
+    free(src);
+    return r;
+}
+
+/* One more request waits for bytes. Each holds a thread, so they are bounded: where nothing moves, further ones do not wait. */
+static int wait_begin(struct recall *rc)
+{
+    int64_t until = clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000;
+    int r = 0;
+
+    pthread_mutex_lock(&rc->lock);
+    if (rc->waiting == 0)
+        rc->moved_ns = clock_mono_ns();
+    while (r == 0 && rc->waiting >= WAITING_MAX)
+        r = clock_mono_ns() - rc->moved_ns > STALL_NS ? -E_BUSY : recall_wait_locked(rc, until);
+    if (r == 0)
+        rc->waiting++;
+    pthread_mutex_unlock(&rc->lock);
+    return r;
+}
+
+static int on_waits(void *arg, bool begins)
+{
+    struct recall *rc = arg;
+    int r = begins ? wait_begin(rc) : 0;
+
+    if (r < 0)
+        return r;
+    session_waits(begins);
+    if (begins)
+        return 0;
+    pthread_mutex_lock(&rc->lock);
+    rc->waiting--;
+    pthread_cond_broadcast(&rc->change);
+    pthread_mutex_unlock(&rc->lock);
+    return 0;
+}
+
+static void moved(struct recall *rc)
+{
+    pthread_mutex_lock(&rc->lock);
+    rc->moved_ns = clock_mono_ns();
+    pthread_mutex_unlock(&rc->lock);
+}
+
+/* Said once when a repository cannot be read any more, and once when it can. */
+static void say(struct recall *rc, struct pool *p, int r, const struct buf *err)
+{
+    bool lost = r < 0 && r != -E_CANCELED && r != -E_NOMEM, changed;
+
+    if (r < 0 && !lost)
+        return;
+    pthread_mutex_lock(&rc->lock);
+    changed = p->lost != lost;
+    p->lost = lost;
+    pthread_mutex_unlock(&rc->lock);
+    if (changed && lost)
+        event_emit(rc->s, "recall-failed", "",
+                   "%.300s: %.300s; what was not read from there yet gives EIO until it can be read again",
+                   p->conf.url, err->len ? (const char *)err->data : err_text(r));
+    else if (changed)
+        event_emit(rc->s, "recall-works", "", "%.300s can be read again", p->conf.url);
+}
+
+static int copy_out(const struct unpacked *u, const struct slice *s, uint32_t skip, uint32_t blocks,
+                    void *out)
+{
+    size_t from = (size_t)skip * TIER_BLOCK, want = (size_t)blocks * TIER_BLOCK, n;
+
+    memset(out, 0, want);
+    if (s->off > u->plain.len || s->len > u->plain.len - s->off)
+        return -E_CORRUPT;
+    if (from >= s->len)
+        return 0;
+    n = MIN_OF(want, s->len - from);
+    memcpy(out, u->plain.data + s->off + from, n);
+    return 0;
+}
+
+static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
+                 uint32_t blocks, void *out)
+{
+    int64_t until = clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000;
+    cleanup(buf_free) struct buf err = {0};
+    struct unpacked *u = NULL;
+    int r = unpacked_get(rc, p, &s->chunk, until, &u, &err);
+
+    if (r == 0)
+        r = copy_out(u, s, ref->skip, blocks, out);
+    unpacked_put(rc, u);
+    if (r == 0)
+        moved(rc);
+    (void)buf_cstr(&err);
+    say(rc, p, r, &err);
+    return r;
+}
+
+static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
+{
+    struct dec d = dec_of(ref->p, ref->len);
+    struct slice s = slice_decode(&d);
+    struct recall *rc = arg;
+    struct pool *p;
+    int r = d.bad || d.left ? -E_CORRUPT : pool_of(rc, source, &p);
+
+    return r < 0 ? r : fetch(rc, p, &s, ref, blocks, out);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------- */
+
+int recall_attach(struct store *s, unsigned timeout_ms)
+{
+    struct recall *rc = calloc(1, sizeof(*rc));
+    pthread_condattr_t mono;
+
+    if (!rc)
+        return -E_NOMEM;
+    rc->s = s;
+    rc->timeout_ms = timeout_ms ? timeout_ms : RECALL_TIMEOUT_MS;
+    pthread_mutex_init(&rc->lock, NULL);
+    pthread_condattr_init(&mono);
+    pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&rc->change, &mono);
+    pthread_condattr_destroy(&mono);
+    pthread_mutex_lock(&registry_lock);
+    rc->next = registry;
+    registry = rc;
+    pthread_mutex_unlock(&registry_lock);
+    store_set_cold(s, &(struct cold_hooks){.arg = rc, .fetch = on_fetch, .waits = on_waits});
+    return 0;
+}
+
+void recall_detach(struct store *s)
+{
+    struct recall *rc = recall_of(s);
+
+    if (!rc)
+        return;
+    __atomic_store_n(&rc->closing, true, __ATOMIC_RELAXED);
+    store_set_cold(s, NULL);
+    pthread_mutex_lock(&registry_lock);
+    for (struct recall **at = &registry; *at; at = &(*at)->next)
+        if (*at == rc) {
+            *at = rc->next;
+            break;
+        }
+    pthread_mutex_unlock(&registry_lock);
+    pools_free(rc);
+    while (rc->froms) {
+        struct from *f = rc->froms;
+
+        rc->froms = f->next;
+        free(f);
+    }
+    unpacked_trim_locked(rc, 0, INT64_MAX);
+    pthread_cond_destroy(&rc->change);
+    pthread_mutex_destroy(&rc->lock);
+    free(rc);
+}

@@ -1,0 +1,45 @@
+/* fs/recall: bytes of a store that lie in repositories (snap/store/cold.h), for a process that has the store open: repositories are
+ * opened when something is read, through varve-tierd, a few times each, so that several reads go on at once; what was unpacked last
+ * stays in memory. A read that gets nothing within the store's recall_timeout fails with EIO and an event; the next one tries anew.
+ * Threads: any, but for attach and detach. */
+#ifndef VARVE_FS_RECALL_H
+#define VARVE_FS_RECALL_H
+
+#include "fs/verb_repo.h"
+#include "tier/import.h"
+
+#define RECALL_TIMEOUT_MS 30000u
+
+/* recall_attach: timeout_ms 0: the default. recall_detach: reads under way fail. */
+int recall_attach(struct store *s, unsigned timeout_ms);
+void recall_detach(struct store *s);
+
+/* What a source says: a repository, never a secret; what keeps there what is needed. */
+struct recall_source {
+    struct conf_repo conf;               /* url, paths of secrets */
+    char point[SHA_TEXT], pin[SHA_TEXT]; /* pin "": none yet, or none any more */
+    struct uuid volume, dir;             /* as in the pin */
+    uint64_t generation;
+    char name[POINT_NAME_MAX + 1]; /* of the volume, when it was made */
+    bool ended;                    /* nothing needs it any more; its pin is to go */
+};
+int recall_source_print(const struct recall_source *src, struct buf *out);
+int recall_source_parse(const void *text, size_t len, struct recall_source *ret); /* -E_CORRUPT */
+
+/* recall_lend: an open repository becomes one of those that serve this place. Takes r. */
+void recall_lend(struct store *s, const struct conf_repo *place, struct repo *r);
+
+/* recall_keep: what has to be done from time to time: sources that nothing needs any more go, with their pins; a copied store pins
+ * for itself. May take long. all: also what is looked at seldom. */
+void recall_keep(struct store *s, bool all);
+
+/* recall_importing: around an import: no source is taken for one that nothing needs. recall_forget: all pins of this store go: it is
+ * about to be removed. */
+void recall_importing(struct store *s, bool begins);
+void recall_forget(struct store *s);
+
+/* recall_any: does the store have sources? recall_from: was this volume made from a recovery point? */
+bool recall_any(struct store *s);
+bool recall_from(struct store *s, const struct vol *v);
+
+#endif

@@ -1,0 +1,67 @@
+/* fs/recall_i: inside of recall*.c. */
+#ifndef VARVE_FS_RECALL_I_H
+#define VARVE_FS_RECALL_I_H
+
+#include <pthread.h>
+
+#include "fs/recall.h"
+
+#define POOL_MAX 4u /* times that one repository is open */
+
+struct pool { /* one repository */
+    struct pool *next;
+    struct conf_repo conf;
+    unsigned open, nfree;
+    struct repo *free[POOL_MAX];
+    struct repo_keys keys; /* once one was opened */
+    bool has_keys, opening;
+    bool lost; /* the last read of it failed, and an event has said so */
+    int64_t used_ns;
+};
+
+struct unpacked { /* a chunk, or one on its way */
+    struct unpacked *next;
+    struct id16 id;
+    struct buf plain;
+    unsigned refs;
+    bool ready;
+    int result;
+    int64_t used_ns;
+};
+
+struct from { /* a source that was read from */
+    struct from *next;
+    uint32_t number;
+    struct pool *pool;
+};
+
+struct recall {
+    struct recall *next;
+    struct store *s;
+    unsigned timeout_ms;
+    pthread_mutex_t lock; /* guards what follows, but never held while a repository is asked */
+    pthread_cond_t change;
+    bool closing; /* atomic */
+    struct pool *pools;
+    struct from *froms;
+    struct unpacked *unpacked;
+    size_t unpacked_bytes;
+    unsigned waiting;   /* requests that wait for bytes */
+    unsigned importing; /* volumes that are being made: their sources have no pins yet */
+    int64_t moved_ns;   /* when one of them last got something, or the first began */
+    int64_t looked_ns;  /* of recall_keep */
+};
+
+struct recall *recall_of(struct store *s); /* NULL */
+
+/* recall_wait_locked: until something changes or 100 ms have passed; says that the request moves. -E_TIMEOUT, -E_CANCELED. */
+int recall_wait_locked(struct recall *rc, int64_t until_ns);
+
+/* pool_find_locked: -E_NOMEM: NULL. pool_take: a repository, open, for this thread alone, whose calls end by then; err may be NULL. */
+struct pool *pool_find_locked(struct recall *rc, const struct conf_repo *conf);
+int pool_take(struct recall *rc, struct pool *p, int64_t until_ns, struct repo **ret, struct buf *err);
+void pool_give(struct recall *rc, struct pool *p, struct repo *r);
+void pool_rest(struct recall *rc); /* closes what was not used lately */
+void pools_free(struct recall *rc);
+
+#endif

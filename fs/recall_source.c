@@ -1,0 +1,429 @@
+/* What the tables say of where bytes lie, as text; and what is to be done about sources from time to time. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs/recall_i.h"
+#include "snap/event.h"
+#include "snap/store/cold.h"
+
+#define FIRST_LINE "varve source 1\n"
+#define SELDOM_NS 600000000000ll
+
+/* --- text ----------------------------------------------------------------------------------------------------------- */
+
+static int line(struct buf *out, const char *key, const char *value)
+{
+    if (strpbrk(value, "\n"))
+        return -E_INVAL;
+    return *value ? buf_printf(out, "%s=%s\n", key, value) : 0;
+}
+
+int recall_source_print(const struct recall_source *src, struct buf *out)
+{
+    char volume[UUID_TEXT_SIZE], dir[UUID_TEXT_SIZE], generation[24];
+    const struct {
+        const char *key, *value;
+    } lines[] = {{"url", src->conf.url},
+                 {"passphrase-file", src->conf.passphrase_file},
+                 {"key-file", src->conf.key_file},
+                 {"point", src->point},
+                 {"pin", src->pin},
+                 {"volume", volume},
+                 {"dir", dir},
+                 {"generation", generation},
+                 {"name", src->name},
+                 {"ended", src->ended ? "yes" : ""}};
+    int r = buf_puts(out, FIRST_LINE);
+
+    uuid_format(&src->volume, volume);
+    uuid_format(&src->dir, dir);
+    snprintf(generation, sizeof(generation), "%" PRIu64, src->generation);
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(lines); i++)
+        r = line(out, lines[i].key, lines[i].value);
+    return r;
+}
+
+static int put(char *out, size_t size, const char *value, size_t len)
+{
+    if (len >= size)
+        return -E_CORRUPT;
+    memcpy(out, value, len);
+    out[len] = 0;
+    return 0;
+}
+
+static int field(struct recall_source *s, const char *key, size_t klen, const char *value, size_t len)
+{
+    char text[64] = "";
+    const struct {
+        const char *key;
+        char *out;
+        size_t size;
+    } texts[] = {{"url", s->conf.url, sizeof(s->conf.url)},
+                 {"passphrase-file", s->conf.passphrase_file, sizeof(s->conf.passphrase_file)},
+                 {"key-file", s->conf.key_file, sizeof(s->conf.key_file)},
+                 {"point", s->point, sizeof(s->point)},
+                 {"pin", s->pin, sizeof(s->pin)},
+                 {"name", s->name, sizeof(s->name)}};
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (strlen(texts[i].key) == klen && memcmp(texts[i].key, key, klen) == 0)
+            return put(texts[i].out, texts[i].size, value, len);
+    if (put(text, sizeof(text), value, len) < 0)
+        return -E_CORRUPT;
+    if (klen == 6 && memcmp(key, "volume", 6) == 0)
+        return uuid_parse(text, &s->volume) < 0 ? -E_CORRUPT : 0;
+    if (klen == 3 && memcmp(key, "dir", 3) == 0)
+        return uuid_parse(text, &s->dir) < 0 ? -E_CORRUPT : 0;
+    if (klen == 10 && memcmp(key, "generation", 10) == 0)
+        s->generation = strtoull(text, NULL, 10);
+    if (klen == 5 && memcmp(key, "ended", 5) == 0)
+        s->ended = true;
+    return 0; /* of a later version */
+}
+
+int recall_source_parse(const void *text, size_t len, struct recall_source *ret)
+{
+    const char *p = text, *end = p + len;
+    size_t head = strlen(FIRST_LINE);
+    int r = 0;
+
+    memset(ret, 0, sizeof(*ret));
+    if (len < head || memcmp(p, FIRST_LINE, head) != 0)
+        return -E_CORRUPT;
+    for (p += head; r == 0 && p < end;) {
+        const char *nl = memchr(p, '\n', (size_t)(end - p)), *eq;
+
+        if (!nl || !(eq = memchr(p, '=', (size_t)(nl - p))))
+            return -E_CORRUPT;
+        r = field(ret, p, (size_t)(eq - p), eq + 1, (size_t)(nl - eq - 1));
+        p = nl + 1;
+    }
+    return r < 0 || ret->conf.url[0] ? r : -E_CORRUPT;
+}
+
+/* --- all of them ---------------------------------------------------------------------------------------------------- */
+
+struct known {
+    uint32_t number;
+    struct recall_source src;
+};
+
+static int keep_one(void *arg, uint32_t source, const void *text, size_t len)
+{
+    struct known *k = calloc(1, sizeof(*k));
+    int r = k ? recall_source_parse(text, len, &k->src) : -E_NOMEM;
+
+    if (r == 0) {
+        k->number = source;
+        r = buf_add(arg, k, sizeof(*k));
+    }
+    free(k);
+    if (r == -E_CORRUPT) {
+        log_warn("fs", "source", "number=%u is not understood", source);
+        r = 0;
+    }
+    return r;
+}
+
+static int all_of(struct store *s, struct buf *ret)
+{
+    return cold_source_each(s, keep_one, ret);
+}
+
+static int any_one(void *arg, uint32_t source, const void *text, size_t len)
+{
+    (void)arg;
+    (void)source;
+    (void)text;
+    (void)len;
+    return 1;
+}
+
+bool recall_any(struct store *s)
+{
+    return cold_source_each(s, any_one, NULL) == 1;
+}
+
+bool recall_from(struct store *s, const struct vol *v)
+{
+    cleanup(buf_free) struct buf all = {0};
+
+    if (all_of(s, &all) < 0)
+        return false;
+    for (size_t at = 0; at < all.len; at += sizeof(struct known))
+        if (uuid_equal(&((const struct known *)(all.data + at))->src.volume, &v->rec.uuid))
+            return true;
+    return false;
+}
+
+/* --- from time to time ---------------------------------------------------------------------------------------------- */
+
+static int with_repo(struct recall *rc, const struct known *k, struct pool **ret_pool, struct repo **ret)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct pool *p;
+    int r;
+
+    pthread_mutex_lock(&rc->lock);
+    p = pool_find_locked(rc, &k->src.conf);
+    pthread_mutex_unlock(&rc->lock);
+    r = p ? pool_take(rc, p, clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000, ret, &err) : -E_NOMEM;
+    *ret_pool = p;
+    return r;
+}
+
+static int set(struct recall *rc, const struct known *k)
+{
+    cleanup(buf_free) struct buf text = {0};
+    int r = recall_source_print(&k->src, &text);
+
+    if (r == 0)
+        r = cold_source_set(rc->s, k->number, text.data, text.len);
+    return r < 0 ? r : store_flush(rc->s);
+}
+
+struct mine {
+    const struct pin *own;
+    const char *keep;
+    struct repo *r;
+};
+
+static bool is_mine(const struct pin *own, const struct pin *p)
+{
+    return uuid_equal(&p->store, &own->store) && uuid_equal(&p->dir, &own->dir) &&
+           uuid_equal(&p->volume, &own->volume);
+}
+
+static int drop_other(void *arg, const struct pin *p)
+{
+    struct mine *m = arg;
+
+    return is_mine(m->own, p) && strcmp(p->id, m->keep) != 0 ? pin_drop(m->r, p->id) : 0;
+}
+
+static struct pin pin_for(struct recall *rc, const struct recall_source *src)
+{
+    struct pin p = {.generation = src->generation, .dir = src->dir, .volume = src->volume};
+    struct store_state st;
+
+    store_get_state(rc->s, &st);
+    p.store = st.uuid;
+    snprintf(p.volume_name, sizeof(p.volume_name), "%s", src->name);
+    return p;
+}
+
+/* The pins that this store's directory has for the volume, but for the one that counts. */
+static int drop_others(struct recall *rc, struct repo *r, const struct recall_source *src, const char *keep)
+{
+    struct pin own = pin_for(rc, src);
+    struct mine m = {&own, keep, r};
+
+    return pins_each(r, drop_other, NULL, &m);
+}
+
+/* Nothing names it any more: its pin goes, then its record. */
+static int end_source(struct recall *rc, const struct known *k)
+{
+    struct repo *repo;
+    struct pool *p;
+    int r = with_repo(rc, k, &p, &repo);
+
+    if (r < 0)
+        return r;
+    r = drop_others(rc, repo, &k->src, "");
+    pool_give(rc, p, repo);
+    if (r == 0)
+        r = cold_source_del(rc->s, k->number);
+    if (r == 0)
+        log_note("fs", "source-ended", "volume=%s url=%s", k->src.name, k->src.conf.url);
+    return r;
+}
+
+/* A record of its own says that it ended, before the one that ranges named goes: a death between leaves no pin behind. */
+static int try_end(struct recall *rc, const struct known *k)
+{
+    cleanup(buf_free) struct buf text = {0};
+    struct known ended = *k;
+    int r;
+
+    if (k->src.ended)
+        return end_source(rc, k);
+    ended.src.ended = true;
+    r = recall_source_print(&ended.src, &text);
+    if (r == 0)
+        r = cold_source_put(rc->s, text.data, text.len, &ended.number);
+    if (r < 0)
+        return r;
+    r = cold_source_del(rc->s, k->number);
+    if (r == 0)
+        r = store_flush(rc->s);
+    if (r < 0) {
+        (void)cold_source_del(rc->s, ended.number);
+        return r == -E_BUSY ? 0 : r;
+    }
+    return end_source(rc, &ended);
+}
+
+struct looking {
+    const char *point;
+    struct point found;
+};
+
+static int same_point(void *arg, const struct point *pt)
+{
+    struct looking *l = arg;
+
+    if (strcmp(pt->id, l->point) != 0)
+        return 0;
+    l->found = *pt;
+    l->found.labels = l->found.regarded = (struct buf){0};
+    return 1;
+}
+
+static int in_pin(void *arg, const struct pin *p)
+{
+    return pin_points(p, same_point, arg);
+}
+
+static int find_point(struct repo *r, const char *id, struct point *ret)
+{
+    struct looking l = {.point = id};
+    int x = point_get(r, id, ret);
+
+    if (x != -E_NOENT)
+        return x;
+    x = pins_each(r, in_pin, NULL, &l);
+    if (x == 1)
+        *ret = l.found;
+    return x < 0 ? x : x == 1 ? 0 : -E_NOENT;
+}
+
+static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
+{
+    struct pin pin = pin_for(rc, &k->src);
+    struct point pt;
+    int x = find_point(r, k->src.point, &pt);
+
+    if (x < 0)
+        return x;
+    x = pin_add(&pin, &pt);
+    point_release(&pt);
+    if (x == 0)
+        x = pin_put(r, &pin, false);
+    if (x == 0) {
+        memcpy(k->src.pin, pin.id, sizeof(pin.id));
+        x = set(rc, k);
+    }
+    pin_release(&pin);
+    return x;
+}
+
+/* This directory is another than the one that pinned: a copy of the store, or it was moved. The other's pin stays. */
+static int pin_copy(struct recall *rc, const struct known *was, const struct uuid *dir)
+{
+    struct known k = *was;
+    struct repo *repo;
+    struct pool *p;
+    int r = with_repo(rc, &k, &p, &repo);
+
+    if (r < 0)
+        return r;
+    k.src.dir = *dir;
+    k.src.generation++;
+    r = pin_anew(rc, repo, &k);
+    if (r == 0)
+        r = drop_others(rc, repo, &k.src, k.src.pin);
+    pool_give(rc, p, repo);
+    if (r == -E_NOENT)
+        event_emit(rc->s, "pin-missing", k.src.name,
+                   "nothing keeps recovery point %.12s in %.300s for this copy of the store any more: "
+                   "hydrate it soon",
+                   k.src.point, k.src.conf.url);
+    return r;
+}
+
+void recall_importing(struct store *s, bool begins)
+{
+    struct recall *rc = recall_of(s);
+
+    if (!rc)
+        return;
+    pthread_mutex_lock(&rc->lock);
+    rc->importing += begins ? 1 : -1u;
+    pthread_mutex_unlock(&rc->lock);
+}
+
+static bool is_importing(struct recall *rc)
+{
+    bool any;
+
+    pthread_mutex_lock(&rc->lock);
+    any = rc->importing > 0;
+    pthread_mutex_unlock(&rc->lock);
+    return any;
+}
+
+void recall_forget(struct store *s)
+{
+    struct recall *rc = recall_of(s);
+    cleanup(buf_free) struct buf list = {0};
+
+    if (!rc || all_of(s, &list) < 0)
+        return;
+    for (size_t at = 0; at < list.len; at += sizeof(struct known)) {
+        const struct known *k = (const struct known *)(list.data + at);
+        struct repo *repo;
+        struct pool *p;
+
+        if (with_repo(rc, k, &p, &repo) < 0)
+            continue;
+        (void)drop_others(rc, repo, &k->src, "");
+        pool_give(rc, p, repo);
+    }
+}
+
+static void keep_source(struct recall *rc, const struct known *k, const struct uuid *dir, bool seldom)
+{
+    int r = 0;
+
+    if (!uuid_equal(&k->src.dir, dir) && !k->src.ended && k->src.pin[0] && !BROKEN(VARVE_BREAK_pin_copy))
+        r = pin_copy(rc, k, dir);
+    else if (k->src.ended || (seldom && !is_importing(rc)))
+        r = try_end(rc, k);
+    if (r < 0 && r != -E_CANCELED)
+        log_warn("fs", "source", "volume=%s url=%s reason=%s", k->src.name, k->src.conf.url, err_name(r));
+}
+
+void recall_keep(struct store *s, bool all)
+{
+    struct recall *rc = recall_of(s);
+    cleanup(buf_free) struct buf list = {0};
+    int64_t now = clock_mono_ns();
+    struct store_state st;
+    struct uuid dir;
+
+    store_get_state(s, &st);
+    if (!rc || st.mode != STORE_RW || all_of(s, &list) < 0 || list.len == 0)
+        return;
+    pool_rest(rc);
+    pthread_mutex_lock(&rc->lock);
+    all = all || now - rc->looked_ns > SELDOM_NS;
+    if (all)
+        rc->looked_ns = now;
+    pthread_mutex_unlock(&rc->lock);
+    if (pin_dir(store_path(s), &dir) < 0)
+        return;
+    for (size_t at = 0; at < list.len; at += sizeof(struct known)) {
+        struct known *k = malloc(sizeof(*k));
+
+        if (!k)
+            return;
+        memcpy(k, list.data + at, sizeof(*k));
+        keep_source(rc, k, &dir, all);
+        free(k);
+    }
+}
