@@ -199,6 +199,8 @@ TEST(test_verb__a_file_takes_its_own_commands_with_or_without_the_noun)
         snprintf(line, sizeof(line), "%s %s to=y at=7d", t[v].name, value);
         if (strcmp(t[v].name, "run") == 0) /* no argument of it stands as a word */
             snprintf(line, sizeof(line), "run to=y");
+        else if (!(t[v].args[0].flags & ARG_WORD))
+            snprintf(line, sizeof(line), "%s", t[v].name);
         else if (strcmp(t[v].name, "rename") != 0 && strcmp(t[v].name, "expire") != 0)
             *strstr(line, " to=") = 0;
         else if (strcmp(t[v].name, "rename") == 0)
