@@ -218,7 +218,8 @@ int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v
 /* csi_mount_others: is the volume mounted on other directories than these two? */
 int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char *a, const char *b, bool *ret);
 int csi_varve(struct csi_call *k, const char *field, const char *const *words); /* runs the program */
-int csi_path_check(struct csi_call *k, const char *field, const char *path);
+/* csi_path: as the table of mounts has it: absolute, what lies above without symbolic links, no slash at its end. */
+int csi_path(struct csi_call *k, const char *field, const char *path, const char **ret);
 int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dead);
 
 #endif

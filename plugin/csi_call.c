@@ -19,6 +19,9 @@ int csi_fail(struct csi_call *k, enum grpc_code code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    for (char *s = text; *s; s++) /* one line, whatever a caller calls things */
+        if ((unsigned char)*s < ' ')
+            *s = ' ';
     k->code = code;
     k->why = arena_dup(&k->arena, text);
     return -E_FAILED;

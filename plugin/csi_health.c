@@ -113,9 +113,13 @@ CSI_METHOD(NodeGetVolumeHealth)
     for (size_t i = 0; i < ARRAY_LEN(dirs) && r == 0; i++) {
         struct csi_mount m;
 
+        const char *dir;
+
         if (!*dirs[i])
             continue;
-        r = csi_mount_at(k, dirs[i], v, &m);
+        r = csi_path(k, i == 0 ? "volume_publish_path" : "staging_target_path", dirs[i], &dir);
+        if (r == 0)
+            r = csi_mount_at(k, dir, v, &m);
         if (r == 0 && (m.dead || m.at != CSI_AT_VOLUME))
             r = health_put(k, a->volume_health, CSI__V1__VOLUME_HEALTH_ERROR_TYPE__INACCESSIBLE,
                            m.dead ? "MountDead" : "NotMounted",

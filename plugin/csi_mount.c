@@ -74,7 +74,7 @@ int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v
     if (!s.found)
         return 0;
     ret->at = s.varve && v && source_is(k->d, ret->source, v) ? CSI_AT_VOLUME : CSI_AT_OTHER;
-    ret->dead = s.varve && statvfs(dir, &st) < 0 && errno == ENOTCONN;
+    ret->dead = s.varve && !BROKEN(VARVE_BREAK_csi_dead) && statvfs(dir, &st) < 0 && errno == ENOTCONN;
     return 0;
 }
 
@@ -165,13 +165,38 @@ int csi_varve(struct csi_call *k, const char *field, const char *const *words)
 
 /* --- paths --------------------------------------------------------------------------------------------------------------- */
 
-int csi_path_check(struct csi_call *k, const char *field, const char *path)
+/* Where what lies above is not there, nothing is mounted there either: then the words do. */
+static const char *resolved(struct csi_call *k, char *path)
 {
+    char *slash, real[PATH_MAX];
+
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = 0;
+    slash = strrchr(path, '/');
+    if (slash == path)
+        return path;
+    *slash = 0;
+    if (!realpath(path, real)) {
+        *slash = '/';
+        return path;
+    }
+    return arena_printf(&k->arena, "%s/%s", strcmp(real, "/") == 0 ? "" : real, slash + 1);
+}
+
+int csi_path(struct csi_call *k, const char *field, const char *path, const char **ret)
+{
+    size_t n = strlen(path);
+    char *copy;
     int r = csi_missing(k, field, path);
 
-    if (r == 0 && (path[0] != '/' || strlen(path) >= PATH_MAX || strstr(path, "/../") || strstr(path, "//")))
-        r = csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: is no absolute path without .. and //", field);
-    return r;
+    if (r < 0)
+        return r;
+    if (path[0] != '/' || n >= PATH_MAX || strstr(path, "/../") ||
+        (n > 2 && strcmp(path + n - 3, "/..") == 0))
+        return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: is no absolute path without ..", field);
+    copy = arena_dup(&k->arena, path);
+    *ret = copy ? resolved(k, copy) : NULL;
+    return *ret ? 0 : csi_nomem(k);
 }
 
 int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dead)

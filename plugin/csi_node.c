@@ -55,7 +55,7 @@ static const char *options(struct csi_call *k, const Csi__V1__NodeStageVolumeReq
     return opts && *opts ? opts + 1 : opts;
 }
 
-static int mount_group(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q)
+static int mount_group(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir)
 {
     const char *text = q->volume_capability->mount->volume_mount_group;
     struct stat st;
@@ -68,39 +68,37 @@ static int mount_group(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest
     if (*end || text[0] < '0' || text[0] > '9')
         return csi_fail(k, GRPC_INVALID_ARGUMENT,
                         "volume_capability.mount.volume_mount_group: is no number of a group");
-    if (stat(q->staging_target_path, &st) < 0)
+    if (stat(dir, &st) < 0)
         return csi_fail(k, GRPC_INTERNAL, "staging_target_path: %s", err_text(err_from_errno(errno)));
     if (st.st_gid == gid && (st.st_mode & 02070) == 02070)
         return 0;
-    if (chown(q->staging_target_path, (uid_t)-1, gid) < 0 ||
-        chmod(q->staging_target_path, (st.st_mode & 07777) | 02070) < 0)
+    if (chown(dir, (uid_t)-1, gid) < 0 || chmod(dir, (st.st_mode & 07777) | 02070) < 0)
         return csi_fail(k, GRPC_INTERNAL, "volume_capability.mount.volume_mount_group: %s",
                         err_text(err_from_errno(errno)));
     return 0;
 }
 
-static int stage(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const struct csi_volume *v)
+static int stage(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir,
+                 const struct csi_volume *v)
 {
     const char *what = arena_printf(&k->arena, "%s/%s", k->d->store, v->name), *opts = options(k, q);
     struct csi_mount m;
-    int r = what && opts ? csi_mount_at(k, q->staging_target_path, v, &m) : csi_nomem(k);
+    int r = what && opts ? csi_mount_at(k, dir, v, &m) : csi_nomem(k);
 
-    if (r == 0 && m.dead && (r = csi_unmount(k, "staging_target_path", q->staging_target_path, true)) == 0)
+    if (r == 0 && m.dead && (r = csi_unmount(k, "staging_target_path", dir, true)) == 0)
         m.at = CSI_AT_NOTHING; /* its daemon is gone for good: after a restart of the node, say */
     if (r < 0)
         return r;
     if (m.at == CSI_AT_OTHER)
         return csi_fail(k, GRPC_FAILED_PRECONDITION, "staging_target_path: something else is mounted there");
     if (m.at == CSI_AT_NOTHING) {
-        r = directory(k, "staging_target_path", q->staging_target_path);
+        r = directory(k, "staging_target_path", dir);
         if (r == 0)
-            r = *opts ? csi_varve(
-                            k, "staging_target_path",
-                            (const char *const[]){"mount", what, q->staging_target_path, "-o", opts, NULL})
-                      : csi_varve(k, "staging_target_path",
-                                  (const char *const[]){"mount", what, q->staging_target_path, NULL});
+            r = *opts ? csi_varve(k, "staging_target_path",
+                                  (const char *const[]){"mount", what, dir, "-o", opts, NULL})
+                      : csi_varve(k, "staging_target_path", (const char *const[]){"mount", what, dir, NULL});
     }
-    return r < 0 ? r : mount_group(k, q);
+    return r < 0 ? r : mount_group(k, q, dir);
 }
 
 CSI_METHOD(NodeStageVolume)
@@ -108,18 +106,19 @@ CSI_METHOD(NodeStageVolume)
     cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v;
     struct csi_volumes vs;
+    const char *dir;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
-        r = csi_path_check(k, "staging_target_path", q->staging_target_path);
+        r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
     if (r == 0)
         r = csi_cap_check(k, q->volume_capability);
     if (r == 0)
         r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v->uuid);
-    return r < 0 ? r : stage(k, q, v);
+    return r < 0 ? r : stage(k, q, dir, v);
 }
 
 /* What is to be unmounted goes also when the volume is not known any more, or the daemon cannot be asked. */
@@ -149,55 +148,57 @@ CSI_METHOD(NodeUnstageVolume)
     cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v = NULL;
     struct csi_volumes vs;
+    const char *dir;
     struct csi_mount m;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
-        r = csi_path_check(k, "staging_target_path", q->staging_target_path);
+        r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
     if (r == 0)
         r = volume_or_none(k, q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v ? v->uuid : q->volume_id);
     if (r == 0)
-        r = csi_mount_at(k, q->staging_target_path, v, &m);
+        r = csi_mount_at(k, dir, v, &m);
     if (r < 0 || !is_ours(k->d, &m, v))
         return r;
     if (m.dead || !v)
-        return csi_unmount(k, "staging_target_path", q->staging_target_path, m.dead);
-    return csi_varve(k, "staging_target_path", (const char *const[]){"umount", q->staging_target_path, NULL});
+        return csi_unmount(k, "staging_target_path", dir, m.dead);
+    return csi_varve(k, "staging_target_path", (const char *const[]){"umount", dir, NULL});
 }
 
 /* --- publishing ---------------------------------------------------------------------------------------------------------- */
 
-static int bind_to(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, bool readonly)
+static int bind_to(struct csi_call *k, const char *dir, const char *target, bool readonly)
 {
-    int r = directory(k, "target_path", q->target_path);
+    int r = directory(k, "target_path", target);
 
     if (r < 0)
         return r;
-    if (mount(q->staging_target_path, q->target_path, NULL, MS_BIND, NULL) < 0)
+    if (mount(dir, target, NULL, MS_BIND, NULL) < 0)
         return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be mounted: %s",
                         err_text(err_from_errno(errno)));
-    if (!readonly || mount(NULL, q->target_path, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0)
+    if (!readonly || mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0)
         return 0;
     r = errno;
-    umount2(q->target_path, MNT_DETACH);
+    umount2(target, MNT_DETACH);
     return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be made read-only: %s",
                     err_text(err_from_errno(r)));
 }
 
-static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const struct csi_volume *v)
+static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *dir,
+                   const char *target, const struct csi_volume *v)
 {
     bool readonly = q->readonly || reads_only(q->volume_capability), others;
     struct csi_mount staged, m;
-    int r = csi_mount_at(k, q->staging_target_path, v, &staged);
+    int r = csi_mount_at(k, dir, v, &staged);
 
     if (r == 0 && (staged.at != CSI_AT_VOLUME || staged.dead))
         r = csi_fail(k, GRPC_FAILED_PRECONDITION, "staging_target_path: the volume is not staged there");
     if (r == 0)
-        r = csi_mount_at(k, q->target_path, v, &m);
-    if (r == 0 && m.dead && (r = csi_unmount(k, "target_path", q->target_path, true)) == 0)
+        r = csi_mount_at(k, target, v, &m);
+    if (r == 0 && m.dead && (r = csi_unmount(k, "target_path", target, true)) == 0)
         m.at = CSI_AT_NOTHING;
     if (r < 0)
         return r;
@@ -210,12 +211,12 @@ static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *
                               "readonly: the volume is published there the other way");
     if (q->volume_capability->access_mode->mode ==
         CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER) {
-        r = csi_mount_others(k, v, q->staging_target_path, q->target_path, &others);
+        r = csi_mount_others(k, v, dir, target, &others);
         if (r == 0 && others)
             r = csi_fail(k, GRPC_FAILED_PRECONDITION,
                          "target_path: the volume has a single writer, and is published elsewhere");
     }
-    return r < 0 ? r : bind_to(k, q, readonly);
+    return r < 0 ? r : bind_to(k, dir, target, readonly);
 }
 
 CSI_METHOD(NodePublishVolume)
@@ -223,23 +224,24 @@ CSI_METHOD(NodePublishVolume)
     cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v;
     struct csi_volumes vs;
+    const char *dir, *target;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
-        r = csi_path_check(k, "target_path", q->target_path);
+        r = csi_path(k, "target_path", q->target_path, &target);
     if (r == 0)
         r = csi_cap_check(k, q->volume_capability);
     if (r == 0 && !*q->staging_target_path)
         r = csi_fail(k, GRPC_FAILED_PRECONDITION,
                      "staging_target_path: is missing; volumes are staged before");
     if (r == 0)
-        r = csi_path_check(k, "staging_target_path", q->staging_target_path);
+        r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
     if (r == 0)
         r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v->uuid);
-    return r < 0 ? r : publish(k, q, v);
+    return r < 0 ? r : publish(k, q, dir, target, v);
 }
 
 CSI_METHOD(NodeUnpublishVolume)
@@ -247,23 +249,24 @@ CSI_METHOD(NodeUnpublishVolume)
     cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v = NULL;
     struct csi_volumes vs;
+    const char *target;
     struct csi_mount m;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
-        r = csi_path_check(k, "target_path", q->target_path);
+        r = csi_path(k, "target_path", q->target_path, &target);
     if (r == 0)
         r = volume_or_none(k, q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v ? v->uuid : q->volume_id);
     if (r == 0)
-        r = csi_mount_at(k, q->target_path, v, &m);
+        r = csi_mount_at(k, target, v, &m);
     if (r < 0 || (m.at != CSI_AT_NOTHING && !is_ours(k->d, &m, v)))
         return r; /* it is not published there */
-    if (m.at != CSI_AT_NOTHING && (r = csi_unmount(k, "target_path", q->target_path, m.dead)) < 0)
+    if (m.at != CSI_AT_NOTHING && (r = csi_unmount(k, "target_path", target, m.dead)) < 0)
         return r;
-    if (rmdir(q->target_path) < 0 && errno != ENOENT && errno != ENOTDIR)
+    if (rmdir(target) < 0 && errno != ENOENT && errno != ENOTDIR)
         return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be removed: %s",
                         err_text(err_from_errno(errno)));
     return 0;
@@ -274,6 +277,7 @@ CSI_METHOD(NodeUnpublishVolume)
 /* The volume is mounted at this path of the request. */
 static int mounted_at(struct csi_call *k, const char *id, const char *path)
 {
+    const char *dir;
     const struct csi_volume *v;
     struct csi_volumes vs;
     struct csi_mount m;
@@ -283,8 +287,8 @@ static int mounted_at(struct csi_call *k, const char *id, const char *path)
         r = csi_missing(k, "volume_path", path);
     if (r == 0)
         r = csi_volume_find(k, "volume_id", id, &vs, &v);
-    if (r == 0)
-        r = csi_mount_at(k, path, v, &m);
+    if (r == 0 && (csi_path(k, "volume_path", path, &dir) < 0 || csi_mount_at(k, dir, v, &m) < 0))
+        return csi_fail(k, GRPC_NOT_FOUND, "volume_path: the volume is not mounted there");
     if (r == 0 && (m.at != CSI_AT_VOLUME || m.dead))
         r = csi_fail(k, GRPC_NOT_FOUND, "volume_path: the volume is not mounted there");
     return r;

@@ -10,6 +10,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/../tools/mounted.sh"
 . "$here/driver.sh"
 CSI_SANITY=v5.6.0
+CSI_SPEC=v1.13.0
 GO_MIN=1.24
 bin=$VARVE_CACHE/csi/bin/csi-sanity-$CSI_SANITY
 
@@ -26,6 +27,15 @@ sanity_get() {
     mv "$dir/csi-sanity" "$bin"
 }
 
+# names_compare: our messages have the names and numbers of the published ones
+names_compare() {
+    local dir
+    dir=$(cd / && go mod download -json "github.com/container-storage-interface/spec@$CSI_SPEC" 2>/dev/null | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [ -n "$dir" ] || { say "    the published csi.proto $CSI_SPEC cannot be had"; return 1; }
+    "$here/proto_names.py" "$here/../../plugin/proto/csi.proto" "$dir/csi.proto" | sed 's/^/    /'
+    return "${PIPESTATUS[0]}"
+}
+
 suite_needs_mounts
 sanity_get >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
 trap 'driver_end; scratch_release' EXIT
@@ -38,6 +48,9 @@ read -r passed failed skipped < <(sed -nE 's/^(FAIL|SUCCESS)! -- ([0-9]+) Passed
 [ -n "${passed:-}" ] || { passed=0 failed=1 skipped=0; }
 [ "$failed" = 0 ] || cat "$scratch/log"
 [ $# -gt 0 ] || [ "$skipped" -le 1 ] || { say "$skipped tests were skipped, more than one"; failed=$((failed + 1)); }
+if [ $# -eq 0 ]; then
+    if names_compare; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+fi
 say "    $(grep VmHWM "/proc/$csi_pid/status") of varve-csi"
 driver_left || failed=$((failed + 1))
 say "$passed passed, $failed failed, $skipped skipped"

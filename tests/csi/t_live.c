@@ -335,6 +335,31 @@ TEST(test_csi__options_and_groups_of_a_mount)
     rig_stop();
 }
 
+/* The kubelet's directory is often a link to a larger disk. */
+TEST(test_csi__paths_may_lead_through_links)
+{
+    char dir[300], way[300], stage[300], target[300], *id;
+
+    rig_start(NULL);
+    snprintf(dir, sizeof(dir), "%s-real", rig.stage);
+    snprintf(way, sizeof(way), "%s-link", rig.stage);
+    CHECK(mkdir(dir, 0755) == 0 && symlink(dir, way) == 0);
+    snprintf(stage, sizeof(stage), "%.280s//stage/", way);
+    snprintf(target, sizeof(target), "%.280s/target", way);
+    id = make_volume("pvc-links", GIB);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(stage_as(id, stage, SNW, NULL, NULL), 0);
+        CHECK_EQ(publish_as(id, stage, target, SNW, false), 0);
+    }
+    CHECK_EQ(stage_as(id, "/var/../x", SNW, NULL, NULL), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(unpublish(id, target), 0);
+    CHECK_EQ(unstage(id, stage), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    nothing_left();
+    free(id);
+    rig_stop();
+}
+
 /* Keeper and daemon die at once, as at a restart of the node without an unmount: the mount is dead, and is made anew. */
 TEST(test_csi__dead_mounts_are_replaced)
 {
@@ -471,6 +496,33 @@ TEST(test_csi__unknown_keys_are_refused)
     s.n_parameters = 1;
     CHECK_EQ(rpc_status("/csi.v1.Controller/CreateSnapshot", &s), GRPC_INVALID_ARGUMENT);
     CHECK(strncmp(rig.why, "parameters[profile]: ", 21) == 0);
+    free(id);
+    rig_stop();
+}
+
+/* A copy that cannot be as it is asked for leaves nothing. */
+TEST(test_csi__what_could_not_be_made_leaves_nothing)
+{
+    Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
+    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
+    Csi__V1__CreateVolumeRequest__ParametersEntry e, *map[] = {&e};
+    Csi__V1__CreateVolumeRequest q;
+    struct cap cap;
+    char *id;
+
+    rig_start(NULL);
+    id = make_volume("pvc-whole", GIB);
+    create_request(&q, &cap, "pvc-part");
+    v.volume_id = id;
+    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
+    from.volume = &v;
+    q.volume_content_source = &from;
+    entry(&e, "inodes", "1000");
+    q.parameters = map;
+    q.n_parameters = 1;
+    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(delete_volume(id), 0);
+    nothing_left();
     free(id);
     rig_stop();
 }
