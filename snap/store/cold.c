@@ -194,26 +194,20 @@ static int read_file(struct store *s, struct objfd *fd, uint8_t *p, size_t len, 
 int object_read(struct store *s, uint64_t object, void *p, size_t len, uint64_t off)
 {
     struct objfd *fd = NULL;
-    bool none = false;
-    int r = objfd_get(s, object, false, &fd);
+    int r = objfd_get(s, object, false, &fd), c = 0;
 
-    if (cold_any(s) && (r == 0 || r == -E_NOENT) && !is_hot(fd)) {
-        int c = look(s, object, off / BLOCK_SIZE, blocks_of(off + len), fd);
-        if (r == -E_NOENT && c == 0) /* it may have come while we looked */
-            r = objfd_get(s, object, false, &fd);
-        none = r == -E_NOENT;
-        r = c < 0 ? c : none ? 0 : r;
-    }
-    if (r == 0 && fd)
+    if ((cold_any(s) && !is_hot(fd)) || r == -E_NOENT)
+        c = look(s, object, off / BLOCK_SIZE, blocks_of(off + len), fd);
+    if (r == -E_NOENT && c == 0) /* it may have come while we looked */
+        r = objfd_get(s, object, false, &fd);
+    if (r == 0 && c == 0)
         r = read_file(s, fd, p, len, off);
-    if (r == 0 && none)
+    else if (r == -E_NOENT && c == 0)
         memset(p, 0, len);
-    if (r == 0 && cold_noted && !overlay(object, p, len, off) && none)
-        r = -E_CORRUPT;
-    if (r == 0 && none && !cold_noted)
-        r = -E_CORRUPT;
+    if (c == 0 && cold_noted && (r == 0 || r == -E_NOENT) && overlay(object, p, len, off))
+        r = 0;
     objfd_put(s, fd);
-    return r == -E_NOENT ? -E_CORRUPT : r;
+    return c < 0 ? c : r == -E_NOENT ? -E_CORRUPT : r;
 }
 
 int object_here(struct store *s, uint64_t object, uint64_t off, uint64_t len)
@@ -244,8 +238,10 @@ bool cold_again_noted(struct store *s, int *r)
     int e = 0;
 
     noted.n = 0;
-    for (unsigned i = 0; *r == -E_COLD && i < n && e == 0; i++)
+    for (unsigned i = 0; *r == -E_COLD && i < n && e == 0; i++) {
+        cold_asked(s->cold, noted.want[i].object);
         e = cold_bring(s, noted.want[i].object, noted.want[i].first, noted.want[i].end, hold, s->cold);
+    }
     if (*r == -E_COLD && e == 0)
         return true;
     if (*r == -E_COLD)

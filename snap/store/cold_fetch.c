@@ -200,8 +200,6 @@ static void count(struct cold *c, const struct cold_fetch *f, int r)
     c->counts.fetches++;
     c->counts.failed += r < 0;
     c->counts.fetched_bytes += r < 0 ? 0 : (f->end - f->first) * BLOCK_SIZE;
-    if (c->nrecent == 0 || c->recent[(c->nrecent - 1) % COLD_RECENT] != f->object)
-        c->recent[c->nrecent++ % COLD_RECENT] = f->object;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -308,10 +306,13 @@ struct cold_fetch *cold_fence(struct store *s, uint64_t object, uint64_t first, 
     if (!f)
         return NULL;
     pthread_mutex_lock(&c->lock);
-    while (under_way(c, object, first, end))
-        pthread_cond_wait(&c->over, &c->lock);
-    *f = (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 1};
-    c->fetches = f;
+    if (under_way(c, object, first, end)) {
+        free(f);
+        f = NULL;
+    } else {
+        *f = (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 1};
+        c->fetches = f;
+    }
     pthread_mutex_unlock(&c->lock);
     return f;
 }

@@ -54,7 +54,8 @@ void cold_unnote(void); /* what -E_COLD was about is not wanted */
 /* --- what was brought, and what dies (cold_settle.c) */
 /* Blocks of the object are dead: their ranges go, and nothing is brought to them any more. Before they are punched or unlinked. */
 int cold_forget(struct store *s, uint64_t object, uint64_t first, uint64_t end);
-int cold_punch_released(struct store *s, const struct reclaim_rec *rec);
+int cold_punch_released(struct store *s, const struct reclaim_rec *rec); /* 1: later */
+void cold_asked(struct cold *c, uint64_t object);                        /* somebody reads it */
 /* Is there anything to settle, much of it or after a while? */
 bool cold_settle_due(struct store *s, bool while_over);
 
@@ -91,7 +92,8 @@ struct cold {
     struct cold_obj *hash[COLD_BUCKETS];
     uint64_t nobjs, parts_bytes;
     struct cold_fetch *fetches;
-    uint64_t recent[COLD_RECENT]; /* objects that were asked for, the newest at [nrecent % COLD_RECENT - 1] */
+    uint64_t
+        recent[COLD_RECENT]; /* objects that were asked for, the newest at [(nrecent - 1) % COLD_RECENT] */
     uint64_t nrecent;
     struct cold_counts counts;
     pthread_rwlock_t hooks_lock; /* guards hooks; held shared during a fetch */
@@ -105,7 +107,7 @@ struct cold {
 int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
                int (*loose)(void *arg, struct cold_fetch *f), void *arg);
 void cold_fetch_unref(struct cold *c, struct cold_fetch *f);
-/* cold_fence: nothing of these blocks is fetched until cold_unfence; waits for what is under way. NULL: no memory. */
+/* cold_fence: nothing of these blocks is fetched until cold_unfence. NULL: something is under way there; no memory. */
 struct cold_fetch *cold_fence(struct store *s, uint64_t object, uint64_t first, uint64_t end);
 void cold_unfence(struct store *s, struct cold_fetch *f);
 

@@ -232,7 +232,7 @@ int cold_punch_released(struct store *s, const struct reclaim_rec *rec)
         cold_unfence(s, fence);
     }
     objfd_put(s, fd);
-    return fence ? r : -E_NOMEM;
+    return fence ? r : 1; /* somebody is reading it back: later */
 }
 
 /* --- what is left -------------------------------------------------------------------------------------------------------------- */
@@ -308,31 +308,63 @@ static int walk_next(struct walk *w, struct cold_range *ret)
     return r;
 }
 
-/* An object that was asked for lately, the newest first; 0: no more. */
-static uint64_t recent_at(struct cold *c, uint64_t i)
+void cold_asked(struct cold *c, uint64_t object)
 {
-    uint64_t object = 0;
-
     pthread_mutex_lock(&c->lock);
-    if (i < MIN_OF(c->nrecent, (uint64_t)COLD_RECENT))
-        object = c->recent[(c->nrecent - 1 - i) % COLD_RECENT];
+    if (c->recent[(c->nrecent - 1) % COLD_RECENT] != object)
+        c->recent[c->nrecent++ % COLD_RECENT] = object;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The i-th newest of what was asked for lately; 0: it is all here. */
+static uint64_t recent_at(struct cold *c, unsigned i, bool done)
+{
+    pthread_mutex_lock(&c->lock);
+    uint64_t *at = &c->recent[(c->nrecent - 1 - i) % COLD_RECENT], object = *at;
+    if (done)
+        *at = 0;
     pthread_mutex_unlock(&c->lock);
     return object;
+}
+
+static int of_volume(struct store *s, uint32_t vol, uint64_t object)
+{
+    struct walk w = {.s = s, .vol = vol};
+    struct txn t;
+    int r = vol ? txn_begin(s, TXN_READ, OP_NONE, NULL, &t) : 1;
+
+    if (r < 0 || !vol)
+        return r;
+    r = is_wanted(&t, &w, object);
+    txn_abort(&t);
+    return r;
+}
+
+static int next_recent(struct store *s, uint32_t vol, uint64_t failed, struct cold_range *ret)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < COLD_RECENT; i++) {
+        struct walk w = {.s = s, .object = recent_at(s->cold, i, false), .one = true};
+        if (!w.object || w.object == failed)
+            continue;
+        r = walk_next(&w, ret);
+        if (r == 0)
+            (void)recent_at(s->cold, i, true);
+        else if (r == 1)
+            r = of_volume(s, vol, ret->object);
+    }
+    return r;
 }
 
 int cold_next(struct store *s, uint32_t vol, struct cold_cursor *cur, struct cold_range *ret)
 {
     struct walk w;
-    uint64_t object;
-    int r = 0;
+    int r;
 
     if (!cold_any(s))
         return 0;
-    for (uint64_t i = 0; r == 0 && (object = recent_at(s->cold, i)) != 0; i++) {
-        w = (struct walk){.s = s, .vol = vol, .object = object, .one = true};
-        if (object != cur->failed)
-            r = walk_next(&w, ret);
-    }
+    r = next_recent(s, vol, cur->failed, ret);
     if (r == 0) {
         w = (struct walk){.s = s, .vol = vol, .object = cur->object, .block = cur->block};
         while ((r = walk_next(&w, ret)) == 1 && ret->object == cur->failed)

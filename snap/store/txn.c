@@ -14,11 +14,20 @@ struct txn_page {
 
 struct txn_put {
     struct txn_put *next;
-    uint8_t op; /* as struct jput */
+    struct txn_put *same_slot, *same_tab; /* in the index: the one put before it */
+    uint8_t op;                           /* as struct jput */
     uint8_t level;
     struct txn_owner owner;
     const uint8_t *key, *val;
     uint32_t klen, vlen;
+};
+
+/* Of many puts: by key, and by table; the newest first. */
+#define INDEX_FROM 32u
+#define INDEX_SLOTS 1024u
+struct txn_index {
+    struct txn_put *slot[INDEX_SLOTS];
+    struct txn_put *tab[256];
 };
 
 struct txn_hook {
@@ -186,11 +195,43 @@ static int envelope_open(const struct kv_item *it, struct txn_val *ret)
                  : 0;
 }
 
+static struct txn_put **index_slot(struct txn_index *x, const void *key, size_t klen)
+{
+    return &x->slot[hash_sum(0, key, klen) % INDEX_SLOTS];
+}
+
+static void index_add(struct txn_index *x, struct txn_put *p)
+{
+    if (p->op == 2)
+        return;
+    struct txn_put **slot = index_slot(x, p->key, p->klen), **tab = &x->tab[p->key[0]];
+    p->same_slot = *slot;
+    p->same_tab = *tab;
+    *slot = *tab = p;
+}
+
+/* Without memory for it the puts are looked through one by one. */
+static void index_begin(struct txn *t)
+{
+    t->index = txn_alloc(t, sizeof(*t->index));
+    if (!t->index)
+        return;
+    memset(t->index, 0, sizeof(*t->index));
+    for (struct txn_put *p = t->puts; p; p = p->next)
+        index_add(t->index, p);
+}
+
 /* The newest own put of the key at a level; NULL. */
 static const struct txn_put *own_put(const struct txn *t, uint8_t level, const void *key, size_t klen)
 {
     const struct txn_put *found = NULL;
 
+    if (t->index) {
+        found = *index_slot(t->index, key, klen);
+        while (found && (found->level != level || found->klen != klen || memcmp(found->key, key, klen) != 0))
+            found = found->same_slot;
+        return found;
+    }
     for (const struct txn_put *p = t->puts; p; p = p->next)
         if (p->level == level && p->op != 2 && p->klen == klen && memcmp(p->key, key, klen) == 0)
             found = p;
@@ -249,9 +290,10 @@ int txn_get(struct txn *t, enum keep keep, const void *key, size_t klen, struct 
 /* The smallest key >= key with the prefix among own puts (any level, deletions too); NULL. */
 static const struct txn_put *own_ge(const struct txn *t, const void *key, size_t klen, size_t plen)
 {
-    const struct txn_put *best = NULL;
+    const struct txn_put *best = NULL, *p = t->puts;
+    bool by_tab = t->index && plen > 0;
 
-    for (const struct txn_put *p = t->puts; p; p = p->next) {
+    for (p = by_tab ? t->index->tab[*(const uint8_t *)key] : p; p; p = by_tab ? p->same_tab : p->next) {
         if (p->op == 2 || p->klen < plen || memcmp(p->key, key, plen) != 0)
             continue;
         int c = memcmp(p->key, key, MIN_OF(p->klen, klen));
@@ -337,6 +379,10 @@ static int add_put(struct txn *t, struct txn_put put)
     *t->puts_end = p;
     t->puts_end = &p->next;
     t->nputs++;
+    if (t->index)
+        index_add(t->index, p);
+    else if (t->nputs == INDEX_FROM)
+        index_begin(t);
     return 0;
 }
 

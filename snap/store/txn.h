@@ -18,6 +18,7 @@
 struct store;
 struct vol;
 struct txn_put;
+struct txn_index;
 struct txn_page;
 struct txn_hook;
 struct kv_read;
@@ -82,7 +83,8 @@ struct txn {
     bool part; /* no answer: more records of the same request follow, or it is work on the way there */
     struct txn_put *puts, **puts_end;
     uint32_t nputs;
-    size_t bytes; /* of the puts, after commit */
+    struct txn_index *index; /* of the puts, when they are many; arena */
+    size_t bytes;            /* of the puts, after commit */
     struct txn_payload *payloads;
     struct txn_page *pages; /* arena */
     struct vol *charged;    /* volume whose counters change with this transaction */

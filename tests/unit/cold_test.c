@@ -2,7 +2,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "snap/store/record.h"
+#include "base/clock.h"
+#include "snap/ns.h"
 #include "tests/lib/lying.h"
 #include "tests/unit/cold_case.h"
 
@@ -273,6 +274,71 @@ TEST(test_cold__copies_clones_and_snapshots_share_what_is_elsewhere)
     box_close(&b);
     free(want);
     free(p);
+}
+
+/* --- imports ------------------------------------------------------------------------------------------------------------------- */
+
+static int import_one(struct ns *o, uint64_t dir, unsigned i)
+{
+    struct cold_run run = far_run(i, 0, 1);
+    struct inode parent, in;
+    struct ns_name name;
+    char text[16];
+    uint64_t hash;
+
+    snprintf(text, sizeof(text), "n%u", i);
+    CHECK_OK(ns_name_init(text, &name));
+    CHECK_OK(ns_dir_inode(o, dir, true, &parent));
+    CHECK_OK(ns_dirent_slot(o, dir, &name, &hash));
+    CHECK_OK(ns_new(o, &parent, S_IFREG | 0644, 0, 0, &in));
+    in.size = 1000 + i % 3000;
+    in.parent = dir;
+    in.parent_hash = hash;
+    CHECK_OK(cold_file_map(&o->t, o->v, &in, &run, 1));
+    CHECK_OK(ns_dirent_put(o, dir, hash, in.ino, in.mode, &name));
+    return ns_new_put(o, &in);
+}
+
+/* FILES= and BATCH= measure: how long it takes for many. */
+TEST(test_cold__many_small_files_are_imported_in_few_transactions)
+{
+    const char *files = getenv("FILES"), *batch_text = getenv("BATCH");
+    unsigned n = files ? (unsigned)strtoul(files, NULL, 10) : 1000,
+             batch = batch_text ? (unsigned)strtoul(batch_text, NULL, 10) : 32;
+    struct far f = {0};
+    uint64_t dir, blocks;
+    struct box b;
+    struct ns o;
+
+    box_open(&b, NULL, NULL);
+    b.set.segment_bytes = 0;
+    far_begin(&b, &f);
+    int64_t start = clock_mono_ns();
+    for (unsigned i = 0; i < n;) {
+        CHECK_OK(ns_change(b.v, &b.c, OP_CREATE, box_root(b.v), &o, &dir));
+        for (unsigned k = 0; k < batch && i < n; k++, i++)
+            CHECK_OK(import_one(&o, dir, i));
+        CHECK_OK(ns_end(&o, 0));
+    }
+    int64_t took = clock_mono_ns() - start;
+    printf("    %u files, %u at a time: %.2f s, %.2f us a file\n", n, batch, (double)took / 1e9,
+           (double)took / 1e3 / n);
+    blocks = b.v->stat.blocks;
+    CHECK_EQ(blocks, n);
+    CHECK_EQ(f.calls, 0);
+    for (unsigned i = 0; i < n; i += 1 + n / 50) {
+        struct cold_run run = far_run(i, 0, 1);
+        uint8_t want[BLOCK_SIZE];
+        char name[16];
+        snprintf(name, sizeof(name), "n%u", i);
+        far_bytes(want, 1000 + i % 3000, &run, 1);
+        far_expect(&b, name, want, 1000 + i % 3000, 0);
+    }
+    if (n <= 1000) {
+        box_sound(&b);
+        far_sound(&b);
+    }
+    box_close(&b);
 }
 
 /* --- failures of the disk ------------------------------------------------------------------------------------------------- */
