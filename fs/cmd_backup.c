@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "conf/value.h"
+#include "fs/verb_attach.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
@@ -98,9 +100,17 @@ static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
     struct backend_call call = {.canceled = is_canceled, .arg = w};
     struct backup_opts o = {
         .full = verb_num(&w->a, "full"), .arg = w, .progress = on_progress, .total = on_total};
+    cleanup(attachments_free) struct attachments attach = {0};
+    cleanup(buf_free) struct buf labels = {0};
     cleanup(repo_done) struct repo *repo = NULL;
     int r = repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err);
 
+    o.attach = &attach;
+    o.labels = &labels;
+    if (r == 0)
+        r = verb_attach_read(&w->a, &attach, err);
+    if (r == 0)
+        r = verb_attach_labels(&w->a, &labels);
     if (r == 0)
         r = codec_of(&w->a, &o.codec, err);
     if (r == 0)
@@ -260,11 +270,16 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = verb_line_add(ret, "snap", snap);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
         r = verb_line_add(ret, keys[i], verb_text(a, keys[i]));
+    for (size_t i = 0; r == 0 && i < verb_val(a, "attach")->ntexts; i++)
+        r = verb_line_add(ret, "attach", verb_val(a, "attach")->texts[i]);
+    for (size_t i = 0; r == 0 && i < verb_val(a, "label")->ntexts; i++)
+        r = verb_line_add(ret, "label", verb_val(a, "label")->texts[i]);
     if (r == 0 && verb_num(a, "full"))
         r = buf_puts(ret, " full");
     if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(err,
-                 "backup run: the URL and the path of the secret are too long together; use shorter ones");
+        buf_puts(
+            err,
+            "backup run: the URL, paths, attachments and labels are too long together; use shorter ones");
         r = -E_TOOBIG;
     }
     return r;
@@ -356,6 +371,18 @@ static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, 
     return buf_printf(out, "%s\n", i.text);
 }
 
+/* The process reads files for who asks: for those only who can read them anyway. What cannot be read is told now, not by the job. */
+static int may_attach(const struct verb_ctx *c, const struct verb_args *a, struct buf *err)
+{
+    cleanup(attachments_free) struct attachments attach = {0};
+
+    if (verb_given(a, "attach") && c->via == VIA_CONTROL && c->uid != 0 && c->uid != (uint32_t)geteuid()) {
+        buf_puts(err, "backup run: attachments are for root and the user of the daemon here");
+        return -E_PERM;
+    }
+    return verb_attach_read(a, &attach, err);
+}
+
 RUN(run_backup)
 {
     cleanup(buf_free) struct buf detail = {0};
@@ -368,6 +395,8 @@ RUN(run_backup)
 
     if (r == 0)
         r = codec_of(a, &codec, err);
+    if (r == 0)
+        r = may_attach(c, a, err);
     if (r < 0)
         return r;
     r = snap ? snap_find(c->vol, snap, &rec) : 0;

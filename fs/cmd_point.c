@@ -6,6 +6,7 @@
 #include "conf/value.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
+#include "tier/attach.h"
 
 #define ID_SHOWN 12
 
@@ -156,6 +157,35 @@ REPO_LOCAL(backup_list)
     return a->json ? list_json(&l, &ans->out) : list_text(&l, &ans->out);
 }
 
+/* --- what is attached ----------------------------------------------------------------------------------------------- */
+
+static int attached_json(void *arg, const char *name, uint64_t len)
+{
+    struct jw *j = arg;
+
+    jw_object(j, NULL);
+    jw_name(j, "name", name, strlen(name));
+    jw_u64(j, "bytes", len);
+    jw_close(j);
+    return j->err;
+}
+
+static int attached_text(void *arg, const char *name, uint64_t len)
+{
+    char size[CONF_SIZE_TEXT];
+
+    conf_size_text(len, size);
+    return buf_printf(arg, "attached     %s, %s\n", name, size);
+}
+
+static int attached(struct repo *repo, const struct point *p,
+                    int (*cb)(void *arg, const char *name, uint64_t len), void *arg)
+{
+    int r = p->flags & POINT_ATTACHED ? repo_sync(repo) : 0;
+
+    return r < 0 || !(p->flags & POINT_ATTACHED) ? r : attach_each(repo, &p->tree, cb, arg);
+}
+
 /* --- show ----------------------------------------------------------------------------------------------------------- */
 
 static int show_text(const struct point *p, struct buf *out)
@@ -208,12 +238,19 @@ REPO_LOCAL(backup_show)
         jw_u64(&j, "schema", 1);
         jw_object(&j, "recovery_point");
         point_json(&j, &pt);
+        jw_array(&j, "attachments");
+        r = attached(repo, &pt, attached_json, &j);
         jw_close(&j);
         jw_close(&j);
-        r = jw_end(&j);
+        jw_close(&j);
+        r = r < 0 ? r : jw_end(&j);
     } else {
         r = show_text(&pt, &ans->out);
+        if (r == 0)
+            r = attached(repo, &pt, attached_text, &ans->out);
     }
+    if (r < 0)
+        buf_printf(&ans->err, "%.12s: %s", pt.id, backend_text(r));
     point_release(&pt);
     return r;
 }

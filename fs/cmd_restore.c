@@ -9,6 +9,7 @@
 #include "fs/verb_long.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
+#include "tier/attach.h"
 #include "tier/restore.h"
 
 struct restoring {
@@ -180,6 +181,34 @@ static int restore_as(struct verb_args *a, struct verb_answer *ans)
     return r;
 }
 
+/* --- what is attached ----------------------------------------------------------------------------------------------- */
+
+static int restore_attached(struct repo *repo, const struct repo_place *place, struct verb_args *a,
+                            struct verb_answer *ans)
+{
+    const char *dir = verb_text(a, "attachments");
+    struct point p = {.flags = 0};
+    struct jw j;
+    uint64_t n;
+    int r = point_find(repo, place->id, &p, &ans->err);
+
+    if (r == 0)
+        r = attach_restore(repo, &p, dir, &n, &ans->err);
+    if (r == 0 && a->json && !verb_given(a, "to")) {
+        j = jw_begin(&ans->out, true);
+        jw_object(&j, NULL);
+        jw_u64(&j, "schema", 1);
+        jw_str(&j, "recovery_point", p.id);
+        jw_u64(&j, "attachments", n);
+        jw_close(&j);
+        r = jw_end(&j);
+    } else if (r == 0 && !a->json) {
+        r = buf_printf(&ans->out, "%" PRIu64 " attachments in %s\n", n, dir);
+    }
+    point_release(&p);
+    return r;
+}
+
 static int restore_to(struct verb_args *a, struct verb_answer *ans)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
@@ -189,15 +218,17 @@ static int restore_to(struct verb_args *a, struct verb_answer *ans)
 
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, &ans->err);
-    return r < 0 ? r : restore_from(repo, p, a, ans);
+    if (r == 0 && verb_given(a, "attachments"))
+        r = restore_attached(repo, p, a, ans);
+    return r < 0 || !verb_given(a, "to") ? r : restore_from(repo, p, a, ans);
 }
 
 REPO_LOCAL(restore_files)
 {
     if (verb_given(a, "as"))
         return restore_as(a, ans);
-    if (verb_given(a, "to"))
+    if (verb_given(a, "to") || verb_given(a, "attachments"))
         return restore_to(a, ans);
-    buf_puts(&ans->err, "restore: DEST is missing: a directory, or --as STORE/VOLUME");
+    buf_puts(&ans->err, "restore: DEST is missing: a directory, STORE/VOLUME[:DIR], or --as STORE/VOLUME");
     return -E_USAGE;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fs/verb_attach.h"
 #include "fs/verb_value.h"
 #include "tier/tierd.h"
 #include "tier/url.h"
@@ -188,7 +189,7 @@ static int resolve(struct verb_args *a, const char *name, bool with_id, struct b
         r = replace(a, "key-file", p->conf.key_file, err);
     if (r == 0) /* it is in the URL now */
         r = replace(a, "credentials", "", err);
-    return r;
+    return r < 0 ? r : verb_attach_resolve(a, err);
 }
 
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)

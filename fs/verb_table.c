@@ -176,6 +176,8 @@ static const struct verb table[] = {
       REPO_SECRET,
       {"compression", ARG_TEXT, 0, "KIND", "zstd (default) or lz4"},
       {"full", ARG_FLAG, 0, NULL, "read everything, not only what changed"},
+      {"attach", ARG_TEXT, ARG_MANY, "[NAME=]FILE", "a small file that travels along: 1 MiB at most, 16 MiB all"},
+      {"label", ARG_KEYVALUE, ARG_MANY, "KEY=VALUE", "kept with it, beside those of the snapshot"},
       {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
      "put a snapshot into a repository, as a recovery point",
      "Reads and sends what changed since the newest recovery point whose snapshot is still here, and of that\n"
@@ -249,7 +251,8 @@ static const struct verb table[] = {
       {"as", ARG_TEXT, 0, "STORE/VOLUME", "in place of DEST: everything, as a new volume"},
       REPO_SECRET,
       {"overwrite", ARG_FLAG, 0, NULL, "replace files that exist, each whole or not at all"},
-      {"resume", ARG_FLAG, 0, NULL, "pass over files that exist and are equal; go on with what was interrupted"}},
+      {"resume", ARG_FLAG, 0, NULL, "pass over files that exist and are equal; go on with what was interrupted"},
+      {"attachments", ARG_PATH, 0, "DIR", "put what is attached to it into a directory; DEST may be missing then"}},
      "files of a recovery point into a directory or a volume, or all of it as a new volume",
      "DEST is made, or is empty where everything is restored; each PATH goes there by its last component.\n"
      "Nothing that exists is written over unless --overwrite says so; what is not in the recovery point stays in\n"

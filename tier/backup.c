@@ -341,6 +341,7 @@ static int fill(struct backup *b, const struct layer_rec *rec, struct point *p)
     p->created_ns = clock_wall_ns();
     snprintf(p->snapshot_name, sizeof(p->snapshot_name), "%s", rec->name);
     p->tree = b->tree;
+    p->flags = b->o->attach && b->o->attach->n ? POINT_ATTACHED : 0;
     p->files = b->res.files;
     p->dirs = b->res.dirs;
     p->others = b->res.others;
@@ -351,6 +352,16 @@ static int fill(struct backup *b, const struct layer_rec *rec, struct point *p)
     return r;
 }
 
+static bool has_label(const struct point *p, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (size_t at = 0; at < p->labels.len; at += strlen((const char *)p->labels.data + at) + 1)
+        if (strncmp((const char *)p->labels.data + at, key, n) == 0 && p->labels.data[at + n] == '=')
+            return true;
+    return false;
+}
+
 static int labels(struct backup *b, const struct layer_rec *rec, struct point *p)
 {
     cleanup(buf_free) struct buf text = {0};
@@ -358,11 +369,13 @@ static int labels(struct backup *b, const struct layer_rec *rec, struct point *p
     const char *at;
     int r = snap_text(b->v, rec->name, &text);
 
+    if (r == 0 && b->o->labels)
+        r = buf_add(&p->labels, b->o->labels->data, b->o->labels->len);
     if (r < 0)
         return r;
     at = (const char *)text.data;
     while (text.len && layer_text_next(&at, (const char *)text.data + text.len, &e) == 1)
-        if (strcmp(e.kind, "label") == 0)
+        if (strcmp(e.kind, "label") == 0 && !has_label(p, e.key))
             if ((r = buf_printf(&p->labels, "%s=%s", e.key, e.value)) < 0 ||
                 (r = buf_add(&p->labels, "", 1)) < 0)
                 return r;
@@ -392,14 +405,20 @@ static int publish(struct backup *b, const struct layer_rec *rec)
     return r;
 }
 
+static bool attached(const struct backup *b)
+{
+    return b->o->attach && b->o->attach->n;
+}
+
 static int run(struct backup *b, const struct layer_rec *rec)
 {
+    static const struct attachments none;
     struct choosing c = {.b = b, .rec = rec};
     int r = points_each(b->r, choose, NULL, &c);
 
     if (r < 0)
         return r;
-    b->res.same = c.same && !b->o->full;
+    b->res.same = c.same && !b->o->full && !attached(b) && !(b->o->labels && b->o->labels->len);
     if (b->res.same)
         return 0;
     if ((r = writer_base(&b->w, c.found && !b->o->full && !b->again ? c.base.id : "")) < 0)
@@ -417,6 +436,8 @@ static int run(struct backup *b, const struct layer_rec *rec)
     } else {
         r = run_full(b, rec);
     }
+    if (r == 0 && (attached(b) || (b->w.base[0] && (c.base.flags & POINT_ATTACHED))))
+        r = attach_put(b->p, b->e, attached(b) ? b->o->attach : &none);
     if (r == 0)
         r = apply_if(b, 0);
     return r < 0 ? r : publish(b, rec);

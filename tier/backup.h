@@ -3,11 +3,13 @@
 #define VARVE_TIER_BACKUP_H
 
 #include "snap/walk.h"
-#include "tier/point.h"
+#include "tier/attach.h"
 
 struct backup_opts {
     enum codec_id codec; /* CODEC_NONE: the default */
     bool full;           /* read everything, also where a recovery point to go on from is there */
+    const struct attachments *attach; /* NULL: none */
+    const struct buf *labels; /* "KEY=VALUE", each with its NUL, before those of the snapshot; NULL: none */
     void *arg;
     /* files and bytes read so far; negative ends it with that value */
     int (*progress)(void *arg, uint64_t items, uint64_t bytes);

@@ -242,6 +242,8 @@ static int take_record(void *arg, const uint8_t *key, size_t klen, const uint8_t
 
     if (klen < 9)
         return -E_CORRUPT;
+    if (get_be64(key) == POINT_INO_ATTACH)
+        return 0;
     if (get_be64(key) != w->now.ino) {
         r = finish_inode(w);
         w->now.ino = get_be64(key);

@@ -9,6 +9,8 @@
 #define POINT_NAME_MAX 255
 #define POINT_VERSION 1
 
+enum point_flag { POINT_ATTACHED = 1 }; /* it has attachments */
+
 struct point {
     char id[SHA_TEXT]; /* not in the bytes: their hash */
     uint16_t flags;
@@ -51,6 +53,7 @@ struct point_inode {
     uint64_t gen;
 };
 #define POINT_INODE_SIZE 112u
+#define POINT_INO_ATTACH 0u /* no file: its attributes are attachments (tier/attach.h) */
 enum point_inode_flag { POINT_IMMUTABLE = 2, POINT_APPEND = 4 };
 void point_inode_encode(const struct point_inode *in, uint8_t out[POINT_INODE_SIZE]);
 int point_inode_decode(const void *p, size_t len, struct point_inode *ret);

@@ -251,6 +251,15 @@ static void hurt(struct verify *w, uint64_t ino, const char *what)
               p->snapshot_name, what);
 }
 
+static void attachment_hurt(struct verify *w, const uint8_t *key, size_t klen)
+{
+    const struct point *p = w->point;
+
+    w->res.hurt++;
+    found(w, "attachment %.*s of %.*s (%s@%s) is lost", (int)klen - 9, (const char *)key + 9, SHOWN, p->id,
+          p->volume_name, p->snapshot_name);
+}
+
 /* The chunk is known, large enough, and not among those that cannot be read. */
 static int slice_ok(struct verify *w, const struct slice *s, bool *ret)
 {
@@ -293,7 +302,10 @@ static int record_look(void *arg, const uint8_t *key, size_t klen, const uint8_t
         return r;
     if (!ok) {
         l->ok = false;
-        hurt(l->w, get_be64(key), key[8] == REC_XATTR ? "an attribute" : "a part of its bytes");
+        if (get_be64(key) == POINT_INO_ATTACH)
+            attachment_hurt(l->w, key, klen);
+        else
+            hurt(l->w, get_be64(key), key[8] == REC_XATTR ? "an attribute" : "a part of its bytes");
     }
     return 0;
 }

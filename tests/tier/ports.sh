@@ -219,6 +219,42 @@ test_a_plain_export_is_killed() {
     plain_is a
 }
 
+# --- attachments -----------------------------------------------------------------------------------------------------
+
+test_attachments_travel_along() {
+    new_repo
+    new_volume
+    echo hello >"$dir/m/f"
+    random 500000 >"$dir/pod.yaml"
+    : >"$dir/nothing"
+    backup --attach "$dir/pod.yaml" --attach "state=$dir/nothing" --label host=a --label of=me
+    ok K backup show "dir:$dir/r#latest" --json
+    [ "$(json '[(a["name"], a["bytes"]) for a in d["recovery_point"]["attachments"]], d["recovery_point"]["labels"]["of"]')" = \
+        "([('pod.yaml', 500000), ('state', 0)], 'me')" ] || fail "$out"
+    ok K backup show "dir:$dir/r#latest"
+    has 'attached     pod.yaml'
+    ok K restore "dir:$dir/r#latest" --attachments "$dir/att"
+    has '2 attachments'
+    cmp "$dir/att/pod.yaml" "$dir/pod.yaml" && [ -e "$dir/att/state" ] || fail 'other bytes'
+    refused 1 'exists already' K restore "dir:$dir/r#latest" --attachments "$dir/att"
+    restore latest "$dir/out"
+    [ "$(ls "$dir/out")" = f ] || fail "$(ls "$dir/out")"
+    ok K backup export "dir:$dir/r#latest" "$dir/file"
+    random 64 >"$dir/key2"
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key2"
+    ok varve backup import "$dir/file" --to "dir:$dir/r2" --to-key-file "$dir/key2" --key-file "$dir/key"
+    ok varve restore "dir:$dir/r2#latest" --attachments "$dir/att2" --key-file "$dir/key2"
+    cmp "$dir/att2/pod.yaml" "$dir/pod.yaml" || fail 'other bytes in the copy'
+    backup
+    ok K backup show "dir:$dir/r#latest" --json
+    [ "$(json 'd["recovery_point"]["attachments"]')" = '[]' ] || fail "$out"
+    random 1100000 >"$dir/large"
+    refused 1 'is too large' K backup run "$dir/m" --to "dir:$dir/r" --attach "$dir/large"
+    refused 1 'there is no such file' K backup run "$dir/m" --to "dir:$dir/r" --attach "$dir/none"
+    refused 1 'the name is there twice' K backup run "$dir/m" --to "dir:$dir/r" --attach "$dir/pod.yaml" --attach "$dir/pod.yaml"
+    refused 2 'DEST is missing' K restore "dir:$dir/r#latest"
+}
+
 # --- restores ---------------------------------------------------------------------------------------------------------
 
 # A tree and what was changed in it since it was backed up: two files others, one gone, one that is not in the recovery point

@@ -117,6 +117,8 @@ static const struct both {
     {"repo key remove n 12345678", "repo key remove repo=n id=12345678",
      "repo key action=remove repo=n id=12345678"},
     {"backup run T --to n --snap s", "backup run to=n snap=s", "backup run to=n snap=s"},
+    {"backup run T --to n --attach a=/f --attach /g --label k=v",
+     "backup run to=n attach=a=/f attach=/g label=k=v", "backup run to=n attach=a=/f attach=/g label=k=v"},
     {"backup list n --volume v", "backup list n volume=v", "backup list repo=n volume=v"},
     {"backup show n#latest", "backup show n#latest", "backup show point=n#latest"},
     {"backup delete n#12345678", "backup delete n#12345678", "backup delete point=n#12345678"},
