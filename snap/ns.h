@@ -12,6 +12,7 @@
 #include "snap/vfs.h"
 
 #define NS_GROUP 256u           /* names of one hash group */
+#define NS_DIRENT_HEAD 9u       /* ino u64, type u8; then the name */
 #define NS_COOKIE_FIRST 3u      /* 1 and 2 are "." and ".." */
 #define NS_LINK_MAX 0x7fffffffu /* links of one inode */
 #define NS_TRIES 64             /* an operation that meets a change of what it had resolved begins again */

@@ -4,8 +4,6 @@
 #include "base/log.h"
 #include "snap/ns.h"
 
-#define DIRENT_HEAD 9u /* ino u64, type u8; then the name */
-
 uint64_t ns_hash_mask = UINT64_MAX;
 
 int ns_name_init(const char *s, struct ns_name *ret)
@@ -39,15 +37,16 @@ int ns_dirent_parse(uint64_t hash, const void *p, size_t len, struct ns_dirent *
 {
     const uint8_t *b = p;
 
-    if (len <= DIRENT_HEAD || len > DIRENT_HEAD + NAME_LEN_MAX ||
-        memchr(b + DIRENT_HEAD, '/', len - DIRENT_HEAD) || memchr(b + DIRENT_HEAD, 0, len - DIRENT_HEAD))
+    if (len <= NS_DIRENT_HEAD || len > NS_DIRENT_HEAD + NAME_LEN_MAX ||
+        memchr(b + NS_DIRENT_HEAD, '/', len - NS_DIRENT_HEAD) ||
+        memchr(b + NS_DIRENT_HEAD, 0, len - NS_DIRENT_HEAD))
         return log_err(-E_CORRUPT, "snap", "dirent hash=%llx len=%zu", (unsigned long long)hash, len);
     *ret = (struct ns_dirent){
         .hash = hash,
         .ino = get_le64(b),
         .type = (uint32_t)b[8] << 12,
-        .name = (const char *)b + DIRENT_HEAD,
-        .name_len = len - DIRENT_HEAD,
+        .name = (const char *)b + NS_DIRENT_HEAD,
+        .name_len = len - NS_DIRENT_HEAD,
     };
     return 0;
 }
@@ -137,16 +136,16 @@ int ns_dirent_slot(struct ns *o, uint64_t dir, const struct ns_name *name, uint6
 int ns_dirent_put(struct ns *o, uint64_t dir, uint64_t hash, uint64_t ino, uint32_t mode,
                   const struct ns_name *name)
 {
-    uint8_t key[16], val[DIRENT_HEAD + NAME_LEN_MAX];
+    uint8_t key[16], val[NS_DIRENT_HEAD + NAME_LEN_MAX];
 
     assert(o->live);
     assert(name->len <= NAME_LEN_MAX);
     dirent_key(dir, hash, key);
     put_le64(val, ino);
     val[8] = (uint8_t)((mode & S_IFMT) >> 12);
-    memcpy(val + DIRENT_HEAD, name->s, name->len);
+    memcpy(val + NS_DIRENT_HEAD, name->s, name->len);
     return vt_put(&o->t, KEEP_FIRM, (struct txn_owner){0}, o->to, TAB_DIRENT, key, val,
-                  DIRENT_HEAD + name->len);
+                  NS_DIRENT_HEAD + name->len);
 }
 
 int ns_dirent_del(struct ns *o, uint64_t dir, uint64_t hash)

@@ -6,7 +6,7 @@
 #include "snap/ns.h"
 
 #define TXN_BYTES                                                                                            \
-    (12u << 10) /* about so much goes into one record of the journal: each put looks at those before it */
+    (16u << 10) /* about so much goes into one record of the journal: each put looks at those before it */
 #define RUN_BYTES 320u /* what the records of a cold range take there, about */
 #define INODE_BYTES 480u
 #define NAME_BYTES 160u
@@ -77,6 +77,23 @@ static int done(struct plant *p, int r)
     return r;
 }
 
+/* A record that cannot be there yet: nobody looks. */
+static int put_new(struct plant *p, uint8_t tab, const void *key, const void *payload, size_t len)
+{
+    static const struct vt_val none;
+
+    return vt_put_over(&p->o.t, KEEP_FIRM, (struct txn_owner){0}, p->o.to, tab, key, &none, payload, len);
+}
+
+static int put_inode(struct plant *p, const struct inode *in)
+{
+    uint8_t key[8], out[INODE_REC_SIZE];
+
+    put_be64(key, in->ino);
+    inode_encode(in, out);
+    return put_new(p, TAB_INODE, key, out, sizeof(out));
+}
+
 int plant_xattr(struct plant *p, struct inode *in, const char *name, const void *value, size_t len)
 {
     bool fresh;
@@ -126,7 +143,7 @@ int plant_inode(struct plant *p, struct inode *in, const struct cold_run *runs, 
     else if (r == 0 && S_ISREG(in->mode))
         r = cold_file_map(&p->o.t, v, in, runs, first);
     if (r == 0)
-        r = inode_put_new(&p->o.t, p->o.to, in);
+        r = put_inode(p, in);
     if (r < 0)
         return done(p, r);
     txn_charge(&p->o.t, v, (int64_t)in->blocks, 1);
@@ -153,12 +170,18 @@ static int link_put(struct plant *p, const struct plant_name *n, uint64_t hash)
 
 int plant_name_kept(struct plant *p, const struct plant_name *n)
 {
-    struct ns_name name = {n->name, n->len};
-    int r = n->hash < NS_COOKIE_FIRST ? -E_CORRUPT : begin(p, NAME_BYTES + n->len, 0);
+    uint8_t key[16], val[NS_DIRENT_HEAD + NAME_LEN_MAX];
+    int r =
+        n->hash < NS_COOKIE_FIRST || n->len > NAME_LEN_MAX ? -E_CORRUPT : begin(p, NAME_BYTES + n->len, 0);
 
-    if (r == 0)
-        r = ns_dirent_put(&p->o, n->dir, n->hash, n->ino, n->type, &name);
-    return done(p, r);
+    if (r < 0)
+        return done(p, r);
+    put_be64(key, n->dir);
+    put_be64(key + 8, n->hash);
+    put_le64(val, n->ino);
+    val[8] = (uint8_t)(n->type >> 12);
+    memcpy(val + NS_DIRENT_HEAD, n->name, n->len);
+    return done(p, put_new(p, TAB_DIRENT, key, val, NS_DIRENT_HEAD + n->len));
 }
 
 int plant_name_more(struct plant *p, const struct plant_name *n)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "snap/plant.h"
+#include "tier/ahead.h"
 #include "tier/map.h"
 
 #define RUNS_STACK 64u
@@ -109,25 +110,13 @@ static int take_inode(struct import *w, const uint8_t *val, size_t vlen)
 
 static int take_xattr(struct import *w, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
-    cleanup(buf_free) struct buf large = {0};
-    const void *p = val + 1;
-    size_t len = vlen - 1;
     char name[256];
-    int r = 0;
 
-    if (vlen < 1 || val[0] > 1 || klen - 9 >= sizeof(name) || memchr(key + 9, 0, klen - 9))
+    if (vlen < 1 || val[0] != 0 || klen - 9 >= sizeof(name) || memchr(key + 9, 0, klen - 9))
         return -E_CORRUPT;
     memcpy(name, key + 9, klen - 9);
     name[klen - 9] = 0;
-    if (val[0] == 1) {
-        struct dec d = dec_of(p, len);
-        struct slice at = slice_decode(&d);
-
-        r = d.bad ? -E_CORRUPT : repo_slice(w->r, &at, true, &large);
-        p = large.data;
-        len = large.len;
-    }
-    return r < 0 ? r : plant_xattr(w->plant, &w->now.in, name, p, len);
+    return plant_xattr(w->plant, &w->now.in, name, val + 1, vlen - 1);
 }
 
 static int take_extent(struct import *w, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
@@ -298,13 +287,13 @@ static int put_tree(struct import *w)
     int r = plant_new(w->v, &w->plant);
 
     if (r == 0)
-        r = tree_scan(w->r, &w->p->tree, NULL, NULL, take_record, w);
+        r = tree_scan_ahead(w->r, &w->p->tree, take_record, w);
     if (r == 0)
         r = finish_inode(w);
     if (r == 0 && w->first_ino != INO_ROOT) /* nor is there anything else without a root */
         r = -E_CORRUPT;
     if (r == 0 && (w->many.len || !w->p->has_hash_key))
-        r = tree_scan(w->r, &w->p->tree, NULL, NULL, name_again, w);
+        r = tree_scan_ahead(w->r, &w->p->tree, name_again, w);
     if (r == 0)
         r = plant_flush(w->plant);
     plant_free(w->plant);
