@@ -24,6 +24,7 @@ static const struct ctl_file files[] = {
      "make the volume what a snapshot shows; below: what undoes rollbacks of before"},
     {"jobs", 0640, ROLE_READ, false, ctl_jobs_text, ctl_jobs_json, "work that goes on behind, and its last results"},
     {"backup", 0640, ROLE_READ, false, ctl_backup_text, ctl_backup_json, "backups of this volume and how they ended"},
+    {"tier", 0640, ROLE_READ, false, ctl_tier_text, ctl_tier_json, "how much lies in repositories only"},
     {"events", 0440, ROLE_READ, false, ctl_events_text, ctl_events_json,
      "what happened: the last 1,000 lines; events-since-ID: those after that one"},
     {"error", 0440, ROLE_READ, false, ctl_error_text, ctl_error_json, "why a command was refused last, mkdir, rmdir and mv in .snapshots included"},

@@ -161,6 +161,18 @@ int ctl_backup_json(struct ctl *c, const char *arg, struct buf *out)
     return verb_jobs_of(c->env->store, c->vol, "backup", true, out);
 }
 
+int ctl_tier_text(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return tier_show(c->env->store, c->vol, false, out);
+}
+
+int ctl_tier_json(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return tier_show(c->env->store, c->vol, true, out);
+}
+
 static uint64_t since(const char *arg)
 {
     return *arg ? strtoull(arg, NULL, 10) : 0;

@@ -63,6 +63,8 @@ int ctl_jobs_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_jobs_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_backup_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_backup_json(struct ctl *c, const char *arg, struct buf *out);
+int ctl_tier_text(struct ctl *c, const char *arg, struct buf *out);
+int ctl_tier_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_events_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_events_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_error_text(struct ctl *c, const char *arg, struct buf *out);

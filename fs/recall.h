@@ -38,6 +38,11 @@ void recall_keep(struct store *s, bool all);
 void recall_importing(struct store *s, bool begins);
 void recall_forget(struct store *s);
 
+/* recall_source_for: the source by which this volume's ranges name what the recovery point has, a new one if there is none, and the
+ * pin that keeps it. Within recall_importing(). */
+int recall_source_for(struct store *s, const struct vol *v, const struct conf_repo *place, struct repo *r,
+                      const struct point *p, uint32_t *ret);
+
 /* recall_any: does the store have sources? recall_from: was this volume made from a recovery point? */
 bool recall_any(struct store *s);
 bool recall_from(struct store *s, const struct vol *v);

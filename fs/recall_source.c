@@ -188,7 +188,7 @@ static int set(struct recall *rc, const struct known *k)
 
 struct mine {
     const struct pin *own;
-    const char *keep;
+    const char *keep, *point;
     struct repo *r;
 };
 
@@ -198,11 +198,19 @@ static bool is_mine(const struct pin *own, const struct pin *p)
            uuid_equal(&p->volume, &own->volume);
 }
 
+static int is_point(void *arg, const struct point *pt)
+{
+    return strcmp(pt->id, ((const struct mine *)arg)->point) == 0;
+}
+
 static int drop_other(void *arg, const struct pin *p)
 {
     struct mine *m = arg;
 
-    return is_mine(m->own, p) && strcmp(p->id, m->keep) != 0 ? pin_drop(m->r, p->id) : 0;
+    if (!is_mine(m->own, p) || strcmp(p->id, m->keep) == 0)
+        return 0;
+    int r = pin_points(p, is_point, m); /* another source of the volume has a pin of its own */
+    return r == 1 ? pin_drop(m->r, p->id) : r;
 }
 
 static struct pin pin_for(struct recall *rc, const struct recall_source *src)
@@ -220,7 +228,7 @@ static struct pin pin_for(struct recall *rc, const struct recall_source *src)
 static int drop_others(struct recall *rc, struct repo *r, const struct recall_source *src, const char *keep)
 {
     struct pin own = pin_for(rc, src);
-    struct mine m = {&own, keep, r};
+    struct mine m = {&own, keep, src->point, r};
 
     return pins_each(r, drop_other, NULL, &m);
 }
@@ -355,6 +363,56 @@ void recall_importing(struct store *s, bool begins)
     pthread_mutex_lock(&rc->lock);
     rc->importing += begins ? 1 : -1u;
     pthread_mutex_unlock(&rc->lock);
+}
+
+static int is_source_for(const struct known *k, const struct recall_source *want)
+{
+    return !k->src.ended && k->src.pin[0] && uuid_equal(&k->src.volume, &want->volume) &&
+           uuid_equal(&k->src.dir, &want->dir) && strcmp(k->src.point, want->point) == 0 &&
+           strcmp(k->src.conf.url, want->conf.url) == 0;
+}
+
+static int source_new(struct recall *rc, struct repo *r, struct known *k)
+{
+    cleanup(buf_free) struct buf text = {0};
+    int x = recall_source_print(&k->src, &text);
+
+    if (x == 0)
+        x = cold_source_put(rc->s, text.data, text.len, &k->number);
+    return x < 0 ? x : pin_anew(rc, r, k);
+}
+
+int recall_source_for(struct store *s, const struct vol *v, const struct conf_repo *place, struct repo *r,
+                      const struct point *p, uint32_t *ret)
+{
+    struct recall *rc = recall_of(s);
+    cleanup(buf_free) struct buf all = {0};
+    struct known *k = calloc(1, sizeof(*k));
+    int x = rc && k ? cold_begin(s) : -E_NOMEM;
+
+    if (x == 0)
+        x = pin_dir(store_path(s), &k->src.dir);
+    if (x == 0)
+        x = all_of(s, &all);
+    if (x == 0) {
+        k->src.conf = *place;
+        k->src.volume = v->rec.uuid;
+        k->src.generation = 1;
+        memcpy(k->src.point, p->id, sizeof(k->src.point));
+        snprintf(k->src.name, sizeof(k->src.name), "%s", v->rec.name);
+    }
+    for (size_t at = 0; x == 0 && at < all.len; at += sizeof(struct known)) {
+        const struct known *other = (const struct known *)(const void *)(all.data + at);
+
+        if (is_source_for(other, &k->src))
+            k->number = other->number;
+    }
+    if (x == 0 && k->number == 0)
+        x = source_new(rc, r, k);
+    if (x == 0)
+        *ret = k->number;
+    free(k);
+    return x;
 }
 
 static bool is_importing(struct recall *rc)

@@ -279,6 +279,13 @@ static int events(struct verb_args *a, const struct verb_target *t, struct verb_
                             &ans->err);
 }
 
+static int tier_release(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_backup_resolve(a, &ans->err);
+
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 static int run(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     static const struct {
@@ -287,6 +294,7 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
     } own[] = {{"snapshot", "create", snapshot_create},
                {NULL, "rollback", rollback},
                {"backup", "run", backup},
+               {"tier", "release", tier_release},
                {NULL, "export", export_plain},
                {"job", "wait", job_wait_all},
                {NULL, "check", check},

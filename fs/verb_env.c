@@ -55,6 +55,7 @@ static const struct job_kind kinds[] = {
     {.verb = "scrub", .run = scrub_job, .again = true},
     {.verb = "backup", .run = backup_job, .again = true},
     {.verb = "export", .run = plain_job, .again = true},
+    {.verb = "release", .run = release_job, .again = true},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
 };
 

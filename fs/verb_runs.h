@@ -52,6 +52,11 @@ RUN(run_plain);
 int plain_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_from.c: `create` with `from`; no volume of that name is there yet, or -E_EXIST. */
 int create_from(struct verb_ctx *c, const struct verb_args *a, struct vol **ret, struct buf *err);
+/* cmd_tier.c */
+RUN(run_tier_release);
+RUN(run_tier_status);
+int release_job(struct job *j, struct store *s, const struct job_info *info);
+int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
 /* cmd_hydrate.c. hydrate_begin: the job that does it, a new one if there is none. */
 RUN(run_hydrate);
 int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id);

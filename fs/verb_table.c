@@ -183,6 +183,18 @@ static const struct verb table[] = {
      "Reads and sends what changed since the newest recovery point whose snapshot is still here, and of that\n"
      "what the repository has not yet. A job does it: varve job cancel stops it; after a kill it goes on\n"
      "without sending again what is there. A snapshot taken for it goes when the next one is backed up.\n", run_backup},
+    {"tier", "release", "tier", NEED_VOLUME, ROLE_ADMIN, "TARGET",
+     {{"to", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO", "the repository that has it: a name, or a URL"},
+      {"path", ARG_TEXT, ARG_WORD | ARG_MANY, "PATH", "only these files and what lies below these directories"},
+      REPO_SECRET,
+      {"larger", ARG_SIZE, 0, "SIZE", "only files of this size and more"},
+      {"older", ARG_DURATION, 0, "AGE", "only files not written for so long: 30d, 12h"},
+      {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
+     "free the room of what a repository has of a volume",
+     "Of the newest recovery point whose snapshot is still here. Names, sizes and times stay; whoever reads gets\n"
+     "the bytes from the repository. What was written since stays here; varve hydrate brings all back.\n", run_tier_release},
+    {"tier", "status", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {{0}},
+     "how much of a volume lies in repositories only", NULL, run_tier_status},
     {"backup", "list", NULL, NEED_NOTHING, ROLE_READ, NULL,
      {REPO_WORD, {"volume", ARG_VOLUME, 0, "NAME", "only those of this volume"}, REPO_SECRET},
      "recovery points of a repository, oldest first", NULL, NULL},

@@ -1,0 +1,281 @@
+/* `varve tier`: what a repository has of a volume need not lie here as well. Releasing and recalling are jobs. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "conf/value.h"
+#include "fs/recall.h"
+#include "fs/verb_repo.h"
+#include "fs/verb_runs.h"
+#include "fs/verb_show.h"
+#include "fs/verb_value.h"
+#include "snap/event.h"
+#include "snap/snapshot.h"
+#include "snap/store/cold.h"
+#include "tier/release.h"
+
+#define WAIT_MS 500u
+
+struct working {
+    struct job *j;
+    struct store *s;
+    struct vol *v;
+    struct verb_args a; /* of the job's detail: a line of the control file */
+    struct buf here;    /* struct layer_rec each: durable snapshots */
+    struct layer_rec rec;
+    char point[SHA_TEXT], tag[32]; /* the newest recovery point whose snapshot, rec, is here */
+    struct release_result res;
+};
+
+static bool is_canceled(void *arg)
+{
+    return job_canceled(((struct working *)arg)->j);
+}
+
+static int on_progress(void *arg, uint64_t items, uint64_t bytes)
+{
+    struct working *w = arg;
+
+    job_progress(w->j, items, bytes);
+    return job_canceled(w->j) ? -E_CANCELED : 0;
+}
+
+/* --- which recovery point ---------------------------------------------------------------------------------------------- */
+
+static int note_snapshot(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    struct working *w = arg;
+
+    (void)text;
+    (void)len;
+    return rec->state == LAYER_DURABLE ? buf_add(&w->here, rec, sizeof(*rec)) : 0;
+}
+
+static int note_point(void *arg, const struct point *p)
+{
+    struct working *w = arg;
+
+    for (size_t at = 0; at < w->here.len; at += sizeof(struct layer_rec)) {
+        struct layer_rec rec;
+
+        memcpy(&rec, w->here.data + at, sizeof(rec));
+        if (uuid_equal(&rec.uuid, &p->snapshot) && rec.number > w->rec.number) {
+            w->rec = rec;
+            memcpy(w->point, p->id, sizeof(w->point));
+        }
+    }
+    return 0;
+}
+
+static int choose(struct working *w, struct repo *repo, const char *place, struct buf *err)
+{
+    int r = snap_each(w->v, note_snapshot, w);
+
+    if (r == 0)
+        r = points_each(repo, note_point, NULL, w);
+    if (r == 0 && !w->point[0]) {
+        buf_printf(
+            err,
+            "%s has no recovery point of volume %s whose snapshot is still here; varve backup run makes one",
+            place, w->v->rec.name);
+        r = -E_NOENT;
+    }
+    return r;
+}
+
+/* --- releasing ------------------------------------------------------------------------------------------------------ */
+
+static int release_from(struct working *w, const struct repo_place *place, struct repo *repo, struct buf *err)
+{
+    const struct verb_val *paths = verb_val(&w->a, "path");
+    struct release_opts o = {.paths = paths ? paths->texts : NULL,
+                             .npaths = paths ? paths->ntexts : 0,
+                             .least_bytes = verb_num(&w->a, "larger"),
+                             .arg = w,
+                             .progress = on_progress};
+    struct point p = {.flags = 0};
+    int r = point_get(repo, w->point, &p);
+
+    if (verb_given(&w->a, "older"))
+        o.before_ns = clock_wall_ns() - (int64_t)verb_num(&w->a, "older");
+    if (r == 0)
+        r = recall_source_for(w->s, w->v, &place->conf, repo, &p, &o.source);
+    if (r == 0)
+        r = release_run(repo, &p, w->v, &w->rec, &o, &w->res, err);
+    point_release(&p);
+    return r;
+}
+
+/* The snapshot stays until its bytes are noted to be elsewhere; a source that no range names yet is not taken away meanwhile. */
+static int release_held(struct working *w, const struct repo_place *place, struct repo *repo, struct buf *err)
+{
+    int r = snap_hold(w->v, w->rec.name, w->tag);
+
+    if (r < 0)
+        return r;
+    recall_importing(w->s, true);
+    r = release_from(w, place, repo, err);
+    recall_importing(w->s, false);
+    snap_release(w->v, w->rec.name, w->tag);
+    return r;
+}
+
+static int release(struct working *w, struct buf *err)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    cleanup(repo_done) struct repo *repo = NULL;
+    char size[CONF_SIZE_TEXT], stay[CONF_SIZE_TEXT];
+    int r = p ? repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = repo_place_open(p, &call, NULL, &repo, err);
+    if (r == 0)
+        r = choose(w, repo, p ? repo_place_name(p) : "", err);
+    if (r == 0)
+        r = release_held(w, p, repo, err);
+    if (r < 0)
+        return r;
+    conf_size_text(w->res.bytes, size);
+    conf_size_text(w->res.unproved, stay);
+    job_say(w->j, "released %s of %" PRIu64 " files, as %.60s has them in %s%s%s", size, w->res.files,
+            w->rec.name, repo_place_name(p), w->res.unproved ? "; not there, so kept here: " : "",
+            w->res.unproved ? stay : "");
+    event_emit(w->s, "tier-released", w->v->rec.name, "%s of %" PRIu64 " files, in %s", size, w->res.files,
+               repo_place_name(p));
+    return 0;
+}
+
+int release_job(struct job *j, struct store *s, const struct job_info *info)
+{
+    struct working w = {.j = j, .s = s, .v = verb_vol_of_id(s, info->vol)};
+    cleanup(buf_free) struct buf err = {0};
+    int r = verb_parse_line("tier", info->detail, strlen(info->detail), &w.a, &err);
+
+    if (r == 0 && (!w.a.verb || !verb_given(&w.a, "to") || !w.v))
+        r = -E_INVAL;
+    snprintf(w.tag, sizeof(w.tag), "release-%" PRIu64, info->id);
+    if (r == 0)
+        r = release(&w, &err);
+    if (r < 0 && r != -E_CANCELED) {
+        const char *why = err.len ? buf_cstr(&err) : backend_text(r);
+
+        job_say(j, "%s", why);
+        event_emit(s, "tier-failed", w.v ? w.v->rec.name : "", "%s", why);
+    }
+    buf_free(&w.here);
+    verb_args_free(&w.a);
+    return r;
+}
+
+/* --- the verbs ------------------------------------------------------------------------------------------------------ */
+
+static int detail_of(const struct verb_args *a, struct buf *ret, struct buf *err)
+{
+    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials"};
+    const struct verb_val *paths = verb_val(a, "path");
+    int r = buf_puts(ret, "release");
+
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
+        r = verb_line_add(ret, keys[i], verb_text(a, keys[i]));
+    for (size_t i = 0; r == 0 && paths && i < paths->ntexts; i++)
+        r = verb_line_add(ret, "path", paths->texts[i]);
+    if (r == 0 && verb_given(a, "larger"))
+        r = buf_printf(ret, " larger=%" PRIu64, verb_num(a, "larger"));
+    if (r == 0 && verb_given(a, "older"))
+        r = buf_printf(ret, " older=%" PRIu64 "s", verb_num(a, "older") / 1000000000);
+    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
+        buf_puts(err,
+                 "tier release: the URL and the paths are too long together; name a directory above them");
+        r = -E_TOOBIG;
+    }
+    return r;
+}
+
+static int answer(struct verb_ctx *c, uint64_t id, struct buf *out, struct buf *err)
+{
+    struct job_info i;
+    struct jw j;
+    int r = job_get(c->env->store, id, &i);
+
+    if (r < 0)
+        return r;
+    if (job_state_ended(i.state) && i.result < 0) {
+        buf_printf(err, "tier release: %s", i.text[0] ? i.text : err_text(i.result));
+        return i.result;
+    }
+    if (!c->json && !job_state_ended(i.state))
+        return buf_printf(out, "job %" PRIu64 " releases; varve job list shows how far it is\n", id);
+    if (!c->json)
+        return buf_printf(out, "%s\n", i.text);
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
+    jw_object(&j, "job");
+    show_job_json(&j, &i, c->vol->rec.name);
+    jw_close(&j);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+RUN(run_tier_release)
+{
+    cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    cleanup(buf_free) struct buf detail = {0};
+    uint64_t id;
+    int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = detail_of(a, &detail, err);
+    if (r == 0)
+        r = job_start(c->env->store, "release", c->vol->rec.id, buf_cstr(&detail), &id);
+    if (r < 0)
+        return r;
+    c->job = id;
+    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
+        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
+            continue;
+    return answer(c, id, out, err);
+}
+
+int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)
+{
+    char remote[CONF_SIZE_TEXT], local[CONF_SIZE_TEXT];
+    struct cold_counts n;
+    struct cold_stat st;
+    struct jw j;
+    int r = cold_stat(v, &st);
+
+    if (r < 0)
+        return r;
+    cold_get_counts(s, &n);
+    conf_size_text(st.remote_bytes, remote);
+    conf_size_text(st.local_bytes, local);
+    if (!json)
+        return buf_printf(out,
+                          "in repositories only  %s, in %" PRIu64 " objects\nhere                  %s\n"
+                          "fetched               %" PRIu64 " times since the store was opened, %" PRIu64
+                          " failed\n",
+                          remote, st.objects, local, n.fetches, n.failed);
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "volume", v->rec.name, strlen(v->rec.name));
+    jw_u64(&j, "remote_bytes", st.remote_bytes);
+    jw_u64(&j, "local_bytes", st.local_bytes);
+    jw_u64(&j, "remote_objects", st.objects);
+    jw_u64(&j, "fetches", n.fetches);
+    jw_u64(&j, "fetched_bytes", n.fetched_bytes);
+    jw_u64(&j, "failed", n.failed);
+    jw_close(&j);
+    return jw_end(&j);
+}
+
+RUN(run_tier_status)
+{
+    (void)a;
+    (void)err;
+    return tier_show(c->env->store, c->vol, c->json, out);
+}

@@ -1,0 +1,267 @@
+#include "tier/release.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "snap/store/cold.h"
+#include "snap/store/span.h"
+#include "snap/store/store.h"
+#include "snap/walk.h"
+#include "tier/idset.h"
+#include "tier/map.h"
+#include "tier/restore.h"
+
+#define RANGES_TOGETHER 256u /* in one transaction */
+
+struct release {
+    struct repo *r;
+    const struct point *p;
+    struct vol *v;
+    struct vt_at at;
+    const struct release_opts *o;
+    struct idset packs; /* that are there: the number is their length */
+    struct buf ranges;  /* struct cold_range each, not put yet */
+    struct release_result res;
+    uint64_t items;
+};
+
+/* --- what the repository has ------------------------------------------------------------------------------------------ */
+
+static int pack_seen(void *arg, const char *name, const struct backend_stat *st)
+{
+    struct release *w = arg;
+    struct sha sha;
+    struct id16 id;
+    uint64_t *size;
+    int r;
+
+    if (pack_name_parse(name, &sha) < 0)
+        return 0;
+    id = sha_half(&sha);
+    r = idset_put(&w->packs, &id, &size);
+    if (r == 0)
+        *size = st->size;
+    return r;
+}
+
+/* 1: the slice's chunk lies in a pack that is there and long enough. */
+static int is_there(struct release *w, const struct slice *s)
+{
+    struct have_chunk c;
+    struct id16 id;
+    const uint64_t *size;
+    int r = have_get_chunk(w->r->have, &s->chunk, &c);
+
+    if (r == -E_NOENT)
+        return BROKEN(VARVE_BREAK_release_blind) ? 1 : 0;
+    if (r < 0)
+        return r;
+    id = sha_half(&c.pack);
+    size = idset_get(&w->packs, &id);
+    return (size && *size >= (uint64_t)c.off + c.stored_len && s->off + (uint64_t)s->len <= c.plain_len) ||
+           BROKEN(VARVE_BREAK_release_blind);
+}
+
+/* --- ranges ---------------------------------------------------------------------------------------------------------- */
+
+/* A transaction with all of them, or, where one of them is there already, with the rest. */
+static int ranges_put(struct release *w)
+{
+    const struct cold_range *v = (const struct cold_range *)(const void *)w->ranges.data;
+    size_t n = w->ranges.len / sizeof(*v);
+    struct txn t;
+    int r = n ? txn_begin(w->v->store, TXN_WRITE, OP_COLD, w->v, &t) : 0;
+
+    if (r < 0 || n == 0)
+        return r;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        uint64_t bytes = (uint64_t)v[i].blocks * BLOCK_SIZE;
+
+        r = cold_release(&t, &v[i]);
+        if (r == 0)
+            w->res.bytes += bytes;
+        else if (r == -E_EXIST || r == -E_NOENT) /* released before; or it went while this was looking */
+            w->res.had += r == -E_EXIST ? bytes : 0, r = 0;
+    }
+    w->ranges.len = 0;
+    if (r == 0)
+        return txn_commit(&t);
+    txn_abort(&t);
+    return r;
+}
+
+static int range_add(struct release *w, const struct file_run *run, const struct extent *x, uint64_t from,
+                     uint64_t to)
+{
+    struct cold_range range = {.object = run->object,
+                               .first = run->obj_block + (from - run->block),
+                               .blocks = (uint32_t)(to - from),
+                               .source = w->o->source,
+                               .ref = {.len = SLICE_SIZE, .skip = (uint32_t)(from - x->block)}};
+    struct enc e = {range.ref.p};
+    int r = is_there(w, &x->s);
+
+    if (r == 0)
+        w->res.unproved += (to - from) * BLOCK_SIZE;
+    if (r <= 0)
+        return r;
+    slice_encode(&e, &x->s);
+    return buf_add(&w->ranges, &range, sizeof(range));
+}
+
+/* The file's blocks here and in the recovery point, laid side by side. */
+struct beside {
+    struct release *w;
+    const struct extents *there;
+    size_t at; /* in there */
+};
+
+static int beside_run(void *arg, const struct file_run *run)
+{
+    struct beside *b = arg;
+    uint64_t end = run->block + run->count;
+    int r = 0;
+
+    if (run->kind != SPAN_OBJECT)
+        return 0;
+    while (b->at < b->there->n && b->there->v[b->at].block + b->there->v[b->at].blocks <= run->block)
+        b->at++;
+    for (size_t i = b->at; r == 0 && i < b->there->n && b->there->v[i].block < end; i++) {
+        const struct extent *x = &b->there->v[i];
+        uint64_t filled = x->block + (x->s.len + TIER_BLOCK - 1) / TIER_BLOCK;
+
+        if (x->kind == EXTENT_SLICE && filled > run->block)
+            r = range_add(b->w, run, x, MAX_OF(run->block, x->block), MIN_OF(end, filled));
+    }
+    return r;
+}
+
+static int file_runs(struct release *w, const struct inode *in, const struct extents *there)
+{
+    struct beside b = {.w = w, .there = there};
+    struct txn t;
+    int r = txn_begin(w->v->store, TXN_READ, OP_NONE, w->v, &t);
+
+    if (r < 0)
+        return r;
+    r = file_ranges(&t, w->at, in, 0, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, beside_run, &b);
+    txn_abort(&t);
+    return r;
+}
+
+/* --- files ----------------------------------------------------------------------------------------------------------- */
+
+static bool is_asked(const struct release *w, const struct inode *in)
+{
+    int64_t changed = (int64_t)in->mtime.tv_sec * 1000000000 + in->mtime.tv_nsec;
+
+    return !(in->flags & INODE_INLINE) && in->size > 0 && in->size >= w->o->least_bytes &&
+           (!w->o->before_ns || changed < w->o->before_ns);
+}
+
+static int file_release(struct release *w, const struct inode *in)
+{
+    uint64_t before = w->res.bytes + w->ranges.len;
+    struct extents there = {0};
+    int r;
+
+    if (!S_ISREG(in->mode))
+        return 0;
+    if (!is_asked(w, in)) {
+        w->res.stay++;
+        return 0;
+    }
+    r = map_load(w->r, &w->p->tree, in->ino, &there);
+    if (r == 0)
+        r = file_runs(w, in, &there);
+    extents_free(&there);
+    w->res.files += r == 0 && w->res.bytes + w->ranges.len > before;
+    if (r == 0 && w->ranges.len >= RANGES_TOGETHER * sizeof(struct cold_range))
+        r = ranges_put(w);
+    w->items++;
+    if (r == 0 && w->o->progress)
+        r = w->o->progress(w->o->arg, w->items, w->res.bytes);
+    return r;
+}
+
+static int all_files(struct release *w)
+{
+    struct inode *in = calloc(WALK_BATCH, sizeof(*in));
+    uint64_t after = 0;
+    size_t n = 0;
+    int r = in ? 0 : -E_NOMEM;
+
+    while (r == 0 && (r = walk_inodes(w->v, w->at, after, in, &n)) == 0 && n > 0) {
+        for (size_t i = 0; i < n && r == 0; i++)
+            r = file_release(w, &in[i]);
+        after = in[n - 1].ino;
+    }
+    free(in);
+    return r;
+}
+
+static int note_entry(void *arg, const struct walk_dirent *e)
+{
+    return buf_add(arg, &e->ino, sizeof(e->ino));
+}
+
+/* A file, or all that lies below a directory. */
+static int below(struct release *w, uint64_t root)
+{
+    cleanup(buf_free) struct buf todo = {0}; /* u64 each */
+    int r = buf_add(&todo, &root, sizeof(root));
+
+    while (r == 0 && todo.len > 0) {
+        struct inode in;
+        uint64_t ino;
+
+        todo.len -= sizeof(ino);
+        memcpy(&ino, todo.data + todo.len, sizeof(ino));
+        r = walk_inode(w->v, w->at, ino, &in);
+        if (r == 0)
+            r = S_ISDIR(in.mode) ? walk_dirents(w->v, w->at, ino, note_entry, &todo) : file_release(w, &in);
+    }
+    return r;
+}
+
+static int asked_files(struct release *w, struct buf *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < w->o->npaths && r == 0; i++) {
+        uint64_t ino = 0;
+
+        r = restore_lookup(w->r, &w->p->tree, w->o->paths[i], &ino);
+        if (r < 0)
+            buf_printf(err, "%s: %s in %s@%s", w->o->paths[i], err_text(r), w->p->volume_name,
+                       w->p->snapshot_name);
+        else
+            r = below(w, ino);
+    }
+    return w->o->npaths ? r : all_files(w);
+}
+
+int release_run(struct repo *r, const struct point *p, struct vol *v, const struct layer_rec *rec,
+                const struct release_opts *o, struct release_result *ret, struct buf *err)
+{
+    struct release w = {.r = r, .p = p, .v = v, .at = {rec->branch, rec->layer}, .o = o};
+    int x = cold_begin(v->store), e;
+
+    if (x == 0 && (!uuid_equal(&p->snapshot, &rec->uuid) || rec->state != LAYER_DURABLE)) {
+        buf_printf(err, "recovery point %.12s was not made from snapshot %s", p->id, rec->name);
+        x = -E_INVAL;
+    }
+    if (x == 0)
+        x = repo_sync(r);
+    if (x == 0)
+        x = backend_list(r->b, &r->call, "packs/", "", pack_seen, &w);
+    if (x == 0)
+        x = asked_files(&w, err);
+    e = ranges_put(&w);
+    x = x < 0 ? x : e;
+    e = store_flush(v->store);
+    idset_free(&w.packs);
+    buf_free(&w.ranges);
+    *ret = w.res;
+    return x < 0 ? x : e;
+}
