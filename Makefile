@@ -83,7 +83,7 @@ link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)
 TIERD := $(BUILD)/varve-tierd
-CSI := $(if $(wildcard plugin/csi_main.c),$(BUILD)/varve-csi)
+PLUGINS := $(patsubst plugin/%_main.c,$(BUILD)/varve-%,$(PLUGIN_MAINS))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*_test.c))
 TEST_DIRS := $(filter-out unit lib doors,$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c)))))
 TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
@@ -92,7 +92,7 @@ DOORS := $(patsubst tests/doors/%.c,$(BUILD)/tests/varve-%,$(wildcard tests/door
 
 .PHONY: all programs tests force
 all: programs tests
-programs: $(VARVE) $(ROOM_LIBS) $(TIERD) $(PLUGIN_LIB) $(CSI)
+programs: $(VARVE) $(ROOM_LIBS) $(TIERD) $(PLUGIN_LIB) $(PLUGINS)
 tests: $(UNIT) $(TEST_PROGS) $(DOORS)
 force:
 
@@ -126,10 +126,13 @@ $(TIERD): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,conf) $(call li
 	$(link) $(LIBS)
 $(VARVE): | $(TIERD)
 
-# speaks to the daemon by its socket only
-$(BUILD)/varve-csi: $(call objs,plugin/csi_main.c) $(PLUGIN_LIB) $(call lib,base) $(BUILD)/flags
-	@echo "  LD $@"
-	$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium
+# they speak to the daemon by its socket only
+define plugin_prog
+$(BUILD)/varve-$(1): $(call objs,plugin/$(1)_main.c) $(PLUGIN_LIB) $(call lib,base) $(BUILD)/flags
+	@echo "  LD $$@"
+	$$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium
+endef
+$(foreach p,$(patsubst plugin/%_main.c,%,$(PLUGIN_MAINS)),$(eval $(call plugin_prog,$(p))))
 $(GEN)/plugin/%.pb-c.c: plugin/proto/%.proto
 	@mkdir -p $(@D)
 	$(Q)protoc-c -I plugin/proto --c_out=$(@D) $<

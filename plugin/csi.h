@@ -16,6 +16,7 @@
 #define VARVE_PLUGIN_CSI_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
 
 #include "base/lock.h"
 #include "base/uuid.h"
@@ -96,6 +97,9 @@ int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *
 int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries);
 #define CSI_MAP(r, member) (r)->n_##member, (csi_entry *const *)(r)->member
 int csi_map_put(struct csi_call *k, size_t *n, csi_entry ***map, const char *key, const char *value);
+
+/* csi_number: 12, 10K, 5M, 2G, 1T (powers of 1000), 10Ki, 5Mi... (of 1024). -E_INVAL, -E_RANGE. */
+int csi_number(const char *s, uint64_t *ret);
 
 /* csi_size_take: what a capacity range asks for, 0: nothing. OUT_OF_RANGE, INVALID_ARGUMENT. */
 int csi_size_take(struct csi_call *k, const Csi__V1__CapacityRange *range, uint64_t total, uint64_t *ret);
@@ -220,6 +224,8 @@ int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char 
 int csi_varve(struct csi_call *k, const char *field, const char *const *words); /* runs the program */
 /* csi_path: as the table of mounts has it: absolute, what lies above without symbolic links, no slash at its end. */
 int csi_path(struct csi_call *k, const char *field, const char *path, const char **ret);
+/* csi_group_set: what is mounted here has this group from its root on: new files get it. */
+int csi_group_set(struct csi_call *k, const char *field, const char *dir, gid_t gid);
 int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dead);
 
 #endif

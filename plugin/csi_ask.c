@@ -71,8 +71,7 @@ static bool of_kubernetes(const char *key)
     return strncmp(key, CSI_KUBE, sizeof(CSI_KUBE) - 1) == 0;
 }
 
-/* A number, also with K, M, G (powers of 1000; of 1024 with i) behind it. */
-static int number(const char *s, uint64_t *ret)
+int csi_number(const char *s, uint64_t *ret)
 {
     static const char *const units[] = {"", "K", "M", "G", "T"};
     uint64_t n = 0, by = 1;
@@ -108,15 +107,15 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
     static const char *const dirs[] = {"hidden", "visible", "disabled", NULL};
     uint64_t n;
 
-    if (strcmp(e->key, "inodes") == 0 && number(e->value, &ret->inodes) == 0)
+    if (strcmp(e->key, "inodes") == 0 && csi_number(e->value, &ret->inodes) == 0)
         return 0;
-    if (strcmp(e->key, "snapshotLimit") == 0 && number(e->value, &ret->snapshot_limit) == 0)
+    if (strcmp(e->key, "snapshotLimit") == 0 && csi_number(e->value, &ret->snapshot_limit) == 0)
         return 0;
     if (strcmp(e->key, "control") == 0 && one_of(e->value, controls)) {
         ret->control = e->value;
         return 0;
     }
-    if (strcmp(e->key, "controlGid") == 0 && number(e->value, &n) == 0 && n < UINT32_MAX) {
+    if (strcmp(e->key, "controlGid") == 0 && csi_number(e->value, &n) == 0 && n < UINT32_MAX) {
         ret->control_gid = e->value;
         return 0;
     }

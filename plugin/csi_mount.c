@@ -205,3 +205,16 @@ int csi_unmount(struct csi_call *k, const char *field, const char *dir, bool dea
         return 0;
     return csi_fail(k, GRPC_INTERNAL, "%s: cannot be unmounted: %s", field, err_text(err_from_errno(errno)));
 }
+
+int csi_group_set(struct csi_call *k, const char *field, const char *dir, gid_t gid)
+{
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        return csi_fail(k, GRPC_INTERNAL, "%s: %s", field, err_text(err_from_errno(errno)));
+    if (st.st_gid == gid && (st.st_mode & 02070) == 02070)
+        return 0;
+    if (chown(dir, (uid_t)-1, gid) < 0 || chmod(dir, (st.st_mode & 07777) | 02070) < 0)
+        return csi_fail(k, GRPC_INTERNAL, "%s: %s", field, err_text(err_from_errno(errno)));
+    return 0;
+}

@@ -57,25 +57,15 @@ static const char *options(struct csi_call *k, const Csi__V1__NodeStageVolumeReq
 
 static int mount_group(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir)
 {
+    static const char field[] = "volume_capability.mount.volume_mount_group";
     const char *text = q->volume_capability->mount->volume_mount_group;
-    struct stat st;
-    char *end;
-    gid_t gid;
+    uint64_t gid;
 
     if (!*text)
         return 0;
-    gid = (gid_t)strtoul(text, &end, 10);
-    if (*end || text[0] < '0' || text[0] > '9')
-        return csi_fail(k, GRPC_INVALID_ARGUMENT,
-                        "volume_capability.mount.volume_mount_group: is no number of a group");
-    if (stat(dir, &st) < 0)
-        return csi_fail(k, GRPC_INTERNAL, "staging_target_path: %s", err_text(err_from_errno(errno)));
-    if (st.st_gid == gid && (st.st_mode & 02070) == 02070)
-        return 0;
-    if (chown(dir, (uid_t)-1, gid) < 0 || chmod(dir, (st.st_mode & 07777) | 02070) < 0)
-        return csi_fail(k, GRPC_INTERNAL, "volume_capability.mount.volume_mount_group: %s",
-                        err_text(err_from_errno(errno)));
-    return 0;
+    if (csi_number(text, &gid) < 0 || gid >= UINT32_MAX)
+        return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: is no number of a group", field);
+    return csi_group_set(k, field, dir, (gid_t)gid);
 }
 
 static int stage(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir,

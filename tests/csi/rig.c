@@ -71,15 +71,6 @@ void rig_varve(const char *a, const char *b, const char *c, const char *d)
     CHECK_EQ(ended(run(argv, rig.log)), 0);
 }
 
-static void wait_file(const char *path, pid_t pid)
-{
-    for (int i = 0; i < 3000 && access(path, F_OK) < 0; i++) {
-        CHECK(waitpid(pid, NULL, WNOHANG) == 0);
-        pause_ms(5);
-    }
-    CHECK(access(path, F_OK) == 0);
-}
-
 void rig_serve_start(void)
 {
     const char *argv[] = {program("varve"), "serve", rig.store, NULL};
@@ -96,13 +87,19 @@ void rig_serve_start(void)
 void rig_csi_start(const char *option)
 {
     char endpoint[300];
+    int fd = -1;
     const char *argv[] = {program("varve-csi"), "--store", rig.store,   "--endpoint", endpoint,
                           "--node-id",          "node-1",  "--verbose", option,       NULL};
 
     snprintf(endpoint, sizeof(endpoint), "unix://%s", rig.sock);
     unlink(rig.sock);
     rig.csi = run(argv, rig.log);
-    wait_file(rig.sock, rig.csi);
+    for (int i = 0; i < 3000 && fd < 0; i++, pause_ms(5)) {
+        CHECK(waitpid(rig.csi, NULL, WNOHANG) == 0);
+        fd = raw_connect(rig.sock);
+    }
+    CHECK(fd >= 0);
+    close(fd);
 }
 
 void rig_csi_end(int sig)

@@ -6,10 +6,10 @@ MAN := $(sort $(wildcard docs/man/*.[1-8]))
 UNITS := $(sort $(wildcard conf/systemd/*.in))
 
 .PHONY: install uninstall clean
-install: $(VARVE) $(TIERD) $(CSI)
+install: $(VARVE) $(TIERD) $(PLUGINS)
 	install -D -m 755 $(BUILD)/varve $(DESTDIR)$(PREFIX)/bin/varve
 	install -D -m 755 $(BUILD)/varve-tierd $(DESTDIR)$(PREFIX)/bin/varve-tierd
-	install -D -m 755 $(BUILD)/varve-csi $(DESTDIR)$(PREFIX)/bin/varve-csi
+	for p in $(PLUGINS); do install -D -m 755 $$p $(DESTDIR)$(PREFIX)/bin/$${p##*/}; done
 	install -d $(DESTDIR)$(HELPERDIR) $(DESTDIR)$(UNITDIR)
 	for n in mount.varve mount.fuse.varve; do ln -sf $(PREFIX)/bin/varve $(DESTDIR)$(HELPERDIR)/$$n; done
 	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
@@ -17,7 +17,7 @@ install: $(VARVE) $(TIERD) $(CSI)
 	  sed 's|@BINDIR@|$(PREFIX)/bin|g' "$$u" >"$(DESTDIR)$(UNITDIR)/$${n%.in}" && chmod 644 "$(DESTDIR)$(UNITDIR)/$${n%.in}" || exit 1; done
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,varve varve-tierd varve-csi) $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.varve mount.fuse.varve)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,varve varve-tierd $(notdir $(PLUGINS))) $(addprefix $(DESTDIR)$(HELPERDIR)/,mount.varve mount.fuse.varve)
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	for u in $(UNITS); do n=$${u##*/}; rm -f "$(DESTDIR)$(UNITDIR)/$${n%.in}"; done
 

@@ -2,7 +2,7 @@
 .PHONY: csi-sanity
 SUITES += csi-sanity
 
-csi-sanity: $(VARVE) $(CSI)
+csi-sanity: $(VARVE) $(PLUGINS)
 	@tests/tools/own_mounts.sh tests/csi/sanity.sh $(ARGS)
-csi: $(CSI)
+csi: $(PLUGINS)
 tidy: $(GENERATED)
