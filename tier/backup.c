@@ -287,6 +287,15 @@ static int still_here(struct choosing *c, const struct point *p, bool *ret)
     return r < 0 ? r : 0;
 }
 
+/* What was read of its snapshot counts only if that is still there. */
+static int base_still(struct choosing *c)
+{
+    bool here;
+    int r = still_here(c, &c->base, &here);
+
+    return r < 0 ? r : here || BROKEN(VARVE_BREAK_relied_moved) ? 0 : -E_AGAIN;
+}
+
 static int choose(void *arg, const struct point *p)
 {
     struct choosing *c = arg;
@@ -440,6 +449,8 @@ static int run(struct backup *b, const struct layer_rec *rec)
         r = attach_put(b->p, b->e, attached(b) ? b->o->attach : &none);
     if (r == 0)
         r = apply_if(b, 0);
+    if (r == 0 && b->compared)
+        r = base_still(&c);
     return r < 0 ? r : publish(b, rec);
 }
 
@@ -453,6 +464,7 @@ static int attempt(struct backup *b, const struct layer_rec *rec)
         r = run(b, rec);
     r = writer_failed(&b->w, r);
     edits_free(b->e);
+    free(b->old);
     writer_end(&b->w);
     return r;
 }

@@ -22,6 +22,7 @@ struct backup_result {
     uint64_t files, dirs, others, bytes; /* of the snapshot */
     uint64_t read_items, read_bytes;     /* looked at */
     uint64_t new_bytes, sent_bytes;      /* not in the repository before; put, all objects */
+    uint64_t gathered_bytes;             /* of new_bytes: sent again out of chunks of which little is left */
 };
 
 /* backup_run: rec: of a durable snapshot that is held. What an interrupted run has put is not sent again.

@@ -1,9 +1,12 @@
 /* Bytes of files: read from the snapshot, made blobs, noted as extents. */
 #include <stdlib.h>
 
+#include "base/mark.h"
 #include "tier/backup_i.h"
 
 #define SMALL_BYTES (64u << 10) /* a file up to here is sent anew as a whole: one blob */
+#define COMPARED (64u << 10)    /* a changed range from here on is compared with what was there before, */
+#define SAMPLES 8u              /* if one of so many blocks is as it was */
 
 int backup_moved(struct backup *b, uint64_t items, uint64_t bytes)
 {
@@ -17,7 +20,7 @@ static bool all_zero(const uint8_t *p, size_t len)
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
-static int read_exact(struct backup *b, uint64_t ino, uint64_t off, size_t len)
+int backup_read(struct backup *b, uint64_t ino, uint64_t off, size_t len)
 {
     size_t got = 0;
     int r = file_read(b->v, b->at, ino, b->room, len, off, &got);
@@ -25,29 +28,34 @@ static int read_exact(struct backup *b, uint64_t ino, uint64_t off, size_t len)
     return r < 0 ? r : got == len ? 0 : -E_CORRUPT;
 }
 
-/* Bytes [off, end) of one aligned mebibyte as one extent; off is aligned to a block. Zeros: an extent only where something older
+/* Bytes of one aligned mebibyte, read already, as one extent; off is aligned to a block. Zeros: an extent only where something older
  * may lie below. */
+static int send(struct backup *b, const uint8_t *p, uint64_t off, size_t len, bool below, struct extents *out)
+{
+    struct extent x = {.block = off / TIER_BLOCK,
+                       .blocks = (uint32_t)((len + TIER_BLOCK - 1) / TIER_BLOCK),
+                       .kind = EXTENT_SLICE};
+    int r;
+
+    if (all_zero(p, len)) {
+        x.kind = EXTENT_ZERO;
+        if (!below)
+            return 0;
+    } else if ((r = packer_blob(b->p, CHUNK_DATA, p, len, &x.s)) < 0) {
+        return r;
+    }
+    return extents_add(out, &x);
+}
+
 static int piece(struct backup *b, const struct inode *in, uint64_t off, uint64_t end, bool below,
                  struct extents *out)
 {
     size_t len = (size_t)(end - off);
-    struct extent x = {.block = off / TIER_BLOCK,
-                       .blocks = (uint32_t)((len + TIER_BLOCK - 1) / TIER_BLOCK),
-                       .kind = EXTENT_SLICE};
-    int r = read_exact(b, in->ino, off, len);
+    int r = backup_read(b, in->ino, off, len);
 
-    if (r < 0)
-        return r;
-    if (all_zero(b->room, len)) {
-        x.kind = EXTENT_ZERO;
-        if (!below)
-            return backup_moved(b, 0, len);
-    } else if ((r = packer_blob(b->p, CHUNK_DATA, b->room, len, &x.s)) < 0) {
-        return r;
-    }
-    if ((r = extents_add(out, &x)) < 0)
-        return r;
-    return backup_moved(b, 0, len);
+    if (r == 0)
+        r = send(b, b->room, off, len, below, out);
+    return r < 0 ? r : backup_moved(b, 0, len);
 }
 
 static int pieces(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below,
@@ -58,6 +66,76 @@ static int pieces(struct backup *b, const struct inode *in, uint64_t from, uint6
     for (uint64_t off = from, end; r == 0 && off < to; off = end) {
         end = MIN_OF((off / BLOB_MAX + 1) * BLOB_MAX, to);
         r = piece(b, in, off, end, below, out);
+    }
+    return r;
+}
+
+/* --- what is told as changed and is not ------------------------------------------------------------------------------ */
+
+/* The bytes as the snapshot before had them, into b->old; *ret_len: as many as there are. What cannot be read counts as other bytes. */
+static void read_old(struct backup *b, uint64_t ino, uint64_t off, size_t len, size_t *ret_len)
+{
+    if (file_read(b->v, b->from, ino, b->old, len, off, ret_len) < 0)
+        *ret_len = 0;
+    b->compared = true;
+}
+
+/* A block that was there before with the same bytes, all of them. */
+static bool block_same(const struct backup *b, size_t at, size_t len, size_t old_len)
+{
+    return at + TIER_BLOCK <= MIN_OF(len, old_len) && memcmp(b->room + at, b->old + at, TIER_BLOCK) == 0;
+}
+
+/* Is any of a few blocks, from all over it, as before? Then it is worth it to look at all. */
+static bool may_be_same(struct backup *b, uint64_t ino, uint64_t off, size_t len)
+{
+    for (size_t i = 0; i < SAMPLES; i++) {
+        size_t at = len / SAMPLES * i / TIER_BLOCK * TIER_BLOCK, n = MIN_OF(len - at, (size_t)TIER_BLOCK),
+               got;
+
+        if (file_read(b->v, b->from, ino, b->old + at, n, off + at, &got) == 0 &&
+            block_same(b, at, len, at + got)) {
+            b->compared = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The store gathers the blocks of a mebibyte that lies in too many places; they are told as changed, and most are not. */
+static int piece_changed(struct backup *b, const struct inode *in, uint64_t off, uint64_t end,
+                         struct extents *out)
+{
+    size_t len = (size_t)(end - off), old_len, from = 0;
+    int r = backup_read(b, in->ino, off, len);
+
+    if (r == 0 && !may_be_same(b, in->ino, off, len))
+        r = send(b, b->room, off, len, true, out);
+    else if (r == 0) {
+        MARK("backup: blocks that are as before");
+        read_old(b, in->ino, off, len, &old_len);
+        for (size_t at = 0, next; r == 0 && at < len; at = next) {
+            next = MIN_OF(at + TIER_BLOCK, len);
+            if (block_same(b, at, len, old_len))
+                from = next;
+            else if (next == len || block_same(b, next, len, old_len))
+                r = send(b, b->room + from, off + from, next - from, true, out);
+        }
+    }
+    return r < 0 ? r : backup_moved(b, 0, len);
+}
+
+static int range(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, struct extents *out)
+{
+    int r = 0;
+
+    if (to <= from || to - from < COMPARED || BROKEN(VARVE_BREAK_compare))
+        return pieces(b, in, from, to, true, out);
+    if (!b->old && !(b->old = malloc(BLOB_MAX)))
+        return -E_NOMEM;
+    for (uint64_t off = from, end; r == 0 && off < to; off = end) {
+        end = MIN_OF((off / BLOB_MAX + 1) * BLOB_MAX, to);
+        r = piece_changed(b, in, off, end, out);
     }
     return r;
 }
@@ -125,9 +203,11 @@ static int ranges(struct backup *b, const struct inode *in, const struct diff_ra
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = pieces(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), true, &l);
+        r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), &l);
     if (r == 0 && !BROKEN(VARVE_BREAK_backup_shrink))
         r = zeros(tail, blocks_of(old_size), &l);
+    if (r == 0 && l.n && !BROKEN(VARVE_BREAK_gather))
+        r = backup_gather(b, in, &l);
     if (r == 0 && l.n)
         r = map_push(b->e, b->r, &b->base, in->ino, &l);
     extents_free(&l);
@@ -154,7 +234,7 @@ int backup_file_ranges(struct backup *b, const struct inode *in, const struct di
 
 int backup_link_target(struct backup *b, const struct inode *in, struct buf *ret)
 {
-    int r = in->size == 0 || in->size > BLOB_MAX ? -E_CORRUPT : read_exact(b, in->ino, 0, (size_t)in->size);
+    int r = in->size == 0 || in->size > BLOB_MAX ? -E_CORRUPT : backup_read(b, in->ino, 0, (size_t)in->size);
 
     return r < 0 ? r : buf_add(ret, b->room, (size_t)in->size);
 }

@@ -17,6 +17,8 @@ struct backup {
     struct tree base;  /* of the recovery point that this one goes on from */
     struct vt_at from; /* its snapshot; branch 0: none */
     uint8_t *room;     /* BLOB_MAX */
+    uint8_t *old;      /* the same, once it is needed */
+    bool compared;     /* something is left out, as `from` has it: that snapshot has to be there at the end */
     struct writer w;
     bool again; /* an attempt before this one relied on what was condemned meanwhile */
     struct backup_result res;
@@ -25,6 +27,11 @@ struct backup {
 /* backup_file.c: the map of a regular file, as edits. whole: its records are new; else changed by these ranges. */
 int backup_file_whole(struct backup *b, const struct inode *in);
 int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n);
+/* backup_gather.c: bytes of the file in chunks of which it uses less than half are sent again and added to top, what changed of it, so
+ * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. */
+int backup_gather(struct backup *b, const struct inode *in, struct extents *top);
+int backup_read(struct backup *b, uint64_t ino, uint64_t off,
+                size_t len); /* into b->room, all of it; else -E_CORRUPT */
 /* A symbolic link's target, appended. */
 int backup_link_target(struct backup *b, const struct inode *in, struct buf *ret);
 /* A value too large for a record: blob by blob is not needed, it is one. */

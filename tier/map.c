@@ -99,6 +99,12 @@ static int by_block(const void *a, const void *b)
     return (x->block > y->block) - (x->block < y->block);
 }
 
+void extents_sort(struct extents *l)
+{
+    if (l->n)
+        qsort(l->v, l->n, sizeof(*l->v), by_block);
+}
+
 static bool ascending(const struct extents *l)
 {
     for (size_t i = 1; i < l->n; i++)
@@ -246,6 +252,19 @@ static int count_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *
     return 0;
 }
 
+int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret)
+{
+    struct tree_key k = tree_key(ino, REC_RUN);
+    struct counts c = {.runs = 0};
+    uint64_t sum = 0;
+    int x = tree_scan(r, t, &k, NULL, count_one, &c);
+
+    for (size_t i = 0; i < c.runs; i++)
+        sum += c.n[i];
+    *ret = sum;
+    return x;
+}
+
 static int merge_run(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
                      struct extents *top)
 {
@@ -276,11 +295,10 @@ int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino
 
     if (x < 0)
         return x;
-    if (top->n)
-        qsort(top->v, top->n, sizeof(*top->v), by_block);
+    extents_sort(top);
     number = c.runs ? c.run[c.runs - 1] + 1 : 1;
     while (x == 0 && c.runs && !BROKEN(VARVE_BREAK_runs_many) &&
-           (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
+           (c.n[c.runs - 1] <= 3 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
         number = c.run[--c.runs];
         x = merge_run(e, r, t, ino, number, top);
     }

@@ -16,6 +16,7 @@ struct extents {
 };
 void extents_free(struct extents *l);
 int extents_add(struct extents *l, const struct extent *e);
+void extents_sort(struct extents *l); /* ascending by block */
 
 int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct extent *ret,
                   uint32_t *ret_run); /* a record of kind REC_EXTENT. -E_CORRUPT */
@@ -25,6 +26,9 @@ int map_overlay(const struct extents *newer, const struct extents *older, struct
 
 /* map_load: all runs laid over each other. */
 int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret);
+
+/* map_count: the extents in all runs together: what map_load() will read. */
+int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret);
 
 /* map_replace: edits: the file has this one run. map_push: one more run on those that t has; runs are merged, newest first, while
  * the one below is not more than twice as long, or there would be more than RUNS_MAX. takes nothing; sorts top. */

@@ -11,7 +11,9 @@
 #define CHUNK_FULL (1u << 20)   /* a chunk that gathers blobs ends with the one that passes it */
 #define BLOB_ALONE (512u << 10) /* a blob from here on is a chunk of its own */
 #define INDEX_PACKS 4096        /* packs of one index object */
-#define ASK_EACH 64             /* packs that are asked for one by one, beyond that all are listed */
+#define HARD_BYTES                                                                                           \
+    (32u << 20)     /* of what a session sends, the first are compressed harder: an increment is small */
+#define ASK_EACH 64 /* packs that are asked for one by one, beyond that all are listed */
 
 struct packer {
     struct repo *r;
@@ -22,6 +24,7 @@ struct packer {
     struct fresh fresh;
     int failed; /* a chunk or a pack was lost on its way */
     const struct idset *gone;
+    struct idset retired;    /* chunks of which nothing is given out */
     struct idset relied;     /* packs that something given out lies in, those of its own among them */
     struct buf relied_names; /* struct sha each */
     struct id16 last;        /* the chunk asked for last, */
@@ -194,6 +197,7 @@ static int gather_add(struct packer *p, struct chunk_work **g, enum chunk_kind k
         if (!(*g = line_chunk_new(&p->line)))
             return -E_NOMEM;
         (*g)->kind = kind;
+        (*g)->sealer.hard = p->st.new_bytes <= HARD_BYTES;
         hash_random((*g)->id.b, sizeof((*g)->id.b));
     }
     enc_bytes(&e, blob->b, 16);
@@ -324,6 +328,8 @@ static int blob_there(struct packer *p, const struct id16 *blob, struct have_blo
     bool stays = false;
     int r = have_get_blob(p->r->have, blob, ret);
 
+    if (r == 0 && idset_get(&p->retired, &ret->chunk))
+        return -E_NOENT;
     if (r == 0)
         r = chunk_stays(p, &ret->chunk, &stays);
     return r < 0 ? r : stays ? 0 : -E_NOENT;
@@ -363,6 +369,11 @@ int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_
     }
     p->st.new_bytes += len;
     return p->failed = add_new(p, kind, &blob, bytes, len, ret);
+}
+
+int packer_retire(struct packer *p, const struct id16 *chunk)
+{
+    return idset_put(&p->retired, chunk, NULL);
 }
 
 int packer_flush(struct packer *p)
@@ -496,6 +507,7 @@ void packer_free(struct packer *p)
         line_pack_spare(&p->line, p->pack);
     line_release(&p->line);
     fresh_free(&p->fresh);
+    idset_free(&p->retired);
     idset_free(&p->relied);
     buf_free(&p->relied_names);
     mac_free(p->mac);

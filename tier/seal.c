@@ -6,6 +6,7 @@
 
 #define VERSION 1
 #define ZSTD_LEVEL 3
+#define ZSTD_LEVEL_HARD 7
 
 int domain_derive(const struct id16 *id, const struct key *k, struct domain *ret)
 {
@@ -40,17 +41,17 @@ static uint32_t frames_of(size_t len, size_t frame_size)
 void sealer_release(struct sealer *s)
 {
     ZSTD_freeCCtx(s->zstd);
-    *s = (struct sealer){NULL};
+    *s = (struct sealer){.zstd = NULL};
 }
 
 /* One frame: 0 where it does not become less. z: NULL for LZ4. */
-static size_t squeeze(ZSTD_CCtx *z, const uint8_t *from, size_t n, uint8_t *to)
+static size_t squeeze(ZSTD_CCtx *z, int level, const uint8_t *from, size_t n, uint8_t *to)
 {
     size_t c;
     int l;
 
     if (z) {
-        c = ZSTD_compressCCtx(z, to, n - 1, from, n, ZSTD_LEVEL);
+        c = ZSTD_compressCCtx(z, to, n - 1, from, n, level);
         return ZSTD_isError(c) ? 0 : c;
     }
     l = LZ4_compress_default((const char *)from, (char *)to, (int)n, (int)n - 1);
@@ -58,7 +59,7 @@ static size_t squeeze(ZSTD_CCtx *z, const uint8_t *from, size_t n, uint8_t *to)
 }
 
 /* Frames, compressed, each with room for its tag behind it; their lengths (without tags) in lens. What all take. */
-static size_t compress(ZSTD_CCtx *z, const uint8_t *p, size_t len, size_t frame_size, uint8_t *to,
+static size_t compress(ZSTD_CCtx *z, int level, const uint8_t *p, size_t len, size_t frame_size, uint8_t *to,
                        uint32_t *lens)
 {
     size_t at = 0;
@@ -66,7 +67,7 @@ static size_t compress(ZSTD_CCtx *z, const uint8_t *p, size_t len, size_t frame_
     for (uint32_t i = 0; i < frames_of(len, frame_size); i++) {
         size_t n = MIN_OF(len - i * frame_size, frame_size);
         const uint8_t *from = p + i * frame_size;
-        size_t c = squeeze(z, from, n, to + at);
+        size_t c = squeeze(z, level, from, n, to + at);
 
         if (c == 0)
             memcpy(to + at, from, n);
@@ -142,7 +143,8 @@ int seal_with(struct sealer *s, const struct domain *d, enum chunk_kind kind, co
     if (!(lens = malloc((n + 1) * sizeof(*lens))))
         return -E_NOMEM;
     to = out->data + out->len;
-    stored = head + SUM8 + compress(z, p, len, frame_size, to + head + SUM8, lens);
+    stored = head + SUM8 +
+             compress(z, s->hard ? ZSTD_LEVEL_HARD : ZSTD_LEVEL, p, len, frame_size, to + head + SUM8, lens);
     head_write(to, d, kind, id, len, stored, lens, n);
     r = crypt_sum8(to, head, to + head);
     if (r == 0)
@@ -156,7 +158,7 @@ int seal_with(struct sealer *s, const struct domain *d, enum chunk_kind kind, co
 int seal(const struct domain *d, enum chunk_kind kind, const struct id16 *id, const void *p, size_t len,
          struct buf *out)
 {
-    struct sealer s = {NULL};
+    struct sealer s = {.zstd = NULL};
     int r = seal_with(&s, d, kind, id, p, len, out);
 
     sealer_release(&s);

@@ -25,6 +25,7 @@ struct chunk_head {
 /* What compressing needs, kept from one chunk to the next; one thread at a time. The zero state is ready. */
 struct sealer {
     void *zstd;
+    bool hard; /* for less to send, at a third of the speed */
 };
 void sealer_release(struct sealer *s);
 

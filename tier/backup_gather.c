@@ -1,0 +1,214 @@
+/* A chunk stays in the repository as long as anything of it is used. One of pages from all over a database, changed page by page, would
+ * stay until its last page has changed, six times the database on the whole: so what is left of such chunks moves, little by little,
+ * into the chunks of backups that change the same file. */
+#include <stdlib.h>
+
+#include "base/mark.h"
+#include "tier/backup_i.h"
+
+#define SHARE 12     /* of what a backup sends, one part more at the most */
+#define LOOK_MAX 128 /* extents that are looked at for each that changed */
+
+/* Chunks that a file uses. */
+struct use {
+    struct id16 chunk;
+    uint64_t live, plain;
+    uint64_t move; /* bytes of live that are sent again now */
+};
+struct uses {
+    struct idset index; /* chunk → its number here, and 1 */
+    struct use *v;
+    size_t n, cap;
+};
+
+static void uses_free(struct uses *u)
+{
+    idset_free(&u->index);
+    free(u->v);
+}
+
+static int use_of(struct uses *u, const struct id16 *chunk, struct use **ret)
+{
+    uint64_t *num;
+    int r = idset_put(&u->index, chunk, &num);
+
+    if (r == 0 && *num == 0 && u->n == u->cap) {
+        size_t cap = u->cap ? u->cap * 2 : 64;
+        struct use *v = realloc(u->v, cap * sizeof(*v));
+
+        if (!v)
+            return -E_NOMEM;
+        u->v = v;
+        u->cap = cap;
+    }
+    if (r == 0 && *num == 0) {
+        u->v[u->n] = (struct use){.chunk = *chunk};
+        *num = ++u->n;
+    }
+    if (r == 0)
+        *ret = &u->v[*num - 1];
+    return r;
+}
+
+/* How much of each chunk is used by these extents; chunks of this session, which are full of it, are left out. */
+static int count(struct backup *b, const struct extents *all, struct uses *u)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < all->n; i++) {
+        struct use *x;
+
+        if (all->v[i].kind == EXTENT_SLICE && (r = use_of(u, &all->v[i].s.chunk, &x)) == 0)
+            x->live += all->v[i].s.len;
+    }
+    for (size_t i = 0; r == 0 && i < u->n; i++) {
+        struct have_chunk c;
+
+        r = have_get_chunk(b->r->have, &u->v[i].chunk, &c);
+        if (r == 0)
+            u->v[i].plain = c.plain_len;
+        r = r == -E_NOENT ? 0 : r;
+    }
+    return r;
+}
+
+static int by_share(const void *a, const void *b)
+{
+    const struct use *x = *(struct use *const *)a, *y = *(struct use *const *)b;
+    uint64_t l = x->live * y->plain, r = y->live * x->plain;
+
+    return l != r ? (l > r) - (l < r) : memcmp(&x->chunk, &y->chunk, sizeof(x->chunk));
+}
+
+/* Those of which the least is used, as far as the budget goes; of the last one a part, the rest another time. */
+static int choose(struct uses *u, uint64_t budget, bool *ret_any)
+{
+    struct use **v = malloc((u->n + 1) * sizeof(struct use *));
+    size_t n = 0;
+
+    if (!v)
+        return -E_NOMEM;
+    for (size_t i = 0; i < u->n; i++)
+        if (u->v[i].live * 2 < u->v[i].plain)
+            v[n++] = &u->v[i];
+    if (n)
+        qsort(v, n, sizeof(struct use *), by_share);
+    for (size_t i = 0; i < n; i++) {
+        v[i]->move = MIN_OF(v[i]->live, budget);
+        budget -= v[i]->move;
+    }
+    *ret_any = n > 0;
+    free(v);
+    return 0;
+}
+
+static int retire(struct backup *b, const struct uses *u)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < u->n; i++)
+        if (u->v[i].move)
+            r = packer_retire(b->p, &u->v[i].chunk);
+    return r;
+}
+
+/* One extent's bytes, out of the snapshot: they are the same. */
+static int send_again(struct backup *b, const struct inode *in, const struct extent *e, struct extents *out)
+{
+    uint64_t off = e->block * TIER_BLOCK;
+    struct extent x = *e;
+    size_t len;
+    int r;
+
+    if (off >= in->size)
+        return 0;
+    len = (size_t)MIN_OF((uint64_t)e->s.len, in->size - off);
+    r = backup_read(b, in->ino, off, len);
+    if (r == 0)
+        r = packer_blob(b->p, CHUNK_DATA, b->room, len, &x.s);
+    if (r == 0)
+        r = extents_add(out, &x);
+    b->res.gathered_bytes += len;
+    return r < 0 ? r : backup_moved(b, 0, len);
+}
+
+static int gather(struct backup *b, const struct inode *in, const struct extents *all, struct uses *u,
+                  struct extents *out)
+{
+    int r = retire(b, u);
+
+    for (size_t i = 0; r == 0 && i < all->n; i++) {
+        struct use *x = NULL;
+
+        if (all->v[i].kind != EXTENT_SLICE || (r = use_of(u, &all->v[i].s.chunk, &x)) < 0 ||
+            x->move < all->v[i].s.len)
+            continue;
+        x->move -= all->v[i].s.len;
+        r = send_again(b, in, &all->v[i], out);
+    }
+    MARK("backup: gathered");
+    return r;
+}
+
+/* What the file is made of, with what changed. */
+static int look(struct backup *b, const struct inode *in, const struct extents *top, struct extents *ret)
+{
+    struct extents old = {0};
+    int r = map_load(b->r, &b->base, in->ino, &old);
+
+    if (r == 0)
+        r = map_overlay(top, &old, ret);
+    extents_free(&old);
+    return r;
+}
+
+static int lay_over(struct extents *top, const struct extents *again)
+{
+    struct extents both = {0};
+    int r = again->n ? map_overlay(again, top, &both) : 0;
+
+    if (r < 0 || again->n == 0) {
+        extents_free(&both);
+        return r;
+    }
+    extents_free(top);
+    *top = both;
+    return 0;
+}
+
+/* Bytes that may be sent again now. */
+static uint64_t budget_of(struct backup *b)
+{
+    struct packer_stat st;
+    uint64_t sent;
+
+    packer_get_stat(b->p, &st);
+    sent = (st.new_bytes - MIN_OF(b->res.gathered_bytes, st.new_bytes)) / SHARE;
+    return sent - MIN_OF(b->res.gathered_bytes, sent);
+}
+
+int backup_gather(struct backup *b, const struct inode *in, struct extents *top)
+{
+    struct extents all = {0}, again = {0};
+    struct uses u = {.n = 0};
+    uint64_t budget = budget_of(b), n;
+    bool any = false;
+    int r = budget < TIER_BLOCK ? 0 : map_count(b->r, &b->base, in->ino, &n);
+
+    if (r < 0 || budget < TIER_BLOCK || n > LOOK_MAX * (uint64_t)top->n)
+        return r;
+    extents_sort(top);
+    r = look(b, in, top, &all);
+    if (r == 0)
+        r = count(b, &all, &u);
+    if (r == 0)
+        r = choose(&u, budget, &any);
+    if (r == 0 && any)
+        r = gather(b, in, &all, &u, &again);
+    if (r == 0)
+        r = lay_over(top, &again);
+    uses_free(&u);
+    extents_free(&all);
+    extents_free(&again);
+    return r;
+}
