@@ -189,7 +189,7 @@ static int resolve(struct verb_args *a, const char *name, bool with_id, struct b
         r = replace(a, "key-file", p->conf.key_file, err);
     if (r == 0) /* it is in the URL now */
         r = replace(a, "credentials", "", err);
-    return r < 0 ? r : verb_attach_resolve(a, err);
+    return r;
 }
 
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
@@ -204,7 +204,9 @@ int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
 
 int verb_backup_resolve(struct verb_args *a, struct buf *err)
 {
-    return resolve(a, "to", false, err);
+    int r = resolve(a, "to", false, err);
+
+    return r < 0 ? r : verb_attach_resolve(a, err);
 }
 
 int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err)
