@@ -4,6 +4,7 @@ loops=() disk_pid=
 
 place_make() { # DIR: sets $fast
     fast=$1
+    export XDG_CACHE_HOME=$1/cache XDG_CONFIG_HOME=$1/config
     chmod 711 "$fast"
     mkdir -p "$fast/lower" "$fast/volume"
     new_boot

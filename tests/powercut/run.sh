@@ -4,7 +4,7 @@
 # would have left it, in five ways: writes since the last flush lost, a prefix of them kept, 4 KiB blocks at random, torn at 512
 # bytes, all kept. Each image is mounted, the volume in it too: what was promised is there, the databases are sound, `varve check` and
 # the filesystem's own check find nothing (judge.sh).
-#   SCALE=short what make check runs; POSITIONS= a filesystem, FS="ext4 xfs", WAYS= a position, WORK="own sqlite git postgres",
+#   SCALE=short what make check runs; POSITIONS= a filesystem, FS="ext4 xfs", WAYS= a position, WORK="own sqlite git postgres repo",
 #   SECONDS_= of work, SEED=, JOBS= images at a time
 #   FROM=dir keeps the logs and which images are done: a run that is interrupted goes on where it ended, an image that was bad is
 #   looked at again
@@ -18,7 +18,7 @@ SEED=${SEED:-$((RANDOM * 32768 + RANDOM))}
 FS=${FS:-$([ "$short" ] && echo ext4 || echo "ext4 xfs")}
 POSITIONS=${POSITIONS:-$([ "$short" ] && echo 8 || echo 200)}
 WAYS=${WAYS:-$([ "$short" ] && echo 1 || echo 5)}
-WORK=${WORK:-$([ "$short" ] && echo "own sqlite" || echo "own sqlite git postgres")}
+WORK=${WORK:-$([ "$short" ] && echo "own sqlite repo" || echo "own sqlite git postgres repo")}
 SECONDS_=${SECONDS_:-$([ "$short" ] && echo 4 || echo 20)}
 CONTROLS=${CONTROLS-$([ "$short" ] || echo "nobarrier flush")}
 JOBS=${JOBS:-$(nproc)}

@@ -5,6 +5,23 @@ prepare_own() { mkdir "$1/own"; }
 work_own() { VARVE=${snapshots:+$VARVE} python3 tests/powercut/work.py run "$1/own/w" "$2" "$SEED" "$fast/marks"; }
 verify_own() { python3 tests/powercut/work.py verify "$1/own/w" "$2"; }
 
+# A second volume of the store, backed up to a directory beside the store, on the same device
+repo_key() { # made of nothing that a cut could lose
+    printf '%064d' 7 >"$fast/key"
+}
+prepare_repo() {
+    repo_key
+    mkdir -p "$fast/second"
+    "$daemon" create "$fast/lower/store/second" >/dev/null && mounted+=("$fast/second") && "$daemon" mount "$fast/lower/store/second" "$fast/second" >/dev/null \
+        && "$VARVE" repo init "dir:$fast/lower/repo" --key-file "$fast/key" >/dev/null
+}
+work_repo() { python3 tests/powercut/repo.py run "$fast/second" "$fast/lower/repo" "$fast/key" "$2" "$fast/marks"; }
+verify_repo() {
+    repo_key
+    rm -rf "$XDG_CACHE_HOME"
+    python3 tests/powercut/repo.py verify "$fast/lower/repo" "$fast/key" "$2" "$fast/restored"
+}
+
 prepare_sqlite() {
     mkdir "$1/sqlite" && sqlite3 "$1/sqlite/db" 'PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);
         CREATE INDEX t_v ON t(v);' >/dev/null
