@@ -178,10 +178,16 @@ static int mem_stat(struct backend *b, const struct backend_call *c, const char 
     return end(m, r);
 }
 
+struct listed {
+    char name[BACKEND_NAME_MAX + 1];
+    struct backend_stat st;
+};
+
+/* As they are at this moment; what is deleted before it is told is told all the same. */
 static int mem_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
                     int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
 {
-    char at[BACKEND_NAME_MAX + 1];
+    cleanup(buf_free) struct buf names = {0};
     size_t n = strlen(prefix);
     struct mem *m = begin(b);
     int r = n && prefix[n - 1] != '/' ? -E_INVAL : 0;
@@ -190,19 +196,20 @@ static int mem_list(struct backend *b, const struct backend_call *c, const char 
         r = backend_call_check(c, clock_mono_ns());
     if (r == 0)
         r = faulty(m, false);
-    snprintf(at, sizeof(at), "%s", after);
     for (size_t i = 0; r == 0 && i < m->n; i++) {
-        struct backend_stat st = {m->v[i].bytes.len, m->v[i].mtime_ns};
+        struct listed l = {.st = {m->v[i].bytes.len, m->v[i].mtime_ns}};
 
-        if (strcmp(m->v[i].name, at) <= 0 || strncmp(m->v[i].name, prefix, n) != 0)
-            continue;
-        snprintf(at, sizeof(at), "%s", m->v[i].name);
-        pthread_mutex_unlock(&m->lock);
-        r = cb(arg, at, &st);
-        pthread_mutex_lock(&m->lock);
-        i = SIZE_MAX; /* it may have changed: from the beginning, beyond what was told */
+        memcpy(l.name, m->v[i].name, sizeof(l.name));
+        if (strcmp(l.name, after) > 0 && strncmp(l.name, prefix, n) == 0)
+            CHECK_OK(buf_add(&names, &l, sizeof(l)));
     }
-    return end(m, r);
+    end(m, r);
+    for (size_t at = 0; r == 0 && at < names.len; at += sizeof(struct listed)) {
+        const struct listed *l = (const struct listed *)(const void *)(names.data + at);
+
+        r = cb(arg, l->name, &l->st);
+    }
+    return r;
 }
 
 static int mem_del(struct backend *b, const struct backend_call *c, const char *name)

@@ -334,8 +334,8 @@ TEST(test_prune__a_mostly_unneeded_pack_is_written_anew)
     rig_end(&g);
 }
 
-/* Two recovery points of which one goes, so that there is something to move, to condemn and to delete. */
-static struct backup_result something_to_do(struct repo_rig *g, struct buf *want)
+/* Two recovery points of which one goes, so that there is something to move, to condemn and to delete; besides: what else is removed. */
+static struct backup_result something_to_do(struct repo_rig *g, struct buf *want, const char *besides)
 {
     struct backup_result a, b;
     char name[16];
@@ -349,6 +349,8 @@ static struct backup_result something_to_do(struct repo_rig *g, struct buf *want
         snprintf(name, sizeof(name), "f%u", i);
         box_remove(&g->b, g->b.v, name);
     }
+    if (besides && box_there(g->b.v, box_root(g->b.v), besides))
+        box_remove(&g->b, g->b.v, besides);
     rig_picture(g, want);
     b = rig_back_up(g, "b");
     rig_point_delete(g, a.id);
@@ -360,6 +362,7 @@ struct reading {
     struct repo_rig *g;
     struct repo *other;
     bool done;
+    uint64_t items, bytes; /* when so much was told */
 };
 
 static int prune_twice(void *arg, uint64_t items, uint64_t bytes)
@@ -369,8 +372,7 @@ static int prune_twice(void *arg, uint64_t items, uint64_t bytes)
     struct prune_opts o = {0};
     struct prune_result res = {0};
 
-    (void)items;
-    if (m->done || bytes == 0)
+    if (m->done || items < m->items || bytes < m->bytes)
         return 0;
     m->done = true;
     for (unsigned i = 0; i < 2; i++) {
@@ -386,7 +388,7 @@ TEST(test_prune__whoever_reads_finds_what_was_moved)
 {
     cleanup(buf_free) struct buf want = {0}, have = {0}, err = {0};
     struct repo_rig g;
-    struct reading m = {.g = &g};
+    struct reading m = {.g = &g, .bytes = 1};
     struct restore_opts o = {.arg = &m, .progress = prune_twice};
     struct restore_result res;
     struct backup_result b;
@@ -394,7 +396,7 @@ TEST(test_prune__whoever_reads_finds_what_was_moved)
     char to[400];
 
     rig_begin(&g);
-    b = something_to_do(&g, &want);
+    b = something_to_do(&g, &want, NULL);
     m.other = rig_elsewhere(&g, "other");
     snprintf(to, sizeof(to), "%s/out", test_dir());
     CHECK_OK(point_find(g.w.r, b.id, &p, &err));
@@ -406,6 +408,38 @@ TEST(test_prune__whoever_reads_finds_what_was_moved)
     point_release(&p);
     repo_close(m.other);
     rig_end(&g);
+}
+
+static void found_none(void *arg, const char *line)
+{
+    (void)arg;
+    test_fail(__FILE__, __LINE__, "%s", line);
+}
+
+/* At any moment of verifying; in the middle of an index, too. */
+TEST(test_prune__what_is_moved_meanwhile_is_no_damage)
+{
+    bool more = true;
+
+    for (uint64_t n = 1; more; n++) {
+        cleanup(buf_free) struct buf want = {0};
+        struct repo_rig g;
+        struct reading m = {.g = &g, .items = n};
+        struct verify_opts o = {.full = n % 2 == 0, .arg = &m, .progress = prune_twice, .found = found_none};
+        struct verify_result res;
+
+        rig_begin(&g);
+        if (n < 3)
+            rig_fill_file(&g, "large", 18u << 20); /* two packs in one index, and both go */
+        something_to_do(&g, &want, "large");
+        m.other = rig_elsewhere(&g, "other");
+        world_forget(&g.w);
+        CHECK_OK(verify_run(g.w.r, &o, &res));
+        CHECK_EQ(res.damages, 0);
+        more = m.done;
+        repo_close(m.other);
+        rig_end(&g);
+    }
 }
 
 TEST(test_prune__many_small_packs_become_few)
@@ -444,7 +478,7 @@ static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_
     int r;
 
     rig_begin(&g);
-    b = something_to_do(&g, &want);
+    b = something_to_do(&g, &want, NULL);
     if (!exclusive) {
         rig_prune(&g, false);
         rig_wait_grace(&g);
@@ -488,7 +522,7 @@ TEST(test_prune__nothing_is_deleted_where_something_cannot_be_read)
     uint64_t packs;
 
     rig_begin(&g);
-    something_to_do(&g, &want);
+    something_to_do(&g, &want, NULL);
     packs = mem_bytes(g.w.m, "packs/");
     for (size_t i = 0; i < ARRAY_LEN(what); i++) {
         mem_flip(g.w.m, mem_name(g.w.m, what[i], 0), 90);
@@ -517,7 +551,7 @@ TEST(test_prune__a_dry_run_changes_nothing)
     struct repo_rig g;
 
     rig_begin(&g);
-    something_to_do(&g, &want);
+    something_to_do(&g, &want, NULL);
     bytes = mem_bytes(g.w.m, "");
     CHECK_OK(prune_run(g.w.r, &o, &res, &err));
     CHECK(res.condemned > 0);
