@@ -79,8 +79,10 @@ int csi_facts_put(struct csi_call *k, const char *volume, const struct csi_facts
     r = jw_end(&j);
     if (r == 0)
         r = io_replace(io_real(), path, b.data, b.len);
-    if (r == -E_NOENT && (r = io_mkdir(io_real(), dir, 0700)) == 0) {
-        r = io_sync_dir(io_real(), k->d->store);
+    if (r == -E_NOENT) { /* the first of this store, or one of the first */
+        r = io_mkdir(io_real(), dir, 0700);
+        if (r == 0 || r == -E_EXIST)
+            r = io_sync_dir(io_real(), k->d->store);
         if (r == 0)
             r = io_replace(io_real(), path, b.data, b.len);
     }

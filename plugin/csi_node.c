@@ -209,12 +209,29 @@ static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *
     return r < 0 ? r : bind_to(k, dir, target, readonly);
 }
 
+static int publish_staged(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *target,
+                          struct csi_held *held)
+{
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    const char *dir;
+    int r = *q->staging_target_path ? 0
+                                    : csi_fail(k, GRPC_FAILED_PRECONDITION,
+                                               "staging_target_path: is missing; volumes are staged before");
+
+    if (r == 0)
+        r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
+    if (r == 0)
+        r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+    if (r == 0)
+        r = csi_enter(k, held, "volume_id", v->uuid);
+    return r < 0 ? r : publish(k, q, dir, target, v);
+}
+
 CSI_METHOD(NodePublishVolume)
 {
     cleanup(csi_leave) struct csi_held held = {.n = 0};
-    const struct csi_volume *v;
-    struct csi_volumes vs;
-    const char *dir, *target;
+    const char *target;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
@@ -222,25 +239,33 @@ CSI_METHOD(NodePublishVolume)
         r = csi_path(k, "target_path", q->target_path, &target);
     if (r == 0)
         r = csi_cap_check(k, q->volume_capability);
-    if (r == 0 && !*q->staging_target_path)
-        r = csi_fail(k, GRPC_FAILED_PRECONDITION,
-                     "staging_target_path: is missing; volumes are staged before");
+    if (r == 0 && !csi_is_ephemeral(q))
+        return publish_staged(k, q, target, &held);
     if (r == 0)
-        r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
-    if (r == 0)
-        r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
-    if (r == 0)
-        r = csi_enter(k, &held, "volume_id", v->uuid);
-    return r < 0 ? r : publish(k, q, dir, target, v);
+        r = csi_enter(k, &held, "volume_id", q->volume_id);
+    return r < 0 ? r : csi_ephemeral_publish(k, q, target);
+}
+
+static int unmount_at(struct csi_call *k, const char *target, const struct csi_mount *m, bool ephemeral)
+{
+    int r = 0;
+
+    if (m->at != CSI_AT_NOTHING)
+        r = ephemeral && !m->dead ? csi_varve(k, "target_path", (const char *const[]){"umount", target, NULL})
+                                  : csi_unmount(k, "target_path", target, m->dead);
+    if (r == 0 && rmdir(target) < 0 && errno != ENOENT && errno != ENOTDIR)
+        r = csi_fail(k, GRPC_INTERNAL, "target_path: cannot be removed: %s", err_text(err_from_errno(errno)));
+    return r;
 }
 
 CSI_METHOD(NodeUnpublishVolume)
 {
     cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct csi_volumes vs = {.n = 0};
     const struct csi_volume *v = NULL;
-    struct csi_volumes vs;
     const char *target;
     struct csi_mount m;
+    bool ephemeral = false;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
@@ -250,16 +275,16 @@ CSI_METHOD(NodeUnpublishVolume)
         r = volume_or_none(k, q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v ? v->uuid : q->volume_id);
+    if (r == 0 && !v && vs.n > 0) {
+        r = csi_ephemeral_find(k, q->volume_id, &vs, &v);
+        ephemeral = v != NULL;
+    }
     if (r == 0)
         r = csi_mount_at(k, target, v, &m);
     if (r < 0 || (m.at != CSI_AT_NOTHING && !is_ours(k->d, &m, v)))
         return r; /* it is not published there */
-    if (m.at != CSI_AT_NOTHING && (r = csi_unmount(k, "target_path", target, m.dead)) < 0)
-        return r;
-    if (rmdir(target) < 0 && errno != ENOENT && errno != ENOTDIR)
-        return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be removed: %s",
-                        err_text(err_from_errno(errno)));
-    return 0;
+    r = unmount_at(k, target, &m, ephemeral);
+    return r == 0 && ephemeral ? csi_ephemeral_drop(k, v) : r;
 }
 
 /* --- what is there ------------------------------------------------------------------------------------------------------- */
@@ -276,7 +301,12 @@ static int mounted_at(struct csi_call *k, const char *id, const char *path)
     if (r == 0)
         r = csi_missing(k, "volume_path", path);
     if (r == 0)
-        r = csi_volume_find(k, "volume_id", id, &vs, &v);
+        r = csi_volumes(k, &vs);
+    if (r < 0)
+        return r;
+    v = csi_volume_by_id(&vs, id);
+    if (!v && (r = csi_ephemeral_find(k, id, &vs, &v)) == 0 && !v)
+        r = csi_fail(k, GRPC_NOT_FOUND, "volume_id: there is no such volume on node %s", k->d->node);
     if (r == 0 && (csi_path(k, "volume_path", path, &dir) < 0 || csi_mount_at(k, dir, v, &m) < 0))
         return csi_fail(k, GRPC_NOT_FOUND, "volume_path: the volume is not mounted there");
     if (r == 0 && (m.at != CSI_AT_VOLUME || m.dead))

@@ -1,11 +1,66 @@
 /* Many volumes, and what a call costs. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "tests/csi/rig.h"
 
 #define GIB ((int64_t)1 << 30)
+
+/* --- volumes of a pod's own ----------------------------------------------------------------------------------------------- */
+
+static int publish_own(const char *id, const char *key, const char *value)
+{
+    Csi__V1__NodePublishVolumeRequest q = CSI__V1__NODE_PUBLISH_VOLUME_REQUEST__INIT;
+    Csi__V1__NodePublishVolumeRequest__VolumeContextEntry e[2], *map[2] = {&e[0], &e[1]};
+    struct cap c;
+
+    cap_init(&c, SNW);
+    for (size_t i = 0; i < 2; i++)
+        csi__v1__node_publish_volume_request__volume_context_entry__init(&e[i]);
+    e[0].key = (char *)(uintptr_t) "csi.storage.k8s.io/ephemeral";
+    e[0].value = (char *)(uintptr_t) "true";
+    e[1].key = (char *)(uintptr_t)key;
+    e[1].value = (char *)(uintptr_t)value;
+    q.volume_id = (char *)(uintptr_t)id;
+    q.target_path = rig.target;
+    q.volume_capability = &c.cap;
+    q.volume_context = map;
+    q.n_volume_context = key ? 2 : 1;
+    return rpc_status("/csi.v1.Node/NodePublishVolume", &q);
+}
+
+TEST(test_csi__a_pod_brings_its_own_volume_and_takes_it_along)
+{
+    static const char id[] = "csi-5d41402abc4b2a76b9719d911017c592";
+    Csi__V1__NodeGetVolumeStatsRequest s = CSI__V1__NODE_GET_VOLUME_STATS_REQUEST__INIT;
+    Csi__V1__NodeGetVolumeStatsResponse *stats;
+    char what[1024];
+
+    rig_start(NULL);
+    CHECK_EQ(publish_own(id, "sise", "1Gi"), GRPC_INVALID_ARGUMENT);
+    CHECK(strncmp(rig.why, "volume_context[sise]: ", 22) == 0);
+    CHECK_EQ(publish_own(id, "size", "much"), GRPC_INVALID_ARGUMENT);
+    CHECK(!rig_left(what, sizeof(what)));
+    CHECK_EQ(publish_own(id, "size", "64Mi"), 0);
+    rig_csi_end(SIGKILL);
+    rig_csi_start(NULL);
+    CHECK_EQ(publish_own(id, "size", "64Mi"), 0);
+    CHECK(access(rig.target, W_OK) == 0);
+    s.volume_id = (char *)(uintptr_t)id;
+    s.volume_path = rig.target;
+    stats = RPC(Node, NodeGetVolumeStats, &s, 0);
+    CHECK_EQ(stats->usage[0]->total, 64 << 20);
+    rpc_free(stats);
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    if (rig_left(what, sizeof(what)))
+        test_fail(__FILE__, __LINE__, "left over: %s", what);
+    rig_stop();
+}
+
+/* --- many ----------------------------------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
