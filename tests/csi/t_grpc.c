@@ -38,7 +38,7 @@ static void echo(struct grpc_call *c, void *arg)
     const uint8_t *p = grpc_call_request(c, &len);
 
     (void)arg;
-    CHECK_OK(grpc_call_send(c, p, len));
+    (void)grpc_call_send(c, p, len); /* who asked may be gone */
     grpc_call_end(c, GRPC_OK, NULL);
     grpc_call_end(c, GRPC_INTERNAL, "is ignored");
 }
@@ -46,7 +46,7 @@ static void echo(struct grpc_call *c, void *arg)
 static void fail(struct grpc_call *c, void *arg)
 {
     (void)arg;
-    CHECK_OK(grpc_call_send(c, "lost", 4));
+    (void)grpc_call_send(c, "lost", 4);
     grpc_call_end(c, GRPC_NOT_FOUND, "name: 100%% of \xc3\xa9\n is gone");
 }
 
