@@ -6,6 +6,7 @@
 
 #include "fs/verb_diff.h"
 #include "fs/verb_list.h"
+#include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
@@ -171,6 +172,42 @@ int ctl_tier_json(struct ctl *c, const char *arg, struct buf *out)
 {
     (void)arg;
     return tier_show(c->env->store, c->vol, true, out);
+}
+
+int ctl_restore_text(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return verb_jobs_of(c->env->store, c->vol, "restore", false, out);
+}
+
+int ctl_restore_json(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return verb_jobs_of(c->env->store, c->vol, "restore", true, out);
+}
+
+static int repositories(bool json, struct buf *out)
+{
+    cleanup(verb_answer_free) struct verb_answer ans = {0};
+    struct verb_args a = {.verb = verb_find("repo", "list"), .json = json};
+    int r = repo_list(&a, &ans);
+
+    return r < 0 ? r : buf_add(out, ans.out.data, ans.out.len);
+}
+
+int ctl_repos_text(struct ctl *c, const char *arg, struct buf *out)
+{
+    int r = repositories(false, out);
+
+    (void)arg;
+    return r < 0 ? r : verb_jobs_of(c->env->store, c->vol, "repository", false, out);
+}
+
+int ctl_repos_json(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)c;
+    (void)arg;
+    return repositories(true, out);
 }
 
 static uint64_t since(const char *arg)

@@ -56,6 +56,8 @@ static const struct job_kind kinds[] = {
     {.verb = "backup", .run = backup_job, .again = true},
     {.verb = "export", .run = plain_job, .again = true},
     {.verb = "release", .run = release_job, .again = true},
+    {.verb = "restore", .run = command_job},
+    {.verb = "repository", .run = command_job},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
 };
 

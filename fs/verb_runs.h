@@ -61,6 +61,9 @@ int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
 RUN(run_hydrate);
 int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id);
 int hydrate_job(struct job *j, struct store *s, const struct job_info *info);
+/* cmd_port_command.c */
+RUN(run_command);
+int command_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_scrub.c */
 RUN(run_scrub);
 int scrub_job(struct job *j, struct store *s, const struct job_info *info);

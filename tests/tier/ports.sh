@@ -255,6 +255,66 @@ test_attachments_travel_along() {
     refused 2 'DEST is missing' K restore "dir:$dir/r#latest"
 }
 
+# --- control files ---------------------------------------------------------------------------------------------------
+
+# control FILE LINE: said, and its job waited for; what the job says is $out
+control() {
+    echo "$2" >"$dir/m/.snapshots/.control/$1" || { fail "$1 refuses: $2: $(cat "$dir/m/.snapshots/.control/error")"; return; }
+    ok varve job list "$dir/m" --json
+    ok varve job wait "$dir/m" "$(json 'max(j["id"] for j in d["jobs"])')"
+}
+# control_refused FILE LINE WORDS
+control_refused() {
+    (echo "$2" >"$dir/m/.snapshots/.control/$1") 2>/dev/null && fail "$1 takes: $2"
+    grep -q "$3" "$dir/m/.snapshots/.control/error" || fail "$(cat "$dir/m/.snapshots/.control/error")"
+}
+
+test_control_files_say_the_same() {
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    control repos "add one url=\"dir:$dir/r\" key-file=\"$dir/key\""
+    grep -q "dir:$dir/r" "$dir/m/.snapshots/.control/repos" || fail "$(cat "$dir/m/.snapshots/.control/repos")"
+    out=$(cat "$dir/m/.snapshots/.control/repos.json")
+    [ "$(json 'd["repositories"][0]["name"]')" = one ] || fail "$out"
+    control backup 'run to=one'
+    control repos 'verify one full'
+    has sound
+    control backup 'list one'
+    has main
+    control backup 'show one#latest'
+    has 'volume       main'
+    mkdir "$dir/m/back"
+    control restore 'restore one#latest to=d/e/text to=/back'
+    cmp "$dir/m/back/text" "$dir/m/d/e/text" || fail 'not restored'
+    grep -q '1 files' "$dir/m/.snapshots/.control/restore" || fail "$(cat "$dir/m/.snapshots/.control/restore")"
+    echo 'restore one#latest to=back' >"$dir/m/.snapshots/.control/restore"
+    ok varve job list "$dir/m" --json
+    refused 1 'is not empty' varve job wait "$dir/m" "$(json 'max(j["id"] for j in d["jobs"])')"
+    control_refused restore 'restore one#latest to=../x' 'without ..'
+    control_refused restore 'restore one#latest' 'write to=DIR'
+    control_refused restore "restore one#latest to=x attachments=\"$dir/att\"" 'write to=DIR'
+    chown 12345 "$dir/m"
+    out=$(setpriv --reuid 12345 --clear-groups sh -c 'echo "restore one#latest to=stolen" >"$1/m/.snapshots/.control/restore"' - "$dir" 2>&1) && fail 'somebody restores as root'
+    grep -q 'for root and the user of the daemon' "$dir/m/.snapshots/.control/error" || fail "$(cat "$dir/m/.snapshots/.control/error")"
+    [ ! -e "$dir/m/stolen" ] || fail 'stolen'
+    control repos 'remove one'
+}
+
+test_a_restore_of_a_control_file_is_cancelled() {
+    local id
+    new_repo
+    new_volume
+    random $((big * 1048576)) >"$dir/m/f"
+    backup
+    echo "restore point=\"dir:$dir/r?bandwidth=8M#latest\" key-file=\"$dir/key\" to=out" >"$dir/m/.snapshots/.control/restore" || fail 'refused'
+    ok varve job list "$dir/m" --json
+    id=$(json 'max(j["id"] for j in d["jobs"])')
+    ok varve job cancel "$dir/m" "$id"
+    refused 1 cancelled varve job wait "$dir/m" "$id"
+    [ ! -e "$dir/m/out/f" ] || fail 'it was through'
+}
+
 # --- restores ---------------------------------------------------------------------------------------------------------
 
 # A tree and what was changed in it since it was backed up: two files others, one gone, one that is not in the recovery point

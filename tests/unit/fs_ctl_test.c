@@ -58,8 +58,8 @@ static json_t *get_json(const char *path)
     return json_of(&b);
 }
 
-static const char *const names[] = {"status", "snapshots", "changes", "rollback", "jobs",
-                                    "backup", "tier",      "events",  "error",    "help"};
+static const char *const names[] = {"status", "snapshots", "changes", "rollback", "jobs",  "backup",
+                                    "tier",   "restore",   "repos",   "events",   "error", "help"};
 
 struct listed {
     char names[64][64];
@@ -106,19 +106,10 @@ TEST(test_ctl__every_file_is_there_as_text_and_as_json)
 
 TEST(test_ctl__names_that_are_no_files_are_not_found)
 {
-    static const char *const wrong[] = {"nothing",
-                                        "status.txt",
-                                        ".json",
-                                        "status/x",
-                                        "changes/",
-                                        "changes/a..b",
-                                        "events-since-",
-                                        "events-since-x",
-                                        "events/since-",
-                                        "status.json.json",
-                                        "restore",
-                                        "tiers",
-                                        "events-since-99999999999999999999999"};
+    static const char *const wrong[] = {
+        "nothing",       "status.txt",       ".json",         "status/x",
+        "changes/",      "changes/a..b",     "events-since-", "events-since-x",
+        "events/since-", "status.json.json", "tiers",         "events-since-99999999999999999999999"};
     struct ctl_node n;
 
     begin(ROLE_ADMIN);
