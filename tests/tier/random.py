@@ -393,6 +393,45 @@ class World:
             self.count("restores")
         shutil.rmtree(out)
 
+    def instant(self):
+        """Seen at once, read-only or as a volume, while varve-tierd dies, or the recovery point is deleted and others prune."""
+        k = self.rng.choice([0, 0, 1])
+        if not self.points[k]:
+            return
+        id_, store, at = self.rng.choice(sorted(self.points[k])), self.volumes[self.rng.choice([0, 2])].store, f"{self.dir}/instant"
+        url, *key = self.repo(k)
+        plain, volume = f"{self.dir}/{self.points[k][id_]}", [f"{store}/i{self.next()}"] if self.rng.random() < 0.5 else []
+        how = ["--no-hydrate"] if self.rng.random() < 0.5 else []
+        os.makedirs(at, exist_ok=True)
+        self.must("mount", "--from", f"{url}#{id_}", *volume, at, *key, *how, env=self.env_of(store))
+        trouble = self.rng.random()
+        if trouble < 0.3:
+            for pid in self.tierds(k):
+                os.kill(pid, signal.SIGKILL)
+                self.count("kill -9 of tierd")
+        elif trouble < 0.5 and volume:
+            self.must("backup", "delete", f"{url}#{id_}", *key)
+            del self.points[k][id_]
+            self.later(k, 3700)
+            rc, _, err = self.end(self.start(*(args := ["repo", "prune", url, *key, "--exclusive"])), args)
+            if rc and "unlock" not in err:
+                raise Wrong(f"{' '.join(args)}: exit {rc}: {err}")
+        same(picture(plain), picture(at), f"{id_[:12]} mounted")
+        if volume:
+            open(f"{at}/written", "w").write("here")
+            self.must("umount", at)
+            self.must("mount", volume[0], at, env=self.env_of(store))
+            if open(f"{at}/written").read() != "here":
+                raise Wrong(f"{volume[0]}: what was written is not there")
+            os.unlink(f"{at}/written")
+            st = os.lstat(plain)
+            os.utime(at, ns=(st.st_atime_ns, st.st_mtime_ns))
+            same(picture(plain), picture(at), f"{id_[:12]} mounted anew as {volume[0]}")
+        self.must("umount", at)
+        if volume:
+            self.must("delete", volume[0])
+        self.count("recovery points mounted")
+
     def verify(self, *how):
         for k in (0, 1):
             self.must("repo", "verify", *self.repo(k), *how)
@@ -415,8 +454,8 @@ class World:
         self.count("mounted anew")
 
     def step(self):
-        step = self.rng.choices([self.backup, self.storm, self.prune, self.delete, self.copy, self.restore, self.verify,
-                                 self.reindex, self.remount], [40, 5, 16, 6, 7, 8, 2, 2, 2])[0]
+        step = self.rng.choices([self.backup, self.storm, self.prune, self.delete, self.copy, self.restore, self.instant,
+                                 self.verify, self.reindex, self.remount], [40, 5, 16, 6, 7, 8, 4, 2, 2, 2])[0]
         step()
         self.tidy()
 
@@ -429,8 +468,8 @@ class World:
             same(picture(v.plain), picture(v.mount), v.mount)
 
     def down(self):
-        for v in self.volumes:
-            subprocess.run([VARVE, "umount", v.mount], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for at in [v.mount for v in self.volumes] + [f"{self.dir}/instant"]:
+            subprocess.run([VARVE, "umount", at], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def main():
