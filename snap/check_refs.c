@@ -176,6 +176,7 @@ static const char *entry_wrong(struct check *c, const struct reclaim_rec *rec)
     switch (rec->kind) {
     case RECLAIM_UNLINK:
     case RECLAIM_SIFT: return rec->object ? NULL : "names no object";
+    case RECLAIM_RELEASE:
     case RECLAIM_PUNCH: return rec->object && rec->count ? NULL : "names no blocks";
     case RECLAIM_BRANCH:
         if (branch_get(c->s, rec->branch, &b) < 0 || !vol_by_id(c->s, b.vol))

@@ -81,8 +81,6 @@ int inline_trim(struct change *ch, uint64_t size); /* drops bytes from size on *
 int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
                      size_t *ret_len);
 int file_here_locked(struct vol *v, struct vt_at at, uint64_t ino, size_t len, uint64_t off);
-/* who reads on and on needs bytes of an object in memory once only */
-void leave_behind(const struct objfd *fd, uint64_t off, size_t len);
 int write_locked(struct vol *v, const struct file_req *rq, uint64_t ino, const void *p, size_t len,
                  uint64_t off, struct inode *ret);
 int truncate_locked(struct vol *v, const struct file_req *rq, uint64_t ino, uint64_t size, struct inode *ret);

@@ -159,11 +159,6 @@ static int look(struct store *s, uint64_t object, uint64_t first, uint64_t end, 
     return r < 0 && r != -E_NOENT ? r : miss;
 }
 
-static bool is_hot(const struct objfd *fd)
-{
-    return fd && __atomic_load_n(&fd->hot, __ATOMIC_RELAXED);
-}
-
 /* What is held for this thread and is not in the object. */
 static bool overlay(uint64_t object, uint8_t *p, size_t len, uint64_t off)
 {
@@ -180,29 +175,15 @@ static bool overlay(uint64_t object, uint8_t *p, size_t len, uint64_t off)
     return any;
 }
 
-static int read_file(struct store *s, struct objfd *fd, uint8_t *p, size_t len, uint64_t off)
+int object_read_cold(struct store *s, uint64_t object, struct objfd *fd, void *p, size_t len, uint64_t off)
 {
-    size_t got = 0;
-    int r = io_pread(s->io, fd->fd, p, len, off, &got);
+    int r = fd ? 0 : -E_NOENT, c = look(s, object, off / BLOCK_SIZE, blocks_of(off + len), fd);
 
-    if (r == 0)
-        memset(p + got, 0, len - got); /* an object ends where its last written block ended */
-    leave_behind(fd, off, len);
-    return r;
-}
-
-int object_read(struct store *s, uint64_t object, void *p, size_t len, uint64_t off)
-{
-    struct objfd *fd = NULL;
-    int r = objfd_get(s, object, false, &fd), c = 0;
-
-    if ((cold_any(s) && !is_hot(fd)) || r == -E_NOENT)
-        c = look(s, object, off / BLOCK_SIZE, blocks_of(off + len), fd);
-    if (r == -E_NOENT && c == 0) /* it may have come while we looked */
+    if (!fd && c == 0) /* it may have come while we looked */
         r = objfd_get(s, object, false, &fd);
     if (r == 0 && c == 0)
-        r = read_file(s, fd, p, len, off);
-    else if (r == -E_NOENT && c == 0)
+        r = objfd_read(s, fd, p, len, off);
+    else if (r == -E_NOENT)
         memset(p, 0, len);
     if (c == 0 && cold_noted && (r == 0 || r == -E_NOENT) && overlay(object, p, len, off))
         r = 0;

@@ -41,6 +41,9 @@ int cold_load(struct store *s);  /* at the open: are there any? */
 /* object_read: bytes of an object; what it has none for reads as zeros. -E_COLD; -E_CORRUPT: there is no file. behind: of a long
  * sequential reader, whose bytes need not stay in memory twice. object_here: no bytes, only whether they could be read now. */
 int object_read(struct store *s, uint64_t object, void *p, size_t len, uint64_t off);
+/* Likewise when some of it may be elsewhere; takes the descriptor (NULL: it has no file). objfd_read: what its file has. */
+int object_read_cold(struct store *s, uint64_t object, struct objfd *fd, void *p, size_t len, uint64_t off);
+int objfd_read(struct store *s, const struct objfd *fd, void *p, size_t len, uint64_t off);
 int object_here(struct store *s, uint64_t object, uint64_t off, uint64_t len);
 
 extern _Thread_local bool cold_noted; /* something is noted or held for this thread */

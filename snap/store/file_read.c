@@ -186,12 +186,37 @@ static int fetch_run(void *arg, const struct file_run *run)
 
 /* Who goes through a file in long reads has its bytes in memory then, and the kernel has them once more, as those of the object: these go,
  * some way behind. Right away would not do: the pages that the kernel reads ahead are longer than a read. */
-void leave_behind(const struct objfd *fd, uint64_t off, size_t len)
+static void leave_behind(const struct objfd *fd, uint64_t off, size_t len)
 {
     uint64_t step = (off + len) / BEHIND_STEP;
 
     if (len >= BEHIND_READ && off / BEHIND_STEP != step && step >= 3 && !BROKEN(VARVE_BREAK_read_behind))
         io_behind(fd->fd, (step - 3) * BEHIND_STEP, BEHIND_STEP);
+}
+
+int objfd_read(struct store *s, const struct objfd *fd, void *p, size_t len, uint64_t off)
+{
+    size_t got = 0;
+    int r = io_pread(s->io, fd->fd, p, len, off, &got);
+
+    leave_behind(fd, off, len);
+    if (r == 0)
+        memset((uint8_t *)p + got, 0, len - got); /* an object ends where its last written block ended */
+    return r;
+}
+
+int object_read(struct store *s, uint64_t object, void *p, size_t len, uint64_t off)
+{
+    struct objfd *fd = NULL;
+    int r = objfd_get(s, object, false, &fd);
+
+    if (r < 0 && r != -E_NOENT)
+        return r;
+    if (r < 0 || (cold_any(s) && !__atomic_load_n(&fd->hot, __ATOMIC_RELAXED)))
+        return object_read_cold(s, object, fd, p, len, off);
+    r = objfd_read(s, fd, p, len, off);
+    objfd_put(s, fd);
+    return r;
 }
 
 /* Where bytes are elsewhere all that are wanted are noted, so that they are brought at once. */
@@ -230,8 +255,8 @@ int inline_read(struct txn *t, struct vt_at at, uint64_t ino, uint8_t *p, size_t
     return r;
 }
 
-static int read_resolve(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len,
-                        size_t *ret_len)
+static inline __attribute__((always_inline)) int read_resolve(struct vol *v, struct vt_at at, uint64_t ino,
+                                                              struct fetch *f, size_t len, size_t *ret_len)
 {
     struct txn t;
     struct inode in;

@@ -10,8 +10,63 @@ static struct cold_run all_of_it(uint64_t id)
     return far_run(id, 0, SIZE / BLOCK_SIZE);
 }
 
+/* A file of this store whose bytes are elsewhere, too: its object is frozen by a snapshot. */
+#define KEPT 9
+
+static void make_kept(struct rig *g, uint64_t *ret_object)
+{
+    struct cold_run run = far_run(KEPT, 0, 64);
+    uint8_t *p = malloc(64 * BLOCK_SIZE);
+    struct inode in;
+    struct txn t;
+
+    far_bytes(p, 64 * BLOCK_SIZE, &run, 1);
+    box_write(&g->b, g->b.v, "kept", p, 64 * BLOCK_SIZE, 0);
+    CHECK_OK(snap_create(g->b.v, &g->b.c, "s", NULL));
+    CHECK_OK(store_sync(g->b.s));
+    CHECK_OK(txn_begin(g->b.s, TXN_READ, OP_NONE, NULL, &t));
+    CHECK_OK(inode_get(&t, vol_now(g->b.v), vfs_node_ino(rig_node(g, "kept")), &in));
+    txn_abort(&t);
+    *ret_object = in.base_obj;
+    free(p);
+}
+
+/* Its space goes, and some of it comes back before or after. */
+static void release_kept(struct rig *g, uint64_t object, uint64_t seed)
+{
+    struct cold_range range = {.object = object, .first = 3, .blocks = 50, .source = 1};
+    uint8_t p[2 * BLOCK_SIZE];
+    struct vfs_attr a;
+    struct txn t;
+    size_t got;
+
+    range.ref = far_run(KEPT, 0, 1).ref;
+    range.ref.skip = 3;
+    if (txn_begin(g->b.s, TXN_WRITE, OP_COLD, g->b.v, &t) < 0)
+        return;
+    if (cold_release(&t, &range) < 0)
+        txn_abort(&t);
+    else
+        (void)txn_commit(&t);
+    if (vfs_lookup(g->b.v, box_root(g->b.v), "kept", &a) == 0 && seed % 2)
+        (void)vfs_read(g->b.v, a.node, p, sizeof(p), 20 * BLOCK_SIZE, &got);
+    (void)store_checkpoint(g->b.s);
+    if (seed % 3 == 0)
+        (void)vfs_read(g->b.v, a.node, p, sizeof(p), 2 * BLOCK_SIZE, &got);
+}
+
+static void expect_kept(struct rig *g)
+{
+    struct cold_run run = far_run(KEPT, 0, 64);
+    uint8_t *want = malloc(64 * BLOCK_SIZE);
+
+    far_bytes(want, 64 * BLOCK_SIZE, &run, 1);
+    far_expect(&g->b, "kept", want, 64 * BLOCK_SIZE, 0);
+    free(want);
+}
+
 /* What is done until the power goes; errors are those of a disk that is not there any more. */
-static void live(struct rig *g, uint64_t seed)
+static void live(struct rig *g, uint64_t kept, uint64_t seed)
 {
     struct vol *v = g->b.v;
     uint8_t *p = malloc(SIZE);
@@ -27,6 +82,7 @@ static void live(struct rig *g, uint64_t seed)
         (void)cold_settle(g->b.s);
         if (i == 1)
             (void)store_flush(g->b.s);
+        release_kept(g, kept, seed + i);
         (void)vfs_write(v, &g->b.c, n, "new", 3, 400 * BLOCK_SIZE + 7, false);
         if (i == 0)
             (void)vfs_unlink(v, &g->b.c, box_root(v), name);
@@ -46,6 +102,7 @@ static void expect_after(struct rig *g, struct far *f, const uint8_t *want[3], b
     size_t got;
 
     far_connect(&g->b, f);
+    expect_kept(g);
     for (unsigned i = 0; i < 3; i++) {
         char name[4] = {'a', (char)('0' + i), 0};
         if (!box_there(g->b.v, box_root(g->b.v), name)) {
@@ -81,10 +138,12 @@ TEST(test_cold__a_power_cut_anywhere_loses_nothing)
     }
     for (uint64_t n = 1; !over; n += step) {
         struct far f = {0};
+        uint64_t kept;
         struct rig g;
 
         rig_open(&g);
         far_begin(&g.b, &f);
+        make_kept(&g, &kept);
         for (unsigned i = 0; i < 3; i++) {
             struct cold_run run = all_of_it(i + 1);
             char name[4] = {'a', (char)('0' + i), 0};
@@ -92,7 +151,7 @@ TEST(test_cold__a_power_cut_anywhere_loses_nothing)
         }
         CHECK_OK(store_sync(g.b.s));
         lying_crash_at(g.d, n);
-        live(&g, n * 131);
+        live(&g, kept, n * 131);
         over = !lying_crashed(g.d);
         rig_cut(&g, n, n % 3 ? LYING_MIXED : LYING_NONE);
         expect_after(&g, &f, (const uint8_t **)want, over);
