@@ -8,7 +8,7 @@
 
 #define VERSION 1
 #define SEALERS_MAX 4
-#define PACKS_AT_ONCE 2
+#define PACKS_AT_ONCE 1 /* beside the one that fills up; each is in memory here and in varve-tierd */
 
 static unsigned sealers(void)
 {

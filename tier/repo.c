@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mark.h"
 #include "tier/idset.h"
+#include "tier/repo_ahead.h"
 #include "tier/repo_key.h"
 
 #define CHUNKS_KEPT 24
@@ -274,6 +275,7 @@ void repo_close(struct repo *r)
 {
     if (!r)
         return;
+    repo_ahead_end(r);
     repo_chunks_drop(r);
     idset_free(&r->chunks->lost);
     free(r->chunks);
@@ -422,7 +424,7 @@ static struct kept *kept_oldest(struct repo *r)
     return k;
 }
 
-static int fetch_known(struct repo *r, const struct id16 *id, struct buf *ret)
+int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     cleanup(buf_free) struct buf b = {0};
     char name[PACK_NAME];
@@ -436,7 +438,7 @@ static int fetch_known(struct repo *r, const struct id16 *id, struct buf *ret)
     x = backend_get(r->b, &r->call, name, c.off, c.stored_len, &b);
     if (x < 0)
         return x;
-    r->got_bytes += b.len;
+    __atomic_fetch_add(&r->got_bytes, b.len, __ATOMIC_RELAXED);
     x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
@@ -447,16 +449,22 @@ static int fetch_known(struct repo *r, const struct id16 *id, struct buf *ret)
 static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     struct have_chunk c;
-    int x = fetch_known(r, id, ret);
+    int x = repo_chunk_read(r, id, ret);
 
     if (x == -E_NOENT && r->chunks->lost.n < LOST_MAX && !idset_get(&r->chunks->lost, id) &&
         !BROKEN(VARVE_BREAK_moved_chunks)) {
         x = repo_sync(r);
-        if (x == 0 && (x = fetch_known(r, id, ret)) == -E_NOENT && idset_put(&r->chunks->lost, id, NULL) < 0)
+        if (x == 0 && (x = repo_chunk_read(r, id, ret)) == -E_NOENT &&
+            idset_put(&r->chunks->lost, id, NULL) < 0)
             x = -E_NOMEM;
         MARK("repo: what was moved is looked for");
     }
     return x == -E_NOENT && have_get_chunk(r->have, id, &c) == 0 ? -E_CORRUPT : x;
+}
+
+bool repo_chunk_kept(struct repo *r, const struct id16 *chunk)
+{
+    return kept_find(r, chunk) != NULL;
 }
 
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)
@@ -471,7 +479,7 @@ int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, si
 
     if (!k) {
         k = kept_oldest(r);
-        if ((x = fetch(r, chunk, &k->plain)) < 0)
+        if (!repo_ahead_take(r, chunk, &k->plain) && (x = fetch(r, chunk, &k->plain)) < 0)
             return x;
         k->id = *chunk;
     }

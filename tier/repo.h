@@ -10,6 +10,7 @@
 #define REPO_CALL_MS 120000 /* one call to the backend */
 
 struct repo_chunks;
+struct repo_ahead;
 struct repo {
     struct backend *b; /* owned */
     struct backend_call call;
@@ -17,6 +18,7 @@ struct repo {
     struct domain dom;
     struct have *have;
     struct repo_chunks *chunks; /* read last, as plain bytes */
+    struct repo_ahead *ahead;   /* on their way; NULL: none ever were */
     uint64_t got_bytes, put_bytes, puts;
 };
 
@@ -60,6 +62,10 @@ int repo_may_write(struct repo *r);
 /* repo_chunk: the plain bytes of a chunk; they stay until the next call. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
  * or its pack is gone. */
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len);
+
+/* repo_chunk_read: appends them, by what is known now; any thread, at any time. repo_chunk_kept: are they here already? */
+int repo_chunk_read(struct repo *r, const struct id16 *chunk, struct buf *ret);
+bool repo_chunk_kept(struct repo *r, const struct id16 *chunk);
 
 /* repo_chunk_get: appends them, and keeps none. repo_chunks_drop: those that are kept go. */
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tier/map.h"
+#include "tier/repo_ahead.h"
 #include "tier/restore_i.h"
 
 int restore_moved(struct restore *w, uint64_t bytes)
@@ -199,6 +200,65 @@ static int compare(struct restore *w, int fd, const struct extents *l, uint64_t 
     return r;
 }
 
+/* --- each chunk once ------------------------------------------------------------------------------------------------ */
+
+/* Extents in the order in which they are written: those of one chunk together, chunks by where their first one lies. What changed often
+ * has its blocks in many chunks, and each chunk has blocks from all over. */
+struct turn {
+    uint64_t first;
+    uint32_t off;
+    const struct extent *e;
+};
+
+static int by_turn(const void *a, const void *b)
+{
+    const struct turn *x = a, *y = b;
+
+    return x->first != y->first ? (x->first > y->first) - (x->first < y->first)
+                                : (x->off > y->off) - (x->off < y->off);
+}
+
+static int turns_of(const struct extents *l, struct turn *v)
+{
+    struct idset first = {0};
+    uint64_t *num;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < l->n; i++) {
+        const struct extent *e = &l->v[i];
+
+        v[i] = (struct turn){e->block, e->s.off, e};
+        if (e->kind != EXTENT_SLICE || (r = idset_put(&first, &e->s.chunk, &num)) < 0)
+            continue;
+        if (*num == 0)
+            *num = e->block + 1;
+        v[i].first = *num - 1;
+    }
+    idset_free(&first);
+    if (r == 0 && l->n && !BROKEN(VARVE_BREAK_restore_turns))
+        qsort(v, l->n, sizeof(*v), by_turn);
+    return r;
+}
+
+/* All of a file that has nothing yet; chunks that come next are read meanwhile. */
+static int write_all(struct restore *w, int fd, const struct extents *l, uint64_t size)
+{
+    struct turn *v = calloc(l->n + 1, sizeof(*v));
+    size_t next = 0;
+    int r = v ? turns_of(l, v) : -E_NOMEM;
+
+    for (size_t i = 0; r == 0 && i < l->n; i++) {
+        next = MAX_OF(next, i + 1);
+        while (l->n > 1 && next < l->n &&
+               (v[next].e->kind != EXTENT_SLICE || repo_ahead(w->r, &v[next].e->s.chunk)))
+            next++;
+        r = write_extent(w, fd, v[i].e, size);
+    }
+    repo_ahead_drop(w->r);
+    free(v);
+    return r;
+}
+
 int restore_bytes(struct restore *w, int fd, uint64_t ino, const struct point_inode *in, bool there)
 {
     struct extents l = {0};
@@ -208,8 +268,10 @@ int restore_bytes(struct restore *w, int fd, uint64_t ino, const struct point_in
         r = err_from_errno(errno);
     if (r == 0 && there)
         r = compare(w, fd, &l, in->size, false);
-    for (size_t i = 0; r == 0 && i < l.n; i++)
-        if (!there || l.v[i].kind == EXTENT_ALLOCATED)
+    if (r == 0 && !there)
+        r = write_all(w, fd, &l, in->size);
+    for (size_t i = 0; r == 0 && there && i < l.n; i++)
+        if (l.v[i].kind == EXTENT_ALLOCATED)
             r = write_extent(w, fd, &l.v[i], in->size);
     extents_free(&l);
     return r;

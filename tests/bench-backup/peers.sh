@@ -32,11 +32,11 @@ module() {
 restic() { module restic github.com/restic/restic github.com/restic/restic/cmd/restic && echo "$bin/restic"; }
 kopia() { module kopia github.com/kopia/kopia github.com/kopia/kopia && echo "$bin/kopia"; }
 borg() {
-    command -v borg && return
+    type -P borg && return
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say 'borg is not installed: apt-get install --no-install-recommends borgbackup'; return 1; }
     { apt-get install -q -y --no-install-recommends borgbackup || { apt-get update -q && apt-get install -q -y --no-install-recommends borgbackup; }; } \
         >"$bin/borg.log" 2>&1 || { tail -n 1 "$bin/borg.log"; return 1; }
-    command -v borg
+    type -P borg
 }
 
 for name in ${PEERS:-restic kopia borg}; do

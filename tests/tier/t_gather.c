@@ -142,7 +142,10 @@ TEST(test_gather__space_stays_bounded_over_many_increments)
     CHECK(most < (uint64_t)PAGES * TIER_BLOCK * 9 / 2);
     CHECK(again * 12 <= fresh);
     rig_picture(&g, &want);
+    mem_fault(g.w.m, 0, MEM_FAIL, false);
     rig_restores_to(&g, res.id, &want);
+    CHECK(mem_calls(g.w.m) < 150); /* each chunk once, of which some hundred blocks are needed each */
+    expect_mark("repo: a chunk was read ahead");
     expect_mark("backup: gathered");
     rig_sound(&g);
     rig_end(&g);

@@ -1,0 +1,120 @@
+#include "tier/repo_ahead.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mark.h"
+#include "base/task.h"
+
+#define THREADS_MAX 4
+#define SLOTS_MAX (THREADS_MAX + 2)
+
+struct repo_ahead {
+    struct task_pool *pool;
+    unsigned slots;
+    struct ahead_slot {
+        struct repo *r;
+        struct id16 id;
+        struct buf plain;
+        struct task *task; /* NULL: the slot is free */
+        int result;
+    } v[SLOTS_MAX];
+};
+
+static struct repo_ahead *ahead_new(void)
+{
+    struct repo_ahead *a = calloc(1, sizeof(*a));
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
+
+    if (!a)
+        return NULL;
+    a->slots = threads + 2;
+    if (task_pool_new("fetch", threads, SLOTS_MAX, &a->pool) == 0)
+        return a;
+    free(a);
+    return NULL;
+}
+
+static void fetch_one(struct task *t, void *arg)
+{
+    struct ahead_slot *s = arg;
+
+    s->result = task_canceled(t) ? -E_CANCELED : repo_chunk_read(s->r, &s->id, &s->plain);
+}
+
+static struct ahead_slot *slot_of(struct repo_ahead *a, const struct id16 *id)
+{
+    for (unsigned i = 0; i < a->slots; i++)
+        if (a->v[i].task && memcmp(a->v[i].id.b, id->b, sizeof(id->b)) == 0)
+            return &a->v[i];
+    return NULL;
+}
+
+static struct ahead_slot *slot_free(struct repo_ahead *a)
+{
+    for (unsigned i = 0; i < a->slots; i++)
+        if (!a->v[i].task)
+            return &a->v[i];
+    return NULL;
+}
+
+bool repo_ahead(struct repo *r, const struct id16 *chunk)
+{
+    struct ahead_slot *s;
+
+    if (repo_chunk_kept(r, chunk))
+        return true;
+    if (!r->ahead && !(r->ahead = ahead_new()))
+        return false;
+    if (slot_of(r->ahead, chunk))
+        return true;
+    if (!(s = slot_free(r->ahead)))
+        return false;
+    s->r = r;
+    s->id = *chunk;
+    buf_reset(&s->plain);
+    return task_submit_wait(r->ahead->pool, fetch_one, s, &s->task) == 0;
+}
+
+static void slot_end(struct ahead_slot *s)
+{
+    task_wait(s->task, -1);
+    task_unref(TAKE(s->task));
+}
+
+/* Where it could not be read, repo_chunk() tries itself: that one knows what to do, and whom to tell why. */
+bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *plain)
+{
+    struct ahead_slot *s = r->ahead ? slot_of(r->ahead, chunk) : NULL;
+    struct buf was = *plain;
+
+    if (!s)
+        return false;
+    slot_end(s);
+    if (s->result < 0)
+        return false;
+    MARK("repo: a chunk was read ahead");
+    *plain = s->plain;
+    s->plain = was;
+    return true;
+}
+
+void repo_ahead_drop(struct repo *r)
+{
+    for (unsigned i = 0; r->ahead && i < r->ahead->slots; i++)
+        if (r->ahead->v[i].task)
+            slot_end(&r->ahead->v[i]);
+}
+
+void repo_ahead_end(struct repo *r)
+{
+    if (!r->ahead)
+        return;
+    task_pool_stop(r->ahead->pool);
+    for (unsigned i = 0; i < r->ahead->slots; i++) {
+        task_unref(r->ahead->v[i].task);
+        buf_free(&r->ahead->v[i].plain);
+    }
+    free(TAKE(r->ahead));
+}
