@@ -12,7 +12,7 @@ static int64_t utc(const char *s)
 {
     int64_t ns;
 
-    if (!s || !*s)
+    if (!*s)
         return 0;
     CHECK_OK(clock_parse(s, &ns));
     return ns / 1000000000;
