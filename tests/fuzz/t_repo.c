@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tier/export_format.h"
 #include "tier/have.h"
 #include "tier/map.h"
 #include "tier/point.h"
@@ -82,6 +83,27 @@ static void pack_bytes(const uint8_t *p, size_t len)
     (void)pack_open(&u, &d, p, len, &out);
 }
 
+/* Between the objects of an export: under right sums. */
+static void export_bytes(const uint8_t *p, size_t len)
+{
+    uint8_t v[EXPORT_OBJECT_MAX] = {0};
+    size_t n = MIN_OF(len, sizeof(v) - SUM8), size;
+    struct export_object o;
+    struct export_head h;
+    struct export_end e;
+
+    memcpy(v, p, n);
+    FUZZ_CHECK(crypt_sum8(v, n, v + n) == 0);
+    if (export_object_decode(v, n + SUM8, &o) == 0)
+        FUZZ_CHECK(backend_name_check(o.name) == 0);
+    if (export_object_size(v, &size) == 0)
+        FUZZ_CHECK(size <= sizeof(v));
+    FUZZ_CHECK(crypt_sum8(v, EXPORT_HEAD - SUM8, v + EXPORT_HEAD - SUM8) == 0);
+    (void)export_head_decode(v, &h);
+    FUZZ_CHECK(crypt_sum8(v, EXPORT_END - SUM8, v + EXPORT_END - SUM8) == 0);
+    (void)export_end_decode(v, &e);
+}
+
 static void plain_bytes(const uint8_t *p, size_t len)
 {
     struct secret s = {.kdf = KDF_FILE};
@@ -113,13 +135,14 @@ void run_repo(const uint8_t *p, size_t len)
 
     if (len == 0)
         return;
-    switch (*p % 7) {
+    switch (*p % 8) {
     case 0: chunk_bytes(p + 1, len - 1); break;
     case 1: pack_bytes(p + 1, len - 1); break;
     case 2: plain_bytes(p + 1, len - 1); break;
     case 3: (void)trailer_walk(&none, p + 1, len - 1, &cb); break;
     case 4: (void)index_walk(p + 1, len - 1, pack, NULL); break;
     case 5: (void)page_each(p + 1, len - 1, NULL, record, NULL); break;
+    case 7: export_bytes(p + 1, len - 1); break;
     default: point_bytes(p + 1, len - 1); break;
     }
 }
@@ -136,7 +159,9 @@ void seeds_repo(void)
 {
     static const struct key k = {{1}};
     cleanup(buf_free) struct buf c = {0}, pk = {0}, root = {0}, key = {0}, dom = {0}, tr = {0}, ix = {0},
-                                 page = {0}, pt = {0};
+                                 page = {0}, pt = {0}, xp = {0};
+    struct export_object xo = {.name = "packs/00/00", .len = 5};
+    uint8_t obj[EXPORT_OBJECT_MAX];
     struct secret s = {.kdf = KDF_FILE};
     struct repo_root g = {.generation = 1, .domain = id};
     struct point p = {.files = 1, .volume_name = "main", .snapshot_name = "a", .tree = {.depth = 1}};
@@ -144,6 +169,7 @@ void seeds_repo(void)
     uint8_t trailer[TRAILER_HEAD + TRAILER_CHUNK + TRAILER_BLOB] = {1}, head[INDEX_HEAD + INDEX_PACK] = {1};
     uint8_t leaf[PAGE_HEAD + PAGE_ENTRY + 21 + 8 + SLICE_SIZE] = {PAGE_VERSION, 0, 1};
     struct uuid u = {{0}};
+    size_t n;
 
     put_le32(trailer + 4, 1);
     put_le32(trailer + TRAILER_HEAD + 16, PACK_HEAD);
@@ -174,4 +200,6 @@ void seeds_repo(void)
     seed("index", 4, &ix);
     seed("page", 5, &page);
     seed("point", 6, &pt);
+    FUZZ_CHECK(export_object_encode(&xo, obj, &n) == 0 && buf_add(&xp, obj, n - SUM8) == 0);
+    seed("export", 7, &xp);
 }
