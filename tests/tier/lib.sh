@@ -42,6 +42,32 @@ new_volume() { # of the case's own, at $dir/m
     ok varve mount "$dir/s" "$dir/m" --create
 }
 
+# plain_is SNAP: the last manifest below $dir/p names exactly the files of the snapshot, and each object has their bytes
+plain_is() {
+    python3 - "$dir/p" "$dir/m/.snapshots/$1" <<'END' || fail "$dir/p is not $1"
+import hashlib, json, os, sys
+place, tree = sys.argv[1:]
+last = sorted(os.listdir(place + '/manifest'))[-1]
+lines = [json.loads(l) for l in open(f'{place}/manifest/{last}')]
+assert lines[0]['schema'] == 1 and lines[-1]['end'], last
+files = {}
+for e in lines[1:-1]:
+    path = bytes.fromhex(e['path_hex']) if 'path_hex' in e else e['path'].encode()
+    if e['type'] == 'file' and not e.get('gone'):
+        data = open(place + '/' + e['object'], 'rb').read()
+        assert len(data) == e['size'] and hashlib.sha256(data).hexdigest() == e['sha256'], path
+        files[path] = data
+want = {}
+for dir, _, names in os.walk(tree.encode()):
+    for n in names:
+        p = os.path.join(dir, n)
+        if not os.path.islink(p) and os.path.isfile(p):
+            want[os.path.relpath(p, tree.encode())] = open(p, 'rb').read()
+assert files == want, set(files) ^ set(want)
+assert lines[-1]['files'] == len(want)
+END
+}
+
 # A python3 that has what read_repo.py needs, in $py
 read_repo_python() {
     for py in python3 /usr/bin/python3; do

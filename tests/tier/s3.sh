@@ -194,6 +194,25 @@ test_storage_class() {
     ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
 }
 
+# Plain objects, a large one in parts: changed, gone, and as the last manifest says
+test_plain_exports() {
+    new_case
+    new_volume
+    mkdir "$dir/m/Some Where"
+    for i in 1 2 3; do echo "small $i" >"$dir/m/Some Where/$i"; done
+    random 70000000 >"$dir/m/large"
+    ok varve snapshot create "$dir/m" a
+    ok varve export "$dir/m@a" "$url" --plain --credentials "$scratch/keys" --json
+    [ "$(json 'd["export"]["put"]')" = 4 ] || fail "$out"
+    echo other >"$dir/m/Some Where/2"
+    rm "$dir/m/Some Where/3"
+    ok varve snapshot create "$dir/m" b
+    ok varve export "$dir/m@b" "$url" --plain --delete --credentials "$scratch/keys" --json
+    [ "$(json 'd["export"]["put"], d["export"]["deleted"]')" = '(1, 1)' ] || fail "$out"
+    ok tool fetch "$VARVE_TEST_BUCKET" "${dir##*/}" "$dir/p"
+    plain_is b
+}
+
 # The process that speaks is killed in the middle: another takes its place
 test_the_process_that_speaks_dies() {
     local pid p killed=0
