@@ -285,6 +285,49 @@ test_killed_while_it_hydrates() {
     sound "$dir/t"
 }
 
+# The daemon of a store, before anything is mounted
+daemon_at() {
+    local p
+    for p in $(grep -lsazxF "$1" /proc/[0-9]*/cmdline | cut -d/ -f3); do
+        if [ "$(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | awk '{ print $2 }')" = daemon ]; then
+            echo "$p"
+            return
+        fi
+    done
+}
+# The daemon dies while the volume is made: another makes it, and of the first attempt nothing is left
+test_killed_while_it_is_made() {
+    local i pid killed=0 n=0
+    new_repo
+    new_volume
+    for i in $(seq 1 30); do
+        mkdir "$dir/m/d$i"
+        (cd "$dir/m/d$i" && seq 1 100 | split -l 1 -a 3 - f)
+    done
+    backup
+    for i in 1 2 3 4 5 6; do
+        mkdir -p "$dir/w$i"
+        mounted+=("$dir/w$i")
+        varve mount --from "$url#latest" --key-file "$dir/key" --no-hydrate "$dir/t$i/vol" "$dir/w$i" >"$dir/log" 2>&1 &
+        pid=$!
+        p=''
+        while [ -z "$p" ] && kill -0 $pid 2>/dev/null; do p=$(daemon_at "$dir/t$i"); done
+        sleep "0.0$((RANDOM % 10))"
+        [ -z "$p" ] || { kill -9 "$p" 2>/dev/null && killed=$((killed + 1)); }
+        wait $pid || fail "mount: $(cat "$dir/log")"
+        [ "$(find "$dir/w$i" -type f | wc -l)" = 3000 ] || fail 'files are missing'
+        ok varve list "$dir/t$i" --json
+        [ "$(json 'len(d["volumes"])')" = 1 ] || fail "$out"
+        ok varve hydrate "$dir/w$i" # sees to what nothing needs, too
+        diff -r "$dir/m" "$dir/w$i" >/dev/null || fail 'another tree'
+        ok varve umount "$dir/w$i"
+        sound "$dir/t$i"
+    done
+    say "    killed while it was made: $killed of 6"
+    n=$(pins)
+    [ "$n" = 0 ] || fail "$n pins are left: $out"
+}
+
 test_cancelled_and_gone_on() {
     new_repo
     new_volume
