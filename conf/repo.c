@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "conf/daemon.h"
 
 #define FILE_MAX 16384
 #define SUFFIX ".conf"
@@ -86,6 +87,22 @@ static int parse(const char *path, const char *text, struct conf_repo *ret, stru
     return r;
 }
 
+/* Those of the machine's file. */
+static int of_machine(const char *name, struct conf_repo *ret, struct buf *err)
+{
+    cleanup(conf_daemon_release) struct conf_daemon c = {.nstores = 0};
+    int r = conf_daemon_read(NULL, &c, err);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < c.nrepos; i++)
+        if (strcmp(c.repos[i].name, name) == 0) {
+            *ret = c.repos[i];
+            return 0;
+        }
+    return -E_NOENT;
+}
+
 int conf_repo_get(const char *name, struct conf_repo *ret, struct buf *err)
 {
     cleanup(buf_free) struct buf b = {0};
@@ -95,6 +112,8 @@ int conf_repo_get(const char *name, struct conf_repo *ret, struct buf *err)
 
     if (r == 0)
         r = io_read_file(io_real(), path, FILE_MAX, &b);
+    if (r == -E_NOENT)
+        return of_machine(name, ret, err);
     if (r < 0)
         return r;
     if (!(c = calloc(1, sizeof(*c))) || !buf_cstr(&b)) {
@@ -206,6 +225,23 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* A file that cannot be read has none. */
+static int machine_names(struct names *l)
+{
+    cleanup(conf_daemon_release) struct conf_daemon c = {.nstores = 0};
+    cleanup(buf_free) struct buf ignored = {0};
+    char file[CONF_REPO_NAME + 8];
+    int r = 0;
+
+    if (conf_daemon_read(NULL, &c, &ignored) < 0)
+        return 0;
+    for (size_t i = 0; r == 0 && i < c.nrepos; i++) {
+        snprintf(file, sizeof(file), "%s" SUFFIX, c.repos[i].name);
+        r = take(l, file);
+    }
+    return r;
+}
+
 int conf_repo_each(int (*cb)(void *arg, const struct conf_repo *c), void *arg)
 {
     struct conf_repo *c = calloc(1, sizeof(*c));
@@ -217,11 +253,15 @@ int conf_repo_each(int (*cb)(void *arg, const struct conf_repo *c), void *arg)
         r = io_list(dir, take, &l);
     if (r == -E_NOENT)
         r = 0;
+    if (r == 0)
+        r = machine_names(&l);
     if (l.n)
         qsort(l.v, l.n, sizeof(*l.v), by_text);
     for (size_t i = 0; r == 0 && i < l.n; i++) {
         cleanup(buf_free) struct buf ignored = {0};
 
+        if (i > 0 && strcmp(l.v[i], l.v[i - 1]) == 0)
+            continue;
         if (conf_repo_get(l.v[i], c, &ignored) < 0) {
             *c = (struct conf_repo){.url = ""};
             snprintf(c->name, sizeof(c->name), "%s", l.v[i]);

@@ -28,7 +28,8 @@ struct retain_snap {
     int64_t due_s;
     int schedule;
     bool bound;
-    bool drop; /* ret */
+    bool drop;  /* ret */
+    size_t tag; /* the caller's */
 };
 
 /* retain_decide: v by ascending due_s (as they were taken). Sets drop of those that may go; the count of them. Those of schedules that

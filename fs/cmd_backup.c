@@ -14,6 +14,7 @@
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "snap/event.h"
+#include "snap/schedule.h"
 #include "tier/backup.h"
 
 #define WAIT_MS 500u
@@ -147,7 +148,7 @@ static int older_one(void *arg, const struct layer_rec *rec, const char *text, s
 }
 
 /* What a label says of a place: labels are short. */
-static void place_label(const char *url, char out[NAME_LEN_MAX + 1])
+void backup_place_label(const char *url, char out[NAME_LEN_MAX + 1])
 {
     size_t n = strlen(url), shown = strcspn(url, "?");
 
@@ -163,12 +164,51 @@ static void older_drop(struct working *w)
 {
     struct older o = {.w = w};
 
-    place_label(verb_text(&w->a, "to"), o.place);
+    backup_place_label(verb_text(&w->a, "to"), o.place);
     if (strncmp(w->rec.name, AUTO_PREFIX, strlen(AUTO_PREFIX)) == 0 && snap_each(w->v, older_one, &o) == 0)
         for (size_t at = 0; at < o.names.len; at += strlen((char *)o.names.data + at) + 1)
             if (snap_delete(w->v, NULL, (char *)o.names.data + at) == 0)
                 event_emit(w->s, "snapshot-deleted", w->v->rec.name, "%s", (char *)o.names.data + at);
     buf_free(&o.names);
+}
+
+/* --- what a next backup goes on from -------------------------------------------------------------------------------- */
+
+struct bases {
+    const struct working *w;
+    char key[32];
+    struct buf names; /* each with its NUL */
+};
+
+static int has_key(void *arg, const char *what, const char *key, const char *value)
+{
+    (void)value;
+    return strcmp(what, "label") == 0 && strcmp(key, arg) == 0;
+}
+
+static int base_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    struct bases *b = arg;
+
+    if (rec->layer == b->w->rec.layer || show_text_each(text, len, has_key, b->key) != 1)
+        return 0;
+    return buf_add(&b->names, rec->name, strlen(rec->name) + 1);
+}
+
+/* The snapshot is the base of the next one to the same place, and no schedule lets it go; the one before is that no more. */
+static void base_mark(struct working *w)
+{
+    const char *url = verb_text(&w->a, "to");
+    char place[NAME_LEN_MAX + 1];
+    struct bases b = {.w = w};
+
+    backup_place_label(url, place);
+    snprintf(b.key, sizeof(b.key), SCHEDULE_BASE "%016" PRIx64, hash_sum(0, url, strlen(url)));
+    if (snap_label(w->v, w->rec.name, b.key, place) == 0 && snap_each(w->v, base_one, &b) == 0)
+        for (size_t at = 0; at < b.names.len; at += strlen((char *)b.names.data + at) + 1)
+            snap_label(w->v, (char *)b.names.data + at, b.key, NULL);
+    buf_free(&b.names);
+    policy_backed_up(w->v, w->rec.taken_ns / 1000000000);
 }
 
 /* --- what it says --------------------------------------------------------------------------------------------------- */
@@ -211,6 +251,7 @@ static int ended(struct working *w, const struct repo_place *p, int r, struct bu
         say(w, p);
         event_emit(w->s, "backup-done", w->v->rec.name, "%s: recovery point %.*s", w->rec.name, ID_SHOWN,
                    w->res.id);
+        base_mark(w);
         older_drop(w);
         return 0;
     }
@@ -303,7 +344,7 @@ static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec 
             snprintf(name, sizeof(name), AUTO_PREFIX "%s-%u", when, i);
         r = verb_snap_create(c->env, c->vol, &who, name, ret);
     }
-    place_label(verb_text(a, "to"), place);
+    backup_place_label(verb_text(a, "to"), place);
     if (r == 0)
         r = snap_label(c->vol, ret->name, AUTO_LABEL, place);
     return r < 0 ? verb_snap_complain(r, name, err) : 0;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "conf/value.h"
+#include "fs/verb_profile.h"
 #include "fs/recall.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
@@ -159,6 +160,7 @@ static int status_json(const struct state *s, struct buf *out)
         jw_u64(&j, "remote_bytes", s->cold.remote_bytes);
         jw_u64(&j, "local_bytes", s->cold.local_bytes);
     }
+    profile_status_json(&j, s->c);
     store_json(&j, s);
     jw_close(&j);
     return jw_end(&j);
@@ -261,6 +263,7 @@ static int status_text(const struct state *s, struct buf *out)
 
     volume_rows(&c, s);
     cold_row(&c, s);
+    profile_status_rows(&c, s->c);
     show_cell(&c, "daemon");
     if (s->c->env->host)
         show_cell(&c, "pid %d", (int)getpid());
@@ -282,7 +285,7 @@ static int troubles(const struct state *s, struct buf *out)
 {
     const struct store_state *st = &s->store;
     const struct volume_rec *rec = &s->vol.rec;
-    int r = 0;
+    int r = 0, p;
 
     if (s->readonly) {
         buf_printf(out, "read-only: %s; varve check says more\n", s->mode_why);
@@ -304,7 +307,8 @@ static int troubles(const struct state *s, struct buf *out)
         buf_printf(out, "snapshots: 95 %% of their limit used; delete older ones\n");
         r = r ? r : -E_SNAP_LIMIT;
     }
-    return r;
+    p = profile_trouble(s->c, out);
+    return r ? r : p;
 }
 
 RUN(run_status)

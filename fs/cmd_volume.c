@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "conf/value.h"
+#include "fs/verb_profile.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
@@ -51,6 +52,24 @@ static int answer(struct verb_ctx *c, struct vol *v, const char *what, struct bu
     return jw_end(&j);
 }
 
+/* What is said on the command line goes before what the profile says. */
+static int limits_of(const struct verb_args *a, struct profile **p, struct volume_opts *o, struct buf *err)
+{
+    int r = verb_given(a, "profile") ? profile_of_word(verb_text(a, "profile"), p, err) : 0;
+
+    if (r < 0 || !*p)
+        return r;
+    if (!(*p)->name[0])
+        snprintf((*p)->name, sizeof((*p)->name), "unnamed");
+    if (!verb_given(a, "size"))
+        o->size_limit = (*p)->provisioning.size_bytes;
+    if (!verb_given(a, "inodes"))
+        o->inode_limit = (*p)->provisioning.inodes;
+    if (!verb_given(a, "snapshot-limit"))
+        o->snap_limit = (*p)->provisioning.snapshot_limit_bytes;
+    return 0;
+}
+
 RUN(run_create)
 {
     struct volume_opts o = {.size_limit = verb_num(a, "size"),
@@ -58,16 +77,21 @@ RUN(run_create)
                             .snap_limit = verb_num(a, "snapshot-limit"),
                             .uid = c->uid,
                             .gid = c->gid};
+    cleanup(profile_free) struct profile *p = NULL;
     struct vol *v;
-    int r;
+    int r = limits_of(a, &p, &o, err);
 
-    if (verb_given(a, "from")) {
+    if (r == 0 && verb_given(a, "from")) {
         r = create_from(c, a, &v, err);
+        if (r == 0 && p)
+            r = policy_set(v, p, true, NULL);
         return r < 0 ? r : answer(c, v, "created", out);
     }
-    r = volume_create(c->env->store, a->target, &o, &v);
-
-    if (r == -E_INVAL)
+    if (r == 0)
+        r = volume_create(c->env->store, a->target, &o, &v);
+    if (r == 0 && p)
+        r = policy_set(v, p, false, NULL);
+    if (r == -E_INVAL && err->len == 0)
         buf_printf(err, "volume %s: the size is too small; give at least 1M", a->target);
     if (r < 0)
         return complain(r, a->target, err);

@@ -29,6 +29,7 @@ static const struct ctl_file files[] = {
      "what was restored into this volume, and how that ended; to=DIR is a directory of it"},
     {"repos", 0600, ROLE_ADMIN, false, ctl_repos_text, ctl_repos_json,
      "repositories by name, and how commands about them ended"},
+    {"profile", 0440, ROLE_READ, false, ctl_profile_text, ctl_profile_json, "the volume's profile, its schedules and how they went"},
     {"events", 0440, ROLE_READ, false, ctl_events_text, ctl_events_json,
      "what happened: the last 1,000 lines; events-since-ID: those after that one"},
     {"error", 0440, ROLE_READ, false, ctl_error_text, ctl_error_json, "why a command was refused last, mkdir, rmdir and mv in .snapshots included"},

@@ -114,6 +114,18 @@ static int by_verb(struct ctl *c, const char *noun, const char *name, bool json,
     return verb_run(&ctx, &a, out, &err);
 }
 
+int ctl_profile_text(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return by_verb(c, "profile", "get", false, out);
+}
+
+int ctl_profile_json(struct ctl *c, const char *arg, struct buf *out)
+{
+    (void)arg;
+    return by_verb(c, "profile", "get", true, out);
+}
+
 int ctl_status_text(struct ctl *c, const char *arg, struct buf *out)
 {
     (void)arg;

@@ -69,6 +69,8 @@ int ctl_restore_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_restore_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_repos_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_repos_json(struct ctl *c, const char *arg, struct buf *out);
+int ctl_profile_text(struct ctl *c, const char *arg, struct buf *out);
+int ctl_profile_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_events_text(struct ctl *c, const char *arg, struct buf *out);
 int ctl_events_json(struct ctl *c, const char *arg, struct buf *out);
 int ctl_error_text(struct ctl *c, const char *arg, struct buf *out);

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/daemon.h"
 #include "fs/cmd.h"
 #include "fs/mount_from.h"
 #include "fs/recall.h"
@@ -444,7 +445,7 @@ static void *tick_main(void *arg)
         bool end;
 
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += TICK_S;
+        until.tv_sec += d->env.wait_s > 0 ? MIN_OF(d->env.wait_s, (int64_t)TICK_S) : TICK_S;
         pthread_mutex_lock(&d->lock);
         while (!d->closing && pthread_cond_timedwait(&d->change, &d->lock, &until) == 0)
             continue;
@@ -565,9 +566,13 @@ static int daemon_run(struct daemon *d, struct restore *list)
 static void descriptors_init(struct daemon *d)
 {
     uint64_t most = keeper_descriptors();
+    struct conf_live live;
 
+    conf_live_get(&live);
+    log_set_level(live.log_level);
+    d->clients_max = live.clients;
     if (most > 0)
-        d->clients_max = (uint32_t)MIN_OF(most / 4, (uint64_t)CLIENTS_MAX);
+        d->clients_max = (uint32_t)MIN_OF(most / 4, (uint64_t)d->clients_max);
 }
 
 static void daemon_init(struct daemon *d, const char *store)
@@ -577,7 +582,6 @@ static void daemon_init(struct daemon *d, const char *store)
 
     *d = (struct daemon){.store = store, .listen = -1, .clients_max = CLIENTS_MAX};
     d->wake = eventfd(0, EFD_CLOEXEC);
-    descriptors_init(d);
     d->host = (struct verb_host){.arg = d,
                                  .mounts = host_mounts,
                                  .transport = host_transport,
@@ -627,12 +631,14 @@ static int run(int argc, char **argv)
         daemon_tell_failed("no thread is left for the daemon");
         return CMD_FAILED;
     }
+    d.env.forgiving = list != NULL;
     io_moved = &d.opening;
     r = open_store(&d, deaths >= DEATHS_UNSAFE ? STORE_SAFE : 0, &err);
     if (r < 0) {
         daemon_tell_failed(err.len > 0 && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
         return CMD_FAILED;
     }
+    descriptors_init(&d);
     d.opened_ns = clock_mono_ns();
     d.private = mount_private_is(d.store);
     return daemon_run(&d, list);

@@ -3,6 +3,7 @@
 #include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "fs/cmd.h"
 #include "fs/verb.h"
@@ -103,6 +104,11 @@ static int dispatch(int argc, char **argv)
 
     if (argc < 1)
         return list(stderr, CMD_USAGE);
+    if (strcmp(argv[0], "--config") == 0) { /* for this process and those that it starts */
+        if (argc < 2 || setenv("VARVE_CONFIG", argv[1], 1) < 0)
+            return cmd_fail("--config FILE COMMAND...: the file is missing");
+        return dispatch(argc - 2, argv + 2);
+    }
     if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "version") == 0) {
         puts("varve " VARVE_VERSION);
         return CMD_OK;

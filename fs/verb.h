@@ -134,14 +134,17 @@ struct verb_host {
 struct verb_env {
     struct store *store;
     const struct verb_host *host; /* NULL: no mounts are served here */
-    unsigned recall_ms;           /* see fs/recall.h; 0: the default */
+    bool
+        forgiving; /* set by the caller of verb_open: a file of settings that is wrong is logged, not followed */
+    int64_t wait_s;     /* after verb_tick: until a schedule has something to do; 0 not known */
+    unsigned recall_ms; /* see fs/recall.h; 0: the default */
 };
 int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *ret, struct buf *err);
 int verb_close(struct verb_env *e);
 int verb_env_attach(struct verb_env *e);
 void verb_env_detach(struct verb_env *e);
 
-/* verb_tick(e): deletes expired snapshots, purges volumes deleted 24 h ago, raises events of a full disk. The daemon calls
+/* verb_tick(e): does what profiles have due, deletes expired snapshots, purges volumes deleted 24 h ago, raises events of a full disk. The daemon calls
  * it about once a minute from a thread that may wait. */
 int verb_tick(struct verb_env *e);
 

@@ -11,6 +11,7 @@
 #include "fs/verb_doctor.h"
 #include "fs/verb_follow.h"
 #include "fs/verb_holders.h"
+#include "fs/verb_profile.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_upgrade.h"
 
@@ -220,6 +221,15 @@ static int create(struct verb_args *a, const struct verb_target *t, struct verb_
 {
     int r = verb_given(a, "from") ? verb_from_resolve(a, "from", &ans->err) : 0;
 
+    if (r == 0) /* profiles by name are this process's, too: what goes on is the text */
+        r = verb_profile_resolve(a, "profile", &ans->err);
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
+static int profile_set(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_profile_resolve(a, "name", &ans->err);
+
     return r < 0 ? r : verb_do(t, a, ans);
 }
 
@@ -301,7 +311,8 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
                {NULL, "dump", dump},
                {NULL, "upgrade", verb_upgrade},
                {NULL, "events", events},
-               {NULL, "create", create}};
+               {NULL, "create", create},
+               {"profile", "set", profile_set}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))

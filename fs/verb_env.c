@@ -5,8 +5,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "conf/store.h"
+#include "conf/daemon.h"
 #include "fs/recall.h"
+#include "fs/verb_profile.h"
 #include "fs/verb_runs.h"
 #include "snap/event.h"
 #include "snap/job.h"
@@ -84,18 +85,39 @@ void verb_env_detach(struct verb_env *e)
     events_detach(e->store);
 }
 
-static int settings_read(const char *path, struct store_settings *ret, unsigned *ret_recall_ms,
-                         struct buf *err)
+/* A daemon that takes over has mounts to serve, whatever was written into a file since. */
+static int forgive(int r, bool forgiving, struct buf *err)
 {
-    struct conf_store c;
+    if (r >= 0 || !forgiving || r == -E_NOMEM)
+        return r;
+    log_error("conf", "ignored", "%s", err->len ? buf_cstr(err) : err_text(r));
+    buf_reset(err);
+    return 0;
+}
+
+/* The store's own file, and what it does not say, of the machine's. */
+static int settings_read(const char *path, bool forgiving, struct store_settings *ret,
+                         unsigned *ret_recall_ms, struct buf *err)
+{
+    cleanup(conf_daemon_release) struct conf_daemon conf = {.nstores = 0};
+    const struct conf_stored *of;
+    struct conf_store c = {0};
     char file[4096];
-    int r;
+    int r, m;
 
     if (snprintf(file, sizeof(file), "%s/config", path) >= (int)sizeof(file))
         return -E_NAMETOOLONG;
-    r = conf_store_read(file, &c, err);
+    m = conf_daemon_read(NULL, &conf, err);
+    r = forgive(m, forgiving, err);
+    if (r == 0)
+        r = forgive(conf_store_read(file, &c, err), forgiving, err);
     if (r < 0)
         return r;
+    of = conf_daemon_store(&conf, path);
+    if (of)
+        conf_store_fill(&c, &of->set);
+    if (m == 0)
+        conf_live_begin(&conf);
     *ret = (struct store_settings){.flush_ms = c.flush_ms,
                                    .dirty_bytes = c.dirty_bytes,
                                    .delta_bytes = c.delta_bytes,
@@ -110,7 +132,7 @@ int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *
     struct verb_env e = {.host = ret->host};
     struct store_settings settings;
     char why[256] = "";
-    int r = settings_read(path, &settings, &e.recall_ms, err);
+    int r = settings_read(path, ret->forgiving, &settings, &e.recall_ms, err);
 
     if (r < 0)
         return r;
@@ -157,22 +179,24 @@ static size_t deleted_due(struct store *s, struct volume_rec due[DUE_MAX])
     return n;
 }
 
-/* One event when the disk falls below 5 % free, one when it is above 6 % again. */
+/* One event when the disk falls below a bound (5 %), one when it is above the next percent again. */
 static void disk_watch(struct store *s)
 {
     static _Atomic bool low;
+    struct conf_live live;
     struct store_state st;
     uint64_t pct;
 
+    conf_live_get(&live);
     store_get_state(s, &st);
     if (st.disk_total == 0)
         return;
     pct = (uint64_t)((unsigned __int128)st.disk_free * 100 / st.disk_total);
-    if (pct < 5 && !low) {
+    if (pct < live.disk_low_pct && !low) {
         low = true;
         event_emit(s, "disk-low", NULL,
                    "only %" PRIu64 " %% of the disk below the store is free; delete files or snapshots", pct);
-    } else if (pct > 6 && low) {
+    } else if (pct > live.disk_low_pct + 1 && low) {
         low = false;
         event_emit(s, "disk-ok", NULL, "%" PRIu64 " %% of the disk below the store is free again", pct);
     }
@@ -233,9 +257,11 @@ int verb_tick(struct verb_env *e)
     disk_watch(e->store);
     mode_watch(e->store);
     volumes_watch(e->store);
+    e->wait_s = 0;
     store_get_state(e->store, &st);
     if (st.mode != STORE_RW)
         return 0;
+    e->wait_s = verb_schedules(e);
     recall_keep(e->store, false);
     n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fs/verb_attach.h"
+#include "fs/verb_profile.h"
 #include "fs/verb_value.h"
 #include "tier/tierd.h"
 #include "tier/url.h"
@@ -261,17 +262,36 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
     static const struct {
         const char *noun, *name;
         int (*fn)(struct verb_args *a, struct verb_answer *ans);
-    } own[] = {{"repo", "add", repo_add},           {"repo", "remove", repo_remove},
-               {"repo", "list", repo_list},         {"repo", "show", repo_show},
-               {"repo", "init", repo_make},         {"repo", "test", repo_test},
-               {"repo", "verify", repo_verify},     {"backup", "list", backup_list},
-               {"backup", "show", backup_show},     {"backup", "delete", backup_delete},
-               {"repo", "prune", repo_prune},       {"repo", "unlock", repo_unlock_lease},
-               {"repo", "key", repo_key},           {"backup", "copy", backup_copy},
-               {"backup", "status", backup_status}, {"", "restore", restore_files},
-               {"repo", "pins", repo_pins},         {"repo", "forget", repo_forget},
-               {"backup", "diff", backup_diff},     {"backup", "export", backup_export},
-               {"backup", "import", backup_import}};
+    } own[] = {{"repo", "add", repo_add},
+               {"repo", "remove", repo_remove},
+               {"repo", "list", repo_list},
+               {"repo", "show", repo_show},
+               {"repo", "init", repo_make},
+               {"repo", "test", repo_test},
+               {"repo", "verify", repo_verify},
+               {"backup", "list", backup_list},
+               {"backup", "show", backup_show},
+               {"backup", "delete", backup_delete},
+               {"repo", "prune", repo_prune},
+               {"repo", "unlock", repo_unlock_lease},
+               {"repo", "key", repo_key},
+               {"backup", "copy", backup_copy},
+               {"backup", "status", backup_status},
+               {"", "restore", restore_files},
+               {"repo", "pins", repo_pins},
+               {"repo", "forget", repo_forget},
+               {"backup", "diff", backup_diff},
+               {"backup", "export", backup_export},
+               {"backup", "import", backup_import},
+               {"profile", "list", profile_list},
+               {"profile", "show", profile_show},
+               {"profile", "add", profile_add},
+               {"profile", "remove", profile_remove},
+               {"profile", "import", profile_import},
+               {"profile", "export", profile_export},
+               {"profile", "check", profile_try},
+               {"config", "check", config_try},
+               {"config", "show", config_show}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (strcmp(own[i].noun, a->verb->noun ? a->verb->noun : "") == 0 &&

@@ -2,6 +2,7 @@
  * done twice is taken as done; everything else is done over, which changes nothing. */
 #include "base/jw.h"
 #include "fs/verb.h"
+#include "fs/verb_profile.h"
 #include "snap/snapshot.h"
 #include "snap/store/answer.h"
 #include "snap/volume.h"
@@ -40,11 +41,25 @@ bool verb_begun(const struct verb_ctx *c, const struct verb_args *a)
            is(a->verb, "snapshot", "release");
 }
 
+/* The volume may be there without its profile: giving it once more changes nothing. */
+static void create_profile(struct verb_ctx *c, const struct verb_args *a)
+{
+    cleanup(profile_free) struct profile *p = NULL;
+    cleanup(buf_free) struct buf ignored = {0};
+    struct vol *v;
+
+    if (profile_of_word(verb_text(a, "profile"), &p, &ignored) == 0 &&
+        volume_find(c->env->store, a->target, &v) == 0)
+        policy_set(v, p, false, NULL);
+}
+
 int verb_resume(struct verb_ctx *c, const struct verb_args *a, struct buf *out)
 {
     const struct verb_host *h = c->env->host;
     struct jw j;
 
+    if (is(a->verb, NULL, "create") && verb_given(a, "profile"))
+        create_profile(c, a);
     if (is(a->verb, NULL, "rollback") && h && h->rolled_back && c->vol)
         h->rolled_back(h->arg, c->vol);
     if (h && h->snapshots_changed && c->vol)

@@ -68,4 +68,12 @@ int command_job(struct job *j, struct store *s, const struct job_info *info);
 RUN(run_scrub);
 int scrub_job(struct job *j, struct store *s, const struct job_info *info);
 
+/* cmd_profile.c */
+RUN(run_profile_set);
+RUN(run_profile_get);
+/* cmd_config.c */
+RUN(run_config_reload);
+/* cmd_backup.c: what the label `backup` of a snapshot says of a repository. */
+void backup_place_label(const char *url, char out[NAME_LEN_MAX + 1]);
+
 #endif

@@ -45,9 +45,9 @@ int policy_profile_decode(const void *p, size_t len, char name[PROFILE_NAME_MAX 
     return 0;
 }
 
-/* version u8 | count u8 | each: kind u8, failures u32, since i64, done i64, tried i64, ok i64, ended i64, job u64,
+/* version u8 | count u8 | each: kind u8, failures u32, since i64, done i64, tried i64, ok i64, ended i64, job u64, due i64,
  * name length u8, name, result length u8, result */
-#define RUN_FIXED (1 + 4 + 6 * 8)
+#define RUN_FIXED (1 + 4 + 7 * 8)
 
 static void text_put(struct enc *e, const char *s)
 {
@@ -74,6 +74,7 @@ int policy_runs_encode(const struct policy_runs *r, struct buf *out)
         enc_u64(&c, (uint64_t)one->ok_s);
         enc_u64(&c, (uint64_t)one->ended_s);
         enc_u64(&c, one->job);
+        enc_u64(&c, (uint64_t)one->due_s);
         text_put(&c, one->name);
         text_put(&c, one->result);
         e = buf_add(out, room, (size_t)(c.p - room));
@@ -113,6 +114,7 @@ int policy_runs_decode(const void *p, size_t len, struct policy_runs *ret)
         one->ok_s = (int64_t)dec_u64(&d);
         one->ended_s = (int64_t)dec_u64(&d);
         one->job = dec_u64(&d);
+        one->due_s = (int64_t)dec_u64(&d);
         text_get(&d, one->name, SCHEDULE_NAME_MAX);
         text_get(&d, one->result, POLICY_RESULT_MAX);
         d.bad |= one->kind < POLICY_SNAPSHOT || one->kind > POLICY_LAST;
@@ -337,7 +339,7 @@ static int others_follow(struct txn *t, struct vol *v, uint32_t id, const struct
     return r;
 }
 
-static int set(struct txn *t, struct vol *v, const struct profile *p, uint32_t *others)
+static int set(struct txn *t, struct vol *v, const struct profile *p, bool limits, uint32_t *others)
 {
     struct volume_rec vr = v->rec;
     uint32_t old = vr.profile;
@@ -348,7 +350,8 @@ static int set(struct txn *t, struct vol *v, const struct profile *p, uint32_t *
     if (r == 0 && p)
         r = number_of(t, p->name, &vr.profile);
     if (r == 0 && p) {
-        limits_follow(p, &vr);
+        if (limits)
+            limits_follow(p, &vr);
         r = text_store(t, vr.profile, p);
     }
     if (r == 0)
@@ -363,7 +366,7 @@ static int set(struct txn *t, struct vol *v, const struct profile *p, uint32_t *
     return r;
 }
 
-int policy_set(struct vol *v, const struct profile *p, uint32_t *ret_others)
+int policy_set(struct vol *v, const struct profile *p, bool limits, uint32_t *ret_others)
 {
     uint32_t others = 0;
     struct txn t;
@@ -371,7 +374,7 @@ int policy_set(struct vol *v, const struct profile *p, uint32_t *ret_others)
 
     if (r < 0)
         return r;
-    if ((r = set(&t, v, p, &others)) < 0) {
+    if ((r = set(&t, v, p, limits, &others)) < 0) {
         txn_abort(&t);
         return r;
     }

@@ -10,9 +10,9 @@
 #define POLICY_RESULT_MAX 159
 
 /* policy_set: the volume has this profile from now on; the store's text of its name becomes this one, for all volumes that have it.
- * Limits that the profile says become the volume's. Schedules that it had by the same name go on, others begin now. p NULL: none any more.
+ * limits: those that the profile says become the volume's. Schedules that it had by the same name go on, others begin now. p NULL: none any more.
  * One record of the journal. ret_others (may be NULL): how many other volumes share it. -E_TOOBIG, -E_NOENT (deleted). */
-int policy_set(struct vol *v, const struct profile *p, uint32_t *ret_others);
+int policy_set(struct vol *v, const struct profile *p, bool limits, uint32_t *ret_others);
 
 /* policy_get: -E_NODATA: it has none. -E_CORRUPT with a sentence in err (may be NULL). */
 int policy_get(struct vol *v, struct profile **ret, struct buf *err);
@@ -31,6 +31,7 @@ struct policy_run {
     int64_t ok_s;                       /* when it last went well; 0 never */
     int64_t ended_s;                    /* when it last ended, by the clock */
     uint64_t job;                       /* of a backup that goes on; 0 none */
+    int64_t due_s;                      /* which due time that is of */
     char result[POLICY_RESULT_MAX + 1]; /* "" none yet; "ok", or a sentence */
 };
 #define POLICY_RUNS_MAX (2 * PROFILE_PLANS_MAX + 1)

@@ -77,7 +77,9 @@ void snap_sealed(struct vol *v, const struct layer_rec *rec)
     store_settle(v->store, rec->vol, rec->layer);
 }
 
-int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret)
+/* text: labels that are there from the first moment. */
+static int take(struct vol *v, const struct vfs_ctx *c, const char *name, const char *text, size_t len,
+                struct layer_rec *ret)
 {
     struct layer_rec rec = {0};
     struct txn t;
@@ -91,6 +93,8 @@ int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct l
         t.unique = c->unique;
     }
     r = seal(&t, v, name, NULL, &rec);
+    if (r == 0 && len)
+        r = layer_put(&t, &rec, text, len);
     t.answer = rec.layer;
     if (r < 0) {
         txn_abort(&t);
@@ -102,6 +106,18 @@ int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct l
     if (ret)
         *ret = rec;
     return 0;
+}
+
+int snap_take(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret)
+{
+    return take(v, c, name, NULL, 0, ret);
+}
+
+int snap_create_labelled(struct vol *v, const char *name, const void *text, size_t len, struct layer_rec *ret)
+{
+    int r = snap_name_check(name);
+
+    return r < 0 ? r : take(v, NULL, name, text, len, ret);
 }
 
 int snap_create(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret)

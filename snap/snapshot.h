@@ -20,6 +20,9 @@ int snap_name_check(const char *name);
 int snap_create(struct vol *v, const struct vfs_ctx *c, const char *name, struct layer_rec *ret);
 /* snap_create_group: one record over several volumes of the store, one name. */
 int snap_create_group(struct vol **vols, size_t n, const char *name);
+/* snap_create_labelled: labels ("label\0KEY\0VALUE\0"...) are there from the first moment. */
+int snap_create_labelled(struct vol *v, const char *name, const void *text, size_t len,
+                         struct layer_rec *ret);
 int snap_wait_durable(struct vol *v, uint32_t layer); /* syncs what is needed */
 
 int snap_delete(struct vol *v, const struct vfs_ctx *c, const char *name); /* -E_NOENT, -E_HELD */

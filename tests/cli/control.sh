@@ -7,7 +7,7 @@ control() { cat "$case_dir/m/.snapshots/.control/$1"; }
 test_control_files_read_and_write() {
     local m=$case_dir/m f
     ok varve mount "$case_dir/s" "$m" --create
-    for f in status snapshots rollback jobs backup events error help; do
+    for f in status snapshots rollback jobs backup profile events error help; do
         same "$(control $f | head -c 1)" '#'
         out=$(control $f.json)
         json 'd["schema"]' >/dev/null

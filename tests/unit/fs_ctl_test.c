@@ -58,8 +58,8 @@ static json_t *get_json(const char *path)
     return json_of(&b);
 }
 
-static const char *const names[] = {"status", "snapshots", "changes", "rollback", "jobs",  "backup",
-                                    "tier",   "restore",   "repos",   "events",   "error", "help"};
+static const char *const names[] = {"status",  "snapshots", "changes", "rollback", "jobs",  "backup", "tier",
+                                    "restore", "repos",     "profile", "events",   "error", "help"};
 
 struct listed {
     char names[64][64];

@@ -1,0 +1,147 @@
+/* What profiles have due, done by the process that serves the store. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "conf/daemon.h"
+#include "fs/verb_profile.h"
+#include "fs/verb_repo.h"
+#include "fs/verb_runs.h"
+#include "snap/schedule.h"
+
+#define BACKUP_PREFIX "backup-"
+
+static int flush(void *arg, struct vol *v)
+{
+    const struct verb_host *h = ((struct verb_env *)arg)->host;
+
+    return h && h->flush ? h->flush(h->arg, v) : 0;
+}
+
+static void changed(void *arg, struct vol *v, const char *name, bool taken)
+{
+    struct verb_env *e = arg;
+
+    if (e->host && e->host->snapshots_changed)
+        e->host->snapshots_changed(e->host->arg, v);
+    event_emit(e->store, taken ? "snapshot-created" : "snapshot-deleted", v->rec.name, "%s", name);
+}
+
+static void trouble(void *arg, struct vol *v, const char *kind, const char *text)
+{
+    struct verb_env *e = arg;
+
+    event_emit(e->store, kind, v->rec.name, "%s", text);
+}
+
+/* --- backups ---------------------------------------------------------------------------------------------------------- */
+
+struct under_way {
+    uint32_t vol;
+    const char *snap; /* ` snap="NAME"` as a job's detail has it */
+    uint64_t job;
+};
+
+static int under_way(void *arg, const struct job_info *i)
+{
+    struct under_way *u = arg;
+
+    if (i->vol == u->vol && strcmp(i->verb, "backup") == 0 && strstr(i->detail, u->snap) &&
+        (!job_state_ended(i->state) || i->state == JOB_DONE))
+        u->job = i->id;
+    return 0;
+}
+
+/* The snapshot of this run: the one of a try before, or a new one. It goes when a later one is backed up to the same place. */
+static int snapshot(struct verb_env *e, struct vol *v, const char *name, const char *url)
+{
+    static const char head[] = "label\0backup";
+    char place[NAME_LEN_MAX + 1], text[sizeof(head) + NAME_LEN_MAX + 1];
+    struct layer_rec rec;
+    int r = snap_find(v, name, &rec);
+
+    if (r != -E_NOENT)
+        return r;
+    backup_place_label(url, place);
+    memcpy(text, head, sizeof(head));
+    memcpy(text + sizeof(head), place, strlen(place) + 1);
+    r = flush(e, v);
+    if (r == 0)
+        r = snap_create_labelled(v, name, text, sizeof(head) + strlen(place) + 1, NULL);
+    if (r == 0)
+        changed(e, v, name, true);
+    return r;
+}
+
+static int words(const struct profile_plan *p, const struct conf_repo *c, const char *name,
+                 struct verb_args *a, struct buf *err)
+{
+    int r = verb_set(a, "to", c->url, err);
+
+    if (r == 0)
+        r = verb_set(a, "snap", name, err);
+    if (r == 0 && c->passphrase_file[0])
+        r = verb_set(a, "passphrase-file", c->passphrase_file, err);
+    if (r == 0 && c->key_file[0])
+        r = verb_set(a, "key-file", c->key_file, err);
+    return r < 0 || !p->compression ? r
+                                    : verb_set(a, "compression", p->compression == 1 ? "zstd" : "lz4", err);
+}
+
+static int begin(struct verb_env *e, struct vol *v, const struct profile_plan *p, const char *name,
+                 uint64_t *ret_job, struct buf *err)
+{
+    cleanup(repo_place_free) struct repo_place *place = calloc(1, sizeof(*place));
+    cleanup(verb_args_free) struct verb_args a = {.verb = verb_find("backup", "run")};
+    cleanup(buf_free) struct buf out = {0};
+    struct verb_ctx c = {.env = e, .vol = v, .role = ROLE_ADMIN, .via = VIA_CONTROL};
+    int r = place ? repo_place_parse(p->to, false, NULL, place, err) : -E_NOMEM;
+
+    if (r == 0)
+        r = snapshot(e, v, name, place->conf.url);
+    if (r == 0)
+        r = words(p, &place->conf, name, &a, err);
+    if (r == 0)
+        r = verb_run(&c, &a, &out, err);
+    if (r == 0)
+        *ret_job = c.job;
+    return r;
+}
+
+static int backup(void *arg, struct vol *v, const struct profile_plan *p, int64_t due_s, uint64_t *ret_job,
+                  struct buf *err)
+{
+    struct verb_env *e = arg;
+    char name[NAME_LEN_MAX + 1], detail[NAME_LEN_MAX + 16];
+    struct under_way u = {.vol = v->rec.id, .snap = detail};
+    int r;
+
+    schedule_snap_name(BACKUP_PREFIX, p->name, due_s, name);
+    snprintf(detail, sizeof(detail), " snap=\"%s\"", name);
+    r = jobs_each(e->store, under_way,
+                  &u); /* a former daemon may have begun it, and not come to write that down */
+    if (r < 0)
+        return r;
+    if (u.job) {
+        *ret_job = u.job;
+        return 0;
+    }
+    return begin(e, v, p, name, ret_job, err);
+}
+
+int64_t verb_schedules(struct verb_env *e)
+{
+    struct schedule_hooks hooks = {
+        .arg = e, .flush = flush, .changed = changed, .trouble = trouble, .backup = backup};
+    cleanup(zone_release) struct zone z = {.n = 0};
+    struct conf_live live;
+    int r;
+
+    conf_live_get(&live);
+    if (!live.scheduler)
+        return 3600;
+    r = zone_load(live.time_zone, &z);
+    if (r < 0)
+        log_warn("schedule", "zone", "name=%s: %s; UTC is taken", live.time_zone, err_text(r));
+    return schedules_tick(e->store, &z, &hooks);
+}

@@ -1,0 +1,429 @@
+/* Schedules at work on a store: a month by a false clock with restarts, deaths and power cuts; what is bound; backups; profiles that
+ * change. */
+#include "snap/schedule.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "snap/check.h"
+#include "tests/lib/box.h"
+#include "tests/lib/rig.h"
+#include "tests/lib/test.h"
+
+#define BERLIN "CET-1CEST,M3.5.0,M10.5.0/3"
+#define SECOND 1000000000ll
+#define HOUR 3600
+#define DAY 86400
+
+static struct zone zone;
+static unsigned taken, gone, troubles;
+
+static void on_change(void *arg, struct vol *v, const char *name, bool is_taken)
+{
+    (void)arg;
+    (void)v;
+    (void)name;
+    taken += is_taken;
+    gone += !is_taken;
+}
+
+static void on_trouble(void *arg, struct vol *v, const char *kind, const char *text)
+{
+    (void)arg;
+    (void)v;
+    (void)kind;
+    (void)text;
+    troubles++;
+}
+
+static struct schedule_hooks hooks = {.changed = on_change, .trouble = on_trouble};
+
+static int64_t utc(const char *s)
+{
+    int64_t ns;
+
+    CHECK_OK(clock_parse(s, &ns));
+    return ns / SECOND;
+}
+
+static void begin(const char *when)
+{
+    log_set_level(LOG_ERROR);
+    taken = gone = troubles = 0;
+    hooks.backup = NULL;
+    CHECK_OK(zone_load(BERLIN, &zone));
+    clock_test_set(utc(when) * SECOND, SECOND);
+}
+
+static void at(const char *when)
+{
+    clock_test_set(utc(when) * SECOND, clock_mono_ns() + SECOND);
+}
+
+static void give(struct vol *v, const char *text)
+{
+    cleanup(profile_free) struct profile *p = NULL;
+    cleanup(buf_free) struct buf err = {0};
+
+    if (profile_parse(text, "x", &p, &err) < 0)
+        test_fail(__FILE__, __LINE__, "%s", buf_cstr(&err));
+    CHECK_OK(policy_set(v, p, true, NULL));
+}
+
+static void tick(struct box *b)
+{
+    CHECK(schedules_tick(b->s, &zone, &hooks) > 0);
+}
+
+static int name_add(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    (void)text;
+    (void)len;
+    return buf_printf(arg, "%s\n", rec->name);
+}
+
+/* The snapshots, a line each; freed by the caller. */
+static struct buf list(struct vol *v)
+{
+    struct buf b = {0};
+
+    CHECK_OK(snap_each(v, name_add, &b));
+    CHECK(buf_cstr(&b));
+    return b;
+}
+
+static void check_list(int line, struct vol *v, const char *want)
+{
+    cleanup(buf_free) struct buf b = list(v);
+
+    if (strcmp(buf_cstr(&b), want) != 0)
+        test_fail(__FILE__, line, "there are\n%snot\n%s", buf_cstr(&b), want);
+}
+
+#define DAILY "name = \"d\"; snapshots = ( { occurrence = \"daily\"; at = \"02:30\"; keep = 3; } );"
+
+TEST(test_schedule__a_run_is_done_once_and_missed_ones_are_caught_up_with_once)
+{
+    struct policy_runs runs;
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, DAILY);
+    tick(&b);
+    check_list(__LINE__, b.v, "");
+    at("2026-11-21T01:30:05Z");
+    tick(&b);
+    tick(&b);
+    check_list(__LINE__, b.v, "auto-daily-2026-11-21T01-30-00Z\n");
+    at("2026-11-25T12:00:00Z");
+    tick(&b);
+    tick(&b);
+    check_list(__LINE__, b.v, "auto-daily-2026-11-21T01-30-00Z\nauto-daily-2026-11-25T01-30-00Z\n");
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.n, 1);
+    CHECK_EQ(runs.v[0].state.done_s, utc("2026-11-25T01:30:00Z"));
+    CHECK(strcmp(runs.v[0].result, "ok; 3 before it were missed") == 0);
+    at("2026-11-24T12:00:00Z"); /* the clock goes back */
+    tick(&b);
+    at("2026-11-25T13:00:00Z");
+    tick(&b);
+    CHECK_EQ(taken, 2);
+    box_close(&b);
+}
+
+TEST(test_schedule__what_was_taken_before_a_death_is_not_taken_again)
+{
+    struct policy_run run = {.kind = POLICY_SNAPSHOT, .name = "daily"};
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, DAILY);
+    at("2026-11-21T01:30:05Z");
+    tick(&b);
+    run.state.since_s =
+        utc("2026-11-20T12:00:00Z"); /* as if the daemon had died before the run was written down */
+    CHECK_OK(policy_run_put(b.v, &run));
+    box_die(&b);
+    tick(&b);
+    check_list(__LINE__, b.v, "auto-daily-2026-11-21T01-30-00Z\n");
+    CHECK_EQ(taken, 1);
+    tick(&b);
+    /* one of that name that somebody else took is left alone, and counts for nothing */
+    CHECK_OK(snap_create(b.v, &b.c, "auto-daily-2026-11-22T01-30-00Z", NULL));
+    at("2026-11-22T01:30:05Z");
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-daily-2026-11-21T01-30-00Z\nauto-daily-2026-11-22T01-30-00Z\nauto-daily-2026-11-22T01-"
+               "30-00Z-1\n");
+    box_close(&b);
+}
+
+TEST(test_schedule__what_is_held_cloned_or_a_base_stays)
+{
+    struct vol *clone;
+    struct box b;
+
+    begin("2026-11-01T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, "name = \"d\"; snapshots = ( { occurrence = \"daily\"; at = \"02:30\"; keep = 1; } );");
+    for (int day = 2; day <= 9; day++) {
+        char when[32], name[64];
+
+        snprintf(when, sizeof(when), "2026-11-%02dT01:30:00Z", day);
+        snprintf(name, sizeof(name), "auto-daily-2026-11-%02dT01-30-00Z", day);
+        at(when);
+        tick(&b);
+        if (day == 2)
+            CHECK_OK(snap_hold(b.v, name, "me"));
+        if (day == 4)
+            CHECK_OK(volume_clone(b.v, name, "clone", &clone));
+        if (day == 6)
+            CHECK_OK(snap_label(b.v, name, "base.0123", "dir:/x"));
+    }
+    check_list(__LINE__, b.v,
+               "auto-daily-2026-11-02T01-30-00Z\nauto-daily-2026-11-04T01-30-00Z\n"
+               "auto-daily-2026-11-06T01-30-00Z\nauto-daily-2026-11-09T01-30-00Z\n");
+    CHECK_OK(snap_release(b.v, "auto-daily-2026-11-02T01-30-00Z", "me"));
+    CHECK_OK(snap_label(b.v, "auto-daily-2026-11-06T01-30-00Z", "base.0123", NULL));
+    tick(&b);
+    check_list(__LINE__, b.v, "auto-daily-2026-11-04T01-30-00Z\nauto-daily-2026-11-09T01-30-00Z\n");
+    check_list(__LINE__, clone, "auto-daily-2026-11-09T01-30-00Z\n"); /* it has the profile, too */
+    at("2026-11-11T01:30:00Z");
+    tick(&b);
+    check_list(__LINE__, clone, "auto-daily-2026-11-11T01-30-00Z\n");
+    box_close(&b);
+}
+
+TEST(test_schedule__a_change_of_the_profile_acts_at_once)
+{
+    cleanup(profile_free) struct profile *p = NULL;
+    struct policy_runs runs;
+    struct volume_info i;
+    struct vol *other;
+    uint32_t others;
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    CHECK_OK(volume_create(b.s, "other", &(struct volume_opts){.uid = 0}, &other));
+    give(b.v, DAILY);
+    give(other, DAILY);
+    at("2026-11-21T01:30:00Z");
+    tick(&b);
+    CHECK_EQ(taken, 2);
+    CHECK_OK(profile_parse("name = \"d\"; provisioning: { size = \"1G\"; inodes = 500; };"
+                           "snapshots = ( { occurrence = \"daily\"; at = \"04:00\"; keep = 9; }, { every = "
+                           "\"1h\"; keep = 2; } );",
+                           "x", &p, &(struct buf){0}));
+    CHECK_OK(policy_set(b.v, p, true, &others));
+    CHECK_EQ(others, 1);
+    CHECK_OK(volume_get_info(b.v, &i));
+    CHECK_EQ(i.rec.size_limit, 1 << 30);
+    CHECK_EQ(i.rec.inode_limit, 500);
+    CHECK_EQ(i.rec.profile, other->rec.profile);
+    at("2026-11-21T02:00:00Z"); /* an hour is full; daily was done today already, but 04:00 is another time */
+    tick(&b);
+    CHECK_EQ(taken, 4);
+    at("2026-11-21T03:00:00Z");
+    tick(&b);
+    CHECK_EQ(taken, 8);
+    box_reopen(&b);
+    profile_free(&p);
+    CHECK_OK(policy_get(b.v, &p, NULL));
+    CHECK_EQ(p->nsnapshots, 2);
+    CHECK_OK(policy_set(b.v, NULL, true, NULL));
+    CHECK_ERR(policy_get(b.v, &p, NULL), -E_NODATA);
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.n, 0);
+    at("2026-11-21T04:00:00Z");
+    tick(&b);
+    CHECK_EQ(taken, 9); /* the other volume's */
+    box_close(&b);
+}
+
+TEST(test_schedule__failures_are_tried_again_and_said_once)
+{
+    struct policy_runs runs;
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    box_fill(&b, b.v, "f", 0, 3 << 20, 1);
+    give(b.v, "name = \"d\"; provisioning: { snapshot_limit = \"1M\"; }; snapshots = ( { every = \"1h\"; "
+              "keep = 9; } );");
+    at("2026-11-20T13:00:00Z");
+    tick(&b);
+    box_fill(&b, b.v, "f", 0, 3 << 20, 2); /* the first one holds 3 MiB from now on */
+    CHECK_OK(store_sync(b.s));
+    at("2026-11-20T14:00:00Z");
+    tick(&b);
+    at("2026-11-20T14:00:30Z");
+    tick(&b);
+    at("2026-11-20T14:01:00Z");
+    tick(&b);
+    CHECK_EQ(taken, 1);
+    CHECK_EQ(troubles, 1);
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.v[0].state.failures, 2);
+    CHECK(strstr(runs.v[0].result, err_text(-E_SNAP_LIMIT)));
+    CHECK_OK(snap_delete(b.v, &b.c, "auto-every-1h-2026-11-20T13-00-00Z"));
+    CHECK_OK(store_reclaim_idle(b.s));
+    at("2026-11-20T14:03:00Z");
+    tick(&b);
+    check_list(__LINE__, b.v, "auto-every-1h-2026-11-20T14-00-00Z\n");
+    box_close(&b);
+}
+
+static int backups, backup_fails;
+static int64_t backup_due_s;
+
+static int backup(void *arg, struct vol *v, const struct profile_plan *p, int64_t due_s, uint64_t *ret_job,
+                  struct buf *err)
+{
+    (void)arg;
+    (void)v;
+    CHECK(strcmp(p->to, "offsite") == 0);
+    if (backup_fails) {
+        buf_puts(err, "no such repository");
+        return -E_NOENT;
+    }
+    backups++;
+    backup_due_s = due_s;
+    *ret_job = 4711; /* nobody knows it: as a job that was forgotten */
+    return 0;
+}
+
+TEST(test_schedule__backups_are_begun_and_looked_after)
+{
+    struct policy_runs runs;
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    backups = backup_fails = 0;
+    box_open(&b, NULL, NULL);
+    give(b.v, "name = \"d\"; backups = ( { every = \"1h\"; to = \"offsite\"; } );");
+    hooks.backup = backup;
+    backup_fails = 1;
+    at("2026-11-20T13:00:00Z");
+    tick(&b);
+    tick(&b);
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK(strcmp(runs.v[0].result, "no such repository") == 0 && runs.v[0].state.failures == 1);
+    backup_fails = 0;
+    at("2026-11-20T13:01:00Z");
+    tick(&b);
+    CHECK_EQ(backups, 1);
+    CHECK_EQ(backup_due_s, utc("2026-11-20T13:00:00Z"));
+    box_reopen(&b);
+    tick(&b); /* how it ended is not known: a failure; tried again in its time */
+    CHECK_EQ(backups, 1);
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.v[0].job, 0);
+    CHECK_EQ(runs.v[0].state.failures, 2);
+    at("2026-11-20T13:03:00Z");
+    tick(&b);
+    CHECK_EQ(backups, 2);
+    CHECK_OK(policy_backed_up(b.v, 5000));
+    CHECK_OK(policy_backed_up(b.v, 4000)); /* an older one changes nothing */
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(policy_run_find(&runs, POLICY_LAST, "")->ok_s, 5000);
+    box_close(&b);
+}
+
+/* --- a month ------------------------------------------------------------------------------------------------------------ */
+
+#define MONTH                                                                                                \
+    "name = \"m\"; snapshots = ( { every = \"6h\"; keep = 200; }, { every = \"4h\"; keep = 5; }, { "         \
+    "occurrence = \"daily\"; at = \"02:30\"; keep = 40; },"                                                  \
+    "{ occurrence = \"weekly\"; on = \"sun\"; at = \"02:30\"; keep = 9; }, { occurrence = \"monthly\"; on "  \
+    "= \"last\"; keep = 9; } );"
+
+struct seen {
+    unsigned n[5];
+};
+
+static int see(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    static const char *const kinds[] = {"auto-every-6h-", "auto-daily-", "auto-weekly-", "auto-monthly-",
+                                        "auto-every-4h-"};
+    struct seen *s = arg;
+
+    (void)text;
+    (void)len;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        s->n[i] += strncmp(rec->name, kinds[i], strlen(kinds[i])) == 0;
+    return 0;
+}
+
+/* October 2026 by a clock that goes on in steps of some minutes, over the end of summer time: the store is closed and opened, its daemon
+ * dies, the power is cut, all at random, and the clock now and then goes wrong for a while. */
+TEST(test_schedule__a_month_with_restarts_loses_and_doubles_nothing)
+{
+    uint64_t rng = test_seed();
+    struct seen seen = {.n = {0}};
+    unsigned restarts = 0;
+    struct rig g;
+    int64_t now, end = utc("2026-11-01T00:00:00Z");
+
+    begin("2026-09-30T22:00:00Z");
+    rig_open(&g);
+    give(g.b.v, MONTH);
+    for (now = utc("2026-09-30T22:00:00Z"); now < end; now += 60 + (int64_t)(test_rand(&rng) % 3000)) {
+        clock_test_set(now * SECOND, clock_mono_ns() + 60 * SECOND);
+        tick(&g.b);
+        switch (test_rand(&rng) % 60) {
+        case 0: box_reopen(&g.b); break;
+        case 1: rig_die(&g); break;
+        case 2: rig_cut(&g, test_rand(&rng), LYING_MIXED); break;
+        case 3: /* wrong by an hour, and right again */
+            clock_test_set((now - HOUR) * SECOND, clock_mono_ns() + SECOND);
+            tick(&g.b);
+            continue;
+        default: continue;
+        }
+        restarts++;
+        tick(&g.b);
+    }
+    CHECK_OK(snap_each(g.b.v, see, &seen));
+    CHECK_EQ(seen.n[1], 31); /* each day once, of 25 hours or not */
+    CHECK_EQ(seen.n[2], 4);  /* 4, 11, 18, 25 */
+    CHECK_EQ(seen.n[3], 1);
+    CHECK_EQ(seen.n[0], 124); /* from October 1, 00:00, to October 31, 18:00 UTC */
+    CHECK_EQ(seen.n[4], 5);
+    CHECK_EQ(troubles, 0);
+    CHECK(restarts >= 10);
+    rig_close(&g);
+}
+
+TEST(test_schedule__records_that_are_damaged_are_refused)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct policy_runs runs = {.n = 2}, got;
+    char name[PROFILE_NAME_MAX + 1];
+    const char *text;
+    size_t len;
+
+    runs.v[0] = (struct policy_run){
+        .kind = POLICY_BACKUP, .name = "x", .ok_s = 7, .job = 9, .due_s = 3, .result = "ok"};
+    runs.v[1] = (struct policy_run){.kind = POLICY_LAST, .ok_s = -1};
+    CHECK_OK(policy_runs_encode(&runs, &b));
+    CHECK_OK(policy_runs_decode(b.data, b.len, &got));
+    CHECK(got.n == 2 && got.v[0].ok_s == 7 && got.v[0].due_s == 3 && got.v[1].ok_s == -1 &&
+          strcmp(got.v[0].result, "ok") == 0);
+    for (size_t n = 0; n < b.len; n++)
+        CHECK_ERR(policy_runs_decode(b.data, n, &got), -E_CORRUPT);
+    b.data[2] = 9; /* no such kind */
+    CHECK_ERR(policy_runs_decode(b.data, b.len, &got), -E_CORRUPT);
+    CHECK_OK(policy_profile_decode("\1\3abctext", 9, name, &text, &len));
+    CHECK(strcmp(name, "abc") == 0 && len == 4);
+    CHECK_ERR(policy_profile_decode("\1\3ab", 4, name, &text, &len), -E_CORRUPT);
+    CHECK_ERR(policy_profile_decode("\1\0", 2, name, &text, &len), -E_CORRUPT);
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv);
+}
