@@ -1,6 +1,6 @@
 # Sourced by tests/tier/ceph.sh: a real Ceph of one monitor and one OSD, on loopback, with everything it has below one directory. Its
 # processes are children of this shell and are ended by their ids; no service manager, no file outside of the directory.
-# ceph_start DIR: sets ceph_conf; pools data and small (no manager: nothing that wants statistics). ceph_stop. osd_start, osd_kill.
+# ceph_start DIR: sets ceph_conf; a pool, data. ceph_stop. osd_start, osd_kill; ceph_manager.
 ceph_pids=()
 osd_pid=''
 
@@ -46,6 +46,9 @@ mon_memory_target = 134217728
 mon_osd_cache_size = 20
 rocksdb_cache_size = 8388608
 mon_osd_down_out_interval = 3600
+mgr_initial_modules =
+[mgr]
+mgr_data = $1/mgr
 [osd]
 osd_data = $1/osd
 osd_objectstore = bluestore
@@ -85,6 +88,7 @@ ceph_users() {
     ceph_user "$1" mon. --cap mon 'allow *' \
         && ceph_user "$1" client.admin --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' \
         && ceph_user "$1" osd.0 --cap mon 'allow profile osd' --cap osd 'allow *' \
+        && ceph_user "$1" mgr.x --cap mon 'allow profile mgr' --cap osd 'allow *' \
         && ceph_user "$1" client.rgw --cap mon 'allow rw' --cap osd 'allow rwx' \
         && ceph_user "$1" client.all --cap mon 'allow r' --cap osd 'allow rwx pool=data' \
         && ceph_user "$1" client.reader --cap mon 'allow r' --cap osd 'allow r pool=data' \
@@ -97,6 +101,19 @@ ceph_tool() { timeout -k 5 60 ceph --connect-timeout 20 -c "$ceph_conf" "$@"; }
 osd_start() {
     nice -n 10 ceph-osd -f -c "$ceph_conf" -i 0 >>"$ceph_dir/log/osd.out" 2>&1 7>&- &
     osd_pid=$!
+}
+
+# Counts what pools hold; nothing but quotas needs it
+ceph_manager() {
+    local end
+    mkdir -p "$ceph_dir/mgr"
+    nice -n 10 ceph-mgr -f -c "$ceph_conf" -i x >>"$ceph_dir/log/mgr.out" 2>&1 7>&- &
+    ceph_pids+=($!)
+    for ((end = SECONDS + 400; SECONDS < end; )); do
+        ceph_tool mgr stat 2>/dev/null | grep -q '"available": true' && return 0
+        sleep 1
+    done
+    return 1
 }
 
 osd_kill() { # as a machine that loses power
