@@ -124,37 +124,78 @@ static void expect_after(struct rig *g, struct far *f, const uint8_t *want[3], b
     free(p);
 }
 
-TEST(test_cold__a_power_cut_anywhere_loses_nothing)
+static unsigned every(unsigned otherwise)
 {
-    const char *every = getenv("EVERY");
-    unsigned step = every ? (unsigned)strtoul(every, NULL, 10) : 5;
-    uint8_t *want[3];
-    bool over = false;
+    const char *e = getenv("EVERY");
 
+    return e ? (unsigned)strtoul(e, NULL, 10) : otherwise;
+}
+
+static void wants(uint8_t *want[3])
+{
     for (unsigned i = 0; i < 3; i++) {
         struct cold_run run = all_of_it(i + 1);
         want[i] = malloc(SIZE);
         far_bytes(want[i], SIZE, &run, 1);
     }
-    for (uint64_t n = 1; !over; n += step) {
+}
+
+static void begin(struct rig *g, struct far *f, uint64_t *ret_kept)
+{
+    rig_open(g);
+    far_begin(&g->b, f);
+    make_kept(g, ret_kept);
+    for (unsigned i = 0; i < 3; i++) {
+        struct cold_run run = all_of_it(i + 1);
+        char name[4] = {'a', (char)('0' + i), 0};
+        far_file(&g->b, name, SIZE, &run, 1);
+    }
+    CHECK_OK(store_sync(g->b.s));
+}
+
+TEST(test_cold__a_power_cut_anywhere_loses_nothing)
+{
+    uint8_t *want[3];
+    bool over = false;
+
+    wants(want);
+    for (uint64_t n = 1; !over; n += every(11)) {
         struct far f = {0};
         uint64_t kept;
         struct rig g;
 
-        rig_open(&g);
-        far_begin(&g.b, &f);
-        make_kept(&g, &kept);
-        for (unsigned i = 0; i < 3; i++) {
-            struct cold_run run = all_of_it(i + 1);
-            char name[4] = {'a', (char)('0' + i), 0};
-            far_file(&g.b, name, SIZE, &run, 1);
-        }
-        CHECK_OK(store_sync(g.b.s));
+        begin(&g, &f, &kept);
         lying_crash_at(g.d, n);
         live(&g, kept, n * 131);
         over = !lying_crashed(g.d);
         rig_cut(&g, n, n % 3 ? LYING_MIXED : LYING_NONE);
         expect_after(&g, &f, (const uint8_t **)want, over);
+        rig_close(&g);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        free(want[i]);
+}
+
+/* Any one call of the disk fails, and the power is cut later. */
+TEST(test_cold__a_failing_call_of_the_disk_loses_nothing)
+{
+    static const int codes[] = {-E_IO, -E_NOSPC, -E_FILES};
+    uint8_t *want[3];
+    bool over = false;
+
+    wants(want);
+    for (uint64_t n = 1; !over; n += every(11)) {
+        struct far f = {0};
+        uint64_t kept;
+        struct rig g;
+
+        begin(&g, &f, &kept);
+        lying_fail_at(g.d, LYING_ANY & ~(unsigned)LYING_CLOSE, n, codes[n % 3]);
+        live(&g, kept, n * 137);
+        over = !lying_faults(g.d);
+        lying_fail_off(g.d);
+        rig_cut(&g, n, n % 3 ? LYING_MIXED : LYING_NONE);
+        expect_after(&g, &f, (const uint8_t **)want, false);
         rig_close(&g);
     }
     for (unsigned i = 0; i < 3; i++)

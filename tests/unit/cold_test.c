@@ -378,6 +378,74 @@ TEST(test_cold__a_full_disk_keeps_nobody_from_reading)
     free(want);
 }
 
+/* More pieces than are noted at a time. */
+TEST(test_cold__many_small_ranges_are_read_at_once_kept_or_not)
+{
+    struct cold_run runs[200];
+    uint64_t size = 200 * BLOCK_SIZE;
+    uint8_t *want = malloc(size);
+    char root[600], path[700];
+    struct far f = {0};
+    struct lying *d;
+    struct box b;
+
+    snprintf(root, sizeof(root), "%s/disk", test_dir());
+    snprintf(path, sizeof(path), "%s/store", root);
+    CHECK_EQ(mkdir(root, 0700), 0);
+    CHECK_OK(lying_new(root, &d));
+    box_open(&b, lying_io(d), path);
+    far_begin(&b, &f);
+    for (unsigned i = 0; i < 200; i++)
+        runs[i] = far_run(i, i, 1);
+    far_file(&b, "a", size, runs, 200);
+    far_bytes(want, size, runs, 200);
+    lying_fail_from(d, LYING_CREATE | LYING_WRITE, 1, -E_NOSPC);
+    far_expect(&b, "a", want, size, 0);
+    CHECK_EQ(f.calls, 200);
+    lying_fail_off(d);
+    far_expect(&b, "a", want, size, 0);
+    CHECK_EQ(f.calls, 400);
+    far_sound(&b);
+    CHECK_OK(cold_settle(b.s));
+    CHECK_EQ(far_records(&b), 0);
+    far_sound(&b);
+    box_close(&b);
+    lying_free(d);
+    free(want);
+}
+
+TEST(test_cold__a_store_that_is_not_written_is_read_all_the_same)
+{
+    struct cold_run run = far_run(7, 0, 300);
+    uint64_t size = 300 * BLOCK_SIZE;
+    uint8_t *want = malloc(size);
+    struct far f = {0};
+    char why[256];
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    far_begin(&b, &f);
+    far_file(&b, "a", size, &run, 1);
+    far_bytes(want, size, &run, 1);
+    far_expect(&b, "a", want, 100, 0);
+    box_close(&b);
+    CHECK_OK(store_open(b.io, b.path, &b.set, STORE_READONLY, &b.s, why));
+    CHECK_OK(snap_attach(b.s));
+    CHECK_OK(volume_find(b.s, "main", &b.v));
+    far_connect(&b, &f);
+    far_expect(&b, "a", want, size, 0);
+    far_expect(&b, "a", want, size, 0);
+    CHECK_EQ(f.calls, 1 + 2);
+    CHECK_ERR(cold_begin(b.s), 0);
+    CHECK_ERR(cold_recall(b.s, 1, 256, 10), -E_ROFS);
+    box_close(&b);
+    box_attach(&b);
+    far_sound(&b);
+    CHECK_EQ(far_records(&b), 1);
+    box_close(&b);
+    free(want);
+}
+
 /* --- many at a time --------------------------------------------------------------------------------------------------------- */
 
 #define READERS 8
