@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #undef BLOCK_SIZE /* is the store's */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,6 +123,54 @@ static int volume_of(const char *text, struct verb_target *t, const char **rest)
     }
 }
 
+static int open_below(int dir, const char *path)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                           .resolve =
+                               BROKEN(VARVE_BREAK_into_below) ? 0 : RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+
+    return (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+}
+
+/* The directory, made if it is not there: in the volume, whatever links lie on the way. */
+static int open_or_make(int root, const char *path)
+{
+    int fd = open_below(root, path), up;
+    char above[PATH_MAX];
+    char *slash;
+
+    if (fd >= 0 || errno != ENOENT)
+        return fd;
+    snprintf(above, sizeof(above), "%s", path);
+    for (size_t n = strlen(above); n && above[n - 1] == '/'; n--)
+        above[n - 1] = 0;
+    slash = strrchr(above, '/');
+    if (slash)
+        *slash = 0;
+    up = slash ? open_below(root, above) : dup(root);
+    if (up < 0)
+        return -1;
+    fd = mkdirat(up, slash ? slash + 1 : above, 0700);
+    close(up);
+    return fd < 0 && errno != EEXIST ? -1 : open_below(root, path);
+}
+
+static int go_below(struct into *i, const char *path, struct buf *err)
+{
+    int fd = *path ? open_or_make(i->fd, path) : i->fd;
+
+    if (fd < 0 && (errno == EXDEV || errno == ELOOP)) {
+        buf_printf(err, "%s: leads out of the volume by a link", i->shown);
+        return -E_INVAL;
+    }
+    if (fd < 0)
+        return err_from_errno(errno);
+    if (fd != i->fd)
+        close(i->fd);
+    i->fd = fd;
+    return 0;
+}
+
 static int in_volume(const struct verb_target *t, const char *rest, struct into *i, struct buf *err)
 {
     struct search *s = calloc(1, sizeof(*s));
@@ -134,12 +185,12 @@ static int in_volume(const struct verb_target *t, const char *rest, struct into 
         r = -E_ROFS;
     } else if (!s->dir[0]) {
         r = mount_here(s->source, i, err);
-        snprintf(s->dir, sizeof(s->dir), "/proc/self/fd/%d", i->fd);
     }
-    rest += strspn(rest, "/");
-    if (r == 0 &&
-        snprintf(i->path, sizeof(i->path), "%s%s%s", s->dir, *rest ? "/" : "", rest) >= (int)sizeof(i->path))
-        r = -E_NAMETOOLONG;
+    if (r == 0 && i->fd < 0 && (i->fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        r = err_from_errno(errno);
+    if (r == 0)
+        r = go_below(i, rest + strspn(rest, "/"), err);
+    snprintf(i->path, sizeof(i->path), "/proc/self/fd/%d", i->fd);
     free(s);
     return r;
 }

@@ -465,6 +465,9 @@ static int begin(struct plain *p, const struct layer_rec *rec, struct buf *err)
     p->res.base = p->old.number;
     p->res.number = p->old.number + 1;
     r = plain_left_open(p->b, p->c, p->res.number, rec, &p->left);
+    if (r == -E_NOTEMPTY)
+        buf_puts(err,
+                 "something else lies there, below files/ or far/; plain objects go to a place of their own");
     if (r == 0)
         r = plain_spool(p->o->room, &p->fd);
     return r < 0 ? r : head_line(p, rec);

@@ -50,6 +50,22 @@ const struct plain_item *plain_left_find(const struct plain_left *l, const char 
     return NULL;
 }
 
+static int one_name(void *arg, const char *name, const struct backend_stat *st)
+{
+    (void)arg;
+    (void)name;
+    (void)st;
+    return -E_NOTEMPTY;
+}
+
+/* No export was ever begun there: what has our names is somebody else's, and would be replaced. */
+static int nothing_there(struct backend *b, const struct backend_call *c)
+{
+    int r = backend_list(b, c, "files/", "", one_name, NULL);
+
+    return r < 0 ? r : backend_list(b, c, "far/", "", one_name, NULL);
+}
+
 /* After the last; those between the first and it say nothing any more. */
 static int put_marker(struct backend *b, const struct backend_call *c, const char *uuid, struct plain_left *l)
 {
@@ -77,6 +93,8 @@ int plain_left_open(struct backend *b, const struct backend_call *c, uint32_t nu
 
     ret->number = number;
     r = backend_list(b, c, "run/", "", take_marker, ret);
+    if (r == 0 && number == 1 && ret->n == 0 && !BROKEN(VARVE_BREAK_plain_foreign))
+        r = nothing_there(b, c);
     uuid_format(&rec->uuid, uuid);
     if (r == 0 && ret->first_ns)
         r = backend_get_all(b, c, ret->markers[ret->n - 1], TEXT_MAX, &last);

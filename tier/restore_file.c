@@ -103,6 +103,13 @@ static int place(int dir, const char *tmp, const char *name, bool replace)
 
 /* --- making --------------------------------------------------------------------------------------------------------- */
 
+/* As tmp_open() makes it: nobody else can have it open for writing, and go on changing what gets an owner and a mode later. */
+static bool is_ours(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_nlink == 1 &&
+           ((st->st_uid == geteuid() && (st->st_mode & 077) == 0) || BROKEN(VARVE_BREAK_restore_foreign));
+}
+
 /* What an interrupted run has begun is gone on with, if it may resume; else it makes room. */
 static int tmp_open(struct restore *w, int dir, const char *tmp, bool *ret_there)
 {
@@ -114,7 +121,7 @@ static int tmp_open(struct restore *w, int dir, const char *tmp, bool *ret_there
         return fd;
     if (w->o->resume) {
         fd = openat(dir, tmp, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1) {
+        if (fd >= 0 && fstat(fd, &st) == 0 && is_ours(&st)) {
             *ret_there = true;
             return fd;
         }

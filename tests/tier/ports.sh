@@ -327,6 +327,13 @@ test_restores_into_a_mounted_volume() {
     restore latest d "$dir/s/main:back/new"
     diff -r "$dir/m/back/new/d" "$dir/was/d" >"$dir/log" || fail "$(cat "$dir/log")"
     refused 1 'volume' varve restore "dir:$dir/r#latest" "$dir/s/none" --key-file "$dir/key"
+    mkdir "$dir/outside"
+    ln -s "$dir/outside" "$dir/m/way"
+    refused 1 'leads out of the volume' varve restore "dir:$dir/r#latest" "$dir/s/main:way" --key-file "$dir/key"
+    refused 1 'leads out of the volume' varve restore "dir:$dir/r#latest" "$dir/s/main:way/new" --key-file "$dir/key"
+    refused 1 'leads out of the volume' varve restore "dir:$dir/r#latest" "$dir/s/main:../x" --key-file "$dir/key"
+    [ -z "$(ls "$dir/outside")" ] || fail 'restored outside of the volume'
+    refused 1 'does not exist' varve restore "dir:$dir/r#latest" "$dir/s/main:none/new" --key-file "$dir/key"
 }
 
 # One that nobody has mounted; and nothing is left mounted

@@ -151,6 +151,29 @@ TEST(test_plain__costs_what_changed)
     plain_done(&p);
 }
 
+/* Objects that no export has put are not replaced: not even one. */
+TEST(test_plain__what_others_have_put_stays)
+{
+    cleanup(buf_free) struct buf got = {0};
+    struct plain_result res;
+    struct plain_rig p;
+    struct backend *b;
+
+    plain_begin(&p);
+    box_text(&p.g.b, p.g.b.v, "f", "mine");
+    snap(&p, "s1");
+    b = mem_backend(p.m);
+    CHECK_OK(backend_put(b, NULL, "files/f", "theirs", 6));
+    CHECK_ERR(plain_try(&p, p.m, "s1", true, NULL, &res), -E_NOTEMPTY);
+    CHECK_OK(backend_get_all(b, NULL, "files/f", 100, &got));
+    CHECK(got.len == 6 && memcmp(got.data, "theirs", 6) == 0);
+    CHECK_EQ(mem_count(p.m, ""), 1);
+    CHECK_OK(backend_del(b, NULL, "files/f"));
+    CHECK_EQ(exported(&p, "s1", false).put, 1);
+    backend_close(b);
+    plain_done(&p);
+}
+
 /* Small changes that leave size and time of the file as they were; an older state; files and directories that change places. */
 TEST(test_plain__every_state_arrives)
 {

@@ -150,6 +150,31 @@ TEST(test_restore__resuming_proves_what_is_there)
     rig_end(&g);
 }
 
+/* A file that somebody else may have open is not gone on with, whatever its name. */
+TEST(test_restore__goes_on_with_its_own_only)
+{
+    struct restore_opts o = {.resume = true};
+    struct backup_result b;
+    struct repo_rig g;
+    char to[400], path[500];
+    struct stat st;
+    int fd;
+
+    rig_begin(&g);
+    box_text(&g.b, g.b.v, "f", "theirs");
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(mkdir(to, 0700) == 0);
+    snprintf(path, sizeof(path), "%s/" RESTORE_TMP "2", to);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && fchmod(fd, 0666) == 0);
+    CHECK_OK(restore_to(&g, b.id, to, &o).result);
+    CHECK(fstat(fd, &st) == 0 && st.st_nlink == 0);
+    CHECK(text_is(to, "f", "theirs"));
+    close(fd);
+    rig_end(&g);
+}
+
 /* What was begun is gone on with: only what is missing, or other, is written. */
 TEST(test_restore__goes_on_with_what_was_begun)
 {
