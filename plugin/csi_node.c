@@ -1,5 +1,6 @@
 /* Node: staging is a mount by varve, publishing a bind mount of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -160,21 +161,33 @@ CSI_METHOD(NodeUnstageVolume)
 
 /* --- publishing ---------------------------------------------------------------------------------------------------------- */
 
+/* Read-only before it is mounted: what others see of the mount (propagation) is as it is at that moment, not as it is made later. */
+static int bind_readonly(const char *dir, const char *target)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    int fd = open_tree(AT_FDCWD, dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), e = 0;
+
+    if (fd < 0)
+        return errno;
+    if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ||
+        move_mount(fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        e = errno;
+    close(fd);
+    return e;
+}
+
 static int bind_to(struct csi_call *k, const char *dir, const char *target, bool readonly)
 {
-    int r = directory(k, "target_path", target);
+    int r = directory(k, "target_path", target), e = 0;
 
     if (r < 0)
         return r;
-    if (mount(dir, target, NULL, MS_BIND, NULL) < 0)
-        return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be mounted: %s",
-                        err_text(err_from_errno(errno)));
-    if (!readonly || mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0)
-        return 0;
-    r = errno;
-    umount2(target, MNT_DETACH);
-    return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be made read-only: %s",
-                    err_text(err_from_errno(r)));
+    if (readonly && !BROKEN(VARVE_BREAK_csi_readonly))
+        e = bind_readonly(dir, target);
+    else if (mount(dir, target, NULL, MS_BIND, NULL) < 0)
+        e = errno;
+    return e ? csi_fail(k, GRPC_INTERNAL, "target_path: cannot be mounted: %s", err_text(err_from_errno(e)))
+             : 0;
 }
 
 static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *dir,

@@ -84,13 +84,19 @@ void rig_serve_start(void)
     CHECK_OK(r);
 }
 
+/* CSI_APART: with mounts of its own, which it shares, as a container with Bidirectional propagation has. */
 void rig_csi_start(const char *option)
 {
+    static const char *const apart[] = {"/usr/bin/unshare", "--mount", "--propagation", "unchanged"};
     char endpoint[300];
+    const char *const words[] = {program("varve-csi"), "--store", rig.store,   "--endpoint", endpoint,
+                                 "--node-id",          "node-1",  "--verbose", option,       NULL};
+    const char *argv[ARRAY_LEN(apart) + ARRAY_LEN(words)];
+    size_t n = getenv("CSI_APART") ? ARRAY_LEN(apart) : 0;
     int fd = -1;
-    const char *argv[] = {program("varve-csi"), "--store", rig.store,   "--endpoint", endpoint,
-                          "--node-id",          "node-1",  "--verbose", option,       NULL};
 
+    memcpy(argv, apart, n * sizeof(*argv));
+    memcpy(argv + n, words, sizeof(words));
     snprintf(endpoint, sizeof(endpoint), "unix://%s", rig.sock);
     unlink(rig.sock);
     rig.csi = run(argv, rig.log);
@@ -127,8 +133,8 @@ static void end_all(void)
     if (rig.serve > 0) {
         kill(rig.serve, SIGCONT);
         kill(rig.serve, SIGINT);
-        if (rig.store[0])
-            mounts_each(detach, rig.store);
+        if (rig.dir[0])
+            mounts_each(detach, rig.dir);
         ended(rig.serve);
         rig.serve = 0;
     }
@@ -145,6 +151,7 @@ void rig_start(const char *option)
         atexit(end_all);
     registered = true;
     end_all();
+    snprintf(rig.dir, sizeof(rig.dir), "%s/", dir);
     snprintf(rig.store, sizeof(rig.store), "%s/store", dir);
     snprintf(rig.sock, sizeof(rig.sock), "%s/csi.sock", dir);
     snprintf(rig.log, sizeof(rig.log), "%s/log", dir);
@@ -159,7 +166,7 @@ static int count_below(void *arg, const struct mounts_line *l)
 {
     size_t *n = arg;
 
-    *n += strncmp(l->dir, rig.store, strlen(rig.store) - 5) == 0;
+    *n += strncmp(l->dir, rig.dir, strlen(rig.dir)) == 0;
     return 0;
 }
 

@@ -11,7 +11,7 @@
 #include "tests/lib/test.h"
 
 struct rig {
-    char store[256], sock[256], log[256], stage[256], target[256];
+    char dir[256], store[256], sock[256], log[256], stage[256], target[256];
     pid_t serve, csi;
     char why[512]; /* message of the last call, decoded no further */
     int64_t took_ns;
