@@ -320,7 +320,7 @@ static void plan_row(struct show_cols *c, struct view *w, const struct profile_p
         show_cell(c, "keep %u", p->keep);
     else
         show_cell(c, p->keep_for_s ? "keep for %s" : "-", span);
-    time_cell(c, t.run ? t.due_s : t.wake_s);
+    time_cell(c, t.run && !(run && run->job) ? t.due_s : t.next_s);
     time_cell(c, run ? run->ok_s : 0);
     show_cell(c, "%s", run && run->result[0] ? run->result : "-");
 }
@@ -346,7 +346,7 @@ static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p
     const struct policy_run *run = policy_run_find(&w->runs, kind, p->name);
     struct schedule_state fresh = {.since_s = w->now_s};
     struct schedule_todo t = schedule_decide(&p->when, &w->z, run ? &run->state : &fresh, w->now_s);
-    int64_t next = t.run ? t.due_s : t.wake_s;
+    int64_t next = t.run && !(run && run->job) ? t.due_s : t.next_s;
     char text[128];
 
     profile_plan_text(p, text);
