@@ -125,7 +125,7 @@ static int place_bytes(struct store *s, const struct cold_fetch *f)
 
     if (r < 0)
         return r;
-    __atomic_store_n(&fd->wrote, true, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&fd->brought, true, __ATOMIC_SEQ_CST);
     r = io_pwrite(s->io, fd->fd, f->bytes, (f->end - f->first) * BLOCK_SIZE, f->first * BLOCK_SIZE);
     objfd_put(s, fd);
     return r;

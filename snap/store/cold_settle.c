@@ -86,6 +86,17 @@ static int settle_all(struct store *s, const struct brought *b, size_t n)
     return 0;
 }
 
+/* One wait for many objects; and for what closed descriptors had, the names of new files among it. */
+static int sync_many(struct store *s, size_t n)
+{
+    bool closed = __atomic_exchange_n(&s->cold_closed, false, __ATOMIC_SEQ_CST);
+    int r = closed || n > MANY ? io_syncfs(s->io, s->dir_fd) : 0;
+
+    if (r < 0 && closed)
+        __atomic_store_n(&s->cold_closed, true, __ATOMIC_SEQ_CST);
+    return r;
+}
+
 int cold_settle(struct store *s)
 {
     cleanup(buf_free) struct buf list = {0};
@@ -98,8 +109,8 @@ int cold_settle(struct store *s)
     size_t n = list.len / sizeof(struct brought);
     if (r == 0 && n)
         r = catchup_await(s); /* files that a dead daemon made have their names on disk */
-    if (r == 0 && n > MANY && !BROKEN(VARVE_BREAK_cold_early))
-        r = io_syncfs(s->io, s->dir_fd);
+    if (r == 0 && n && !BROKEN(VARVE_BREAK_cold_early))
+        r = sync_many(s, n);
     if (r == 0)
         r = settle_all(s, (const void *)list.data, n);
     if (r == 0 && n)

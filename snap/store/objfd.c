@@ -53,6 +53,8 @@ static void fd_shrink(struct store *s, uint32_t keep)
         if (f->refs == 0 && !f->failed) {
             if (f->wrote && io_fdatasync(s->io, f->fd) < 0)
                 store_fail(s, "an object could not be written back");
+            if (f->brought) /* they can be fetched again: nobody waits for the disk here */
+                __atomic_store_n(&s->cold_closed, true, __ATOMIC_SEQ_CST);
             fd_close(s, f);
         }
         f = next;
@@ -142,6 +144,7 @@ static int fd_sync(struct store *s, struct objfd *f)
     if (__atomic_load_n(&f->failed, __ATOMIC_SEQ_CST))
         return -E_IO;
     __atomic_store_n(&f->wrote, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&f->brought, false, __ATOMIC_SEQ_CST);
     int r = BROKEN(VARVE_BREAK_data_sync) ? 0 : io_fdatasync(s->io, f->fd);
     if (r < 0)
         __atomic_store_n(&f->failed, true, __ATOMIC_SEQ_CST);

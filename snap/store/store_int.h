@@ -78,6 +78,7 @@ struct objfd {
     bool
         failed; /* atomic: a sync of it failed: what it held may be lost, and a second sync would not say so */
     bool hot;   /* atomic: no block of it is elsewhere */
+    bool brought; /* atomic: bytes from elsewhere were put there, which cold_settle() syncs; not `wrote` */
     struct objfd *hnext, *prev, *next;
 };
 
@@ -109,7 +110,8 @@ struct store {
     uint64_t reclaim_count;  /* entries queued; approximate, atomic */
     uint64_t sealed_lsn, sealed_reclaim;
     struct sift_state sift;
-    bool cold_any; /* atomic: some object has blocks that are elsewhere */
+    bool cold_any;    /* atomic: some object has blocks that are elsewhere */
+    bool cold_closed; /* atomic: a descriptor with brought bytes was closed before they were synced */
     struct cold *cold;
     int64_t room_known; /* atomic: so much may be taken before delta and journal must be looked at again */
 

@@ -501,6 +501,71 @@ TEST(test_cold__many_readers_wait_for_one_fetch)
     free(want);
 }
 
+TEST(test_cold__what_was_brought_is_local_for_good_after_a_while)
+{
+    struct cold_run run = far_run(1, 0, 100);
+    struct far f = {0};
+    struct box b;
+    uint8_t p[10];
+
+    box_open(&b, NULL, NULL);
+    far_begin(&b, &f);
+    far_file(&b, "a", 100 * BLOCK_SIZE, &run, 1);
+    box_close(&b);
+    b.set.flush_ms = 20;
+    box_attach(&b);
+    far_connect(&b, &f);
+    CHECK_OK(store_tick(b.s));
+    CHECK_OK(far_read(&b, "a", p, 10, 0));
+    CHECK_EQ(far_records(&b), 1);
+    for (unsigned i = 0; i < 1000 && far_records(&b); i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        CHECK_OK(store_tick(b.s));
+    }
+    CHECK_EQ(far_records(&b), 0);
+    far_sound(&b);
+    box_close(&b);
+}
+
+/* As many as there may be descriptors and more: none of them waits for the disk by itself. */
+TEST(test_cold__many_files_are_brought_without_a_sync_of_each)
+{
+    char root[600], path[700], name[16];
+    struct far f = {0};
+    struct lying *d;
+    struct box b;
+    uint8_t p[10];
+
+    snprintf(root, sizeof(root), "%s/disk", test_dir());
+    snprintf(path, sizeof(path), "%s/store", root);
+    CHECK_EQ(mkdir(root, 0700), 0);
+    CHECK_OK(lying_new(root, &d));
+    box_open(&b, lying_io(d), path);
+    far_begin(&b, &f);
+    for (unsigned i = 0; i < 60; i++) {
+        struct cold_run run = far_run(i, 0, 1);
+        snprintf(name, sizeof(name), "f%u", i);
+        far_file(&b, name, 1000, &run, 1);
+    }
+    box_close(&b);
+    b.set.fd_cache = 8;
+    box_attach(&b);
+    far_connect(&b, &f);
+    uint64_t before = lying_count(d, LYING_SYNC);
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        CHECK_OK(far_read(&b, name, p, 10, 0));
+    }
+    CHECK(lying_count(d, LYING_SYNC) <= before + 2); /* a directory was made */
+    before = lying_count(d, LYING_SYNCFS);
+    CHECK_OK(cold_settle(b.s));
+    CHECK_EQ(lying_count(d, LYING_SYNCFS), before + 1);
+    CHECK_EQ(far_records(&b), 0);
+    far_sound(&b);
+    box_close(&b);
+    lying_free(d);
+}
+
 /* --- release ------------------------------------------------------------------------------------------------------------------ */
 
 TEST(test_cold__a_released_object_gives_its_space_back_and_comes_again)
