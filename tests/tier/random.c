@@ -59,8 +59,11 @@ static int meanwhile(void *arg, uint64_t items, uint64_t bytes)
     if (w->done || w->at-- > 0)
         return 0;
     w->done = true;
-    if (w->gone)
+    if (w->gone && w->gone->id[0])
         life_point_delete(l, w->k, w->gone);
+    for (unsigned i = 0; w->all && i < POINTS; i++)
+        if (l->rp[w->k][i].id[0] && l->shot[l->rp[w->k][i].shot].vol == w->vol)
+            life_point_delete(l, w->k, &l->rp[w->k][i]);
     for (unsigned i = 0; i < n; i++) {
         place_later(&l->place[w->k], CONDEMNED_GRACE_NS + 1);
         if (life_draw(l, 4) == 0)
@@ -113,6 +116,9 @@ static void backup_somehow(struct life *l, struct work *w)
     } else if (way < 16) {
         w->at = life_draw(l, 10);
         w->gone = life_draw(l, 2) ? life_point(l, w->k) : NULL;
+        w->all = life_draw(l, 2);
+        w->full = life_draw(l, 2); /* then it relies on what is found, not on what it goes on from */
+        w->vol = w->shot->vol;
         w->progress = meanwhile;
         CHECK_OK(w->run(l, w));
         ended = true;
@@ -291,6 +297,8 @@ static void step_copy(struct life *l)
     } else {
         w.at = life_draw(l, 30);
         w.gone = life_draw(l, 2) ? life_point(l, k) : NULL;
+        w.all = life_draw(l, 3) == 0;
+        w.vol = s->vol;
         w.progress = life_draw(l, 3) ? NULL : meanwhile;
         CHECK_OK(w.run(l, &w));
         ended = true;
@@ -316,8 +324,8 @@ static void step_restore(struct life *l)
 
     if (!p)
         return;
-    w.at = life_draw(l, 20);
-    if (life_draw(l, 3) == 0) { /* others prune in the middle of it */
+    w.at = life_draw(l, 6);
+    if (life_draw(l, 2) == 0) { /* others prune in the middle of it */
         l->restoring = meanwhile;
         l->restoring_arg = &w;
     }

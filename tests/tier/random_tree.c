@@ -189,7 +189,7 @@ static void do_write(struct change *c)
     if (e && !S_ISREG(e->st.st_mode))
         return;
     off = kind < 6 ? draw(c, 3000) : kind < 9 ? draw(c, 200) * 1024 : draw(c, 1u << 20);
-    len = kind < 6 ? 1 + draw(c, 3000) : kind < 9 ? 1 + draw(c, 40000) : 1 + draw(c, 300u << 10);
+    len = kind < 6 ? 1 + draw(c, 3000) : kind < 9 ? 1 + draw(c, 40000) : 1 + draw(c, 700u << 10);
     if (!e && draw(c, 2))
         off = 0;
     p = malloc(len);

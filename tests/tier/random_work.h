@@ -17,6 +17,8 @@ struct work {
     uint64_t at; /* when progress has been told so often, something happens */
     bool done, same;
     struct rp *gone; /* a recovery point that is deleted then; may be NULL */
+    bool all;        /* or all of the volume's */
+    unsigned vol;
 };
 
 int work_backup(struct life *l, struct work *w);
