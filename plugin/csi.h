@@ -85,7 +85,8 @@ const char *csi_cap_why(const Csi__V1__VolumeCapability *cap);
 
 /* What a StorageClass says. Texts are the call's. */
 struct csi_params {
-    uint64_t inodes, snapshot_limit;             /* 0: none */
+    uint64_t inodes, snapshot_limit; /* 0: none */
+    const char *profile;
     const char *control, *control_gid, *snapdir; /* of the mount; NULL: as is usual there */
 };
 /* field: "parameters" or the like. Unknown keys are INVALID_ARGUMENT; those of Kubernetes' sidecars are passed over. */
@@ -93,6 +94,8 @@ typedef Csi__V1__CreateVolumeRequest__ParametersEntry
     csi_entry; /* every map<string, string> looks like this */
 int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries,
                     struct csi_params *ret);
+/* csi_mutable_take: of a VolumeAttributesClass: the profile, NULL: it says nothing of it. */
+int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, const char **ret_profile);
 /* csi_none_known: of a map of which no key is known here. */
 int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries);
 #define CSI_MAP(r, member) (r)->n_##member, (csi_entry *const *)(r)->member

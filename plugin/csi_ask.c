@@ -101,6 +101,17 @@ static bool one_of(const char *s, const char *const *words)
     return false;
 }
 
+/* The name or id of a profile; what has lines would be a profile itself. */
+static bool is_word(const char *s)
+{
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)s[i] < ' ')
+            return false;
+    return n > 0 && n < 256;
+}
+
 static int param_take(struct csi_call *k, const char *field, const csi_entry *e, struct csi_params *ret)
 {
     static const char *const controls[] = {"admin", "snapshot", "read", "none", NULL};
@@ -109,6 +120,10 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
 
     if (strcmp(e->key, "inodes") == 0 && csi_number(e->value, &ret->inodes) == 0)
         return 0;
+    if (strcmp(e->key, "profile") == 0 && is_word(e->value)) {
+        ret->profile = e->value;
+        return 0;
+    }
     if (strcmp(e->key, "snapshotLimit") == 0 && csi_number(e->value, &ret->snapshot_limit) == 0)
         return 0;
     if (strcmp(e->key, "control") == 0 && one_of(e->value, controls)) {
@@ -125,13 +140,14 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
     }
     if (of_kubernetes(e->key))
         return 0;
-    if (one_of(e->key,
-               (const char *const[]){"inodes", "snapshotLimit", "control", "controlGid", "snapdir", NULL}))
+    if (one_of(e->key, (const char *const[]){"profile", "inodes", "snapshotLimit", "control", "controlGid",
+                                             "snapdir", NULL}))
         return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s[%s]: \"%.64s\" is not understood", field, e->key,
                         e->value);
-    return csi_fail(k, GRPC_INVALID_ARGUMENT,
-                    "%s[%.64s]: is not known; known are inodes, snapshotLimit, control, controlGid, snapdir",
-                    field, e->key);
+    return csi_fail(
+        k, GRPC_INVALID_ARGUMENT,
+        "%s[%.64s]: is not known; known are profile, inodes, snapshotLimit, control, controlGid, snapdir",
+        field, e->key);
 }
 
 int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries,
@@ -143,6 +159,19 @@ int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *
     for (size_t i = 0; i < n && r == 0; i++)
         r = param_take(k, field, entries[i], ret);
     return r;
+}
+
+int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, const char **ret_profile)
+{
+    *ret_profile = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(entries[i]->key, "profile") == 0 && is_word(entries[i]->value))
+            *ret_profile = entries[i]->value;
+        else if (!of_kubernetes(entries[i]->key) && !BROKEN(VARVE_BREAK_csi_unknown))
+            return csi_fail(k, GRPC_INVALID_ARGUMENT,
+                            "mutable_parameters[%.64s]: is not known; known is profile", entries[i]->key);
+    }
+    return 0;
 }
 
 int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries)

@@ -15,6 +15,8 @@ struct making {
     struct csi_facts facts;
     struct csi_volumes vs;
     char name[CSI_NAME_SIZE];      /* in the store */
+    const char *profile;           /* NULL: none is asked for */
+    const char *said_by;           /* the field that asks for it */
     const struct csi_volume *from; /* content source, or NULL */
     const struct csi_snapshot *from_snapshot;
 };
@@ -55,7 +57,10 @@ static int look(struct csi_call *k, struct making *m)
     if (r == 0)
         r = csi_params_take(k, "parameters", CSI_MAP(q, parameters), &m->params);
     if (r == 0)
-        r = csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters));
+        r = csi_mutable_take(k, CSI_MAP(q, mutable_parameters), &m->profile);
+    m->said_by = m->profile ? "mutable_parameters[profile]" : "parameters[profile]";
+    if (!m->profile)
+        m->profile = m->params.profile;
     if (r == 0)
         r = csi_node_allowed(k, q->accessibility_requirements);
     return r;
@@ -116,6 +121,21 @@ static int compare(struct csi_call *k, const struct making *m, const struct csi_
                : 0;
 }
 
+/* There is none of that name: the caller's mistake, whichever volume is there. */
+static int profile_fail(struct csi_call *k, const char *field, const struct csi_result *r)
+{
+    return csi_result_is(r, "NOENT") ? csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: %s", field, r->why)
+                                     : csi_result_fail(k, field, r);
+}
+
+static int profile_set(struct csi_call *k, const char *field, const char *volume, const char *profile)
+{
+    struct csi_result res;
+    int r = CSI_VERB(k, &res, NULL, "profile", "set", volume, "--", profile);
+
+    return r < 0 || csi_result_is(&res, "OK") ? r : profile_fail(k, field, &res);
+}
+
 static int copy(struct csi_call *k, struct making *m)
 {
     const char *to = arena_printf(&k->arena, "--to=%s", m->name), *snap = "--json";
@@ -139,22 +159,29 @@ static int copy(struct csi_call *k, struct making *m)
     return csi_result_fail(k, "volume_content_source", &res);
 }
 
+/* Limits that are not given are the profile's. */
 static int create(struct csi_call *k, struct making *m)
 {
-    const char *size = arena_printf(&k->arena, "--size=%" PRIu64, m->facts.size);
-    const char *inodes = arena_printf(&k->arena, "--inodes=%" PRIu64, m->params.inodes);
-    const char *limit = arena_printf(&k->arena, "--snapshot-limit=%" PRIu64, m->params.snapshot_limit);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } limits[] = {
+        {"size", m->facts.size}, {"inodes", m->params.inodes}, {"snapshot-limit", m->params.snapshot_limit}};
+    const char *words[8] = {"create", m->name};
     struct csi_result res;
+    size_t n = 2;
     int r;
 
-    if (!size || !inodes || !limit)
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+        if (limits[i].value &&
+            !(words[n++] = arena_printf(&k->arena, "--%s=%" PRIu64, limits[i].name, limits[i].value)))
+            return csi_nomem(k);
+    if (m->profile && !(words[n++] = arena_printf(&k->arena, "--profile=%s", m->profile)))
         return csi_nomem(k);
-    r = CSI_VERB(k, &res, NULL, "create", m->name, m->facts.size ? size : "--size=none",
-                 m->params.inodes ? inodes : "--inodes=none",
-                 m->params.snapshot_limit ? limit : "--snapshot-limit=none");
+    r = csi_verb(k, &res, NULL, words);
     if (r < 0 || csi_result_is(&res, "OK") || csi_result_is(&res, "EXIST"))
         return r;
-    return csi_result_fail(k, "name", &res);
+    return m->profile ? profile_fail(k, m->said_by, &res) : csi_result_fail(k, "name", &res);
 }
 
 static int resize(struct csi_call *k, const char *field, const char *volume, uint64_t size)
@@ -178,6 +205,19 @@ static void facts_take_back(struct csi_call *k, const char *name)
     k->why = why;
 }
 
+/* A copy that cannot have the profile that is asked for is none. */
+static void copy_take_back(struct csi_call *k, const char *name)
+{
+    enum grpc_code code = k->code;
+    const char *why = k->why;
+    struct csi_result res;
+
+    if (code != GRPC_UNAVAILABLE && CSI_VERB(k, &res, NULL, "delete", name, "--now") == 0)
+        csi_facts_drop(k, name);
+    k->code = code;
+    k->why = why;
+}
+
 /* The facts are there before the volume is: what is half done when the driver dies is known again. */
 static int make(struct csi_call *k, struct making *m, const struct csi_volume **ret)
 {
@@ -194,11 +234,13 @@ static int make(struct csi_call *k, struct making *m, const struct csi_volume **
         r = csi_facts_put(k, m->name, &m->facts);
     if (r == 0 && !v && (r = m->from ? copy(k, m) : create(k, m)) < 0)
         facts_take_back(k, m->name);
+    if (r == 0 && m->from && m->profile && (r = profile_set(k, m->said_by, m->name, m->profile)) < 0 && !v)
+        copy_take_back(k, m->name);
     if (r == 0 && !v && (r = csi_volumes(k, &m->vs)) == 0)
         v = csi_volume_named(&m->vs, m->name);
     if (r == 0 && !v)
         r = csi_fail(k, GRPC_ABORTED, "name: the volume was made, and deleted by somebody else");
-    if (r == 0 && v->size != m->facts.size &&
+    if (r == 0 && v->size != m->facts.size && (m->facts.size || !m->profile) &&
         (r = resize(k, "capacity_range", m->name, m->facts.size)) == 0 && (r = csi_volumes(k, &m->vs)) == 0)
         v = csi_volume_named(&m->vs, m->name);
     *ret = v;
@@ -361,12 +403,19 @@ CSI_METHOD(ControllerExpandVolume)
 
 CSI_METHOD(ControllerModifyVolume)
 {
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v;
     struct csi_volumes vs;
+    const char *profile = NULL;
     int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
-    return r < 0 ? r : csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters));
+    if (r == 0)
+        r = csi_mutable_take(k, CSI_MAP(q, mutable_parameters), &profile);
+    if (r < 0 || !profile)
+        return r;
+    r = csi_enter(k, &held, "volume_id", v->uuid);
+    return r < 0 ? r : profile_set(k, "mutable_parameters[profile]", v->name, profile);
 }
 
 CSI_METHOD(ValidateVolumeCapabilities)
@@ -375,6 +424,7 @@ CSI_METHOD(ValidateVolumeCapabilities)
     const struct csi_volume *v;
     struct csi_volumes vs;
     struct csi_params p;
+    const char *profile;
     int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
 
     if (r == 0 && q->n_volume_capabilities == 0)
@@ -383,7 +433,7 @@ CSI_METHOD(ValidateVolumeCapabilities)
         return r;
     if (csi_caps_check(k, q->n_volume_capabilities, q->volume_capabilities) < 0 ||
         csi_params_take(k, "parameters", CSI_MAP(q, parameters), &p) < 0 ||
-        csi_none_known(k, "mutable_parameters", CSI_MAP(q, mutable_parameters)) < 0) {
+        csi_mutable_take(k, CSI_MAP(q, mutable_parameters), &profile) < 0) {
         a->message = arena_dup(&k->arena, k->why); /* not to be had: an answer, no failure */
         return a->message ? 0 : csi_nomem(k);
     }

@@ -40,7 +40,8 @@ suite_needs_mounts
 sanity_get >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
 trap 'driver_end; scratch_release' EXIT
 driver_begin --max-volumes 8 --no-snapshot-topology
-"$bin" -csi.endpoint "unix://$sock" -csi.mountdir "$scratch/mount" -csi.stagingdir "$scratch/stage" \
+echo 'profile: database' >"$scratch/class.yaml"
+"$bin" -csi.testvolumemutableparameters "$scratch/class.yaml" -csi.endpoint "unix://$sock" -csi.mountdir "$scratch/mount" -csi.stagingdir "$scratch/stage" \
     -csi.testvolumesize 1073741824 -csi.testvolumeexpandsize 2147483648 -csi.testnodevolumeattachlimit \
     -ginkgo.no-color -ginkgo.timeout=300s "$@" >"$scratch/log" 2>&1
 grep -E '^Ran |^FAIL!|^SUCCESS!' "$scratch/log"

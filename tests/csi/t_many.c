@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/sock.h"
 #include "tests/csi/rig.h"
 
 #define GIB ((int64_t)1 << 30)
@@ -57,6 +58,77 @@ TEST(test_csi__a_pod_brings_its_own_volume_and_takes_it_along)
     CHECK_EQ(unpublish(id, rig.target), 0);
     if (rig_left(what, sizeof(what)))
         test_fail(__FILE__, __LINE__, "left over: %s", what);
+    rig_stop();
+}
+
+/* --- profiles ------------------------------------------------------------------------------------------------------------- */
+
+static int create_as(const char *name, const char *from, const char *profile)
+{
+    Csi__V1__CreateVolumeRequest__ParametersEntry e = CSI__V1__CREATE_VOLUME_REQUEST__PARAMETERS_ENTRY__INIT,
+                                                  *map[] = {&e};
+    Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
+    Csi__V1__VolumeContentSource source = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
+    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
+    struct cap cap;
+
+    cap_init(&cap, SNW);
+    q.name = (char *)(uintptr_t)name;
+    q.n_volume_capabilities = 1;
+    q.volume_capabilities = cap.list;
+    e.key = (char *)(uintptr_t) "profile";
+    e.value = (char *)(uintptr_t)profile;
+    q.parameters = map;
+    q.n_parameters = 1;
+    v.volume_id = (char *)(uintptr_t)from;
+    source.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
+    source.volume = &v;
+    q.volume_content_source = from ? &source : NULL;
+    return rpc_status("/csi.v1.Controller/CreateVolume", &q);
+}
+
+static bool has_profile(const char *volume, const char *profile)
+{
+    cleanup(sock_answer_free) struct sock_answer a = {.exit_code = 0};
+    cleanup(buf_free) struct buf words = {0}, want = {0};
+    const char *w[] = {"profile", "get", volume, "--json"};
+
+    CHECK_OK(sock_words(&words, w, ARRAY_LEN(w)));
+    CHECK_OK(sock_verb(rig.store, &words, &a));
+    CHECK_OK(buf_printf(&want, "\"%s\"", profile));
+    return strstr(buf_cstr(&a.out), buf_cstr(&want)) != NULL;
+}
+
+TEST(test_csi__profiles_are_given_and_changed)
+{
+    Csi__V1__ControllerModifyVolumeRequest m = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__INIT;
+    Csi__V1__ControllerModifyVolumeRequest__MutableParametersEntry
+        e = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__MUTABLE_PARAMETERS_ENTRY__INIT,
+        *map[] = {&e};
+    char what[1024], *id;
+
+    rig_start(NULL);
+    CHECK_EQ(create_as("pvc-profile-none", NULL, "gold"), GRPC_INVALID_ARGUMENT);
+    CHECK(strncmp(rig.why, "parameters[profile]: ", 21) == 0);
+    CHECK_EQ(create_as("pvc-profile-lines", NULL, "a\nb"), GRPC_INVALID_ARGUMENT);
+    id = make_volume("pvc-profile-source", GIB);
+    CHECK_EQ(create_as("pvc-profile-copy", id, "gold"), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(create_as("pvc-profile-copy", id, "archive"), 0);
+    CHECK(has_profile("pvc-profile-copy", "archive"));
+    CHECK_EQ(create_as("pvc-profile-new", NULL, "database"), 0);
+    CHECK_EQ(create_as("pvc-profile-new", NULL, "database"), 0);
+    CHECK_EQ(create_as("pvc-profile-new", NULL, "scratch"), GRPC_ALREADY_EXISTS);
+    CHECK(has_profile("pvc-profile-new", "database"));
+    m.volume_id = id;
+    m.mutable_parameters = map;
+    m.n_mutable_parameters = 1;
+    e.key = (char *)(uintptr_t) "profile";
+    e.value = (char *)(uintptr_t) "scratch";
+    CHECK_EQ(rpc_status("/csi.v1.Controller/ControllerModifyVolume", &m), 0);
+    CHECK_EQ(rpc_status("/csi.v1.Controller/ControllerModifyVolume", &m), 0);
+    CHECK(has_profile("pvc-profile-source", "scratch"));
+    CHECK(rig_left(what, sizeof(what)) && strncmp(what, "4 volumes", 9) == 0 && !strstr(what, "none.json"));
+    free(id);
     rig_stop();
 }
 
