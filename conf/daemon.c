@@ -202,27 +202,21 @@ static int parse_into(const char *text, const char *path, struct conf_daemon *c,
     return r;
 }
 
-/* What is built in is what the sample says. */
-static int built_in(struct conf_daemon *ret)
+static void built_in(struct conf_daemon *ret)
 {
-    cleanup(buf_free) struct buf text = {0}, err = {0};
-    int r = conf_daemon_sample(&text);
-
-    if (r == 0)
-        r = buf_cstr(&text) ? parse_into(buf_cstr(&text), SAMPLE, ret, &err) : -E_NOMEM;
-    memset(ret->lines, 0, sizeof(ret->lines));
-    return r;
+    *ret = (struct conf_daemon){.nstores = 0};
+    conf_keys_default(conf_daemon_keys, CONF_DAEMON_KEYS, ret);
+    conf_keys_default(conf_limit_keys, CONF_LIMIT_KEYS, ret);
 }
 
 int conf_daemon_parse(const char *text, const char *path, struct conf_daemon *ret, struct buf *err)
 {
-    struct conf_daemon c = {.nstores = 0};
-    int r = built_in(&c);
+    struct conf_daemon c;
+    int r = 0;
 
-    if (r == 0) {
-        conf_daemon_release(&(struct conf_daemon){.stores = TAKE(c.stores), .repos = TAKE(c.repos)});
+    built_in(&c);
+    if (*text)
         r = parse_into(text, path, &c, err);
-    }
     if (r < 0)
         conf_daemon_release(&c);
     else
@@ -306,9 +300,9 @@ static bool live_set;
 
 static void live_fill_locked(void)
 {
-    if (!live_set && built_in(&live) == 0)
-        live_set = true;
-    conf_daemon_release(&(struct conf_daemon){.stores = TAKE(live.stores), .repos = TAKE(live.repos)});
+    if (!live_set)
+        built_in(&live);
+    live_set = true;
 }
 
 void conf_live_get(struct conf_live *ret)

@@ -340,6 +340,38 @@ int conf_key_print(const struct conf_key *k, const void *from, struct buf *out)
     return buf_printf(out, "\"%s\"", span);
 }
 
+static void key_default(const struct conf_key *k, void *ret)
+{
+    char text[128];
+    uint64_t v = 0;
+    size_t n = 0, quoted = k->built_in[0] == '"';
+
+    snprintf(text, sizeof(text), "%.*s", (int)(strlen(k->built_in) - 2 * quoted), k->built_in + quoted);
+    if (k->type == CONF_TEXT) {
+        snprintf((char *)ret + k->offset, k->width, "%s", text);
+        return;
+    }
+    if (k->type == CONF_FLAG) {
+        v = strcmp(text, "true") == 0;
+    } else if (k->type == CONF_WORD) {
+        while (k->words[n] && strcmp(k->words[n], text) != 0)
+            n++;
+        assert(k->words[n]);
+        v = n + 1;
+    } else {
+        int r = text_number(k, text, &v);
+
+        assert(r == 0 && v >= k->min && v <= k->max);
+    }
+    number_put(k, v, ret);
+}
+
+void conf_keys_default(const struct conf_key *keys, size_t n, void *ret)
+{
+    for (size_t i = 0; i < n; i++)
+        key_default(&keys[i], ret);
+}
+
 static int comment(const char *text, const char *indent, struct buf *out)
 {
     int r = 0;

@@ -69,6 +69,8 @@ int conf_key_print(const struct conf_key *k, const void *from, struct buf *out);
 int conf_quote(const char *text, struct buf *out);
 void conf_span_print(int64_t seconds, char out[24]);
 
+/* conf_keys_default: what is built in, as the tables say it. Allocates nothing; a table that says nonsense is our bug. */
+void conf_keys_default(const struct conf_key *keys, size_t n, void *ret);
 /* conf_sample_keys: each key with its document, range and built-in value, as comments and a line that is in force. */
 int conf_sample_keys(const struct conf_key *keys, size_t n, const char *indent, struct buf *out);
 
