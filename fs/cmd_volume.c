@@ -165,6 +165,18 @@ static void deleted_text(void *arg, const struct volume_rec *rec)
     buf_printf(out, ", varve undelete brings it back until %s\n", when);
 }
 
+enum { LIST_GONE = 1 };
+
+/* Others may delete volumes while they are listed: such a one is left out. */
+static int list_info(struct vol *v, struct volume_info *ret)
+{
+    int r = volume_get_info(v, ret);
+
+    if (r == -E_NOENT || (r == 0 && (ret->rec.flags & (VOLUME_DELETED | VOLUME_GHOST))))
+        return LIST_GONE;
+    return r;
+}
+
 static int list_json(struct store *s, const struct vols *vs, struct buf *out)
 {
     struct jw j = jw_begin(out, true);
@@ -184,9 +196,13 @@ static int list_json(struct store *s, const struct vols *vs, struct buf *out)
     for (size_t i = 0; i < vs->n && r == 0; i++) {
         struct volume_info info;
 
-        r = volume_get_info(vs->v[i], &info);
+        r = list_info(vs->v[i], &info);
         if (r < 0)
             break;
+        if (r == LIST_GONE) {
+            r = 0;
+            continue;
+        }
         jw_object(&j, NULL);
         show_volume_json(&j, &info);
         jw_close(&j);
@@ -219,9 +235,13 @@ static int list_text(struct store *s, const struct vols *vs, struct buf *out)
     for (size_t i = 0; i < vs->n && r == 0; i++) {
         struct volume_info info;
 
-        r = volume_get_info(vs->v[i], &info);
+        r = list_info(vs->v[i], &info);
         if (r < 0)
             break;
+        if (r == LIST_GONE) {
+            r = 0;
+            continue;
+        }
         show_cell_name(&c, info.rec.name);
         show_cell_size(&c, info.used_bytes);
         limit_cell(&c, info.rec.size_limit);

@@ -94,9 +94,14 @@ CSI_METHOD(ControllerListVolumeHealth)
     a->next_token = arena_dup(&k->arena, page.next);
     if (!a->entries || !a->next_token)
         return csi_nomem(k);
-    for (size_t i = page.first; i < page.first + page.n && r == 0; i++)
-        if (!vs.v[i].retired && (r = health_of(k, &vs, &vs.v[i], &a->entries[a->n_entries])) == 0)
-            a->n_entries++;
+    for (size_t i = page.first; i < page.first + page.n && r == 0; i++) {
+        if (vs.v[i].retired)
+            continue;
+        r = health_of(k, &vs, &vs.v[i], &a->entries[a->n_entries]);
+        a->n_entries += r == 0;
+        if (r < 0 && k->code == GRPC_NOT_FOUND)
+            r = 0; /* deleted meanwhile */
+    }
     return r;
 }
 
