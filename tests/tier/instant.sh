@@ -392,14 +392,21 @@ s3_begin() {
     ok varve repo init "$url" --key-file "$dir/key"
 }
 
+test_time_from_s3() {
+    key
+    s3_begin || return 0
+    new_volume
+    until_it_is_there
+    ok varve umount "$dir/i"
+    s3_stop
+}
+
 test_s3() {
     local port
     key
     s3_begin || return 0
     port=${s3_endpoint##*:}
     new_volume
-    until_it_is_there
-    ok varve umount "$dir/i"
     some_tree "$dir/m"
     backup
     ok varve create "$dir/t"
