@@ -20,7 +20,7 @@ fi
 test_programs() {
     mkdir -p "$dir"
     mounted+=("$dir/random/m0" "$dir/random/m1" "$dir/random/m2" "$dir/random/instant")
-    python3 "$here/random.py" "$dir" "$SEED" "${REAL:-$real}" || fail "SEED=$SEED"
+    python3 "$here/random_real.py" "$dir" "$SEED" "${REAL:-$real}" || fail "SEED=$SEED"
 }
 if [ "${REAL:-$real}" -gt 0 ]; then
     suite_needs_mounts

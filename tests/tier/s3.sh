@@ -135,6 +135,10 @@ test_object_lock() {
     S3_HEADER='x-amz-bucket-object-lock-enabled: true' tool PUT /locked-bucket >"$dir/made" 2>&1 || { skip="the server makes no such buckets: $(cat "$dir/made")"; return; }
     refused - 'lock=governance or lock=compliance and retain=' varve repo init "s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance" --key-file "$dir/key"
     url="s3://locked-bucket/x?endpoint=$s3_endpoint&lock=governance&retain=1d"
+    if [ "$SERVER" = radosgw ]; then # 16.2 passes If-None-Match over where a bucket keeps versions, and that is said
+        refused - 'give conditional=no' varve repo init "$url" --key-file "$dir/key"
+        url="$url&conditional=no"
+    fi
     ok varve repo init "$url" --key-file "$dir/key"
     tool fetch locked-bucket x/ "$dir/objects" || fail fetch
     key=$(cd "$dir/objects" && find root -type f)
@@ -184,6 +188,7 @@ test_backup_on_a_bad_line() {
 # Packs have the class, what must be read to find them has not
 test_storage_class() {
     new_case
+    [ "$SERVER" != radosgw ] || { skip='radosgw knows STANDARD only, until more are defined'; return; }
     url="s3://$VARVE_TEST_BUCKET/class?endpoint=$VARVE_TEST_PROXY&storage-class=REDUCED_REDUNDANCY"
     ok varve repo init "$url" --key-file "$dir/key"
     new_volume

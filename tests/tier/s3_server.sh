@@ -76,6 +76,7 @@ s3_start() {
 }
 
 s3_stop() {
-    [ -z "$s3_pid" ] || { kill "$s3_pid" 2>/dev/null; wait "$s3_pid" 2>/dev/null; }
+    # radosgw waits for its clients when it is asked; what it has is in the cluster
+    [ -z "$s3_pid" ] || { kill -s "$([ "${SERVER:-}" = radosgw ] && echo KILL || echo TERM)" "$s3_pid" 2>/dev/null; wait "$s3_pid" 2>/dev/null; }
     s3_pid=''
 }

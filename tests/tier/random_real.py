@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""random.py SCRATCH SEED STEPS: random work with the real programs on three mounted volumes of two stores and two repositories in
+"""random_real.py SCRATCH SEED STEPS: random work with the real programs on three mounted volumes of two stores and two repositories in
 directories; daemon, varve-tierd and command lines are killed by -9 in the middle. What must come back is kept beside in plain trees to
 which the same was done. Prints what it did by kind; ends with 1 and a sentence where something is not as it must be."""
 import hashlib, json, os, random, shutil, signal, subprocess, sys, time
