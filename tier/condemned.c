@@ -139,26 +139,34 @@ static int damaged_take(void *arg, const char *name, const struct backend_stat *
     return x == -E_NOENT ? 0 : x;
 }
 
-int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err)
+/* With the lease, so that nobody is deleting by them. */
+static int damaged_delete(struct reading_damage *d, uint64_t *ret_gone, struct buf *err)
 {
-    struct reading_damage d = {.r = r};
     struct lease lease = {.number = 0};
-    int x = BROKEN(VARVE_BREAK_mend_lease) ? 0 : lease_take(r, &lease, err);
+    int x = BROKEN(VARVE_BREAK_mend_lease) ? 0 : lease_take(d->r, &lease, err);
 
-    *ret_gone = 0;
-    if (x == 0)
-        x = backend_list(r->b, &r->call, DIR, "", damaged_take, &d);
-    for (size_t at = 0; x == 0 && at < d.names.len; at += sizeof(struct list)) {
+    for (size_t at = 0; x == 0 && at < d->names.len; at += sizeof(struct list)) {
         struct list l;
 
-        memcpy(&l, d.names.data + at, sizeof(l));
+        memcpy(&l, d->names.data + at, sizeof(l));
         x = lease_keep(&lease);
         if (x == 0)
-            x = backend_del(r->b, &r->call, l.name);
+            x = backend_del(d->r->b, &d->r->call, l.name);
         *ret_gone += x == 0;
         x = x == -E_NOENT ? 0 : x;
     }
     lease_drop(&lease);
+    return x;
+}
+
+int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err)
+{
+    struct reading_damage d = {.r = r};
+    int x = backend_list(r->b, &r->call, DIR, "", damaged_take, &d);
+
+    *ret_gone = 0;
+    if (x == 0 && d.names.len)
+        x = damaged_delete(&d, ret_gone, err);
     buf_free(&d.names);
     return x;
 }
