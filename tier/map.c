@@ -298,7 +298,7 @@ int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino
     extents_sort(top);
     number = c.runs ? c.run[c.runs - 1] + 1 : 1;
     while (x == 0 && c.runs && !BROKEN(VARVE_BREAK_runs_many) &&
-           (c.n[c.runs - 1] <= 3 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
+           (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
         number = c.run[--c.runs];
         x = merge_run(e, r, t, ino, number, top);
     }
