@@ -3,7 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 BUILD=${BUILD:-build}
 VARVE=${VARVE:-$(readlink -f "$BUILD")/varve}
-scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/varve.XXXXXX")
+scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/varve.XXXXXX") || exit 1 # without it suites would write to /
 chmod 711 "$scratch" # suites switch to other users
 mounted=()
 
