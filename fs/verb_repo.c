@@ -207,7 +207,8 @@ int verb_backup_resolve(struct verb_args *a, struct buf *err)
 {
     int r = resolve(a, "to", false, err);
 
-    return r < 0 || !has_arg(a, "attach") ? r : verb_attach_resolve(a, err); /* others name a repository, too */
+    return r < 0 || !has_arg(a, "attach") ? r
+                                          : verb_attach_resolve(a, err); /* others name a repository, too */
 }
 
 int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err)
