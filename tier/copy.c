@@ -21,11 +21,40 @@ struct copy {
 
 /* --- records -------------------------------------------------------------------------------------------------------- */
 
+/* A part of a blob that the other repository has as a whole: 1, and *ret is that part of it. */
+static int carry_part(struct copy *c, const struct slice *s, struct slice *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct have_blob at;
+    struct slice whole;
+    int r = have_get_blob(c->from->have, &s->blob, &at);
+
+    if (r < 0 || at.len > BLOB_MAX || s->skip > at.len || s->len > at.len - s->skip || s->len == at.len)
+        return r == -E_NOENT ? 0 : MIN_OF(r, 0);
+    whole = (struct slice){s->blob, at.chunk, at.off, at.len, 0};
+    r = repo_slice(c->from, &whole, true, &b);
+    if (r == 0)
+        r = packer_known(c->w.p, b.data, b.len, ret);
+    else if (r == -E_CORRUPT || r == -E_NOENT) /* the part itself may be whole */
+        r = 0;
+    if (r == 1) {
+        ret->off += s->skip;
+        ret->len = s->len;
+        ret->skip = s->skip;
+        c->res.bytes += s->len;
+    }
+    return r;
+}
+
 /* The same bytes, where the other repository has them. */
 static int carry(struct copy *c, enum chunk_kind kind, const struct slice *s, struct slice *ret)
 {
     cleanup(buf_free) struct buf b = {0};
-    int r = s->len > BLOB_MAX ? -E_CORRUPT : repo_slice(c->from, s, false, &b);
+    int r = carry_part(c, s, ret);
+
+    if (r != 0)
+        return MIN_OF(r, 0);
+    r = s->len > BLOB_MAX ? -E_CORRUPT : repo_slice(c->from, s, false, &b);
 
     if (r == -E_NOENT || (r == 0 && b.len == 0))
         r = -E_CORRUPT;

@@ -371,6 +371,18 @@ int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_
     return p->failed = add_new(p, kind, &blob, bytes, len, ret);
 }
 
+int packer_known(struct packer *p, const void *bytes, size_t len, struct slice *ret)
+{
+    struct have_blob at = {.len = 0};
+    struct id16 blob;
+    int r = p->failed;
+
+    if (r < 0 || (r = mac_id(p->mac, bytes, len, &blob)) < 0 || (r = blob_look(p, &blob, &at)) < 0)
+        return r;
+    *ret = (struct slice){blob, at.chunk, at.off, at.len, 0};
+    return at.len == len;
+}
+
 int packer_retire(struct packer *p, const struct id16 *chunk)
 {
     return idset_put(&p->retired, chunk, NULL);

@@ -88,6 +88,31 @@ TEST(test_copy__is_whole_and_the_next_one_costs_what_differs)
     rig_end(&g);
 }
 
+/* Extents that a later change has cut in two are parts of bytes that the other repository has. */
+TEST(test_copy__parts_of_what_is_there_are_not_sent)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct backup_result y;
+    struct copy_result res;
+    struct repo_rig g;
+    struct world o;
+
+    rig_begin(&g);
+    other_open(&o, "other");
+    rig_fill_file(&g, "db", 3u << 20);
+    copied(g.w.r, o.r, rig_back_up(&g, "a").id);
+    box_fill(&g.b, g.b.v, "db", 1000000, 10, 9);
+    rig_picture(&g, &b);
+    y = rig_back_up(&g, "b");
+    CHECK(y.sent_bytes < 40u << 10);
+    res = copied(g.w.r, o.r, y.id);
+    CHECK(res.base[0] && res.sent_bytes < 40u << 10);
+    there_is(&g, &o, res.id, &b);
+    sound_there(&g, &o);
+    world_close(&o);
+    rig_end(&g);
+}
+
 /* Back from the copy of a copy: known as what it is. */
 TEST(test_copy__a_copy_of_a_copy_is_the_same_recovery_point)
 {
