@@ -43,6 +43,13 @@ void recall_forget(struct store *s);
 int recall_source_for(struct store *s, const struct vol *v, const struct conf_repo *place, struct repo *r,
                       const struct point *p, uint32_t *ret);
 
+/* recall_source_beside: likewise for the volume of another source, whose ranges are about to be read from another place. recall_sources:
+ * those that something may still need; cb non-zero ends it. */
+int recall_source_beside(struct store *s, const struct recall_source *was, const struct conf_repo *place,
+                         struct repo *r, const struct point *p, uint32_t *ret);
+int recall_sources(struct store *s, int (*cb)(void *arg, uint32_t number, const struct recall_source *src),
+                   void *arg);
+
 /* recall_any: does the store have sources? recall_from: was this volume made from a recovery point? */
 bool recall_any(struct store *s);
 bool recall_from(struct store *s, const struct vol *v);

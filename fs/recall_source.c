@@ -276,45 +276,11 @@ static int try_end(struct recall *rc, const struct known *k)
     return end_source(rc, &ended);
 }
 
-struct looking {
-    const char *point;
-    struct point found;
-};
-
-static int same_point(void *arg, const struct point *pt)
-{
-    struct looking *l = arg;
-
-    if (strcmp(pt->id, l->point) != 0)
-        return 0;
-    l->found = *pt;
-    l->found.labels = l->found.regarded = (struct buf){0};
-    return 1;
-}
-
-static int in_pin(void *arg, const struct pin *p)
-{
-    return pin_points(p, same_point, arg);
-}
-
-static int find_point(struct repo *r, const char *id, struct point *ret)
-{
-    struct looking l = {.point = id};
-    int x = point_get(r, id, ret);
-
-    if (x != -E_NOENT)
-        return x;
-    x = pins_each(r, in_pin, NULL, &l);
-    if (x == 1)
-        *ret = l.found;
-    return x < 0 ? x : x == 1 ? 0 : -E_NOENT;
-}
-
 static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
 {
     struct pin pin = pin_for(rc, &k->src);
     struct point pt;
-    int x = find_point(r, k->src.point, &pt);
+    int x = pin_point_get(r, k->src.point, &pt);
 
     if (x < 0)
         return x;
@@ -382,37 +348,73 @@ static int source_new(struct recall *rc, struct repo *r, struct known *k)
     return x < 0 ? x : pin_anew(rc, r, k);
 }
 
-int recall_source_for(struct store *s, const struct vol *v, const struct conf_repo *place, struct repo *r,
-                      const struct point *p, uint32_t *ret)
+/* The number of a source that says the same, or of a new one. */
+static int source_like(struct recall *rc, struct repo *r, const struct conf_repo *place,
+                       const struct point *p, struct known *k)
 {
-    struct recall *rc = recall_of(s);
     cleanup(buf_free) struct buf all = {0};
-    struct known *k = calloc(1, sizeof(*k));
-    int x = rc && k ? cold_begin(s) : -E_NOMEM;
+    int x = cold_begin(rc->s);
 
     if (x == 0)
-        x = pin_dir(store_path(s), &k->src.dir);
+        x = pin_dir(store_path(rc->s), &k->src.dir);
     if (x == 0)
-        x = all_of(s, &all);
-    if (x == 0) {
-        k->src.conf = *place;
-        k->src.volume = v->rec.uuid;
-        k->src.generation = 1;
-        memcpy(k->src.point, p->id, sizeof(k->src.point));
-        snprintf(k->src.name, sizeof(k->src.name), "%s", v->rec.name);
-    }
-    for (size_t at = 0; x == 0 && at < all.len; at += sizeof(struct known)) {
+        x = all_of(rc->s, &all);
+    if (x < 0)
+        return x;
+    k->src.conf = *place;
+    k->src.generation = 1;
+    memcpy(k->src.point, p->id, sizeof(k->src.point));
+    for (size_t at = 0; at < all.len; at += sizeof(struct known)) {
         const struct known *other = (const struct known *)(const void *)(all.data + at);
 
         if (is_source_for(other, &k->src))
             k->number = other->number;
     }
-    if (x == 0 && k->number == 0)
-        x = source_new(rc, r, k);
+    return k->number ? 0 : source_new(rc, r, k);
+}
+
+static int source_of(struct store *s, const struct uuid *volume, const char *name,
+                     const struct conf_repo *place, struct repo *r, const struct point *p, uint32_t *ret)
+{
+    struct recall *rc = recall_of(s);
+    struct known *k = calloc(1, sizeof(*k));
+    int x = rc && k ? 0 : -E_NOMEM;
+
+    if (x == 0) {
+        k->src.volume = *volume;
+        snprintf(k->src.name, sizeof(k->src.name), "%s", name);
+        x = source_like(rc, r, place, p, k);
+    }
     if (x == 0)
         *ret = k->number;
     free(k);
     return x;
+}
+
+int recall_source_for(struct store *s, const struct vol *v, const struct conf_repo *place, struct repo *r,
+                      const struct point *p, uint32_t *ret)
+{
+    return source_of(s, &v->rec.uuid, v->rec.name, place, r, p, ret);
+}
+
+int recall_source_beside(struct store *s, const struct recall_source *was, const struct conf_repo *place,
+                         struct repo *r, const struct point *p, uint32_t *ret)
+{
+    return source_of(s, &was->volume, was->name, place, r, p, ret);
+}
+
+int recall_sources(struct store *s, int (*cb)(void *arg, uint32_t number, const struct recall_source *src),
+                   void *arg)
+{
+    cleanup(buf_free) struct buf all = {0};
+    int r = all_of(s, &all);
+
+    for (size_t at = 0; r == 0 && at < all.len; at += sizeof(struct known)) {
+        const struct known *k = (const struct known *)(const void *)(all.data + at);
+
+        r = k->src.ended ? 0 : cb(arg, k->number, &k->src);
+    }
+    return r;
 }
 
 static bool is_importing(struct recall *rc)

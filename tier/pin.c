@@ -280,3 +280,37 @@ int pin_put(struct repo *r, struct pin *p, bool stay)
     }
     return x;
 }
+
+struct looking {
+    const char *point;
+    struct point found;
+};
+
+static int same_point(void *arg, const struct point *pt)
+{
+    struct looking *l = arg;
+
+    if (strcmp(pt->id, l->point) != 0)
+        return 0;
+    l->found = *pt;
+    l->found.labels = l->found.regarded = (struct buf){0};
+    return 1;
+}
+
+static int in_pin(void *arg, const struct pin *p)
+{
+    return pin_points(p, same_point, arg);
+}
+
+int pin_point_get(struct repo *r, const char *id, struct point *ret)
+{
+    struct looking l = {.point = id};
+    int x = point_get(r, id, ret);
+
+    if (x != -E_NOENT)
+        return x;
+    x = pins_each(r, in_pin, NULL, &l);
+    if (x == 1)
+        *ret = l.found;
+    return x < 0 ? x : x == 1 ? 0 : -E_NOENT;
+}

@@ -31,6 +31,9 @@ int pin_points(const struct pin *p, int (*cb)(void *arg, const struct point *pt)
  * and no other pin holds it; the pin is taken away again then, unless stay is true. After 0 no prune takes what the pin holds. */
 int pin_put(struct repo *r, struct pin *p, bool stay);
 
+/* pin_point_get: a recovery point by its whole id, also one that was deleted and that a pin holds; without its labels then. -E_NOENT. */
+int pin_point_get(struct repo *r, const char *id, struct point *ret);
+
 /* pins_each: all pins. bad (may be NULL): told of those that cannot be read: -E_CORRUPT, -E_REPO_NEWER, -E_KEY. */
 int pins_each(struct repo *r, int (*cb)(void *arg, const struct pin *p),
               void (*bad)(void *arg, const char *name, int why), void *arg);

@@ -119,6 +119,18 @@ struct cold_cursor {
 };
 int cold_next(struct store *s, uint32_t vol, struct cold_cursor *c, struct cold_range *ret);
 
+/* cold_named: ranges that name a source, from a cursor on (zero: all), at most so many: struct cold_range each, appended to ret. 1:
+ * there may be more behind the cursor; 0: no. Outside of transactions.
+ * cold_switch: in one transaction these ranges get another name for the same bytes, those that are still there just so; *ret_done
+ * grows by how many. Firm, not flushed; n <= COLD_RUNS_MAX. Whoever reads one meanwhile reads by either name. */
+struct cold_switch {
+    struct cold_range was;
+    uint32_t source;
+    struct cold_ref ref;
+};
+int cold_named(struct store *s, uint32_t source, struct cold_cursor *c, size_t most, struct buf *ret);
+int cold_switch(struct store *s, const struct cold_switch *v, size_t n, size_t *ret_done);
+
 /* cold_stat: of the objects of a volume. Cost: all ranges of the store, in short transactions. */
 struct cold_stat {
     uint64_t remote_bytes; /* elsewhere only */

@@ -28,6 +28,15 @@ static bool still_cold(struct store *s, const struct cold_range *was, const stru
            memcmp(now.ref.p, was->ref.p, was->ref.len) == 0;
 }
 
+/* Are its blocks still elsewhere, by whatever name? They are of a frozen object, so what was fetched is what they hold. */
+static bool still_wanted(struct store *s, const struct cold_fetch *f)
+{
+    struct cold_range now;
+
+    return range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
+           now.first + now.blocks >= f->end;
+}
+
 /* The blocks of a range that are fetched together with one of them. */
 static void window_of(const struct cold_range *range, uint64_t block, uint64_t *ret_first, uint64_t *ret_end)
 {
@@ -142,14 +151,14 @@ static void set_placing(struct cold *c, struct cold_fetch *f, bool placing)
 
 /* Who frees the blocks takes the range away first, and then waits until nothing is being placed: so one that is seen here will not be
  * gone before the bytes are in their place. */
-static void keep(struct store *s, const struct cold_range *range, struct cold_fetch *f)
+static void keep(struct store *s, struct cold_fetch *f)
 {
     struct cold *c = s->cold;
     bool much = false;
     int r = -E_ROFS;
 
     set_placing(c, f, true);
-    if (store_writable(s) && still_cold(s, range, f))
+    if (store_writable(s) && still_wanted(s, f))
         r = place_bytes(s, f);
     pthread_mutex_lock(&c->lock);
     if (r == 0)
@@ -216,7 +225,7 @@ static void work(struct store *s, const struct cold_range *range, struct cold_fe
     r = call_fetch(s, range, f);
     count(s->cold, f, r);
     if (r == 0)
-        keep(s, range, f);
+        keep(s, f);
     fetch_over(s->cold, f, r);
 }
 
