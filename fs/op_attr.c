@@ -6,6 +6,7 @@
 
 #include "fs/op.h"
 #include "fs/snapdir.h"
+#include "snap/tier.h"
 
 #define OWN_XATTRS "user.varve." /* made up from what is known, never stored */
 
@@ -249,6 +250,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 
     if (op_is_own(ino))
         r = -E_NODATA;
+    else if (strncmp(name, TIER_XATTR, sizeof(TIER_XATTR) - 1) == 0)
+        r = tier_xattr(ss->vol, op_node(ss, ino), name, &b);
     else if (is_own_xattr(name))
         r = snapdir_getxattr(ss, op_node(ss, ino), name, &b);
     else

@@ -55,6 +55,9 @@ int create_from(struct verb_ctx *c, const struct verb_args *a, struct vol **ret,
 /* cmd_tier.c */
 RUN(run_tier_release);
 RUN(run_tier_status);
+/* cmd_tier_pin.c */
+RUN(run_tier_pin);
+RUN(run_tier_unpin);
 int release_job(struct job *j, struct store *s, const struct job_info *info);
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
 /* cmd_hydrate.c. hydrate_begin: the job that does it, a new one if there is none. */

@@ -194,6 +194,13 @@ static const struct verb table[] = {
      "free the room of what a repository has of a volume",
      "Of the newest recovery point whose snapshot is still here. Names, sizes and times stay; whoever reads gets\n"
      "the bytes from the repository. What was written since stays here; varve hydrate brings all back.\n", run_tier_release},
+    {"tier", "pin", "tier", NEED_VOLUME, ROLE_ADMIN, "TARGET",
+     {{"path", ARG_TEXT, ARG_WORD | ARG_MANY, "PATH", "files and directories of the volume; default: all of it"}},
+     "keep files here, and what lies below directories",
+     "What is pinned is not released, by whoever and whatever. It brings nothing back: varve tier recall does.\n", run_tier_pin},
+    {"tier", "unpin", "tier", NEED_VOLUME, ROLE_ADMIN, "TARGET",
+     {{"path", ARG_TEXT, ARG_WORD | ARG_MANY, "PATH", "as they were pinned; default: the volume as a whole"}},
+     "end that", "A pin of a directory above stays.\n", run_tier_unpin},
     {"tier", "status", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {{0}},
      "how much of a volume lies in repositories only", NULL, run_tier_status},
     {"backup", "list", "backup", NEED_NOTHING, ROLE_ADMIN, NULL,

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include "snap/store/cold.h"
-#include "snap/store/span.h"
+#include "snap/store/object.h"
+#include "snap/store/record.h"
 #include "snap/store/store.h"
+#include "snap/tier.h"
 #include "snap/walk.h"
 #include "tier/idset.h"
 #include "tier/map.h"
@@ -20,9 +22,16 @@ struct release {
     struct vt_at at;
     const struct release_opts *o;
     struct idset packs; /* that are there: the number is their length */
-    struct buf ranges;  /* struct cold_range each, not put yet */
+    struct buf ranges;  /* struct part each, not put yet */
+    uint64_t last;      /* the file that was counted last */
     struct release_result res;
     uint64_t items;
+};
+
+/* Blocks of a file that are to go. */
+struct part {
+    struct cold_range range;
+    uint64_t ino;
 };
 
 /* --- what the repository has ------------------------------------------------------------------------------------------ */
@@ -64,34 +73,93 @@ static int is_there(struct release *w, const struct slice *s)
 
 /* --- ranges ---------------------------------------------------------------------------------------------------------- */
 
+/* Is it pinned now? What the snapshot's file was called then does not matter; one that is gone is not. */
+static int ino_pinned(struct release *w, struct txn *t, uint64_t ino, struct tier_near *near)
+{
+    int r = tier_pinned(t, vol_now(w->v), ino, near);
+
+    return r == -E_NOENT ? 0 : r;
+}
+
+/* Files that share the object with it have their say, too. */
+static int sharers_pinned(struct release *w, struct txn *t, uint64_t object, struct tier_near *near)
+{
+    uint8_t from[KEY_SIZE_MAX];
+    const uint8_t *key;
+    struct txn_val val;
+    struct branch_rec b;
+    size_t n = key_objref(from, object, 0, 0), klen;
+    int r = 0;
+
+    while (r == 0 && (r = txn_ge(t, KEEP_PENDING, from, n, 9, &key, &klen, &val)) == 0) {
+        r = branch_get(w->v->store, get_be32(key + 9), &b);
+        if (r == 0 && b.vol == w->v->rec.id)
+            r = ino_pinned(w, t, get_be64(key + 13), near);
+        memcpy(from, key, klen);
+        put_be64(from + 13, get_be64(key + 13) + 1); /* numbers of inodes have 40 bits */
+    }
+    return r == -E_NOENT ? 0 : r;
+}
+
+/* In the transaction that releases it: whoever was told that it is pinned was told so before or after that. */
+static int part_pinned(struct release *w, struct txn *t, const struct part *p, struct tier_near *near)
+{
+    struct object_rec rec;
+    int r = BROKEN(VARVE_BREAK_pin) ? 0 : ino_pinned(w, t, p->ino, near);
+
+    if (r != 0 || object_get(t, p->range.object, &rec) < 0 || !(rec.flags & OBJECT_SHARED))
+        return r;
+    return BROKEN(VARVE_BREAK_pin_shared) ? 0 : sharers_pinned(w, t, p->range.object, near);
+}
+
+static int part_put(struct release *w, struct txn *t, const struct part *p, struct tier_near *near)
+{
+    uint64_t bytes = (uint64_t)p->range.blocks * BLOCK_SIZE;
+    int r = part_pinned(w, t, p, near);
+
+    if (r != 0) {
+        w->res.pinned += r > 0 ? bytes : 0;
+        return r < 0 ? r : 0;
+    }
+    r = cold_release(t, &p->range);
+    if (r == -E_EXIST || r == -E_NOENT) { /* released before; or it went while this was looking */
+        w->res.had += r == -E_EXIST ? bytes : 0;
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    w->res.bytes += bytes;
+    w->res.files += w->last != p->ino;
+    w->last = p->ino;
+    return 0;
+}
+
 /* A transaction with all of them, or, where one of them is there already, with the rest. */
 static int ranges_put(struct release *w)
 {
-    const struct cold_range *v = (const struct cold_range *)(const void *)w->ranges.data;
+    const struct part *v = (const struct part *)(const void *)w->ranges.data;
     size_t n = w->ranges.len / sizeof(*v);
+    struct release_result was = w->res;
+    struct tier_near near = {0};
     struct txn t;
     int r = n ? txn_begin(w->v->store, TXN_WRITE, OP_COLD, w->v, &t) : 0;
 
     if (r < 0 || n == 0)
         return r;
-    for (size_t i = 0; i < n && r == 0; i++) {
-        uint64_t bytes = (uint64_t)v[i].blocks * BLOCK_SIZE;
-
-        r = cold_release(&t, &v[i]);
-        if (r == 0)
-            w->res.bytes += bytes;
-        else if (r == -E_EXIST || r == -E_NOENT) /* released before; or it went while this was looking */
-            w->res.had += r == -E_EXIST ? bytes : 0, r = 0;
-    }
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = part_put(w, &t, &v[i], &near);
     w->ranges.len = 0;
     if (r == 0)
-        return txn_commit(&t);
-    txn_abort(&t);
+        r = txn_commit(&t);
+    else
+        txn_abort(&t);
+    if (r < 0)
+        w->res = was;
     return r;
 }
 
-static int range_add(struct release *w, const struct file_run *run, const struct extent *x, uint64_t from,
-                     uint64_t to)
+static int range_add(struct release *w, uint64_t ino, const struct file_run *run, const struct extent *x,
+                     uint64_t from, uint64_t to)
 {
     struct cold_range range = {.object = run->object,
                                .first = run->obj_block + (from - run->block),
@@ -106,12 +174,13 @@ static int range_add(struct release *w, const struct file_run *run, const struct
     if (r <= 0)
         return r;
     slice_encode(&e, &x->s);
-    return buf_add(&w->ranges, &range, sizeof(range));
+    return buf_add(&w->ranges, &(struct part){range, ino}, sizeof(struct part));
 }
 
 /* The file's blocks here and in the recovery point, laid side by side. */
 struct beside {
     struct release *w;
+    uint64_t ino;
     const struct extents *there;
     size_t at; /* in there */
 };
@@ -131,14 +200,14 @@ static int beside_run(void *arg, const struct file_run *run)
         uint64_t filled = x->block + (x->s.len + TIER_BLOCK - 1) / TIER_BLOCK;
 
         if (x->kind == EXTENT_SLICE && filled > run->block)
-            r = range_add(b->w, run, x, MAX_OF(run->block, x->block), MIN_OF(end, filled));
+            r = range_add(b->w, b->ino, run, x, MAX_OF(run->block, x->block), MIN_OF(end, filled));
     }
     return r;
 }
 
 static int file_runs(struct release *w, const struct inode *in, const struct extents *there)
 {
-    struct beside b = {.w = w, .there = there};
+    struct beside b = {.w = w, .ino = in->ino, .there = there};
     struct txn t;
     int r = txn_begin(w->v->store, TXN_READ, OP_NONE, w->v, &t);
 
@@ -161,7 +230,6 @@ static bool is_asked(const struct release *w, const struct inode *in)
 
 static int file_release(struct release *w, const struct inode *in)
 {
-    uint64_t before = w->res.bytes + w->ranges.len;
     struct extents there = {0};
     int r;
 
@@ -175,8 +243,7 @@ static int file_release(struct release *w, const struct inode *in)
     if (r == 0)
         r = file_runs(w, in, &there);
     extents_free(&there);
-    w->res.files += r == 0 && w->res.bytes + w->ranges.len > before;
-    if (r == 0 && w->ranges.len >= RANGES_TOGETHER * sizeof(struct cold_range))
+    if (r == 0 && w->ranges.len >= RANGES_TOGETHER * sizeof(struct part))
         r = ranges_put(w);
     w->items++;
     if (r == 0 && w->o->progress)

@@ -22,6 +22,7 @@ struct release_result {
     uint64_t stay;         /* files that were not asked for, or lie in the tables */
     uint64_t had;          /* bytes that were released before */
     uint64_t unproved;     /* bytes that the repository should have and has not: they stay */
+    uint64_t pinned; /* bytes of files that are pinned, or that share them with one that is (snap/tier.h) */
 };
 
 /* release_run: rec: the snapshot that p was made from (-E_INVAL: it is not); it is durable and held. Nothing is released whose pack is

@@ -135,6 +135,35 @@ static int note_missing(struct store *s, uint64_t object, uint64_t first, uint64
     return r;
 }
 
+struct missing {
+    struct store *s;
+    uint64_t object, first, end, n;
+};
+
+static int count_missing(void *arg, const struct cold_range *range)
+{
+    struct missing *m = arg;
+    uint64_t last = MIN_OF(m->end, range->first + range->blocks);
+
+    if (range->first >= m->end)
+        return 1;
+    pthread_mutex_lock(&m->s->cold->lock);
+    for (uint64_t at = MAX_OF(m->first, range->first), end = last;
+         cold_part_gap(m->s->cold, m->object, &at, &end); at = end, end = last)
+        m->n += end - at;
+    pthread_mutex_unlock(&m->s->cold->lock);
+    return 0;
+}
+
+int cold_missing(struct txn *t, uint64_t object, uint64_t first, uint64_t blocks, uint64_t *ret)
+{
+    struct missing m = {.s = t->store, .object = object, .first = first, .end = first + blocks};
+    int r = cold_any(t->store) ? cold_ranges_each(t, object, first, count_missing, &m) : 0;
+
+    *ret = m.n;
+    return r < 0 ? r : 0;
+}
+
 /* Can blocks [first, end) be read now? -E_COLD: not all of them, noted. fd (may be NULL): of the object; when it has no cold range
  * at all it is marked. */
 static int look(struct store *s, uint64_t object, uint64_t first, uint64_t end, struct objfd *fd)

@@ -100,6 +100,9 @@ int cold_release(struct txn *t, const struct cold_range *range);
 int cold_ranges_each(struct txn *t, uint64_t object, uint64_t from,
                      int (*cb)(void *arg, const struct cold_range *range), void *arg);
 
+/* cold_missing: how many of these blocks are elsewhere and were not brought; inside a transaction. */
+int cold_missing(struct txn *t, uint64_t object, uint64_t first, uint64_t blocks, uint64_t *ret);
+
 /* cold_decode: what a record of TAB_COLD says; for check and dump. -E_CORRUPT. */
 int cold_decode(const void *key, size_t klen, const void *p, size_t len, struct cold_range *ret);
 

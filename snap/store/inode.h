@@ -15,6 +15,8 @@ enum inode_flag {
     INODE_DEFACL = 32, /* has system.posix_acl_default */
     INODE_CAPS = 64,   /* has security.capability */
     INODE_SPANS = 128, /* may have span records */
+    INODE_PINNED =
+        256, /* its bytes, and what lies below it, are not released to repositories (snap/tier.h) */
 };
 
 /* In memory; on disk packed little endian in this order of fields (INODE_REC_SIZE bytes, version 1). */

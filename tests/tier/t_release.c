@@ -5,58 +5,7 @@
 #include "snap/snapshot.h"
 #include "snap/store/cold.h"
 #include "tests/lib/test.h"
-#include "tests/tier/rig.h"
-#include "tier/import.h"
-#include "tier/release.h"
-
-static unsigned fetches;
-
-static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
-{
-    struct repo_rig *g = arg;
-
-    (void)source;
-    fetches++;
-    return import_slice(g->w.r, ref->p, ref->len, ref->skip, blocks, out);
-}
-
-static void connect(struct repo_rig *g)
-{
-    store_set_cold(g->b.s, &(struct cold_hooks){.arg = g, .fetch = on_fetch});
-}
-
-static int try_release(struct repo_rig *g, const char *id, const char *snap, struct release_opts o,
-                       struct release_result *ret)
-{
-    cleanup(buf_free) struct buf err = {0};
-    struct layer_rec rec;
-    struct point p;
-    int r;
-
-    CHECK_OK(cold_begin(g->b.s));
-    CHECK_OK(cold_source_put(g->b.s, "here", 4, &o.source));
-    CHECK_OK(point_get(g->w.r, id, &p));
-    CHECK_OK(snap_find(g->b.v, snap, &rec));
-    r = release_run(g->w.r, &p, g->b.v, &rec, &o, ret, &err);
-    point_release(&p);
-    return r;
-}
-
-static struct release_result released(struct repo_rig *g, const char *id, const char *snap)
-{
-    struct release_result res;
-
-    CHECK_OK(try_release(g, id, snap, (struct release_opts){0}, &res));
-    return res;
-}
-
-static uint64_t remote(struct repo_rig *g)
-{
-    struct cold_stat st;
-
-    CHECK_OK(cold_stat(g->b.v, &st));
-    return st.remote_bytes;
-}
+#include "tests/tier/tiering_rig.h"
 
 TEST(test_release__random_trees_read_as_before)
 {
@@ -69,23 +18,23 @@ TEST(test_release__random_trees_read_as_before)
         struct repo_rig g;
 
         rig_begin(&g);
-        connect(&g);
+        tiering_connect(&g);
         box_mess(&g.b, g.b.v, &rng, 60);
         rig_fill_file(&g, "large", 3000000);
         up = rig_back_up(&g, "s");
         box_mess(&g.b, g.b.v, &rng, 20); /* goes on; what it wrote anew stays */
         rig_picture(&g, &want);
-        res = released(&g, up.id, "s");
+        res = tiering_released(&g, up.id, "s");
         CHECK(res.bytes >= 2900000);
         CHECK_EQ(res.unproved, 0);
-        CHECK_EQ(remote(&g), res.bytes);
+        CHECK_EQ(tiering_remote(&g), res.bytes);
         box_sound(&g.b);
         box_reopen(&g.b);
-        connect(&g);
-        fetches = 0;
+        tiering_connect(&g);
+        tiering_fetches = 0;
         rig_picture(&g, &is);
         CHECK(box_same(&is, &want));
-        CHECK(fetches > 0);
+        CHECK(tiering_fetches > 0);
         box_mess(&g.b, g.b.v, &rng, 40);
         box_sound(&g.b);
         rig_sound(&g);
@@ -100,11 +49,11 @@ TEST(test_release__again_releases_nothing)
     struct repo_rig g;
 
     rig_begin(&g);
-    connect(&g);
+    tiering_connect(&g);
     rig_fill_file(&g, "f", 2500000);
     up = rig_back_up(&g, "s");
-    a = released(&g, up.id, "s");
-    b = released(&g, up.id, "s");
+    a = tiering_released(&g, up.id, "s");
+    b = tiering_released(&g, up.id, "s");
     CHECK(a.bytes > 0);
     CHECK_EQ(b.bytes, 0);
     CHECK_EQ(b.had, a.bytes);
@@ -120,17 +69,17 @@ TEST(test_release__what_is_not_there_stays)
     struct repo_rig g;
 
     rig_begin(&g);
-    connect(&g);
+    tiering_connect(&g);
     rig_fill_file(&g, "f", 20000000); /* a pack of nothing else, and another */
     up = rig_back_up(&g, "s");
     rig_picture(&g, &want);
     for (size_t i = 0; i < mem_count(g.w.m, "packs/"); i++)
         if (mem_bytes(g.w.m, mem_name(g.w.m, "packs/", i)) > mem_bytes(g.w.m, "packs/") / 2)
             mem_drop(g.w.m, mem_name(g.w.m, "packs/", i));
-    CHECK_OK(try_release(&g, up.id, "s", (struct release_opts){0}, &res));
+    CHECK_OK(tiering_try(&g, up.id, "s", (struct release_opts){0}, &res));
     CHECK(res.unproved > 15000000);
     CHECK(res.bytes > 0 && res.bytes < 5000000);
-    CHECK_EQ(remote(&g), res.bytes);
+    CHECK_EQ(tiering_remote(&g), res.bytes);
     rig_picture(&g, &is);
     CHECK(box_same(&is, &want));
     rig_end(&g);
@@ -145,21 +94,21 @@ TEST(test_release__only_what_was_asked_for)
     char *paths[] = {a, missing};
 
     rig_begin(&g);
-    connect(&g);
+    tiering_connect(&g);
     rig_fill_file(&g, "a", 300000);
     rig_fill_file(&g, "b", 2000000);
     up = rig_back_up(&g, "s");
-    CHECK_OK(try_release(&g, up.id, "s", (struct release_opts){.least_bytes = 4000000}, &res));
+    CHECK_OK(tiering_try(&g, up.id, "s", (struct release_opts){.least_bytes = 4000000}, &res));
     CHECK_EQ(res.bytes, 0);
-    CHECK_OK(try_release(&g, up.id, "s", (struct release_opts){.before_ns = 1}, &res));
+    CHECK_OK(tiering_try(&g, up.id, "s", (struct release_opts){.before_ns = 1}, &res));
     CHECK_EQ(res.bytes, 0);
-    CHECK_OK(try_release(&g, up.id, "s", (struct release_opts){.paths = paths, .npaths = 1}, &res));
+    CHECK_OK(tiering_try(&g, up.id, "s", (struct release_opts){.paths = paths, .npaths = 1}, &res));
     CHECK(res.bytes >= 290000 && res.bytes < 400000);
-    CHECK_ERR(try_release(&g, up.id, "s", (struct release_opts){.paths = paths, .npaths = 2}, &res),
+    CHECK_ERR(tiering_try(&g, up.id, "s", (struct release_opts){.paths = paths, .npaths = 2}, &res),
               -E_NOENT);
-    CHECK_OK(try_release(&g, up.id, "s", (struct release_opts){.least_bytes = 1000000}, &res));
+    CHECK_OK(tiering_try(&g, up.id, "s", (struct release_opts){.least_bytes = 1000000}, &res));
     CHECK(res.bytes >= 1900000 && res.bytes < 2100000);
     rig_back_up(&g, "other");
-    CHECK_ERR(try_release(&g, up.id, "other", (struct release_opts){0}, &res), -E_INVAL);
+    CHECK_ERR(tiering_try(&g, up.id, "other", (struct release_opts){0}, &res), -E_INVAL);
     rig_end(&g);
 }

@@ -80,6 +80,47 @@ test_only_what_is_asked_for() {
     refused - "d/none" varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key" d/none
 }
 
+state() { getfattr -h --only-values -n user.varve.tier "$1" 2>/dev/null; }
+is() { [ "$(state "$1")" = "$2" ] || fail "$1 is $(state "$1"), not $2"; }
+
+test_pins_and_states() {
+    begin
+    tree "$dir/m"
+    is "$dir/m/large" local
+    is "$dir/m/d" local
+    backup
+    is "$dir/m/large" both
+    ok varve tier pin "$dir/m" d/e/f5 large
+    has "2 paths"
+    release
+    is "$dir/m/large" pinned
+    is "$dir/m/copy" both # shares its bytes with what is pinned
+    is "$dir/m/d/e/f5" pinned
+    is "$dir/m/d/e/f4" remote
+    is "$dir/m/d/small" local
+    [ "$(getfattr --only-values -n user.varve.tier.remote "$dir/m/d/e/f4")" = 36864 ] || fail "bytes"
+    ok varve tier pin "$dir/m" d
+    again
+    is "$dir/m/d/e/f4" pinned
+    [ "$(getfattr --only-values -n user.varve.tier.remote "$dir/m/d/e/f4")" = 36864 ] || fail "pinning brings it"
+    getfattr -d -m - "$dir/m/d/e/f4" 2>/dev/null | grep varve && fail "it is listed"
+    setfattr -n user.varve.tier -v local "$dir/m/large" 2>/dev/null && fail "it can be set"
+    refused - "d/none" varve tier pin "$dir/m" d/none
+    ok varve tier unpin "$dir/m" large d d/e/f5
+    release
+    is "$dir/m/large" remote
+    is "$dir/m/copy" remote
+    is "$dir/m/d/e/f5" remote
+    head -c 5000 "$dir/m/large" >/dev/null
+    is "$dir/m/large" partial
+    cat "$dir/m/large" >/dev/null
+    is "$dir/m/large" both
+    echo pin >"$dir/m/.snapshots/.control/tier" || fail "by a control file"
+    is "$dir/m/large" pinned
+    cd / && ok varve umount "$dir/m"
+    ok varve check "$dir/s"
+}
+
 # What is written to released files is as if they were here.
 test_writes_go_on() {
     begin

@@ -122,6 +122,8 @@ static const struct both {
     {"tier release T n a b --larger 1M --older 30d", "tier release n path=a path=b larger=1M older=30d",
      "tier release to=n path=a path=b larger=1048576 older=30d"},
     {"tier status T", "tier status", "tier status"},
+    {"tier pin T a/b c", "tier pin path=a/b path=c", "tier pin path=a/b path=c"},
+    {"tier unpin T", "tier unpin", "tier unpin"},
     {"backup list n --volume v", "backup list n volume=v", "backup list repo=n volume=v"},
     {"backup show n#latest", "backup show n#latest", "backup show point=n#latest"},
     {"backup delete n#12345678", "backup delete n#12345678", "backup delete point=n#12345678"},
