@@ -17,7 +17,6 @@
 #include "snap/schedule.h"
 #include "tier/backup.h"
 
-#define WAIT_MS 500u
 #define AUTO_PREFIX "backup-"
 #define AUTO_LABEL "backup"
 #define ID_SHOWN 12
@@ -63,22 +62,9 @@ struct working {
     struct backup_result res;
 };
 
-static bool is_canceled(void *arg)
-{
-    return job_canceled(((struct working *)arg)->j);
-}
-
-static int on_progress(void *arg, uint64_t items, uint64_t bytes)
-{
-    struct working *w = arg;
-
-    job_progress(w->j, items, bytes);
-    return job_canceled(w->j) ? -E_CANCELED : 0;
-}
-
 static void on_total(void *arg, uint64_t items, uint64_t bytes)
 {
-    job_total(((struct working *)arg)->j, items, bytes);
+    job_total(arg, items, bytes);
 }
 
 /* -E_USAGE with a sentence. */
@@ -98,9 +84,9 @@ static int codec_of(const struct verb_args *a, enum codec_id *ret, struct buf *e
 
 static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
 {
-    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    struct backend_call call = {.canceled = job_stopped, .arg = w->j};
     struct backup_opts o = {
-        .full = verb_num(&w->a, "full"), .arg = w, .progress = on_progress, .total = on_total};
+        .full = verb_num(&w->a, "full"), .arg = w->j, .progress = job_step, .total = on_total};
     cleanup(attachments_free) struct attachments attach = {0};
     cleanup(buf_free) struct buf labels = {0};
     cleanup(repo_done) struct repo *repo = NULL;
@@ -350,69 +336,6 @@ static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec 
     return r < 0 ? verb_snap_complain(r, name, err) : 0;
 }
 
-int verb_report_members(struct jw *j, struct store *s, uint64_t id)
-{
-    cleanup(buf_free) struct buf report = {0};
-    int r = job_report(s, id, &report);
-    char *save = NULL, *line, *text = report.len ? (char *)(uintptr_t)buf_cstr(&report) : NULL;
-
-    for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
-        char *value = strchr(line, ' ');
-
-        if (!value)
-            continue;
-        *value++ = 0;
-        if (strcmp(line, "id") == 0 ||
-            (strcmp(line, "base") == 0 && strlen(value) != strspn(value, "0123456789")))
-            jw_str(j, line, value);
-        else if (!*value)
-            jw_null(j, line);
-        else
-            jw_u64(j, line, strtoull(value, NULL, 10));
-    }
-    return r;
-}
-
-static int answer_json(struct verb_ctx *c, const struct job_info *i, const struct layer_rec *rec,
-                       struct buf *out)
-{
-    struct jw j = jw_begin(out, true);
-    int r;
-
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
-    jw_name(&j, "snapshot", rec->name, strlen(rec->name));
-    jw_object(&j, "job");
-    show_job_json(&j, i, c->vol->rec.name);
-    jw_close(&j);
-    jw_object(&j, "recovery_point");
-    r = verb_report_members(&j, c->env->store, i->id);
-    jw_close(&j);
-    jw_close(&j);
-    return r < 0 ? r : jw_end(&j);
-}
-
-static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, struct buf *out,
-                  struct buf *err)
-{
-    struct job_info i;
-    int r = job_get(c->env->store, id, &i);
-
-    if (r < 0)
-        return r;
-    if (job_state_ended(i.state) && i.result < 0) {
-        buf_printf(err, "backup run: %s", i.text);
-        return i.result;
-    }
-    if (c->json)
-        return answer_json(c, &i, rec, out);
-    if (!job_state_ended(i.state))
-        return buf_printf(out, "job %" PRIu64 " backs %s up; varve job list shows how far it is\n", id,
-                          rec->name);
-    return buf_printf(out, "%s\n", i.text);
-}
-
 /* The process reads files for who asks: for those only who can read them anyway. What cannot be read is told now, not by the job. */
 static int may_attach(const struct verb_ctx *c, const struct verb_args *a, struct buf *err)
 {
@@ -427,6 +350,8 @@ static int may_attach(const struct verb_ctx *c, const struct verb_args *a, struc
 
 RUN(run_backup)
 {
+    struct verb_job_words words = {
+        .verb = "backup run", .doing = "backs", .particle = " up", .report = "recovery_point"};
     cleanup(buf_free) struct buf detail = {0};
     const char *snap = verb_text(a, "snap");
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
@@ -451,9 +376,7 @@ RUN(run_backup)
         r = job_start(c->env->store, "backup", c->vol->rec.id, buf_cstr(&detail), &id);
     if (r < 0)
         return r;
-    c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
-    return answer(c, id, &rec, out, err);
+    verb_job_await(c, a, id);
+    words.snap = rec.name;
+    return verb_job_answer(c, id, &words, out, err);
 }

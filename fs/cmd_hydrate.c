@@ -9,11 +9,9 @@
 #include "conf/value.h"
 #include "fs/recall.h"
 #include "fs/verb_runs.h"
-#include "fs/verb_show.h"
 #include "snap/event.h"
 #include "snap/store/cold.h"
 
-#define WAIT_MS 500u
 #define THREADS 2u      /* fewer than a repository is open times: reads of people find one free */
 #define FAILS_MAX 3u    /* in one pass */
 #define AGAIN_MS 30000u /* between passes in which nothing came: the longest pause */
@@ -166,21 +164,9 @@ static int work(struct hydrate *h)
     }
 }
 
-static struct vol *vol_of_job(struct store *s, uint32_t id)
-{
-    struct vol *v;
-    struct txn t;
-
-    if (txn_begin(s, TXN_READ, OP_NONE, NULL, &t) < 0)
-        return NULL;
-    v = vol_by_id(s, id);
-    txn_abort(&t);
-    return v;
-}
-
 int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
 {
-    struct hydrate h = {.j = j, .s = s, .v = vol_of_job(s, info->vol), .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct hydrate h = {.j = j, .s = s, .v = verb_vol_of_id(s, info->vol), .lock = PTHREAD_MUTEX_INITIALIZER};
     char size[CONF_SIZE_TEXT];
     struct cold_stat st;
     int r = h.v ? cold_stat(h.v, &st) : -E_NOENT;
@@ -229,43 +215,14 @@ int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id)
     return r;
 }
 
-static int answer(struct verb_ctx *c, uint64_t id, struct buf *out, struct buf *err)
-{
-    struct job_info i;
-    struct jw j;
-    int r = job_get(c->env->store, id, &i);
-
-    if (r < 0)
-        return r;
-    if (job_state_ended(i.state) && i.result < 0) {
-        buf_printf(err, "hydrate: %s", i.text[0] ? i.text : err_text(i.result));
-        return i.result;
-    }
-    if (!c->json && !job_state_ended(i.state))
-        return buf_printf(out, "job %" PRIu64 " hydrates; varve job list shows how far it is\n", id);
-    if (!c->json)
-        return buf_printf(out, "%s\n", i.text);
-    j = jw_begin(out, true);
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
-    jw_object(&j, "job");
-    show_job_json(&j, &i, c->vol->rec.name);
-    jw_close(&j);
-    jw_close(&j);
-    return jw_end(&j);
-}
-
 RUN(run_hydrate)
 {
+    static const struct verb_job_words words = {.verb = "hydrate", .doing = "hydrates"};
     uint64_t id;
     int r = hydrate_begin(c->env->store, c->vol, &id);
 
     if (r < 0)
         return r;
-    c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
-    return answer(c, id, out, err);
+    verb_job_await(c, a, id);
+    return verb_job_answer(c, id, &words, out, err);
 }

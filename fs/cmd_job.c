@@ -193,6 +193,84 @@ static int job_answer(struct verb_ctx *c, const struct job_info *i, struct buf *
     return jw_end(&j);
 }
 
+/* --- verbs that began one --------------------------------------------------------------------------------------------- */
+
+void verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id)
+{
+    c->job = id;
+    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
+        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
+            continue;
+}
+
+static int report_members(struct jw *j, struct store *s, uint64_t id)
+{
+    cleanup(buf_free) struct buf report = {0};
+    int r = job_report(s, id, &report);
+    char *save = NULL, *line, *text = report.len ? (char *)(uintptr_t)buf_cstr(&report) : NULL;
+
+    for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+        char *value = strchr(line, ' ');
+
+        if (!value)
+            continue;
+        *value++ = 0;
+        if (strcmp(line, "id") == 0 ||
+            (strcmp(line, "base") == 0 && strlen(value) != strspn(value, "0123456789")))
+            jw_str(j, line, value);
+        else if (!*value)
+            jw_null(j, line);
+        else
+            jw_u64(j, line, strtoull(value, NULL, 10));
+    }
+    return r;
+}
+
+static int answer_json(struct verb_ctx *c, const struct job_info *i, const struct verb_job_words *w,
+                       struct buf *out)
+{
+    struct jw j = jw_begin(out, true);
+    int r = 0;
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
+    if (w->snap)
+        jw_name(&j, "snapshot", w->snap, strlen(w->snap));
+    jw_object(&j, "job");
+    show_job_json(&j, i, c->vol->rec.name);
+    jw_close(&j);
+    if (w->report) {
+        jw_object(&j, w->report);
+        r = report_members(&j, c->env->store, i->id);
+        jw_close(&j);
+    }
+    jw_close(&j);
+    return r < 0 ? r : jw_end(&j);
+}
+
+int verb_job_answer(struct verb_ctx *c, uint64_t id, const struct verb_job_words *w, struct buf *out,
+                    struct buf *err)
+{
+    struct job_info i;
+    int r = job_get(c->env->store, id, &i);
+
+    if (r < 0)
+        return r;
+    if (job_state_ended(i.state) && i.result < 0) {
+        buf_printf(err, "%s: %s", w->verb, i.text[0] ? i.text : err_text(i.result));
+        return i.result;
+    }
+    if (c->json)
+        return answer_json(c, &i, w, out);
+    if (!job_state_ended(i.state))
+        return buf_printf(out, "job %" PRIu64 " %s%s%s%s; varve job list shows how far it is\n", id, w->doing,
+                          w->snap ? " " : "", w->snap ? w->snap : "", w->particle ? w->particle : "");
+    return buf_printf(out, "%s\n", i.text);
+}
+
+/* --- verbs about one ---------------------------------------------------------------------------------------------------- */
+
 RUN(run_job_wait)
 {
     uint64_t id = verb_num(a, "id");

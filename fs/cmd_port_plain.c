@@ -6,12 +6,9 @@
 #include "conf/value.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
-#include "fs/verb_show.h"
 #include "snap/event.h"
 #include "tier/plain.h"
 #include "tier/tierd.h"
-
-#define WAIT_MS 500u
 
 struct working {
     struct job *j;
@@ -21,19 +18,6 @@ struct working {
     struct layer_rec rec;
     struct plain_result res;
 };
-
-static bool is_canceled(void *arg)
-{
-    return job_canceled(((struct working *)arg)->j);
-}
-
-static int on_progress(void *arg, uint64_t items, uint64_t bytes)
-{
-    struct working *w = arg;
-
-    job_progress(w->j, items, bytes);
-    return job_canceled(w->j) ? -E_CANCELED : 0;
-}
 
 static void say(struct working *w)
 {
@@ -58,12 +42,12 @@ static void say(struct working *w)
 
 static int work(struct working *w, struct buf *err)
 {
-    struct backend_call call = {.timeout_ms = REPO_CALL_MS, .canceled = is_canceled, .arg = w};
+    struct backend_call call = {.timeout_ms = REPO_CALL_MS, .canceled = job_stopped, .arg = w->j};
     struct plain_opts o = {.base = verb_text(&w->a, "base"),
                            .del = verb_num(&w->a, "delete"),
                            .room = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp",
-                           .arg = w,
-                           .progress = on_progress};
+                           .arg = w->j,
+                           .progress = job_step};
     struct backend *b;
     int r = snap_wait_durable(w->v, w->rec.layer);
 
@@ -153,41 +137,9 @@ static int check(struct verb_ctx *c, const struct verb_args *a, struct layer_rec
     return r;
 }
 
-static int answer(struct verb_ctx *c, uint64_t id, const struct layer_rec *rec, struct buf *out,
-                  struct buf *err)
-{
-    struct job_info i;
-    struct jw j;
-    int r = job_get(c->env->store, id, &i);
-
-    if (r < 0)
-        return r;
-    if (job_state_ended(i.state) && i.result < 0) {
-        buf_printf(err, "export: %s", i.text[0] ? i.text : err_text(i.result));
-        return i.result;
-    }
-    if (!c->json && !job_state_ended(i.state))
-        return buf_printf(out, "job %" PRIu64 " exports %s; varve job list shows how far it is\n", id,
-                          rec->name);
-    if (!c->json)
-        return buf_printf(out, "%s\n", i.text);
-    j = jw_begin(out, true);
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
-    jw_name(&j, "snapshot", rec->name, strlen(rec->name));
-    jw_object(&j, "job");
-    show_job_json(&j, &i, c->vol->rec.name);
-    jw_close(&j);
-    jw_object(&j, "export");
-    r = verb_report_members(&j, c->env->store, id);
-    jw_close(&j);
-    jw_close(&j);
-    return r < 0 ? r : jw_end(&j);
-}
-
 RUN(run_plain)
 {
+    struct verb_job_words words = {.verb = "export", .doing = "exports", .report = "export"};
     cleanup(buf_free) struct buf detail = {0};
     struct layer_rec rec;
     uint64_t id;
@@ -199,9 +151,7 @@ RUN(run_plain)
         r = job_start(c->env->store, "export", c->vol->rec.id, buf_cstr(&detail), &id);
     if (r < 0)
         return r;
-    c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
-    return answer(c, id, &rec, out, err);
+    verb_job_await(c, a, id);
+    words.snap = rec.name;
+    return verb_job_answer(c, id, &words, out, err);
 }

@@ -10,8 +10,6 @@
 #include "snap/event.h"
 #include "snap/scrub.h"
 
-#define WAIT_MS 500u
-
 enum { SCRUB_CLEAN = 0, SCRUB_DAMAGE = 4 };
 
 /* --- the job ------------------------------------------------------------------------------------------------------------ */
@@ -23,10 +21,7 @@ struct scrubbing {
 
 static int on_progress(void *arg, uint64_t objects, uint64_t bytes)
 {
-    struct scrubbing *w = arg;
-
-    job_progress(w->j, objects, bytes);
-    return job_canceled(w->j) ? -E_CANCELED : 0;
+    return job_step(((struct scrubbing *)arg)->j, objects, bytes);
 }
 
 static void on_found(void *arg, const char *line)
@@ -132,9 +127,6 @@ RUN(run_scrub)
         buf_printf(err, "scrub: %s", err_text(r));
         return r;
     }
-    c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
+    verb_job_await(c, a, id);
     return answer(c, id, out, err);
 }

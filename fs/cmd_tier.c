@@ -15,8 +15,6 @@
 #include "snap/store/cold.h"
 #include "tier/release.h"
 
-#define WAIT_MS 500u
-
 struct working {
     struct job *j;
     struct store *s;
@@ -27,19 +25,6 @@ struct working {
     char point[SHA_TEXT], tag[32]; /* the newest recovery point whose snapshot, rec, is here */
     struct release_result res;
 };
-
-static bool is_canceled(void *arg)
-{
-    return job_canceled(((struct working *)arg)->j);
-}
-
-static int on_progress(void *arg, uint64_t items, uint64_t bytes)
-{
-    struct working *w = arg;
-
-    job_progress(w->j, items, bytes);
-    return job_canceled(w->j) ? -E_CANCELED : 0;
-}
 
 /* --- which recovery point ---------------------------------------------------------------------------------------------- */
 
@@ -92,8 +77,8 @@ static int release_from(struct working *w, const struct repo_place *place, struc
     struct release_opts o = {.paths = paths ? paths->texts : NULL,
                              .npaths = paths ? paths->ntexts : 0,
                              .least_bytes = verb_num(&w->a, "larger"),
-                             .arg = w,
-                             .progress = on_progress};
+                             .arg = w->j,
+                             .progress = job_step};
     struct point p = {.flags = 0};
     int r = point_get(repo, w->point, &p);
 
@@ -124,7 +109,7 @@ static int release_held(struct working *w, const struct repo_place *place, struc
 static int release(struct working *w, struct buf *err)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
-    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    struct backend_call call = {.canceled = job_stopped, .arg = w->j};
     cleanup(repo_done) struct repo *repo = NULL;
     char size[CONF_SIZE_TEXT], stay[CONF_SIZE_TEXT];
     int r = p ? repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err) : -E_NOMEM;
@@ -193,35 +178,9 @@ static int detail_of(const struct verb_args *a, struct buf *ret, struct buf *err
     return r;
 }
 
-static int answer(struct verb_ctx *c, uint64_t id, struct buf *out, struct buf *err)
-{
-    struct job_info i;
-    struct jw j;
-    int r = job_get(c->env->store, id, &i);
-
-    if (r < 0)
-        return r;
-    if (job_state_ended(i.state) && i.result < 0) {
-        buf_printf(err, "tier release: %s", i.text[0] ? i.text : err_text(i.result));
-        return i.result;
-    }
-    if (!c->json && !job_state_ended(i.state))
-        return buf_printf(out, "job %" PRIu64 " releases; varve job list shows how far it is\n", id);
-    if (!c->json)
-        return buf_printf(out, "%s\n", i.text);
-    j = jw_begin(out, true);
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_name(&j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
-    jw_object(&j, "job");
-    show_job_json(&j, &i, c->vol->rec.name);
-    jw_close(&j);
-    jw_close(&j);
-    return jw_end(&j);
-}
-
 RUN(run_tier_release)
 {
+    static const struct verb_job_words words = {.verb = "tier release", .doing = "releases"};
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(buf_free) struct buf detail = {0};
     uint64_t id;
@@ -233,11 +192,8 @@ RUN(run_tier_release)
         r = job_start(c->env->store, "release", c->vol->rec.id, buf_cstr(&detail), &id);
     if (r < 0)
         return r;
-    c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
-    return answer(c, id, out, err);
+    verb_job_await(c, a, id);
+    return verb_job_answer(c, id, &words, out, err);
 }
 
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)

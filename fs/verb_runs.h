@@ -32,7 +32,19 @@ RUN(run_snapshot_list);
 RUN(run_snapshot_show);
 /* cmd_diff.c */
 RUN(run_diff);
-/* cmd_job.c */
+/* cmd_job.c. verb_job_await: notes the job that goes on with the verb, and waits where who asked can; verb_job_answer: what the verb
+ * says of it, whether it has ended or not; the result is the job's. */
+struct verb_job_words {
+    const char *verb;     /* "backup run": before what went wrong */
+    const char *doing;    /* "backs": after "job 7" */
+    const char *particle; /* " up": behind the snapshot; may be NULL */
+    const char *snap;     /* its name; NULL: of none */
+    const char *
+        report; /* JSON: the object that takes what the job said by job_report_line() ("NAME VALUE"); NULL: none */
+};
+void verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id);
+int verb_job_answer(struct verb_ctx *c, uint64_t id, const struct verb_job_words *w, struct buf *out,
+                    struct buf *err);
 RUN(run_job_list);
 RUN(run_job_wait);
 RUN(run_job_cancel);
@@ -42,11 +54,8 @@ RUN(run_check);
 /* cmd_backup.c */
 RUN(run_backup);
 int backup_job(struct job *j, struct store *s, const struct job_info *info);
-/* What functions of jobs share. verb_vol_of_id: a deleted one, too; NULL. verb_report_members: what a job said with job_report_line()
- * ("NAME VALUE") as members of the object that is open. */
-struct vol *verb_vol_of_id(struct store *s, uint32_t id); /* verb_env.c */
-struct jw;
-int verb_report_members(struct jw *j, struct store *s, uint64_t id); /* cmd_backup.c */
+/* verb_env.c: what functions of jobs share: a deleted volume, too; NULL: none of this id. */
+struct vol *verb_vol_of_id(struct store *s, uint32_t id);
 /* cmd_port_plain.c */
 RUN(run_plain);
 int plain_job(struct job *j, struct store *s, const struct job_info *info);

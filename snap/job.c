@@ -630,6 +630,17 @@ void job_progress(struct job *j, uint64_t items, uint64_t bytes)
     pthread_mutex_unlock(&j->of->lock);
 }
 
+bool job_stopped(void *arg)
+{
+    return job_canceled(arg);
+}
+
+int job_step(void *arg, uint64_t items, uint64_t bytes)
+{
+    job_progress(arg, items, bytes);
+    return job_canceled(arg) ? -E_CANCELED : 0;
+}
+
 void job_say(struct job *j, const char *fmt, ...)
 {
     va_list ap;

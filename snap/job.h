@@ -73,6 +73,9 @@ void job_total(struct job *j, uint64_t items, uint64_t bytes);
 void job_progress(struct job *j, uint64_t items, uint64_t bytes); /* done in all */
 void job_say(struct job *j, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void job_report_line(struct job *j, const char *line);
+/* The same as callbacks of others; arg is the struct job. job_step: done in all; -E_CANCELED when it is to end. */
+bool job_stopped(void *arg);
+int job_step(void *arg, uint64_t items, uint64_t bytes);
 
 /* job_record_*: the value of TAB_JOB: fixed numbers, then verb, detail, name of the result, text, each with its NUL. */
 int job_record_encode(const struct job_info *i, struct buf *out);
