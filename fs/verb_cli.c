@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fs/verb_attach.h"
 #include "fs/verb_check.h"
 #include "fs/verb_client.h"
 #include "fs/verb_doctor.h"
@@ -202,8 +203,10 @@ static int rollback(struct verb_args *a, const struct verb_target *t, struct ver
 /* What is mapped belongs into a snapshot that is taken for it; names of repositories are this process's. */
 static int backup(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
-    int r = verb_backup_resolve(a, &ans->err);
+    int r = verb_place_resolve(a, "to", &ans->err);
 
+    if (r == 0)
+        r = verb_attach_resolve(a, &ans->err);
     if (r == 0 && !verb_given(a, "snap"))
         mounts_of(t, sync_mount, NULL);
     return r < 0 ? r : verb_do(t, a, ans);
@@ -291,7 +294,7 @@ static int events(struct verb_args *a, const struct verb_target *t, struct verb_
 
 static int tier_release(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
-    int r = verb_backup_resolve(a, &ans->err);
+    int r = verb_place_resolve(a, "to", &ans->err);
 
     return r < 0 ? r : verb_do(t, a, ans);
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fs/verb_attach.h"
 #include "fs/verb_profile.h"
 #include "fs/verb_value.h"
 #include "tier/tierd.h"
@@ -203,12 +202,9 @@ int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
     return r == 0 ? replace(a, "credentials", "", err) : r;
 }
 
-int verb_backup_resolve(struct verb_args *a, struct buf *err)
+int verb_place_resolve(struct verb_args *a, const char *name, struct buf *err)
 {
-    int r = resolve(a, "to", false, err);
-
-    return r < 0 || !has_arg(a, "attach") ? r
-                                          : verb_attach_resolve(a, err); /* others name a repository, too */
+    return resolve(a, name, false, err);
 }
 
 int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err)

@@ -36,11 +36,11 @@ void repo_scratch_remove(const char *dir);
 
 /* verb_repo_run: a verb of those that need no store; -E_NOSYS: it is none of them. */
 int verb_repo_run(struct verb_args *a, struct verb_answer *ans);
-/* verb_backup_resolve: the words of `backup run` as another process understands them: a URL, absolute paths. */
-int verb_backup_resolve(struct verb_args *a, struct buf *err);
-/* verb_url_resolve: the same of an argument that is a URL, or a name. */
+/* verb_place_resolve: an argument that is REPO as another process understands it: a URL, its secrets by absolute paths. */
+int verb_place_resolve(struct verb_args *a, const char *name, struct buf *err);
+/* verb_url_resolve: the same of an argument that is a URL, or a name, without secrets. */
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err);
-/* verb_from_resolve: the same for an argument that is REPO#ID. */
+/* verb_from_resolve: the same as verb_place_resolve for an argument that is REPO#ID. */
 int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err);
 
 #define REPO_LOCAL(name) int name(struct verb_args *a, struct verb_answer *ans)
