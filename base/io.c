@@ -250,6 +250,18 @@ static int write_new(struct io *io, const char *path, const void *p, size_t len)
     return r < 0 ? r : rc;
 }
 
+int io_write(int fd, const void *p, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = SYS(write(fd, (const uint8_t *)p + done, len - done));
+
+        if (n < 0)
+            return errno == EPIPE ? -E_CLOSED : err_from_errno(errno);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
 int io_replace(struct io *io, const char *path, const void *p, size_t len)
 {
     cleanup(buf_free) struct buf fresh = {0}, dir = {0};

@@ -143,4 +143,8 @@ int io_replace(struct io *io, const char *path, const void *p, size_t len);
 /* io_read_file(path, max, ret): whole file; -E_TOOBIG beyond max bytes. */
 int io_read_file(struct io *io, const char *path, size_t max, struct buf *ret);
 
+/* io_write(fd, p, len): all of it, where the descriptor is: pipes, standard output. -E_CLOSED: nobody reads on. No bytes of a store:
+ * it does not pass through the double. */
+int io_write(int fd, const void *p, size_t len);
+
 #endif

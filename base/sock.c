@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "base/mark.h"
 #include "base/rights.h"
 
@@ -272,28 +273,12 @@ int sock_split(const struct buf *b, char *words[SOCK_WORDS_MAX], size_t *ret_n)
     return 0;
 }
 
-static int write_all(int fd, const struct buf *b)
-{
-    size_t at = 0;
-
-    while (at < b->len) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        at += (size_t)n;
-    }
-    return 0;
-}
-
 /* One message of an answer; 1 when it was the last one. */
 static int take_answer(struct sock_msg *m, int out, int err, int *ret_exit, int *ret_fd)
 {
     switch (m->kind) {
-    case SOCK_OUT: return write_all(out, &m->data);
-    case SOCK_ERR: return write_all(err, &m->data);
+    case SOCK_OUT: return io_write(out, m->data.data, m->data.len);
+    case SOCK_ERR: return io_write(err, m->data.data, m->data.len);
     case SOCK_FD:
         if (!ret_fd)
             return 0;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "fs/keeper_i.h"
 
 #define HEADER 40u
@@ -35,21 +36,6 @@ static uint64_t sum_of(const uint8_t header[HEADER], const void *p, size_t len)
     return hash_sum(hash_sum(0, header, SUM_OFF), p, len);
 }
 
-static int write_all(int fd, const uint8_t *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int keeper_save(struct keeper *k, uint64_t generation, int *ret_fd)
 {
     cleanup(buf_free) struct buf b = {0};
@@ -67,9 +53,9 @@ int keeper_save(struct keeper *k, uint64_t generation, int *ret_fd)
     fd = memfd_create("varve-keeper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return err_from_errno(errno);
-    r = write_all(fd, header, sizeof(header));
+    r = io_pwrite(io_real(), fd, header, sizeof(header), 0);
     if (r == 0)
-        r = write_all(fd, b.data, b.len);
+        r = io_pwrite(io_real(), fd, b.data, b.len, HEADER);
     if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
         r = err_from_errno(errno);
     if (r < 0)
@@ -79,20 +65,12 @@ int keeper_save(struct keeper *k, uint64_t generation, int *ret_fd)
     return r;
 }
 
-static int read_at(int fd, uint8_t *p, size_t len, off_t off)
+static int read_at(int fd, uint8_t *p, size_t len, uint64_t off)
 {
-    while (len > 0) {
-        ssize_t n = pread(fd, p, len, off);
+    size_t got;
+    int r = io_pread(io_real(), fd, p, len, off, &got);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? err_from_errno(errno) : -E_PROTO;
-        p += n;
-        off += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    return r == 0 && got < len ? -E_PROTO : r;
 }
 
 int keeper_load(int fd, struct buf *ret, uint64_t *ret_generation)

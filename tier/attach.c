@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -186,20 +188,10 @@ static int take_name(void *arg, const char *name, uint64_t len)
 static int write_file(int dir, const char *name, const struct buf *b)
 {
     cleanup(close_fd) int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    size_t at = 0;
 
     if (fd < 0)
         return err_from_errno(errno);
-    while (at < b->len) {
-        ssize_t n = write(fd, b->data + at, b->len - at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            break;
-        at += (size_t)n;
-    }
-    if (at == b->len && fsync(fd) == 0)
+    if (io_pwrite(io_real(), fd, b->data, b->len, 0) == 0 && fsync(fd) == 0)
         return 0;
     unlinkat(dir, name, 0);
     return -E_IO;

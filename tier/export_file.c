@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 
 #define PIECE (1u << 20)
 
@@ -36,61 +37,12 @@ struct view {
 
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */
 
-static int write_at(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
-}
-
-static int write_out(int fd, const uint8_t *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EPIPE ? -E_CLOSED : err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-/* Less than len: the end of the file. */
-static int read_at(int fd, uint8_t *p, size_t len, uint64_t off, size_t *ret)
-{
-    *ret = 0;
-    while (*ret < len) {
-        ssize_t n = pread(fd, p + *ret, len - *ret, (off_t)(off + *ret));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        if (n == 0)
-            return 0;
-        *ret += (size_t)n;
-    }
-    return 0;
-}
-
 static int append(struct export_file *x, const void *p, size_t len)
 {
-    int r = write_at(x->fd, p, len, x->end);
+    int r = io_pwrite(io_real(), x->fd, p, len, x->end);
 
     if (r == 0 && x->out >= 0)
-        r = write_out(x->out, p, len);
+        r = io_write(x->out, p, len);
     if (r == 0)
         x->end += len;
     return r;
@@ -173,7 +125,8 @@ static int sum_of(struct scanning *s, uint64_t off, uint64_t len, struct sha *re
     int r = len > PACK_SIZE_MAX ? -E_CORRUPT : buf_reserve(&b, (size_t)len);
 
     while (r == 0 && b.len < len) {
-        r = read_at(s->x->fd, s->room, (size_t)MIN_OF((uint64_t)PIECE, len - b.len), off + b.len, &got);
+        r = io_pread(io_real(), s->x->fd, s->room, (size_t)MIN_OF((uint64_t)PIECE, len - b.len), off + b.len,
+                     &got);
         if (r == 0 && got == 0)
             return -E_CORRUPT;
         if (r == 0)
@@ -192,7 +145,7 @@ static int scan_object(struct scanning *s)
     struct export_object o;
     size_t got, size;
     struct sha sum;
-    int r = read_at(x->fd, head, sizeof(head), x->end, &got);
+    int r = io_pread(io_real(), x->fd, head, sizeof(head), x->end, &got);
 
     if (r < 0)
         return r;
@@ -216,7 +169,7 @@ static int scan(struct scanning *s)
 {
     uint8_t head[EXPORT_HEAD];
     size_t got;
-    int r = read_at(s->x->fd, head, sizeof(head), 0, &got);
+    int r = io_pread(io_real(), s->x->fd, head, sizeof(head), 0, &got);
 
     if (r == 0)
         r = got == sizeof(head) ? export_head_decode(head, &s->x->head) : -E_CORRUPT;
@@ -238,7 +191,7 @@ static int end_check(struct export_file *x)
     struct stat st;
     struct sha sums;
     size_t got;
-    int r = read_at(x->fd, raw, sizeof(raw), x->end, &got);
+    int r = io_pread(io_real(), x->fd, raw, sizeof(raw), x->end, &got);
 
     if (r == 0)
         r = got == sizeof(raw) ? export_end_decode(raw, &e) : -E_CORRUPT;
@@ -426,7 +379,7 @@ static int keep_pipe(int from, const char *dir, struct scanning *s)
             r = err_from_errno(errno);
         if (n <= 0)
             break;
-        r = write_at(s->x->fd, room, (size_t)n, at);
+        r = io_pwrite(io_real(), s->x->fd, room, (size_t)n, at);
         at += (uint64_t)n;
         if (r == 0 && s->progress)
             r = s->progress(s->arg, at);
@@ -553,7 +506,7 @@ static int get_locked(struct export_file *x, const char *name, uint64_t off, siz
     len = off >= o->len ? 0 : (size_t)MIN_OF((uint64_t)len, o->len - off);
     if ((r = buf_add_zero(ret, len)) < 0)
         return r;
-    r = read_at(x->fd, ret->data + was, len, o->off + off, &got);
+    r = io_pread(io_real(), x->fd, ret->data + was, len, o->off + off, &got);
     if (r == 0 && got < len)
         r = -E_CORRUPT;
     if (r < 0)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/jw.h"
 #include "tier/plain_i.h"
 
@@ -47,23 +48,16 @@ static int moved(struct plain *p)
 
 static int lines_write(struct plain *p, size_t least)
 {
-    const uint8_t *at = p->lines.data;
-    size_t left = p->lines.len;
+    int r;
 
-    while (left > 0 && p->lines.len >= least) {
-        ssize_t n = pwrite(p->fd, at, left, (off_t)p->len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        at += n;
-        left -= (size_t)n;
-        p->len += (uint64_t)n;
-    }
-    if (left == 0)
+    if (p->lines.len < least)
+        return 0;
+    r = io_pwrite(io_real(), p->fd, p->lines.data, p->lines.len, p->len);
+    if (r == 0) {
+        p->len += p->lines.len;
         buf_reset(&p->lines);
-    return 0;
+    }
+    return r;
 }
 
 static int line_end(struct plain *p, struct jw *j)

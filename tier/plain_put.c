@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "tier/crypt.h"
 #include "tier/plain_i.h"
 
@@ -76,22 +77,6 @@ void plain_bytes_release(struct plain_bytes *p)
     p->fd = -1;
 }
 
-static int piece_write(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
-}
-
 static bool all_zero(const uint8_t *p, size_t len)
 {
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
@@ -132,7 +117,7 @@ static int read_large(struct vol *v, struct vt_at at, const struct inode *in, co
         if (r == 0)
             r = read_piece(v, at, in->ino, p, n, off);
         if (r == 0 && !all_zero(p, n))
-            r = piece_write(ret->fd, p, n, off);
+            r = io_pwrite(io_real(), ret->fd, p, n, off);
     }
     free(p);
     return r < 0 ? r : sum_fd(ret->fd, in->size, sum);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "tier/map.h"
 #include "tier/repo_ahead.h"
 #include "tier/restore_i.h"
@@ -17,40 +18,6 @@ int restore_moved(struct restore *w, uint64_t bytes)
                : 0;
 }
 
-static int write_at(int fd, const uint8_t *p, size_t len, uint64_t off)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
-}
-
-/* Less than len: the end of the file. */
-static int read_at(int fd, uint8_t *p, size_t len, uint64_t off, size_t *ret)
-{
-    *ret = 0;
-    while (*ret < len) {
-        ssize_t n = pread(fd, p + *ret, len - *ret, (off_t)(off + *ret));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_from_errno(errno);
-        if (n == 0)
-            return 0;
-        *ret += (size_t)n;
-    }
-    return 0;
-}
-
 /* 1: the bytes at this place of the file are those of the blob, by its name. A part of a blob cannot be told by that: 0. */
 static int proved(struct restore *w, int fd, const struct extent *e, uint64_t size, uint8_t *room)
 {
@@ -61,7 +28,7 @@ static int proved(struct restore *w, int fd, const struct extent *e, uint64_t si
 
     if (e->s.skip || e->s.len > BLOB_MAX || off + e->s.len > size)
         return 0;
-    r = read_at(fd, room, e->s.len, off, &got);
+    r = io_pread(io_real(), fd, room, e->s.len, off, &got);
     if (r < 0 || got < e->s.len)
         return r;
     r = mac_id(w->mac, room, got, &id);
@@ -104,7 +71,7 @@ static int write_extent(struct restore *w, int fd, const struct extent *e, uint6
         return 0;
     r = extent_bytes(w, e, size, &p, &len);
     if (r == 0)
-        r = write_at(fd, p, len, off);
+        r = io_pwrite(io_real(), fd, p, len, off);
     return r < 0 ? r : restore_moved(w, len);
 }
 
@@ -126,14 +93,14 @@ static int zeros(struct restore *w, int fd, uint64_t from, uint64_t to, uint8_t 
         if (data > 0 && (uint64_t)data > from)
             from = (uint64_t)data;
         len = (size_t)MIN_OF((uint64_t)BLOB_MAX, to - from);
-        if ((r = read_at(fd, room, len, from, &got)) < 0)
+        if ((r = io_pread(io_real(), fd, room, len, from, &got)) < 0)
             return r;
         if (!all_zero(room, got)) {
             if (look)
                 return 1;
             if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)len) < 0) {
                 memset(room, 0, len);
-                r = write_at(fd, room, len, from);
+                r = io_pwrite(io_real(), fd, room, len, from);
             }
         }
         if (r < 0 || (r = restore_moved(w, 0)) < 0)
@@ -154,7 +121,7 @@ static int bytes_differ(struct restore *w, int fd, const struct extent *e, uint6
         return MIN_OF(r, 0);
     r = e->s.len > BLOB_MAX ? -E_CORRUPT : extent_bytes(w, e, size, &p, &len);
     if (r == 0)
-        r = read_at(fd, room, len, e->block * TIER_BLOCK, &got);
+        r = io_pread(io_real(), fd, room, len, e->block * TIER_BLOCK, &got);
     return r < 0 ? r : got < len || memcmp(room, p, len) != 0;
 }
 
