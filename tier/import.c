@@ -9,7 +9,6 @@
 #include "tier/ahead.h"
 #include "tier/map.h"
 
-#define RUNS_STACK 64u
 #define PROGRESS_ITEMS 128u
 
 /* The inode whose records are being read. */
@@ -19,9 +18,7 @@ struct reading {
     bool has_rec;
     struct inode in;
     struct buf target;
-    struct extents runs[RUNS_STACK];
-    uint32_t numbers[RUNS_STACK];
-    size_t nruns;
+    struct map_runs runs;
 };
 
 struct import {
@@ -43,9 +40,7 @@ struct import {
 
 static void reading_clear(struct reading *n)
 {
-    for (size_t i = 0; i < n->nruns; i++)
-        n->runs[i].n = 0;
-    n->nruns = 0;
+    map_runs_clear(&n->runs);
     n->target.len = 0;
     n->has_rec = false;
     n->ino = 0;
@@ -53,8 +48,7 @@ static void reading_clear(struct reading *n)
 
 static void reading_free(struct reading *n)
 {
-    for (size_t i = 0; i < RUNS_STACK; i++)
-        extents_free(&n->runs[i]);
+    map_runs_free(&n->runs);
     buf_free(&n->target);
 }
 
@@ -119,23 +113,6 @@ static int take_xattr(struct import *w, const uint8_t *key, size_t klen, const u
     return plant_xattr(w->plant, &w->now.in, name, val + 1, vlen - 1);
 }
 
-static int take_extent(struct import *w, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
-{
-    struct reading *n = &w->now;
-    struct extent e;
-    uint32_t run;
-    int r = extent_decode(key, klen, val, vlen, &e, &run);
-
-    if (r < 0)
-        return r;
-    if (n->nruns == 0 || n->numbers[n->nruns - 1] != run) {
-        if (n->nruns == RUNS_STACK)
-            return -E_CORRUPT;
-        n->numbers[n->nruns++] = run;
-    }
-    return extents_add(&n->runs[n->nruns - 1], &e);
-}
-
 static int take_name(struct import *w, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
     struct plant_name n = {.dir = w->now.ino};
@@ -150,22 +127,6 @@ static int take_name(struct import *w, const uint8_t *key, size_t klen, const ui
     n.name = e.name;
     n.len = e.name_len;
     return plant_name_kept(w->plant, &n);
-}
-
-/* Newest runs over older ones: what results is in runs[0]. */
-static int lay_runs(struct reading *n)
-{
-    for (size_t i = 1; i < n->nruns; i++) {
-        struct extents all = {0};
-        int r = map_overlay(&n->runs[i], &n->runs[0], &all);
-
-        extents_free(&n->runs[0]);
-        n->runs[0] = all;
-        n->runs[i].n = 0;
-        if (r < 0)
-            return r;
-    }
-    return 0;
 }
 
 /* What lies behind the file's end is left out, though a slice may have more. */
@@ -194,10 +155,10 @@ static int put_inode(struct import *w)
     if (S_ISLNK(n->in.mode))
         r = plant_target(w->plant, &n->in, (const char *)n->target.data, n->target.len);
     w->cold.len = 0;
-    if (r == 0 && n->nruns && S_ISREG(n->in.mode)) {
-        r = lay_runs(n);
-        for (size_t i = 0; r == 0 && i < n->runs[0].n; i++)
-            r = add_run(w, &n->runs[0].v[i]);
+    if (r == 0 && n->runs.n && S_ISREG(n->in.mode)) {
+        r = map_runs_lay(&n->runs);
+        for (size_t i = 0; r == 0 && i < n->runs.v[0].n; i++)
+            r = add_run(w, &n->runs.v[0].v[i]);
     }
     if (r == 0 && !S_ISDIR(n->in.mode) && n->in.nlink > 1)
         r = buf_add(&w->many, &n->ino, sizeof(n->ino));
@@ -246,7 +207,7 @@ static int take_record(void *arg, const uint8_t *key, size_t klen, const uint8_t
     case REC_XATTR: return take_xattr(w, key, klen, val, vlen);
     case REC_SYMLINK: return buf_add(&w->now.target, val, vlen);
     case REC_DIRENT: return w->p->has_hash_key ? take_name(w, key, klen, val, vlen) : 0;
-    case REC_EXTENT: return take_extent(w, key, klen, val, vlen);
+    case REC_EXTENT: return map_runs_add(&w->now.runs, key, klen, val, vlen);
     default: return 0;
     }
 }

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #define EXTENT_FIX 8u /* kind, flags, zero, blocks */
-#define RUNS_LOAD_MAX 64u
 
 void extents_free(struct extents *l)
 {
@@ -146,37 +145,24 @@ int map_overlay(const struct extents *newer, const struct extents *older, struct
 
 /* --- loading -------------------------------------------------------------------------------------------------------- */
 
-struct load {
-    struct extents *runs; /* by number, ascending */
-    uint32_t numbers[RUNS_LOAD_MAX];
-    size_t n;
-};
-
-static int load_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+int map_runs_add(struct map_runs *m, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
-    struct load *l = arg;
     struct extent e;
     uint32_t run;
     int r = extent_decode(key, klen, val, vlen, &e, &run);
 
     if (r < 0)
         return r;
-    if (l->n == 0 || l->numbers[l->n - 1] != run) {
-        if (l->n == RUNS_LOAD_MAX)
+    if (m->n == 0 || m->numbers[m->n - 1] != run) {
+        if (m->n == MAP_RUNS_MAX)
             return -E_CORRUPT;
-        l->numbers[l->n++] = run;
+        m->numbers[m->n++] = run;
     }
-    return extents_add(&l->runs[l->n - 1], &e);
+    return extents_add(&m->v[m->n - 1], &e);
 }
 
-static void runs_drop(struct extents *runs)
-{
-    for (size_t i = 0; i < RUNS_LOAD_MAX; i++)
-        extents_free(&runs[i]);
-}
-
-/* top over run: top becomes both. */
-static int lay_over(struct extents *top, const struct extents *below)
+/* top over below: below becomes both. */
+static int lay_over(const struct extents *top, struct extents *below)
 {
     struct extents both = {0};
     int r = map_overlay(top, below, &both);
@@ -185,25 +171,55 @@ static int lay_over(struct extents *top, const struct extents *below)
         extents_free(&both);
         return r;
     }
-    extents_free(top);
-    *top = both;
+    extents_free(below);
+    *below = both;
     return 0;
+}
+
+int map_runs_lay(struct map_runs *m)
+{
+    int r = 0;
+
+    if (m->n == 1)
+        return ascending(&m->v[0]) ? 0 : -E_CORRUPT;
+    for (; r == 0 && m->n > 1; m->n--) {
+        r = lay_over(&m->v[m->n - 1], &m->v[m->n - 2]);
+        m->v[m->n - 1].n = 0;
+    }
+    return r;
+}
+
+void map_runs_clear(struct map_runs *m)
+{
+    for (size_t i = 0; i < m->n; i++)
+        m->v[i].n = 0;
+    m->n = 0;
+}
+
+void map_runs_free(struct map_runs *m)
+{
+    for (size_t i = 0; i < MAP_RUNS_MAX; i++)
+        extents_free(&m->v[i]);
+}
+
+static int load_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    return map_runs_add(arg, key, klen, val, vlen);
 }
 
 int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret)
 {
-    struct extents runs[RUNS_LOAD_MAX] = {{0}}, top = {0};
-    struct load l = {.runs = runs};
+    struct map_runs m = {.n = 0};
     struct tree_key k = tree_key(ino, REC_EXTENT);
-    int x = tree_scan(r, t, &k, NULL, load_one, &l);
+    int x = tree_scan(r, t, &k, NULL, load_one, &m);
 
-    for (size_t i = l.n; x == 0 && i-- > 0;)
-        x = lay_over(&top, &runs[i]);
-    runs_drop(runs);
     if (x == 0)
-        *ret = top;
-    else
-        extents_free(&top);
+        x = map_runs_lay(&m);
+    if (x == 0) {
+        *ret = m.v[0];
+        m.v[0] = (struct extents){0};
+    }
+    map_runs_free(&m);
     return x;
 }
 
@@ -236,8 +252,8 @@ int map_replace(struct edits *e, uint64_t ino, const struct extents *top)
 }
 
 struct counts {
-    uint32_t run[RUNS_LOAD_MAX];
-    uint64_t n[RUNS_LOAD_MAX];
+    uint32_t run[MAP_RUNS_MAX];
+    uint64_t n[MAP_RUNS_MAX];
     size_t runs;
 };
 
@@ -245,7 +261,7 @@ static int count_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *
 {
     struct counts *c = arg;
 
-    if (klen != 13 || vlen != 8 || c->runs == RUNS_LOAD_MAX)
+    if (klen != 13 || vlen != 8 || c->runs == MAP_RUNS_MAX)
         return -E_CORRUPT;
     c->run[c->runs] = get_be32(key + 9);
     c->n[c->runs++] = get_le64(val);
@@ -268,21 +284,25 @@ int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret)
 static int merge_run(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
                      struct extents *top)
 {
-    struct extents runs[RUNS_LOAD_MAX] = {{0}};
-    struct load l = {.runs = runs};
+    struct map_runs m = {.n = 0};
     struct tree_key k = tree_key(ino, REC_EXTENT), rec = tree_key(ino, REC_RUN);
     int x;
 
     tree_key_u32(&k, run);
     tree_key_u32(&rec, run);
-    x = tree_scan(r, t, &k, NULL, load_one, &l);
+    x = tree_scan(r, t, &k, NULL, load_one, &m);
     if (x == 0)
-        x = lay_over(top, &runs[0]);
+        x = lay_over(top, &m.v[0]);
+    if (x == 0) {
+        extents_free(top);
+        *top = m.v[0];
+        m.v[0] = (struct extents){0};
+    }
     if (x == 0)
         x = edits_remove(e, &k);
     if (x == 0)
         x = edits_remove(e, &rec);
-    runs_drop(runs);
+    map_runs_free(&m);
     return x;
 }
 

@@ -24,6 +24,19 @@ int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vl
 /* map_overlay: newer over older, both ascending, into ret (empty). -E_NOMEM, -E_CORRUPT: not ascending. */
 int map_overlay(const struct extents *newer, const struct extents *older, struct extents *ret);
 
+/* The runs of one file, as its records come. Zero state: empty. map_runs_lay: the newer over the older: what results is v[0];
+ * -E_CORRUPT: one is not ascending. map_runs_clear keeps the memory. */
+#define MAP_RUNS_MAX 64u
+struct map_runs {
+    struct extents v[MAP_RUNS_MAX]; /* by number, ascending */
+    uint32_t numbers[MAP_RUNS_MAX];
+    size_t n;
+};
+int map_runs_add(struct map_runs *m, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen);
+int map_runs_lay(struct map_runs *m);
+void map_runs_clear(struct map_runs *m);
+void map_runs_free(struct map_runs *m);
+
 /* map_load: all runs laid over each other. */
 int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret);
 
