@@ -16,7 +16,7 @@ static int on_progress(void *arg, uint64_t items, uint64_t bytes)
     return long_say(arg, "items", items, 0, bytes);
 }
 
-static int copy_json(const struct copy_result *res, struct buf *out)
+int copy_json(const struct copy_result *res, struct buf *out)
 {
     struct jw j = jw_begin(out, true);
 

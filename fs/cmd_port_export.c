@@ -309,24 +309,12 @@ static int import_from(struct porting *w, struct repo *from, struct repo *to, st
 
 static int import_say(struct porting *w, const struct copy_result *res)
 {
-    struct jw j = jw_begin(&w->ans->out, true);
-
-    if (!w->a->json && res->same)
+    if (w->a->json)
+        return copy_json(res, &w->ans->out);
+    if (res->same)
         return buf_printf(&w->ans->out, "%s has it already: %.*s\n", repo_place_name(w->place), ID_SHOWN,
                           res->id);
-    if (!w->a->json)
-        return finish_text("is in", res, res->sent_bytes, repo_place_name(w->place), &w->ans->out);
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_str(&j, "id", res->id);
-    jw_str(&j, "base", res->base[0] ? res->base : NULL);
-    jw_bool(&j, "same", res->same);
-    jw_u64(&j, "items", res->items);
-    jw_u64(&j, "bytes", res->bytes);
-    jw_u64(&j, "new_bytes", res->new_bytes);
-    jw_u64(&j, "sent_bytes", res->sent_bytes);
-    jw_close(&j);
-    return jw_end(&j);
+    return finish_text("is in", res, res->sent_bytes, repo_place_name(w->place), &w->ans->out);
 }
 
 static int import_to(struct porting *w, struct copy_result *res)

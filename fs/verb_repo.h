@@ -61,8 +61,10 @@ REPO_LOCAL(repo_key);
 REPO_LOCAL(backup_list);
 REPO_LOCAL(backup_show);
 REPO_LOCAL(backup_delete);
-/* cmd_copy.c */
+/* cmd_copy.c. copy_json: what a copy did, as the answer. */
 REPO_LOCAL(backup_copy);
+struct copy_result;
+int copy_json(const struct copy_result *res, struct buf *out);
 /* cmd_backup_status.c */
 REPO_LOCAL(backup_status);
 /* cmd_pin.c */
