@@ -7,20 +7,6 @@
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
 
-static const char *type_name(uint32_t type)
-{
-    switch (type) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "directory";
-    case S_IFLNK: return "symlink";
-    case S_IFIFO: return "fifo";
-    case S_IFSOCK: return "socket";
-    case S_IFBLK: return "block-device";
-    case S_IFCHR: return "char-device";
-    default: return "unknown";
-    }
-}
-
 static int path_text(const char *path, uint32_t type, struct buf *out)
 {
     int r = *path ? verb_quote(path, strlen(path), out) : buf_puts(out, ".");
@@ -50,7 +36,7 @@ static int entry_json(struct diff_say *d, const struct diff_entry *e)
 {
     jw_object(&d->j, NULL);
     jw_strn(&d->j, "kind", &e->kind, 1);
-    jw_str(&d->j, "type", type_name(e->type));
+    jw_str(&d->j, "type", diff_type_name(e->type));
     jw_name(&d->j, "path", e->path, strlen(e->path));
     if (e->kind == 'R')
         jw_name(&d->j, "old_path", e->old_path, strlen(e->old_path));

@@ -9,6 +9,20 @@
 #define NONE SIZE_MAX
 #define BATCH 256 /* inodes compared in one short transaction */
 
+const char *diff_type_name(uint32_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG: return "file";
+    case S_IFDIR: return "directory";
+    case S_IFLNK: return "symlink";
+    case S_IFIFO: return "fifo";
+    case S_IFSOCK: return "socket";
+    case S_IFBLK: return "block-device";
+    case S_IFCHR: return "char-device";
+    default: return "unknown";
+    }
+}
+
 void diff_free(struct diff *d)
 {
     changes_free(&d->c);

@@ -19,6 +19,9 @@ struct diff_entry {
     size_t nranges;
     uint64_t ino;
 };
+/* diff_type_name: "file", "directory", ... of S_IFMT bits; others of a mode may be set. */
+const char *diff_type_name(uint32_t mode);
+
 /* diff_run: from state a to state b (names as snap_find takes them; b NULL or "": now), entries sorted by path; cb non-zero
  * ends it with that value. Directories whose only change is their list are 'M'. Hard links: one entry a path. */
 int diff_run(struct vol *v, const char *a, const char *b, int (*cb)(void *arg, const struct diff_entry *e),

@@ -115,19 +115,6 @@ static int64_t ns_of(const struct timespec *t)
     return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-static const char *type_of(uint32_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "directory";
-    case S_IFLNK: return "symlink";
-    case S_IFIFO: return "fifo";
-    case S_IFSOCK: return "socket";
-    case S_IFBLK: return "block-device";
-    default: return "char-device";
-    }
-}
-
 static int xattr_member(void *arg, const char *name, size_t name_len, const void *p, size_t len)
 {
     char key[256], hex[2 * 1024 + 1];
@@ -162,7 +149,7 @@ static int entry_line(struct plain *p, const struct inode *in, const char *objec
     char mode[8], gen[17];
     int r = 0;
 
-    jw_str(&j, "type", type_of(in->mode));
+    jw_str(&j, "type", diff_type_name(in->mode));
     snprintf(mode, sizeof(mode), "%04o", in->mode & 07777);
     jw_str(&j, "mode", mode);
     jw_u64(&j, "uid", in->uid);
