@@ -1,12 +1,10 @@
 #include "snap/diff.h"
 
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "snap/diff_int.h"
 #include "snap/internal.h"
 
-#define NONE SIZE_MAX
 #define BATCH 256 /* inodes compared in one short transaction */
 
 const char *diff_type_name(uint32_t mode)
@@ -28,11 +26,7 @@ void diff_free(struct diff *d)
     changes_free(&d->c);
     paths_free(&d->pa);
     paths_free(&d->pb);
-    buf_free(&d->fates);
-    buf_free(&d->names);
-    buf_free(&d->outs);
-    buf_free(&d->ranges);
-    buf_free(&d->text);
+    diff_list_free(&d->l);
 }
 
 static int begin(struct diff *d, struct txn *t)
@@ -41,20 +35,20 @@ static int begin(struct diff *d, struct txn *t)
     return txn_begin(d->v->store, TXN_READ, OP_NONE, NULL, t);
 }
 
-/* The path of a name, kept in d->text. -E_NOENT: its directory hangs nowhere. */
+/* The path of a name, kept in d->l.text. -E_NOENT: its directory hangs nowhere. */
 static int path_of(struct diff *d, bool in_a, uint64_t dir, const struct dirent_val *e, size_t *ret)
 {
     struct paths *p = in_a ? &d->pa : &d->pb;
-    size_t up, off = d->text.len;
+    size_t up, off = d->l.text.len;
     const char *s;
     int r = paths_of(p, d->t, in_a ? d->a : d->b, dir, &up);
 
     if (r < 0)
         return r;
     s = (const char *)p->text.data + up;
-    if (*s && ((r = buf_puts(&d->text, s)) < 0 || (r = buf_puts(&d->text, "/")) < 0))
+    if (*s && ((r = buf_puts(&d->l.text, s)) < 0 || (r = buf_puts(&d->l.text, "/")) < 0))
         return r;
-    if ((r = buf_add(&d->text, e->name, e->name_len)) < 0 || (r = buf_add(&d->text, "", 1)) < 0)
+    if ((r = buf_add(&d->l.text, e->name, e->name_len)) < 0 || (r = buf_add(&d->l.text, "", 1)) < 0)
         return r;
     *ret = off;
     return 0;
@@ -67,7 +61,7 @@ static int add_name(struct diff *d, bool gone, const struct change *c, const str
 
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
-    return buf_add(&d->names, &n, sizeof(n));
+    return buf_add(&d->l.names, &n, sizeof(n));
 }
 
 /* Is inode number ino the same file in both states, or at least not two different ones? */
@@ -109,7 +103,7 @@ static int compare_group(struct diff *d, const struct change *v, size_t n)
     int r = diff_fate(d, v, n, &f, &any);
 
     if (r == 0 && any)
-        r = buf_add(&d->fates, &f, sizeof(f));
+        r = buf_add(&d->l.fates, &f, sizeof(f));
     for (size_t i = 0; i < n && r == 0; i++)
         if (v[i].tab == TAB_DIRENT)
             r = compare_name(d, &v[i]);
@@ -137,68 +131,18 @@ static int compare_all(struct diff *d)
 
 /* --- entries --- */
 
-static _Thread_local const char *sort_text; /* of the thread that sorts: qsort has no argument */
-
-static int by_ino_path(const void *a, const void *b)
+static int add_new(struct diff *d, const struct name *n)
 {
-    const struct name *x = a, *y = b;
+    struct fate whole = {.meta = true};
+    int r = diff_whole(d, n->ino, &whole.ranges, &whole.nranges);
 
-    if (x->ino != y->ino)
-        return x->ino < y->ino ? -1 : 1;
-    if (x->gone != y->gone)
-        return x->gone ? -1 : 1;
-    return strcmp(sort_text + x->path, sort_text + y->path);
-}
-
-static int by_path(const void *a, const void *b)
-{
-    const struct out *x = a, *y = b;
-    int c = strcmp(sort_text + x->path, sort_text + y->path);
-
-    if (c)
-        return c;
-    return (y->kind == '-') - (x->kind == '-');
-}
-
-static struct fate *fate_of(struct diff *d, uint64_t ino)
-{
-    struct fate *f = (struct fate *)d->fates.data;
-    size_t lo = 0, hi = d->fates.len / sizeof(*f);
-
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (f[mid].ino == ino)
-            return &f[mid];
-        if (f[mid].ino < ino)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
-}
-
-static int add_out(struct diff *d, char kind, const struct name *n, const struct name *old,
-                   const struct fate *f)
-{
-    struct out o = {
-        .kind = kind, .type = n->type, .ino = n->ino, .path = n->path, .old_path = old ? old->path : NONE};
-    int r = 0;
-
-    if (kind == '+') {
-        o.meta = true;
-        r = diff_whole(d, n->ino, &o.ranges, &o.nranges);
-    } else if (f && kind != '-') {
-        o.meta = f->meta;
-        o.ranges = f->ranges;
-        o.nranges = f->nranges;
-    }
-    return r < 0 ? r : buf_add(&d->outs, &o, sizeof(o));
+    return r < 0 ? r : diff_list_add(&d->l, '+', n, NULL, &whole);
 }
 
 /* The names of one inode that went and came: renamed as far as they pair, when it is the same file. */
 static int pair_names(struct diff *d, struct name *n, size_t count)
 {
-    const struct fate *f = fate_of(d, n->ino);
+    const struct fate *f = diff_list_fate(&d->l, n->ino);
     size_t gone = 0, i = 0, k;
     bool same;
     int r;
@@ -209,24 +153,22 @@ static int pair_names(struct diff *d, struct name *n, size_t count)
     if ((r = same_file(d, n->ino, &same)) < 0)
         return r;
     for (; same && i < gone && k < count && r == 0; i++, k++)
-        r = add_out(d, 'R', &n[k], &n[i], f);
+        r = diff_list_add(&d->l, 'R', &n[k], &n[i], f);
     for (; i < gone && r == 0; i++)
-        r = add_out(d, '-', &n[i], NULL, NULL);
+        r = diff_list_add(&d->l, '-', &n[i], NULL, NULL);
     for (; k < count && r == 0; k++)
-        r = add_out(d, '+', &n[k], NULL, NULL);
+        r = add_new(d, &n[k]);
     return r;
 }
 
 static int pair_all(struct diff *d)
 {
-    struct name *n = (struct name *)d->names.data;
-    size_t count = d->names.len / sizeof(*n), i = 0;
+    struct name *n = (struct name *)d->l.names.data;
+    size_t count = d->l.names.len / sizeof(*n), i = 0;
     struct txn t;
     int r = 0;
 
-    sort_text = (const char *)d->text.data;
-    if (count)
-        qsort(n, count, sizeof(*n), by_ino_path);
+    diff_list_sort(&d->l);
     while (i < count && r == 0) {
         if ((r = begin(d, &t)) < 0)
             return r;
@@ -242,42 +184,23 @@ static int pair_all(struct diff *d)
     return r;
 }
 
-/* Is (dir, hash) among the names that came? Those have an entry already. */
-static bool came(const struct diff *d, uint64_t ino, uint64_t dir, uint64_t hash)
-{
-    const struct name *n = (const struct name *)d->names.data;
-    size_t lo = 0, hi = d->names.len / sizeof(*n), count = hi;
-
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (n[mid].ino < ino)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    for (; lo < count && n[lo].ino == ino; lo++)
-        if (!n[lo].gone && n[lo].dir == dir && n[lo].hash == hash)
-            return true;
-    return false;
-}
-
 static int add_changed(struct diff *d, const struct fate *f, uint64_t dir, uint64_t hash)
 {
     struct name n = {.dir = dir, .hash = hash, .ino = f->ino, .type = f->type};
     struct dirent_val e;
     int r;
 
-    if (came(d, f->ino, dir, hash))
+    if (diff_list_came(&d->l, f->ino, dir, hash))
         return 0;
     if ((r = dirent_at(d->t, d->b, dir, hash, &e)) < 0 || (r = path_of(d, false, dir, &e, &n.path)) < 0)
         return r == -E_NOENT ? 0 : r;
-    return add_out(d, 'M', &n, NULL, f);
+    return diff_list_add(&d->l, 'M', &n, NULL, f);
 }
 
 /* An entry for each name in b of an inode that changed. */
 static int changed_names(struct diff *d, const struct fate *f)
 {
-    struct name root = {.ino = f->ino, .type = f->type, .path = d->text.len};
+    struct name root = {.ino = f->ino, .type = f->type, .path = d->l.text.len};
     const uint8_t *key;
     struct vt_scan sc;
     struct vt_val val;
@@ -286,8 +209,8 @@ static int changed_names(struct diff *d, const struct fate *f)
     int r;
 
     if (f->ino == INO_ROOT) {
-        r = buf_add(&d->text, "", 1);
-        return r < 0 ? r : add_out(d, 'M', &root, NULL, f);
+        r = buf_add(&d->l.text, "", 1);
+        return r < 0 ? r : diff_list_add(&d->l, 'M', &root, NULL, f);
     }
     if ((r = inode_get(d->t, d->b, f->ino, &in)) < 0)
         return r == -E_NOENT ? 0 : r;
@@ -305,7 +228,7 @@ static int changed_names(struct diff *d, const struct fate *f)
 
 static int changed_all(struct diff *d)
 {
-    size_t count = d->fates.len / sizeof(struct fate), i = 0;
+    size_t count = d->l.fates.len / sizeof(struct fate), i = 0;
     struct txn t;
     int r = 0;
 
@@ -313,30 +236,8 @@ static int changed_all(struct diff *d)
         if ((r = begin(d, &t)) < 0)
             return r;
         for (int k = 0; k < BATCH && i < count && r == 0; k++)
-            r = changed_names(d, (const struct fate *)d->fates.data + i++);
+            r = changed_names(d, (const struct fate *)d->l.fates.data + i++);
         txn_abort(&t);
-    }
-    return r;
-}
-
-static int give(struct diff *d, int (*cb)(void *arg, const struct diff_entry *e), void *arg)
-{
-    struct out *o = (struct out *)d->outs.data;
-    size_t count = d->outs.len / sizeof(*o);
-    const char *text = (const char *)d->text.data;
-    int r = 0;
-
-    sort_text = text;
-    if (count)
-        qsort(o, count, sizeof(*o), by_path);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        struct diff_entry e = {.kind = o[i].kind, .type = o[i].type, .meta = o[i].meta, .ino = o[i].ino};
-        e.path = text + o[i].path;
-        e.old_path = o[i].old_path == NONE ? NULL : text + o[i].old_path;
-        e.nranges = o[i].nranges;
-        if (e.nranges)
-            e.ranges = (const struct diff_range *)d->ranges.data + o[i].ranges;
-        r = cb(arg, &e);
     }
     return r;
 }
@@ -352,7 +253,7 @@ int diff_places(struct vol *v, struct vt_at a, struct vt_at b,
     changes_sort(&d.c);
     if ((r = compare_all(&d)) < 0 || (r = pair_all(&d)) < 0 || (r = changed_all(&d)) < 0)
         return r;
-    return give(&d, cb, arg);
+    return diff_list_give(&d.l, "", cb, arg);
 }
 
 static int place_of(struct vol *v, const char *name, struct vt_at *ret)

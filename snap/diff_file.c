@@ -37,13 +37,13 @@ static int put_ranges(struct diff *d, struct windows *w, uint64_t size, size_t *
     int r = 0;
 
     windows_sort(w);
-    *ret_first = d->ranges.len / sizeof(rg);
+    *ret_first = d->l.ranges.len / sizeof(rg);
     for (size_t i = 0; i < w->n && r == 0; i++) {
         uint64_t from = w->v[i].from * BLOCK_SIZE, to = MIN_OF(w->v[i].to * BLOCK_SIZE, size);
         if (from >= to)
             continue;
         rg = (struct diff_range){from, to - from};
-        r = buf_add(&d->ranges, &rg, sizeof(rg));
+        r = buf_add(&d->l.ranges, &rg, sizeof(rg));
         n++;
     }
     *ret_n = n;

@@ -193,7 +193,7 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
     if (r < 0)
         return r;
     d->t = &t;
-    buf_reset(&d->ranges);
+    buf_reset(&d->l.ranges);
     buf_reset(hashes);
     r = diff_fate(d, v, n, &f, &any);
     if (r == 0)
@@ -210,7 +210,7 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
         (struct walk_change){.ino = v->ino, .same = f.same && named(&a.in), .in_b = b.there && named(&b.in)};
     if (ret->same) {
         ret->nranges = f.nranges;
-        ret->ranges = f.nranges ? (const struct diff_range *)d->ranges.data + f.ranges : NULL;
+        ret->ranges = f.nranges ? (const struct diff_range *)d->l.ranges.data + f.ranges : NULL;
         ret->nhashes = hashes->len / sizeof(uint64_t);
         ret->hashes = (const uint64_t *)hashes->data;
     }

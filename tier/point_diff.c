@@ -1,14 +1,13 @@
 #include "tier/point_diff.h"
 
-#include <stdlib.h>
 #include <sys/stat.h>
 
+#include "snap/diff_list.h"
 #include "tier/links.h"
 #include "tier/map.h"
 #include "tier/restore.h"
 #include "tier/tree_diff.h"
 
-#define NONE SIZE_MAX
 #define DEPTH_MAX 4096
 
 struct side {
@@ -17,42 +16,17 @@ struct side {
     struct links *dirs; /* paths of directories */
 };
 
-/* What became of an inode that has records which differ. */
-struct fate {
-    uint64_t ino;
-    bool meta, bytes; /* first: records of this kind differ; then, if same: they mean something else */
-    bool same;        /* it is in both, and the same file */
-    uint32_t type;
-    size_t ranges, nranges; /* in pdiff.ranges */
-};
-struct name { /* that is in one of them only, or means another file there */
-    uint64_t dir, hash, ino;
-    uint32_t type;
-    size_t path; /* in pdiff.text */
-    bool gone;
-};
-struct out {
-    char kind;
-    bool meta;
-    uint32_t type;
-    uint64_t ino;
-    size_t path, old_path;
-    size_t ranges, nranges;
-};
 struct pdiff {
     struct side a, b;
-    struct buf fates, names, outs, ranges, text;
+    struct diff_list
+        l; /* of fates meta and bytes: first, such records differ; then, if same: they mean something else */
 };
 
 static void pdiff_free(struct pdiff *d)
 {
     links_free(d->a.dirs);
     links_free(d->b.dirs);
-    buf_free(&d->fates);
-    buf_free(&d->names);
-    buf_free(&d->outs);
-    buf_free(&d->ranges);
-    buf_free(&d->text);
+    diff_list_free(&d->l);
 }
 
 /* --- paths ---------------------------------------------------------------------------------------------------------- */
@@ -93,27 +67,27 @@ static int dir_path(struct side *s, uint64_t ino, unsigned depth, const char **r
     return 0;
 }
 
-/* A name's path, kept in d->text. */
+/* A name's path, kept in d->l.text. */
 static int path_of(struct pdiff *d, struct side *s, uint64_t dir, const struct point_dirent *e, size_t *ret)
 {
     const char *up;
     int r = dir_path(s, dir, 0, &up);
 
-    *ret = d->text.len;
-    return r < 0 ? r : join(up, e->name, e->name_len, &d->text);
+    *ret = d->l.text.len;
+    return r < 0 ? r : join(up, e->name, e->name_len, &d->l.text);
 }
 
 /* --- records -------------------------------------------------------------------------------------------------------- */
 
 static int fate_note(struct pdiff *d, uint64_t ino, bool meta, bool bytes)
 {
-    struct fate *f = (struct fate *)d->fates.data, fresh = {.ino = ino};
-    size_t n = d->fates.len / sizeof(*f);
+    struct fate *f = (struct fate *)d->l.fates.data, fresh = {.ino = ino};
+    size_t n = d->l.fates.len / sizeof(*f);
 
     if (n == 0 || f[n - 1].ino != ino) {
-        if (buf_add(&d->fates, &fresh, sizeof(fresh)) < 0)
+        if (buf_add(&d->l.fates, &fresh, sizeof(fresh)) < 0)
             return -E_NOMEM;
-        f = (struct fate *)d->fates.data;
+        f = (struct fate *)d->l.fates.data;
         n++;
     }
     f[n - 1].meta |= meta;
@@ -134,7 +108,7 @@ static int name_note(struct pdiff *d, bool gone, const struct tree_rec *rec)
     n.ino = e.ino;
     n.type = e.type;
     r = path_of(d, gone ? &d->a : &d->b, n.dir, &e, &n.path);
-    return r < 0 ? r : buf_add(&d->names, &n, sizeof(n));
+    return r < 0 ? r : buf_add(&d->l.names, &n, sizeof(n));
 }
 
 static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
@@ -163,8 +137,8 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
 
 static int range_add(struct pdiff *d, size_t first, uint64_t from, uint64_t to, uint64_t size)
 {
-    struct diff_range *v = (struct diff_range *)d->ranges.data, fresh;
-    size_t n = d->ranges.len / sizeof(*v);
+    struct diff_range *v = (struct diff_range *)d->l.ranges.data, fresh;
+    size_t n = d->l.ranges.len / sizeof(*v);
 
     from *= TIER_BLOCK;
     to = MIN_OF(to * TIER_BLOCK, size);
@@ -175,7 +149,7 @@ static int range_add(struct pdiff *d, size_t first, uint64_t from, uint64_t to, 
         return 0;
     }
     fresh = (struct diff_range){from, to - from};
-    return buf_add(&d->ranges, &fresh, sizeof(fresh));
+    return buf_add(&d->l.ranges, &fresh, sizeof(fresh));
 }
 
 /* The extent that holds block `at`, NULL: none does; *next: where that changes, if before. Asked with at ascending. */
@@ -210,14 +184,14 @@ static bool same_bytes(const struct extent *x, const struct extent *y, uint64_t 
            x->s.skip + (at - x->block) * TIER_BLOCK == y->s.skip + (at - y->block) * TIER_BLOCK;
 }
 
-/* Appends to d->ranges the blocks that are not the same in both. */
+/* Appends to d->l.ranges the blocks that are not the same in both. */
 static int ranges_of(struct pdiff *d, const struct extents *x, const struct extents *y, uint64_t size,
                      size_t *ret_first, size_t *ret_n)
 {
     size_t i = 0, k = 0;
     int r = 0;
 
-    *ret_first = d->ranges.len / sizeof(struct diff_range);
+    *ret_first = d->l.ranges.len / sizeof(struct diff_range);
     for (uint64_t at = 0, next; r == 0; at = next) {
         const struct extent *e, *f;
 
@@ -229,7 +203,7 @@ static int ranges_of(struct pdiff *d, const struct extents *x, const struct exte
         if (!same_bytes(e, f, at, next))
             r = range_add(d, *ret_first, at, next, size);
     }
-    *ret_n = d->ranges.len / sizeof(struct diff_range) - *ret_first;
+    *ret_n = d->l.ranges.len / sizeof(struct diff_range) - *ret_first;
     return r;
 }
 
@@ -247,7 +221,7 @@ static int compare_bytes(struct pdiff *d, struct fate *f, uint64_t size)
     return r;
 }
 
-static int whole_ranges(struct pdiff *d, uint64_t ino, struct out *o)
+static int whole_ranges(struct pdiff *d, uint64_t ino, struct fate *ret)
 {
     struct extents none = {0}, y = {0};
     struct point_inode in;
@@ -256,7 +230,7 @@ static int whole_ranges(struct pdiff *d, uint64_t ino, struct out *o)
     if (r == 0)
         r = map_load(d->b.r, d->b.t, ino, &y);
     if (r == 0)
-        r = ranges_of(d, &none, &y, in.size, &o->ranges, &o->nranges);
+        r = ranges_of(d, &none, &y, in.size, &ret->ranges, &ret->nranges);
     extents_free(&y);
     return r == -E_NOENT ? -E_CORRUPT : r;
 }
@@ -300,63 +274,22 @@ static int fate_find_out(struct pdiff *d, struct fate *f)
     return MIN_OF(r, 0);
 }
 
-static struct fate *fate_of(struct pdiff *d, uint64_t ino)
+/* NULL: nothing of it changed. */
+static const struct fate *fate_of(const struct pdiff *d, uint64_t ino)
 {
-    struct fate *f = (struct fate *)d->fates.data;
-    size_t lo = 0, hi = d->fates.len / sizeof(*f);
+    const struct fate *f = diff_list_fate(&d->l, ino);
 
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-
-        if (f[mid].ino == ino)
-            return f[mid].same ? &f[mid] : NULL;
-        if (f[mid].ino < ino)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
+    return f && f->same ? f : NULL;
 }
 
 /* --- entries -------------------------------------------------------------------------------------------------------- */
 
-static _Thread_local const char *sort_text; /* of the thread that sorts: qsort has no argument */
-
-static int by_ino_path(const void *a, const void *b)
+static int add_new(struct pdiff *d, const struct name *n)
 {
-    const struct name *x = a, *y = b;
+    struct fate whole = {.meta = true};
+    int r = n->type == S_IFREG ? whole_ranges(d, n->ino, &whole) : 0;
 
-    if (x->ino != y->ino)
-        return x->ino < y->ino ? -1 : 1;
-    if (x->gone != y->gone)
-        return x->gone ? -1 : 1;
-    return strcmp(sort_text + x->path, sort_text + y->path);
-}
-
-static int by_path(const void *a, const void *b)
-{
-    const struct out *x = a, *y = b;
-    int c = strcmp(sort_text + x->path, sort_text + y->path);
-
-    return c ? c : (y->kind == '-') - (x->kind == '-');
-}
-
-static int add_out(struct pdiff *d, char kind, const struct name *n, const struct name *old,
-                   const struct fate *f)
-{
-    struct out o = {
-        .kind = kind, .type = n->type, .ino = n->ino, .path = n->path, .old_path = old ? old->path : NONE};
-    int r = 0;
-
-    if (kind == '+') {
-        o.meta = true;
-        r = n->type == S_IFREG ? whole_ranges(d, n->ino, &o) : 0;
-    } else if (f && kind != '-') {
-        o.meta = f->meta;
-        o.ranges = f->ranges;
-        o.nranges = f->nranges;
-    }
-    return r < 0 ? r : buf_add(&d->outs, &o, sizeof(o));
+    return r < 0 ? r : diff_list_add(&d->l, '+', n, NULL, &whole);
 }
 
 /* Names of one inode that went and came: renamed as far as they pair, when it is the same file. */
@@ -364,6 +297,7 @@ static int pair_names(struct pdiff *d, const struct name *n, size_t count)
 {
     const struct fate *f = fate_of(d, n->ino);
     struct point_inode a, b;
+    const char *text = (const char *)d->l.text.data;
     size_t gone = 0, i = 0, k;
     int same, r = 0;
 
@@ -373,26 +307,24 @@ static int pair_names(struct pdiff *d, const struct name *n, size_t count)
     if ((same = in_both(d, n->ino, &a, &b)) < 0)
         return same;
     for (; same && i < gone && k < count && r == 0; i++, k++)
-        if (strcmp(sort_text + n[i].path, sort_text + n[k].path) != 0)
-            r = add_out(d, 'R', &n[k], &n[i], f);
+        if (strcmp(text + n[i].path, text + n[k].path) != 0)
+            r = diff_list_add(&d->l, 'R', &n[k], &n[i], f);
         else if (f)
-            r = add_out(d, 'M', &n[k], NULL, f);
+            r = diff_list_add(&d->l, 'M', &n[k], NULL, f);
     for (; i < gone && r == 0; i++)
-        r = add_out(d, '-', &n[i], NULL, NULL);
+        r = diff_list_add(&d->l, '-', &n[i], NULL, NULL);
     for (; k < count && r == 0; k++)
-        r = add_out(d, '+', &n[k], NULL, NULL);
+        r = add_new(d, &n[k]);
     return r;
 }
 
 static int pair_all(struct pdiff *d)
 {
-    struct name *n = (struct name *)d->names.data;
-    size_t count = d->names.len / sizeof(*n), i = 0;
+    struct name *n = (struct name *)d->l.names.data;
+    size_t count = d->l.names.len / sizeof(*n), i = 0;
     int r = 0;
 
-    sort_text = (const char *)d->text.data;
-    if (count)
-        qsort(n, count, sizeof(*n), by_ino_path);
+    diff_list_sort(&d->l);
     while (i < count && r == 0) {
         size_t end = i + 1;
 
@@ -404,44 +336,22 @@ static int pair_all(struct pdiff *d)
     return r;
 }
 
-/* Is it among the names that came? Those have an entry already. */
-static bool came(const struct pdiff *d, const struct name *is)
-{
-    const struct name *n = (const struct name *)d->names.data;
-    size_t lo = 0, count = d->names.len / sizeof(*n), hi = count;
-
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-
-        if (n[mid].ino < is->ino)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    for (; lo < count && n[lo].ino == is->ino; lo++)
-        if (!n[lo].gone && n[lo].dir == is->dir && n[lo].hash == is->hash)
-            return true;
-    return false;
-}
-
 static int add_changed(struct pdiff *d, const struct fate *f)
 {
     cleanup(buf_free) struct buf val = {0};
-    struct name n = {.ino = f->ino, .type = f->type, .path = d->text.len};
+    struct name n = {.ino = f->ino, .type = f->type, .path = d->l.text.len};
     struct point_dirent e;
     struct point_inode in;
     struct tree_key k;
     int r;
 
     if (f->ino == 1) {
-        r = buf_add(&d->text, "", 1);
-        return r < 0 ? r : add_out(d, 'M', &n, NULL, f);
+        r = buf_add(&d->l.text, "", 1);
+        return r < 0 ? r : diff_list_add(&d->l, 'M', &n, NULL, f);
     }
     if ((r = point_inode_get(d->b.r, d->b.t, f->ino, &in)) < 0)
         return r;
-    n.dir = in.parent;
-    n.hash = in.parent_hash;
-    if (came(d, &n))
+    if (diff_list_came(&d->l, f->ino, in.parent, in.parent_hash))
         return 0;
     k = tree_key(in.parent, REC_DIRENT);
     tree_key_u64(&k, in.parent_hash);
@@ -449,41 +359,7 @@ static int add_changed(struct pdiff *d, const struct fate *f)
         (r = point_dirent_decode(val.data, val.len, &e)) < 0 ||
         (r = path_of(d, &d->b, in.parent, &e, &n.path)) < 0)
         return r;
-    return add_out(d, 'M', &n, NULL, f);
-}
-
-/* --- giving --------------------------------------------------------------------------------------------------------- */
-
-static bool lies_below(const char *path, const char *below)
-{
-    size_t n = strlen(below);
-
-    return n == 0 || (strncmp(path, below, n) == 0 && (path[n] == 0 || path[n] == '/'));
-}
-
-static int give(struct pdiff *d, const char *below, int (*cb)(void *arg, const struct diff_entry *e),
-                void *arg)
-{
-    struct out *o = (struct out *)d->outs.data;
-    size_t count = d->outs.len / sizeof(*o);
-    const char *text = (const char *)d->text.data;
-    int r = 0;
-
-    sort_text = text;
-    if (count)
-        qsort(o, count, sizeof(*o), by_path);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        struct diff_entry e = {.kind = o[i].kind, .type = o[i].type, .meta = o[i].meta, .ino = o[i].ino};
-
-        e.path = text + o[i].path;
-        e.old_path = o[i].old_path == NONE ? NULL : text + o[i].old_path;
-        e.nranges = o[i].nranges;
-        if (e.nranges)
-            e.ranges = (const struct diff_range *)d->ranges.data + o[i].ranges;
-        if (lies_below(e.path, below) || (e.old_path && lies_below(e.old_path, below)))
-            r = cb(arg, &e);
-    }
-    return r;
+    return diff_list_add(&d->l, 'M', &n, NULL, f);
 }
 
 /* Without slashes where none are needed. -E_NOENT: it is in neither. */
@@ -526,13 +402,13 @@ int point_diff(struct repo *r, const struct point *a, const struct point *b, con
         x = below_clean(&d, below, &path);
     if (x == 0 && (x = tree_diff(r, &a->tree, &b->tree, differs, &d)) == -E_NOENT)
         x = -E_CORRUPT;
-    f = (struct fate *)d.fates.data;
-    for (size_t i = 0; x == 0 && i < d.fates.len / sizeof(*f); i++)
+    f = (struct fate *)d.l.fates.data;
+    for (size_t i = 0; x == 0 && i < d.l.fates.len / sizeof(*f); i++)
         x = fate_find_out(&d, &f[i]);
     if (x == 0)
         x = pair_all(&d);
-    for (size_t i = 0; x == 0 && i < d.fates.len / sizeof(*f); i++)
+    for (size_t i = 0; x == 0 && i < d.l.fates.len / sizeof(*f); i++)
         if (f[i].same)
             x = add_changed(&d, &f[i]);
-    return x < 0 ? x : give(&d, buf_cstr(&path), cb, arg);
+    return x < 0 ? x : diff_list_give(&d.l, buf_cstr(&path), cb, arg);
 }
