@@ -71,7 +71,7 @@ static int read_parts(struct rad *s, const struct rad_run *run, const struct rad
         rad_part_name(o->owner, i, name);
         r = read_one(s, run, name, begin, (size_t)n, &part, ret);
         if (r == 0 && ret->len - was != n)
-            r = rad_say(s, -E_IO, "%s: a part of an object is too short", name);
+            r = why_say(&s->why, -E_IO, "%s: a part of an object is too short", name);
         if (r == 0)
             r = backend_pace(&s->down, (size_t)n, run->call, run->began_ns);
         off += n;
@@ -106,7 +106,7 @@ static int rad_get(struct backend *b, const struct backend_call *c, const char *
     if (r == -E_NOENT && o.part) { /* a part: deleted with its head just now, or lost */
         r = rad_look(s, &run, name, &again);
         if (r == 0)
-            r = rad_say(s, -E_IO, "%s: parts of the object are missing in the pool", name);
+            r = why_say(&s->why, -E_IO, "%s: parts of the object are missing in the pool", name);
     }
     if (r < 0)
         ret->len = was;
@@ -166,7 +166,7 @@ static int rad_del(struct backend *b, const struct backend_call *c, const char *
         r = -E_NOENT;
     if (r == 0)
         rad_parts_delete(s, o.owner, rad_parts(&o));
-    return unsure && r < 0 && r != -E_CANCELED ? rad_recode(s, -E_UNSURE) : r;
+    return unsure && r < 0 && r != -E_CANCELED ? why_recode(&s->why, -E_UNSURE) : r;
 }
 
 /* --- the time ------------------------------------------------------------------------------------------------------- */
@@ -192,12 +192,7 @@ static int rad_now(struct backend *b, const struct backend_call *c, int64_t *ret
 
 static void rad_why(struct backend *b, int code, struct buf *ret)
 {
-    struct rad *s = rad_of(b);
-
-    lock_take(&s->lock);
-    if (s->why_code == code)
-        buf_puts(ret, s->why);
-    lock_drop(&s->lock);
+    why_tell(&rad_of(b)->why, code, ret);
 }
 
 static void rad_close(struct backend *b)
@@ -211,6 +206,7 @@ static void rad_close(struct backend *b)
     rate_release(&s->up);
     rate_release(&s->down);
     lock_release(&s->lock);
+    why_release(&s->why);
     free(s);
 }
 
@@ -364,6 +360,7 @@ int rad_open(const struct rados_conf *conf, const struct rados_lib *lib, struct 
     s->lib = lib;
     s->conf = *conf;
     snprintf(s->user, sizeof(s->user), "client.%s", conf->id[0] ? conf->id : "admin");
+    why_init(&s->why);
     lock_init(&s->lock, RANK_LEAF, 0);
     rate_init(&s->up, conf->bandwidth);
     rate_init(&s->down, conf->bandwidth);

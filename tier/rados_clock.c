@@ -119,7 +119,7 @@ static int lock_it(struct rad *s, const struct rad_run *run, const char *cookie)
     if (r == 0)
         r = rad_op_wait(s, run, op, "ask for the cluster's time");
     /* nothing of ours is changed by it: not knowing is no more than having no answer */
-    return r == -E_UNSURE ? rad_recode(s, -E_TIMEOUT) : r;
+    return r == -E_UNSURE ? why_recode(&s->why, -E_TIMEOUT) : r;
 }
 
 static int read_it(struct rad *s, const struct rad_run *run, const char *cookie, int64_t *ret_ns)
@@ -140,7 +140,8 @@ static int read_it(struct rad *s, const struct rad_run *run, const char *cookie,
         return r == -E_NOENT ? -E_IO : r;
     end = end_of(op->bytes, MIN_OF(op->got, op->room), cookie);
     if (end < 0)
-        return rad_say(s, -E_IO, "rados: the OSDs do not tell when a lock ends: their time is not known");
+        return why_say(&s->why, -E_IO,
+                       "rados: the OSDs do not tell when a lock ends: their time is not known");
     *ret_ns = end - LASTS_S * NS_PER_S;
     return 0;
 }
@@ -196,7 +197,7 @@ int rad_clock(struct rad *s, const struct rad_run *run, bool fresh, int64_t *ret
         now = r == 0 ? reckoned(s) : -1;
     }
     if (r == 0 && now < 0)
-        r = rad_say(s, -E_IO, "rados: the clock of this machine is being set: try again");
+        r = why_say(&s->why, -E_IO, "rados: the clock of this machine is being set: try again");
     if (r == 0)
         *ret_ns = now;
     return r;

@@ -1,6 +1,5 @@
 /* What librados answers, in words: the cause and what to do. */
 #include <errno.h>
-#include <stdarg.h>
 
 #include "tier/rados_i.h"
 
@@ -38,27 +37,6 @@ static const char *words(int result)
     const char *text = strerrordesc_np(-result);
 
     return text ? text : "unknown";
-}
-
-int rad_say(struct rad *s, int code, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    lock_take(&s->lock);
-    s->why_code = code;
-    vsnprintf(s->why, sizeof(s->why), fmt, ap);
-    lock_drop(&s->lock);
-    va_end(ap);
-    return code;
-}
-
-int rad_recode(struct rad *s, int code)
-{
-    lock_take(&s->lock);
-    s->why_code = code;
-    lock_drop(&s->lock);
-    return code;
 }
 
 void rad_where(const struct rad *s, struct buf *out)
@@ -102,7 +80,7 @@ int rad_fail(struct rad *s, const char *doing, int result, bool write)
         rad_where(s, &text);
         buf_printf(&text, ": %s: librados answers %d (%s)", doing, result, words(result));
     }
-    return rad_say(s, code, "%s", text.len && buf_cstr(&text) ? buf_cstr(&text) : err_text(code));
+    return why_say(&s->why, code, "%s", text.len && buf_cstr(&text) ? buf_cstr(&text) : err_text(code));
 }
 
 /* An operation on an object of a pool that was deleted says the same as one on an object that is not there. */

@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "tier/rados.h"
 #include "tier/rate.h"
+#include "tier/why.h"
 
 #define RAD_OWNER "varve.owner"
 #define RAD_PARTS "varve.parts"
@@ -25,9 +26,8 @@ struct rad {
     int64_t pool_id;
     uint64_t part; /* objects of more bytes are cut in parts of so many */
     struct rate up, down;
+    struct why why;
     struct lock lock; /* guards what follows */
-    int why_code;
-    char why[512];
     int64_t clock_ns, clock_mono_ns,
         clock_wall_ns; /* the cluster's clock when these were ours; 0: not asked yet */
     int64_t seen_ns;   /* the youngest object that was told of */
@@ -126,9 +126,7 @@ int rad_each_name(struct rad *s, const struct rad_run *run, int (*cb)(void *arg,
 int rad_clock(struct rad *s, const struct rad_run *run, bool fresh, int64_t *ret_ns);
 void rad_seen(struct rad *s, int64_t mtime_ns);
 
-/* rad_say: writes down why; the code. rad_fail: what an error of librados means, with its cause and what to do. */
-int rad_say(struct rad *s, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-int rad_recode(struct rad *s, int code); /* what was written down is told with this code */
+/* rad_fail: writes down what an error of librados means, with its cause and what to do; the code. */
 int rad_fail(struct rad *s, const char *doing, int result, bool write);
 int rad_no_answer(struct rad *s, int code, const char *doing);
 bool rad_pool_is_gone(struct rad *s);

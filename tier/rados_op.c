@@ -168,7 +168,7 @@ int rad_no_answer(struct rad *s, int code, const char *doing)
     cleanup(buf_free) struct buf where = {0};
 
     rad_where(s, &where);
-    return rad_say(s, code, "%s: %s: no OSD answers in time (timeout=%ds): look at `ceph status`",
+    return why_say(&s->why, code, "%s: %s: no OSD answers in time (timeout=%ds): look at `ceph status`",
                    where.len && buf_cstr(&where) ? buf_cstr(&where) : "rados", doing,
                    s->conf.timeout_ms / 1000);
 }
@@ -222,7 +222,8 @@ int rad_object_of(struct rad *s, struct rad_op *op, const char *name, struct rad
         o.size = strtoull(parts, &end, 10);
         o.part = *end == ' ' ? strtoull(end + 1, &end, 10) : 0;
         if (*end || o.part == 0 || strlen(o.owner) != RAD_OWNER_SIZE - 1 || o.size / o.part >= UINT32_MAX)
-            return rad_say(s, -E_IO, "%s: the object says \"%s\" of its parts, which cannot be", name, parts);
+            return why_say(&s->why, -E_IO, "%s: the object says \"%s\" of its parts, which cannot be", name,
+                           parts);
     }
     *ret = o;
     return 0;

@@ -212,7 +212,7 @@ static int parts_phase(struct cut *c)
 
     if (r < 0)
         rad_parts_delete(c->s, c->owner, c->n);
-    return r == -E_UNSURE ? rad_recode(c->s, -E_TIMEOUT) : r;
+    return r == -E_UNSURE ? why_recode(&c->s->why, -E_TIMEOUT) : r;
 }
 
 static int head_phase(struct cut *c)

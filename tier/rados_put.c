@@ -73,7 +73,7 @@ int rad_put_named(struct rad *s, const struct rad_run *run, const struct rad_put
     }
     if (r == 0 || r == -E_CANCELED || !unsure)
         return r;
-    return r == -E_EXIST ? r : rad_recode(s, -E_UNSURE);
+    return r == -E_EXIST ? r : why_recode(&s->why, -E_UNSURE);
 }
 
 static int put_whole(struct rad *s, const struct rad_run *run, const char *name, const void *p, size_t len)

@@ -49,7 +49,8 @@ static int head(struct s3 *s, struct s3_run *run, const char *key, struct backen
         return -E_NOENT;
     t = http_date_ns(http_header(&a, "last-modified"));
     if (a.status >= 300)
-        return s3_say(s, -E_IO, "%s: it does not answer as S3 does (status %d)", s->conf.endpoint, a.status);
+        return why_say(&s->why, -E_IO, "%s: it does not answer as S3 does (status %d)", s->conf.endpoint,
+                       a.status);
     *ret = (struct backend_stat){strtoull(http_header(&a, "content-length"), NULL, 10), t};
     s3_seen(s, t);
     return 0;
@@ -193,7 +194,7 @@ static int s3_now(struct backend *b, const struct backend_call *c, int64_t *ret_
     int r = s3_ask(s, &q, &run, &a);
 
     if (r == 0 && !has_date(&a))
-        r = s3_say(s, -E_IO, "%s: its answers have no date", s->conf.endpoint);
+        r = why_say(&s->why, -E_IO, "%s: its answers have no date", s->conf.endpoint);
     if (r < 0)
         return r;
     lock_take(&s->lock);
@@ -206,12 +207,7 @@ static int s3_now(struct backend *b, const struct backend_call *c, int64_t *ret_
 
 static void s3_why(struct backend *b, int code, struct buf *ret)
 {
-    struct s3 *s = s3_of(b);
-
-    lock_take(&s->lock);
-    if (s->why_code == code)
-        buf_puts(ret, s->why);
-    lock_drop(&s->lock);
+    why_tell(&s3_of(b)->why, code, ret);
 }
 
 static void s3_close(struct backend *b)
@@ -221,6 +217,7 @@ static void s3_close(struct backend *b)
     s3_parts_stop(s);
     http_free(s->http);
     lock_release(&s->lock);
+    why_release(&s->why);
     s3_cred_wipe(&s->cred);
     free(s);
 }
@@ -291,6 +288,7 @@ int s3_open(const struct s3_conf *conf, struct backend **ret, struct buf *err)
     s->conf = *conf;
     s->budget = BUDGET_FIRST;
     s->unconditional = conf->unconditional;
+    why_init(&s->why);
     lock_init(&s->lock, RANK_CACHE, 0);
     r = complete(s, err);
     if (r == 0)

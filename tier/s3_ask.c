@@ -249,19 +249,6 @@ bool s3_again(struct s3 *s, struct s3_run *run, const struct s3_outcome *o, stru
     return true;
 }
 
-int s3_say(struct s3 *s, int code, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    lock_take(&s->lock);
-    s->why_code = code;
-    vsnprintf(s->why, sizeof(s->why), fmt, ap);
-    lock_drop(&s->lock);
-    va_end(ap);
-    return code;
-}
-
 int s3_fail(struct s3 *s, const struct s3_ask *q, const struct s3_run *run, const struct s3_outcome *o,
             struct http_answer *a)
 {
@@ -277,8 +264,8 @@ int s3_fail(struct s3 *s, const struct s3_ask *q, const struct s3_run *run, cons
         code = -E_TIMEOUT;
     s3_sentence(s, q, o, a, text, sizeof(text));
     if (run->tries > 1)
-        return s3_say(s, code, "%s (tried %u times)", text, run->tries);
-    return s3_say(s, code, "%s", text);
+        return why_say(&s->why, code, "%s (tried %u times)", text, run->tries);
+    return why_say(&s->why, code, "%s", text);
 }
 
 int s3_ask(struct s3 *s, const struct s3_ask *q, struct s3_run *run, struct http_answer *a)

@@ -7,6 +7,7 @@
 #include "tier/s3_http.h"
 #include "tier/s3_sign.h"
 #include "tier/s3_xml.h"
+#include "tier/why.h"
 
 #define S3_NAME_SIZE 1025 /* of an object's whole key */
 #define S3_OWNER "x-amz-meta-varve-owner"
@@ -20,11 +21,10 @@ struct s3 {
     struct s3_conf conf;
     struct http *http;
     char scheme[9], host[768]; /* as it is asked for; with the bucket before it in the virtual style */
-    struct lock lock;          /* guards what follows */
+    struct why why;
+    struct lock lock; /* guards what follows */
     struct s3_cred cred;
-    int budget; /* how often may be tried again: every try takes some, every success gives one back */
-    int why_code;
-    char why[512];
+    int budget;         /* how often may be tried again: every try takes some, every success gives one back */
     bool unconditional; /* no If-None-Match here */
     int64_t
         seen_ns; /* the youngest object that was told of: servers set their Date: once a second, so it may be older */
@@ -80,7 +80,6 @@ void s3_classify(const struct s3 *s, const struct s3_ask *q, int r, struct http_
                  struct s3_outcome *ret);
 void s3_sentence(const struct s3 *s, const struct s3_ask *q, const struct s3_outcome *o,
                  struct http_answer *a, char *out, size_t size);
-int s3_say(struct s3 *s, int code, const char *fmt, ...) PRINTF_LIKE(3, 4); /* writes down why; the code */
 
 void s3_seen(struct s3 *s, int64_t mtime_ns);
 int s3_key(const struct s3 *s, const char *name, char out[S3_NAME_SIZE]); /* -E_INVAL */

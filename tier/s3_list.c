@@ -110,18 +110,17 @@ static int page_read(struct s3 *s, struct s3_run *run, const char *prefix, const
         s3_query_add(&q, "start-after", after);
     r = s3_ask(s, &q, run, &a);
     if (r == 0 && a.status == 404)
-        return s3_say(s, -E_IO,
-                      "%s: there is no bucket %s: make it, or check its name and endpoint=", s->conf.endpoint,
-                      s->conf.bucket);
+        return why_say(&s->why, -E_IO, "%s: there is no bucket %s: make it, or check its name and endpoint=",
+                       s->conf.endpoint, s->conf.bucket);
     if (r == 0 && a.status >= 300)
-        return s3_say(s, -E_IO, "%s: a list is answered with status %d", s->conf.endpoint, a.status);
+        return why_say(&s->why, -E_IO, "%s: a list is answered with status %d", s->conf.endpoint, a.status);
     if (r == 0) {
         p->encoded = memmem(a.body.data, a.body.len, url, sizeof(url) - 1) != NULL;
         r = s3_xml_each(a.body.data, a.body.len, element, p);
     }
     if (r == 0 && (p->unordered || (p->more && !p->last[0])))
-        r = s3_say(s, -E_IO, "%s: the server's list is not in order: varve needs one that is",
-                   s->conf.endpoint);
+        r = why_say(&s->why, -E_IO, "%s: the server's list is not in order: varve needs one that is",
+                    s->conf.endpoint);
     return r;
 }
 

@@ -63,8 +63,8 @@ static int begin(struct upload *u, const char *name, struct s3_put *put)
     if (r == 0)
         r = s3_ask(u->s, &q, u->run, &a);
     if (r == 0 && a.status >= 300)
-        r = s3_say(u->s, -E_IO, "%s: the server begins no upload in parts (status %d)", u->s->conf.endpoint,
-                   a.status);
+        r = why_say(&u->s->why, -E_IO, "%s: the server begins no upload in parts (status %d)",
+                    u->s->conf.endpoint, a.status);
     return r < 0 ? r : s3_xml_each(a.body.data, a.body.len, begun, u);
 }
 
@@ -169,7 +169,8 @@ static int part_send(struct part *p)
     s3_query_add(&q, "uploadId", u->id);
     r = s3_ask(u->s, &q, &p->run, &a);
     if (r == 0 && a.status >= 300)
-        r = s3_say(u->s, -E_IO, "%s: a part is answered with status %d", u->s->conf.endpoint, a.status);
+        r = why_say(&u->s->why, -E_IO, "%s: a part is answered with status %d", u->s->conf.endpoint,
+                    a.status);
     if (r == 0)
         snprintf(p->etag, sizeof(p->etag), "%s", http_header(&a, "etag"));
     return r;
