@@ -81,8 +81,18 @@ static int ino_pinned(struct release *w, struct txn *t, uint64_t ino, struct tie
     return r == -E_NOENT ? 0 : r;
 }
 
+/* Of a volume whatever, by its id; one that is gone pins nothing. */
+static int pinned_in(struct release *w, struct txn *t, uint32_t vol, uint64_t ino)
+{
+    struct vol *v = vol_by_id(w->v->store, vol);
+    struct tier_near near = {0};
+    int r = v && !(v->rec.flags & VOLUME_DELETED) ? tier_pinned(t, vol_now(v), ino, &near) : 0;
+
+    return r == -E_NOENT ? 0 : r;
+}
+
 /* Files that share the object with it have their say, too. */
-static int sharers_pinned(struct release *w, struct txn *t, uint64_t object, struct tier_near *near)
+static int sharers_pinned(struct release *w, struct txn *t, uint64_t object)
 {
     uint8_t from[KEY_SIZE_MAX];
     const uint8_t *key;
@@ -93,23 +103,28 @@ static int sharers_pinned(struct release *w, struct txn *t, uint64_t object, str
 
     while (r == 0 && (r = txn_ge(t, KEEP_PENDING, from, n, 9, &key, &klen, &val)) == 0) {
         r = branch_get(w->v->store, get_be32(key + 9), &b);
-        if (r == 0 && b.vol == w->v->rec.id)
-            r = ino_pinned(w, t, get_be64(key + 13), near);
+        if (r == 0)
+            r = pinned_in(w, t, b.vol, get_be64(key + 13));
         memcpy(from, key, klen);
         put_be64(from + 13, get_be64(key + 13) + 1); /* numbers of inodes have 40 bits */
     }
     return r == -E_NOENT ? 0 : r;
 }
 
-/* In the transaction that releases it: whoever was told that it is pinned was told so before or after that. */
+/* In the transaction that releases it: whoever was told that it is pinned was told so before or after that. What a clone shows are
+ * objects of its origin: the origin has its say. */
 static int part_pinned(struct release *w, struct txn *t, const struct part *p, struct tier_near *near)
 {
     struct object_rec rec;
     int r = BROKEN(VARVE_BREAK_pin) ? 0 : ino_pinned(w, t, p->ino, near);
 
-    if (r != 0 || object_get(t, p->range.object, &rec) < 0 || !(rec.flags & OBJECT_SHARED))
+    if (r != 0 || object_get(t, p->range.object, &rec) < 0)
         return r;
-    return BROKEN(VARVE_BREAK_pin_shared) ? 0 : sharers_pinned(w, t, p->range.object, near);
+    if (rec.vol != w->v->rec.id && !BROKEN(VARVE_BREAK_pin_origin))
+        r = pinned_in(w, t, rec.vol, rec.ino);
+    if (r != 0 || !(rec.flags & OBJECT_SHARED) || BROKEN(VARVE_BREAK_pin_shared))
+        return r;
+    return sharers_pinned(w, t, p->range.object);
 }
 
 static int part_put(struct release *w, struct txn *t, const struct part *p, struct tier_near *near)

@@ -5,6 +5,7 @@
 #include "snap/snapshot.h"
 #include "snap/store/cold.h"
 #include "snap/tier.h"
+#include "snap/volume.h"
 #include "tests/lib/test.h"
 #include "tests/tier/tiering_rig.h"
 
@@ -71,6 +72,31 @@ TEST(test_tier__what_is_pinned_is_not_released)
     is(&g, "dir/sub/below", "remote");
     is(&g, "shared", "remote");
     is(&g, "file", "pinned");
+    box_sound(&g.b);
+    rig_end(&g);
+}
+
+/* The bytes of a clone are those of its origin. */
+TEST(test_tier__a_release_of_a_clone_keeps_what_the_origin_pinned)
+{
+    struct release_result res;
+    struct backup_result up;
+    struct vol *origin;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    tiering_connect(&g);
+    rig_fill_file(&g, "f", 300000);
+    rig_fill_file(&g, "other", 300000);
+    origin = g.b.v;
+    CHECK_OK(volume_clone(origin, NULL, "clone", &g.b.v));
+    up = rig_back_up(&g, "s");
+    CHECK_OK(tier_pin(origin, vfs_node_ino(box_node(origin, box_root(origin), "f")), true));
+    res = tiering_released(&g, up.id, "s");
+    g.b.v = origin;
+    is(&g, "f", "pinned");
+    CHECK_EQ(tiering_remote(&g), 303104); /* of the other one */
+    CHECK(res.pinned >= 300000);
     box_sound(&g.b);
     rig_end(&g);
 }
