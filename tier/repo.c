@@ -11,9 +11,11 @@
 #include "tier/idset.h"
 #include "tier/repo_ahead.h"
 #include "tier/repo_key.h"
+#include "tier/repo_page.h"
 
-#define CHUNKS_KEPT 24
-#define LOST_MAX 256 /* where so much is lost nobody looks anew any more */
+#define CHUNKS_KEPT 24        /* at the most, */
+#define KEPT_BYTES (8u << 20) /* if they are small */
+#define LOST_MAX 256          /* where so much is lost nobody looks anew any more */
 #define KEYS_MAX 256
 #define OBJECT_MAX (256u << 20)
 
@@ -276,6 +278,7 @@ void repo_close(struct repo *r)
     if (!r)
         return;
     repo_ahead_end(r);
+    repo_pages_drop(r);
     repo_chunks_drop(r);
     idset_free(&r->chunks->lost);
     free(r->chunks);
@@ -412,16 +415,48 @@ static struct kept *kept_find(struct repo *r, const struct id16 *id)
     return NULL;
 }
 
-static struct kept *kept_oldest(struct repo *r)
+/* Bytes that are kept, without those of one; and of the others the one that was used last before all. */
+static size_t kept_others(struct repo *r, const struct kept *but, struct kept **ret_oldest)
 {
-    struct kept *k = &r->chunks->v[0];
+    size_t bytes = 0;
 
-    for (size_t i = 1; i < CHUNKS_KEPT; i++)
-        if (r->chunks->v[i].used < k->used)
-            k = &r->chunks->v[i];
+    *ret_oldest = NULL;
+    for (size_t i = 0; i < CHUNKS_KEPT; i++) {
+        struct kept *k = &r->chunks->v[i];
+
+        if (k == but || !k->plain.data)
+            continue;
+        bytes += k->plain.cap;
+        if (!*ret_oldest || k->used < (*ret_oldest)->used)
+            *ret_oldest = k;
+    }
+    return bytes;
+}
+
+/* The one that another takes the place of. */
+static struct kept *kept_place(struct repo *r)
+{
+    struct kept *oldest, *k;
+    bool full = kept_others(r, NULL, &oldest) >= KEPT_BYTES;
+
+    for (k = r->chunks->v; k < r->chunks->v + CHUNKS_KEPT && (full || k->plain.data);)
+        k++;
+    if (k == r->chunks->v + CHUNKS_KEPT)
+        k = oldest;
     k->used = 0;
     buf_reset(&k->plain);
     return k;
+}
+
+/* As many of the others as there is room for. */
+static void kept_trim(struct repo *r, const struct kept *newest)
+{
+    struct kept *oldest;
+
+    while (kept_others(r, newest, &oldest) + newest->plain.cap > KEPT_BYTES && oldest) {
+        oldest->used = 0;
+        buf_free(&oldest->plain);
+    }
 }
 
 int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
@@ -478,10 +513,11 @@ int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, si
     int x;
 
     if (!k) {
-        k = kept_oldest(r);
+        k = kept_place(r);
         if (!repo_ahead_take(r, chunk, &k->plain) && (x = fetch(r, chunk, &k->plain)) < 0)
             return x;
         k->id = *chunk;
+        kept_trim(r, k);
     }
     k->used = ++r->chunks->clock;
     *ret = k->plain.data;

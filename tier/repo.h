@@ -11,6 +11,7 @@
 
 struct repo_chunks;
 struct repo_ahead;
+struct repo_pages;
 struct repo {
     struct backend *b; /* owned */
     struct backend_call call;
@@ -19,7 +20,9 @@ struct repo {
     struct have *have;
     struct repo_chunks *chunks; /* read last, as plain bytes */
     struct repo_ahead *ahead;   /* on their way; NULL: none ever were */
+    struct repo_pages *pages;   /* of metadata (tier/repo_page.h); NULL: none were read */
     uint64_t got_bytes, put_bytes, puts;
+    uint64_t proved_pages; /* since it was opened */
 };
 
 /* repo_init: makes a repository. -E_REPO_EXIST. takes b only on success. */
@@ -59,7 +62,7 @@ int repo_stale(struct repo *r);
 /* repo_may_write: -E_REPO_NEWER when a newer program has set rules that this one does not know, or the parameters changed. */
 int repo_may_write(struct repo *r);
 
-/* repo_chunk: the plain bytes of a chunk; they stay until the next call. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
+/* repo_chunk: the plain bytes of a chunk; they stay until the next call; a few MiB of them are kept. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
  * or its pack is gone. */
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len);
 

@@ -61,15 +61,48 @@ int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint6
 
 /* --- a directory ---------------------------------------------------------------------------------------------------- */
 
-/* Its entries, read before anything is made: ino u64, name_len u8, name. */
+/* Its entries, read before anything is made. In the order of inodes their records and their bytes lie side by side in the repository; in
+ * that of the names they do not. */
+struct child {
+    uint64_t ino;
+    size_t name; /* in names, with its NUL */
+};
+struct children {
+    struct buf v, names; /* v: struct child each */
+};
+
+static void children_free(struct children *c)
+{
+    buf_free(&c->v);
+    buf_free(&c->names);
+}
+
 static int gather(void *arg, uint64_t hash, const struct point_dirent *e)
 {
-    uint8_t head[9];
+    struct children *c = arg;
+    struct child child = {e->ino, c->names.len};
 
     (void)hash;
-    put_le64(head, e->ino);
-    head[8] = (uint8_t)e->name_len;
-    return buf_add(arg, head, sizeof(head)) < 0 ? -E_NOMEM : buf_add(arg, e->name, e->name_len);
+    if (buf_add(&c->v, &child, sizeof(child)) < 0 || buf_add(&c->names, e->name, e->name_len) < 0)
+        return -E_NOMEM;
+    return buf_add(&c->names, "", 1);
+}
+
+static int by_ino(const void *a, const void *b)
+{
+    const struct child *x = a, *y = b;
+
+    return x->ino != y->ino ? (x->ino > y->ino) - (x->ino < y->ino)
+                            : (x->name > y->name) - (x->name < y->name);
+}
+
+static int children_of(struct restore *w, uint64_t ino, struct children *ret)
+{
+    int r = point_dirents(w->r, w->t, ino, gather, ret);
+
+    if (r == 0 && ret->v.len && !BROKEN(VARVE_BREAK_restore_order))
+        qsort(ret->v.data, ret->v.len / sizeof(struct child), sizeof(struct child), by_ino);
+    return r;
 }
 
 /* Damage is told and passed over; everything else ends it. */
@@ -87,26 +120,22 @@ static int restore_one(struct restore *w, int dir, const char *name, uint64_t in
 
 static int restore_entries(struct restore *w, int dir, uint64_t ino, unsigned depth)
 {
-    cleanup(buf_free) struct buf list = {0};
-    int r = point_dirents(w->r, w->t, ino, gather, &list);
-    struct dec d = dec_of(list.data, list.len);
+    cleanup(children_free) struct children c = {{0}, {0}};
+    int r = children_of(w, ino, &c);
 
     if (r < 0)
         return survive(w, r);
-    while (r == 0 && d.left) {
-        uint64_t child = dec_u64(&d);
-        uint8_t n = dec_u8(&d);
-        char name[POINT_NAME_MAX + 1];
+    for (size_t at = 0; r == 0 && at < c.v.len; at += sizeof(struct child)) {
+        const struct child *child = (const struct child *)(const void *)(c.v.data + at);
+        const char *name = (const char *)c.names.data + child->name;
         size_t was = w->path.len;
 
-        dec_copy(&d, name, n);
-        name[n] = 0;
         if (was)
             r = buf_puts(&w->path, "/");
         if (r == 0)
             r = buf_puts(&w->path, name);
         if (r == 0)
-            r = restore_one(w, dir, name, child, depth);
+            r = restore_one(w, dir, name, child->ino, depth);
         if (r == 0) /* else it is for the sentence */
             w->path.len = was;
     }

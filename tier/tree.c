@@ -1,6 +1,6 @@
 #include "tier/tree.h"
 
-#include <stdlib.h>
+#include "tier/repo_page.h"
 
 /* --- keys ----------------------------------------------------------------------------------------------------------- */
 
@@ -104,9 +104,10 @@ static struct slice slice_of(const uint8_t *val)
 
 int page_read(struct repo *r, const struct slice *s, struct buf *ret)
 {
-    if (s->len > PAGE_MAX || s->skip)
-        return -E_CORRUPT;
-    return repo_slice(r, s, true, ret);
+    cleanup(repo_page_put) struct repo_page *p = NULL;
+    int x = repo_page_get(r, s, &p);
+
+    return x < 0 ? x : buf_add(ret, p->plain.data, p->plain.len);
 }
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
@@ -182,16 +183,16 @@ static int scan_entry(void *arg, const uint8_t *key, size_t klen, const uint8_t 
 
 static int scan_page(struct scan *s, const struct slice *at, unsigned depth)
 {
-    cleanup(buf_free) struct buf b = {0};
+    cleanup(repo_page_put) struct repo_page *p = NULL;
     struct scan_at a = {.s = s, .depth = depth};
-    int r = depth > TREE_DEPTH_MAX ? -E_CORRUPT : page_read(s->r, at, &b);
+    int r = depth > TREE_DEPTH_MAX ? -E_CORRUPT : repo_page_get(s->r, at, &p);
 
     if (r < 0)
         return r;
-    if (b.len < PAGE_HEAD)
+    if (p->plain.len < PAGE_HEAD)
         return -E_CORRUPT;
-    a.level = b.data[1];
-    r = page_each(b.data, b.len, NULL, scan_entry, &a);
+    a.level = p->plain.data[1];
+    r = page_each(p->plain.data, p->plain.len, NULL, scan_entry, &a);
     if (r == 0)
         r = scan_child(&a, NULL, 0);
     return r == 1 && s->done ? 0 : r;

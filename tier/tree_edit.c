@@ -1,6 +1,7 @@
 /* Editing: the pages on the way to what changes are read, merged with the edits, and cut anew. */
 #include <stdlib.h>
 
+#include "tier/repo_page.h"
 #include "tier/tree.h"
 
 /* A record or a reference; its bytes lie in an arena or a page that lives as long as the edit. */
@@ -306,19 +307,19 @@ static int read_entry(void *arg, const uint8_t *key, size_t klen, const uint8_t 
 /* The entries of a page of the tree; they stay until the edit ends. */
 static int page_load(struct apply *a, const struct entry *ref, uint8_t *ret_level, struct entries *out)
 {
-    cleanup(buf_free) struct buf b = {0};
+    cleanup(repo_page_put) struct repo_page *page = NULL;
     struct dec d = dec_of(ref->val, ref->vlen);
     struct slice s = slice_decode(&d);
     struct reading g = {.out = out};
     uint8_t *p;
-    int r = s.len > PAGE_MAX || s.skip ? -E_CORRUPT : repo_slice(a->r, &s, true, &b);
+    int r = repo_page_get(a->r, &s, &page);
 
     if (r < 0)
         return r;
-    if (!(p = arena(&a->blocks, b.len)))
+    if (!(p = arena(&a->blocks, page->plain.len)))
         return -E_NOMEM;
-    memcpy(p, b.data, b.len);
-    return page_each(p, b.len, ret_level, read_entry, &g);
+    memcpy(p, page->plain.data, page->plain.len);
+    return page_each(p, page->plain.len, ret_level, read_entry, &g);
 }
 
 /* Records of a leaf (ref NULL: of none), merged with the edits within its bounds, appended to out. */
