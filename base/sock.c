@@ -69,17 +69,25 @@ static void close_fd(int *fd)
         close(*fd);
 }
 
+/* The store's directory, the address below it, a socket: the descriptors are the caller's to close in any case. */
+static int open_place(const char *store, int *dir, struct sockaddr_un *a, int *s)
+{
+    int r = open_dir(store, dir);
+
+    if (r < 0 || (r = address(*dir, "sock", a)) < 0)
+        return r;
+    *s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return *s < 0 ? err_from_errno(errno) : 0;
+}
+
 int sock_connect(const char *store, int *ret_fd)
 {
     cleanup(close_fd) int dir = -1, s = -1;
     struct sockaddr_un a;
-    int r = open_dir(store, &dir);
+    int r = open_place(store, &dir, &a, &s);
 
-    if (r < 0 || (r = address(dir, "sock", &a)) < 0)
+    if (r < 0)
         return r;
-    s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (s < 0)
-        return err_from_errno(errno);
     while (connect(s, (struct sockaddr *)&a, sizeof(a)) < 0) {
         if (errno == EINTR)
             continue;
@@ -97,13 +105,10 @@ int sock_listen(const char *store, int *ret_fd)
     cleanup(close_fd) int dir = -1, s = -1;
     struct sockaddr_un a;
     mode_t old;
-    int r = open_dir(store, &dir);
+    int r = open_place(store, &dir, &a, &s);
 
-    if (r < 0 || (r = address(dir, "sock", &a)) < 0)
+    if (r < 0)
         return r;
-    s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (s < 0)
-        return err_from_errno(errno);
     if (unlinkat(dir, "sock", 0) < 0 && errno != ENOENT)
         return err_from_errno(errno);
     old = umask(0177);

@@ -35,6 +35,8 @@ static void point_json(struct jw *j, const struct point *p)
     uuid_format(&p->volume, uuid);
     jw_name(j, "volume", p->volume_name, strlen(p->volume_name));
     jw_str(j, "volume_uuid", uuid);
+    uuid_format(&p->store, uuid);
+    jw_str(j, "store_uuid", uuid);
     uuid_format(&p->snapshot, uuid);
     jw_name(j, "snapshot", p->snapshot_name, strlen(p->snapshot_name));
     jw_str(j, "snapshot_uuid", uuid);

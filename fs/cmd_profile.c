@@ -17,14 +17,33 @@
 
 /* --- words -------------------------------------------------------------------------------------------------------------- */
 
+static int word_add(void *arg, const char *name, const struct profile *p, bool built_in, const char *why)
+{
+    int r = verb_words_add(arg, name);
+
+    (void)built_in;
+    (void)why;
+    return r == 0 && p && p->id[0] ? verb_words_add(arg, p->id) : r;
+}
+
+/* There is none of this name: is one meant that is called nearly so? */
+static void name_complain(const char *word, struct buf *err)
+{
+    cleanup(verb_words_free) struct verb_words w = {.n = 0};
+
+    (void)profile_lib_each(word_add, &w);
+    buf_printf(err, "profile %.80s: there is none of this name or id", word);
+    verb_words_near(&w, word, "varve profile list shows what there is", err);
+}
+
 int profile_of_word(const char *word, struct profile **ret, struct buf *err)
 {
     int r = strchr(word, '\n') ? profile_parse(word, "profile", ret, err) : profile_lib_get(word, ret, err);
 
-    if (r < 0 && err->len == 0)
-        buf_printf(err, "profile %.80s: %s%s", word,
-                   r == -E_NOENT ? "there is none of this name or id" : err_text(r),
-                   r == -E_NOENT ? "; varve profile list shows what there is" : "");
+    if (r == -E_NOENT && err->len == 0)
+        name_complain(word, err);
+    else if (r < 0 && err->len == 0)
+        buf_printf(err, "profile %.80s: %s", word, err_text(r));
     return r;
 }
 

@@ -166,8 +166,11 @@ static int list_one(void *arg, const struct conf_repo *c)
 REPO_LOCAL(repo_list)
 {
     struct listing l = {.ans = ans, .json = a->json, .c = {.ncols = 3}};
-    int r;
+    cleanup(repo_place_free) struct repo_place *one = NULL;
+    int r = verb_given(a, "name") ? repo_place_named(verb_text(a, "name"), a, ans, &one) : 0;
 
+    if (r < 0)
+        return r;
     l.j = jw_begin(&ans->out, true);
     if (a->json) {
         jw_object(&l.j, NULL);
@@ -178,7 +181,7 @@ REPO_LOCAL(repo_list)
         show_cell(&l.c, "URL");
         show_cell(&l.c, "SECRET");
     }
-    r = conf_repo_each(list_one, &l);
+    r = one ? list_one(&l, &one->conf) : conf_repo_each(list_one, &l);
     if (a->json) {
         jw_close(&l.j);
         jw_close(&l.j);

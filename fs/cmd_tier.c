@@ -196,6 +196,26 @@ RUN(run_tier_release)
     return verb_job_answer(c, id, &words, out, err);
 }
 
+/* Where what is missing of the store's volumes lies, and by which files that is opened: they are needed as long as this says so. */
+static int source_json(void *arg, uint32_t source, const void *text, size_t len)
+{
+    struct recall_source *src = calloc(1, sizeof(*src));
+    struct jw *j = arg;
+    int r = src ? recall_source_parse(text, len, src) : -E_NOMEM;
+
+    (void)source;
+    if (r == 0) {
+        jw_object(j, NULL);
+        jw_str(j, "url", src->conf.url);
+        jw_str(j, "recovery_point", src->point);
+        jw_str(j, "passphrase_file", src->conf.passphrase_file[0] ? src->conf.passphrase_file : NULL);
+        jw_str(j, "key_file", src->conf.key_file[0] ? src->conf.key_file : NULL);
+        jw_close(j);
+    }
+    free(src);
+    return r == -E_CORRUPT ? 0 : r;
+}
+
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)
 {
     char remote[CONF_SIZE_TEXT], local[CONF_SIZE_TEXT];
@@ -225,8 +245,11 @@ int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)
     jw_u64(&j, "fetches", n.fetches);
     jw_u64(&j, "fetched_bytes", n.fetched_bytes);
     jw_u64(&j, "failed", n.failed);
+    jw_array(&j, "store_sources");
+    r = cold_source_each(s, source_json, &j);
     jw_close(&j);
-    return jw_end(&j);
+    jw_close(&j);
+    return r < 0 ? r : jw_end(&j);
 }
 
 RUN(run_tier_status)

@@ -111,6 +111,21 @@ static int id_split(const char *text, char where[CONF_REPO_URL + 1], struct repo
     return 0;
 }
 
+static int word_add(void *arg, const struct conf_repo *c)
+{
+    return verb_words_add(arg, c->name);
+}
+
+/* There is none of this name: is one meant that is called nearly so? */
+static void name_complain(const char *name, struct buf *err)
+{
+    cleanup(verb_words_free) struct verb_words w = {.n = 0};
+
+    (void)conf_repo_each(word_add, &w);
+    buf_printf(err, "%s: there is no repository of this name", name);
+    verb_words_near(&w, name, "varve repo list shows what there is", err);
+}
+
 static int where_parse(const char *where, struct conf_repo *c, struct buf *err)
 {
     int r;
@@ -122,8 +137,7 @@ static int where_parse(const char *where, struct conf_repo *c, struct buf *err)
     }
     r = conf_repo_get(where, c, err);
     if (r < 0 && err->len == 0)
-        buf_printf(err, "%s: there is no repository of this name; varve repo list shows what there is",
-                   where);
+        name_complain(where, err);
     return r;
 }
 
@@ -220,10 +234,16 @@ int repo_place_secret(const struct repo_place *p, struct secret *ret, struct buf
                        p->conf.key_file[0] ? p->conf.key_file : NULL, ret, err);
 }
 
-int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret)
+int repo_place_named(const char *text, const struct verb_args *a, struct verb_answer *ans,
+                     struct repo_place **ret)
 {
     *ret = calloc(1, sizeof(**ret));
-    return *ret ? repo_place_parse(verb_text(a, "repo"), false, a, *ret, &ans->err) : -E_NOMEM;
+    return *ret ? repo_place_parse(text, false, a, *ret, &ans->err) : -E_NOMEM;
+}
+
+int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret)
+{
+    return repo_place_named(verb_text(a, "repo"), a, ans, ret);
 }
 
 int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err)

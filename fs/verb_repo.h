@@ -22,6 +22,8 @@ void repo_place_free(struct repo_place **p); /* fit for cleanup(), as is repo_do
 void repo_done(struct repo **r);
 /* repo_place_of: the argument `repo` of a verb; repo_place_backend: what lies there, without its keys, through varve-tierd. */
 int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret);
+int repo_place_named(const char *text, const struct verb_args *a, struct verb_answer *ans,
+                     struct repo_place **ret);
 int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err);
 const char *repo_place_name(const struct repo_place *p); /* for sentences */
 

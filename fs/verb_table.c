@@ -22,7 +22,7 @@
 #define POINT_WORD                                                                                           \
     {                                                                                                        \
         "point", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO#ID",                                               \
-            "a recovery point: 8 or more digits of its id, or latest"                                        \
+            "a recovery point: 8 or more digits of its id, the uuid of its snapshot, or latest"              \
     }
 
 /* clang-format off */
@@ -126,7 +126,9 @@ static const struct verb table[] = {
     {"repo", "remove", "repos", NEED_NOTHING, ROLE_ADMIN, NULL,
      {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "which"}},
      "forget a name; the repository stays as it is", NULL, run_command},
-    {"repo", "list", NULL, NEED_NOTHING, ROLE_READ, NULL, {{0}}, "names of repositories", NULL, NULL},
+    {"repo", "list", NULL, NEED_NOTHING, ROLE_READ, NULL,
+     {{"name", ARG_TEXT, ARG_WORD, "NAME", "only this one; a failure where there is none of the name"}},
+     "names of repositories", NULL, NULL},
     {"repo", "show", "repos", NEED_NOTHING, ROLE_ADMIN, NULL, {REPO_WORD, REPO_SECRET},
      "what a repository is and holds", NULL, run_command},
     {"repo", "test", "repos", NEED_NOTHING, ROLE_ADMIN, NULL, {REPO_WORD, REPO_SECRET},
@@ -209,7 +211,7 @@ static const struct verb table[] = {
     {"backup", "show", "backup", NEED_NOTHING, ROLE_ADMIN, NULL, {POINT_WORD, REPO_SECRET},
      "everything about one recovery point", NULL, run_command},
     {"backup", "diff", "backup", NEED_NOTHING, ROLE_ADMIN, NULL,
-     {{"point", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO#A", "a recovery point: 8 or more digits of its id, or latest"},
+     {{"point", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO#A", "a recovery point: 8 or more digits of its id, the uuid of its snapshot, or latest"},
       {"b", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "[REPO#]B", "another one of the same repository"},
       {"path", ARG_TEXT, ARG_WORD, "PATH", "only what is there or below it"},
       REPO_SECRET},

@@ -192,3 +192,31 @@ int verb_quote(const void *p, size_t len, struct buf *out)
     }
     return r;
 }
+
+int verb_words_add(struct verb_words *w, const char *word)
+{
+    char *copy;
+
+    if (w->n == VERB_WORDS_MAX)
+        return 0;
+    if (!(copy = strdup(word)))
+        return -E_NOMEM;
+    w->words[w->n++] = copy;
+    return 0;
+}
+
+void verb_words_near(const struct verb_words *w, const char *word, const char *otherwise, struct buf *err)
+{
+    const char *near = conf_nearest(word, w->words, w->n);
+
+    if (near)
+        buf_printf(err, "; did you mean %s?", near);
+    else
+        buf_printf(err, "; %s", otherwise);
+}
+
+void verb_words_free(struct verb_words *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        free((char *)(uintptr_t)w->words[i]);
+}

@@ -16,4 +16,14 @@ int verb_quote(const void *p, size_t len, struct buf *out);
 /* verb_name_complaint: why a name is refused, for -E_NAME and -E_NAMETOOLONG; else err_text(r). */
 const char *verb_name_complaint(int r, bool volume);
 
+/* Words that may have been meant: verb_words_near(w, word, err) adds "; did you mean X?", or otherwise. */
+#define VERB_WORDS_MAX 128
+struct verb_words {
+    const char *words[VERB_WORDS_MAX];
+    size_t n; /* more are passed over */
+};
+int verb_words_add(struct verb_words *w, const char *word); /* a copy. -E_NOMEM */
+void verb_words_near(const struct verb_words *w, const char *word, const char *otherwise, struct buf *err);
+void verb_words_free(struct verb_words *w); /* fit for cleanup() */
+
 #endif

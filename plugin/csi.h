@@ -7,6 +7,8 @@
  *   volume id           STORE/VOLUME          by their uuids
  *   snapshot id         STORE/VOLUME/SNAPSHOT
  *   group snapshot id   STORE/GROUP
+ *   of what is uploaded REPO#SNAPSHOT         the same on every node: the global id of its recovery point (csi_upload.c, csi_point.c);
+ *                                             REPO#ID of any recovery point is understood
  *
  * A volume that CSI has deleted while it still has snapshots of CSI, or clones, is retired: renamed to retired-UUID, and gone with the
  * last of these.
@@ -15,6 +17,7 @@
 #ifndef VARVE_PLUGIN_CSI_H
 #define VARVE_PLUGIN_CSI_H
 
+#include <jansson.h>
 #include <protobuf-c/protobuf-c.h>
 #include <sys/types.h>
 
@@ -45,6 +48,8 @@ struct csi {
     bool sweep, ends;
     struct csi_busy *busy;
     struct csi_names *names;
+    struct csi_secret_use *secrets;
+    uint64_t secrets_taken; /* so many times */
 };
 
 struct csi_call {
@@ -86,7 +91,7 @@ const char *csi_cap_why(const Csi__V1__VolumeCapability *cap);
 /* What a StorageClass says. Texts are the call's. */
 struct csi_params {
     uint64_t inodes, snapshot_limit; /* 0: none */
-    const char *profile;
+    const char *profile, *repository;
     const char *control, *control_gid, *snapdir; /* of the mount; NULL: as is usual there */
 };
 /* field: "parameters" or the like. Unknown keys are INVALID_ARGUMENT; those of Kubernetes' sidecars are passed over. */
@@ -99,6 +104,9 @@ int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, co
 /* csi_none_known: of a map of which no key is known here. */
 int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries);
 #define CSI_MAP(r, member) (r)->n_##member, (csi_entry *const *)(r)->member
+bool csi_entry_is(const csi_entry *e,
+                  const char *key); /* with a value that is a word, the name of something */
+bool csi_of_kubernetes(const char *key);
 int csi_map_put(struct csi_call *k, size_t *n, csi_entry ***map, const char *key, const char *value);
 
 /* csi_number: 12, 10K, 5M, 2G, 1T (powers of 1000), 10Ki, 5Mi... (of 1024). -E_INVAL, -E_RANGE. */
@@ -128,6 +136,8 @@ struct csi_page {
 };
 int csi_page(struct csi_call *k, int32_t max, const char *token, size_t n,
              const char *(*key)(const void *arg, size_t i), const void *arg, struct csi_page *ret);
+/* csi_page_begin: besides room for its entries, and the token of the next one: members of an answer. entries: a pointer to such a one. */
+int csi_page_begin(struct csi_call *k, const struct csi_page *p, void *entries, char **next_token);
 
 /* --- the store: csi_store.c ------------------------------------------------------------------------------------------------- */
 
@@ -146,6 +156,7 @@ struct csi_volumes {
 struct csi_snapshot {
     const struct csi_volume *volume;
     const char *name, *uuid, *csi_name, *group; /* csi_name, group: NULL: none */
+    const char *upload;                         /* first repository that it is uploaded to, NULL: none */
     int64_t taken_ns;
     uint64_t bytes;
     bool durable;
@@ -172,6 +183,9 @@ const struct csi_volume *csi_volume_by_id(const struct csi_volumes *vs, const ch
 /* csi_volume_find: NOT_FOUND, or INVALID_ARGUMENT for none. vs is filled in. Retired ones are not found. */
 int csi_volume_find(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                     const struct csi_volume **ret);
+/* csi_volume_if_there: *ret NULL: there is none, which is no failure. */
+int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
+                        const struct csi_volume **ret);
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v);
 int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
                     Csi__V1__Volume **ret);
@@ -179,12 +193,77 @@ int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const stru
 /* csi_snapshots_add: those of a volume; all: also those that CSI did not take. */
 int csi_snapshots_add(struct csi_call *k, const struct csi_volume *v, bool all, struct csi_snapshots *ret);
 int csi_snapshots_all(struct csi_call *k, const struct csi_volumes *vs, struct csi_snapshots *ret);
-/* csi_snapshot_by_id: *ret NULL: there is none (also where the id is none of ours). */
+/* csi_snapshots_needed: those of a volume for which it must stay: taken by CSI, and not uploaded; waiting: those that are on their way. */
+int csi_snapshots_needed(struct csi_call *k, const struct csi_volume *v, size_t *ret, size_t *ret_waiting);
+/* csi_snapshot_by_id: *ret NULL: there is none here (also where the id is none of ours). */
 int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *vs, struct csi_snapshot **ret);
+int csi_timestamp(struct csi_call *k, int64_t ns, Google__Protobuf__Timestamp **ret);
 int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshot *s,
                       Csi__V1__Snapshot **ret);
 
-/* Retired volumes that nobody needs any more go, soon: csi_sweep.c. */
+/* --- the program varve: csi_program.c ----------------------------------------------------------------------------------------- */
+
+int csi_varve(struct csi_call *k, const char *field, const char *const *words);
+/* csi_varve_json: what it prints, by --json. It failed: *ret NULL, *ret_why its sentence, and nothing has failed yet. */
+int csi_varve_json(struct csi_call *k, const char *const *words, json_t **ret, const char **ret_why);
+void csi_json_free(json_t **j); /* fit for cleanup() */
+
+/* --- secrets: csi_secret.c ---------------------------------------------------------------------------------------------------- */
+
+/* What a call brings along to open repositories, as files of mode 0600 in STORE/csi/.secrets, whose names tell nothing. Each is removed when
+ * no call uses it, no job, and no volume that lies in a repository still. Known: passphrase, key, credentials, and each with a
+ * repository's name before it: offsite.passphrase. */
+struct csi_secrets {
+    struct csi *d;
+    const char *names[3]; /* of files; NULL: none */
+    const char *words[3]; /* options of commands, the first n */
+    size_t n;
+};
+int csi_secrets_take(struct csi_call *k, const char *repo, size_t n, csi_entry *const *entries,
+                     struct csi_secrets *ret);
+void csi_secrets_drop(struct csi_secrets *s); /* fit for cleanup() */
+int csi_secrets_sweep(struct csi_call *k, const struct csi_volumes *vs, size_t *left);
+
+/* --- recovery points: csi_point.c --------------------------------------------------------------------------------------------- */
+
+bool csi_point_is(const char *id); /* REPO#ID */
+/* csi_point_show: what varve says of it; *ret NULL: there is none. secrets: of the call. */
+int csi_point_show(struct csi_call *k, const char *field, const char *id, size_t n, csi_entry *const *secrets,
+                   json_t **ret);
+int csi_point_fill(struct csi_call *k, const char *id, const json_t *point, Csi__V1__Snapshot **ret);
+int csi_point_delete(struct csi_call *k, const char *field, const char *id, size_t n,
+                     csi_entry *const *secrets);
+/* csi_point_create: a volume of this name out of it: those of words, which are ended by NULL, besides. As csi_verb. */
+int csi_point_create(struct csi_call *k, const char *id, size_t n, csi_entry *const *secrets,
+                     const char *const *words, struct csi_result *ret);
+/* csi_repository_check: INVALID_ARGUMENT where there is none of this name here, and the nearest. */
+int csi_repository_check(struct csi_call *k, const char *field, const char *repo);
+
+/* --- uploads: csi_upload.c ---------------------------------------------------------------------------------------------------- */
+
+/* Where a class of snapshots wants them to be; n 0: they stay here. */
+#define CSI_UPLOADS_MAX 8
+struct csi_upload_class {
+    const char *profile, *field;
+    const char *to[CSI_UPLOADS_MAX];
+    size_t n;
+};
+/* csi_upload_class_take: words only. csi_upload_class_look: what they mean for a volume. */
+int csi_upload_class_take(struct csi_call *k, size_t n, csi_entry *const *entries,
+                          struct csi_upload_class *ret);
+int csi_upload_class_look(struct csi_call *k, const struct csi_volume *v, struct csi_upload_class *c);
+/* csi_upload_go: begins what is not begun, notes what is done. Fails where an upload has failed; the next call begins it anew. */
+int csi_upload_go(struct csi_call *k, const struct csi_snapshot *s, const struct csi_upload_class *c,
+                  size_t n, csi_entry *const *secrets);
+int csi_upload_done(struct csi_call *k, const struct csi_snapshot *s, bool *ret); /* all of them are there */
+/* csi_upload_delete: s NULL: it is not here (any more). */
+int csi_upload_delete(struct csi_call *k, const char *id, const struct csi_snapshot *s, size_t n,
+                      csi_entry *const *secrets);
+
+int csi_snapshot_delete(struct csi_call *k,
+                        const struct csi_snapshot *s); /* the one that is here: csi_snapshot.c */
+
+/* Retired volumes that nobody needs any more go, soon, and secrets: csi_sweep.c. */
 int csi_sweep_begin(struct csi *d);
 void csi_sweep_soon(struct csi *d);
 void csi_sweep_end(struct csi *d);
@@ -212,6 +291,11 @@ struct csi_facts {
 int csi_facts_get(struct csi_call *k, const char *volume, struct csi_facts **ret);
 int csi_facts_put(struct csi_call *k, const char *volume, const struct csi_facts *f);
 int csi_facts_drop(struct csi_call *k, const char *volume);
+const char *csi_facts_param(struct csi_call *k, const struct csi_facts *f, const char *key); /* NULL: none */
+/* csi_file_*: the same of any small file below STORE/csi, "DIR/NAME". csi_file_get: *ret NULL: there is none. */
+int csi_file_get(struct csi_call *k, const char *name, json_t **ret);
+int csi_file_put(struct csi_call *k, const char *name, const void *p, size_t len);
+int csi_file_drop(struct csi_call *k, const char *name);
 
 /* --- names of snapshots: csi_names.c: which volume has the snapshot of a name, without a walk over all volumes --------------- */
 
@@ -233,7 +317,6 @@ struct csi_mount {
 int csi_mount_at(struct csi_call *k, const char *dir, const struct csi_volume *v, struct csi_mount *ret);
 /* csi_mount_others: is the volume mounted on other directories than these two? */
 int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char *a, const char *b, bool *ret);
-int csi_varve(struct csi_call *k, const char *field, const char *const *words); /* runs the program */
 /* csi_path: as the table of mounts has it: absolute, what lies above without symbolic links, no slash at its end. */
 int csi_path(struct csi_call *k, const char *field, const char *path, const char **ret);
 /* csi_group_set: what is mounted here has this group from its root on: new files get it. */

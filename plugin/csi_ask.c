@@ -66,7 +66,7 @@ int csi_caps_check(struct csi_call *k, size_t n, Csi__V1__VolumeCapability *cons
 
 /* --- parameters ---------------------------------------------------------------------------------------------------------- */
 
-static bool of_kubernetes(const char *key)
+bool csi_of_kubernetes(const char *key)
 {
     return strncmp(key, CSI_KUBE, sizeof(CSI_KUBE) - 1) == 0;
 }
@@ -112,6 +112,11 @@ static bool is_word(const char *s)
     return n > 0 && n < 256;
 }
 
+bool csi_entry_is(const csi_entry *e, const char *key)
+{
+    return strcmp(e->key, key) == 0 && is_word(e->value);
+}
+
 static int param_take(struct csi_call *k, const char *field, const csi_entry *e, struct csi_params *ret)
 {
     static const char *const controls[] = {"admin", "snapshot", "read", "none", NULL};
@@ -120,8 +125,12 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
 
     if (strcmp(e->key, "inodes") == 0 && csi_number(e->value, &ret->inodes) == 0)
         return 0;
-    if (strcmp(e->key, "profile") == 0 && is_word(e->value)) {
+    if (csi_entry_is(e, "profile")) {
         ret->profile = e->value;
+        return 0;
+    }
+    if (csi_entry_is(e, "repository")) {
+        ret->repository = e->value;
         return 0;
     }
     if (strcmp(e->key, "snapshotLimit") == 0 && csi_number(e->value, &ret->snapshot_limit) == 0)
@@ -138,16 +147,16 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
         ret->snapdir = e->value;
         return 0;
     }
-    if (of_kubernetes(e->key))
+    if (csi_of_kubernetes(e->key))
         return 0;
-    if (one_of(e->key, (const char *const[]){"profile", "inodes", "snapshotLimit", "control", "controlGid",
-                                             "snapdir", NULL}))
+    if (one_of(e->key, (const char *const[]){"profile", "repository", "inodes", "snapshotLimit", "control",
+                                             "controlGid", "snapdir", NULL}))
         return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s[%s]: \"%.64s\" is not understood", field, e->key,
                         e->value);
-    return csi_fail(
-        k, GRPC_INVALID_ARGUMENT,
-        "%s[%.64s]: is not known; known are profile, inodes, snapshotLimit, control, controlGid, snapdir",
-        field, e->key);
+    return csi_fail(k, GRPC_INVALID_ARGUMENT,
+                    "%s[%.64s]: is not known; known are profile, repository, inodes, snapshotLimit, control, "
+                    "controlGid, snapdir",
+                    field, e->key);
 }
 
 int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries,
@@ -165,9 +174,9 @@ int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, co
 {
     *ret_profile = NULL;
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(entries[i]->key, "profile") == 0 && is_word(entries[i]->value))
+        if (csi_entry_is(entries[i], "profile"))
             *ret_profile = entries[i]->value;
-        else if (!of_kubernetes(entries[i]->key) && !BROKEN(VARVE_BREAK_csi_unknown))
+        else if (!csi_of_kubernetes(entries[i]->key) && !BROKEN(VARVE_BREAK_csi_unknown))
             return csi_fail(k, GRPC_INVALID_ARGUMENT,
                             "mutable_parameters[%.64s]: is not known; known is profile", entries[i]->key);
     }
@@ -177,7 +186,7 @@ int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, co
 int csi_none_known(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries)
 {
     for (size_t i = 0; i < n; i++)
-        if (!of_kubernetes(entries[i]->key) && !BROKEN(VARVE_BREAK_csi_unknown))
+        if (!csi_of_kubernetes(entries[i]->key) && !BROKEN(VARVE_BREAK_csi_unknown))
             return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s[%.64s]: is not known; none is", field,
                             entries[i]->key);
     return 0;
@@ -352,4 +361,13 @@ int csi_page(struct csi_call *k, int32_t max, const char *token, size_t n,
         ret->next = key(arg, ret->first + ret->n);
     }
     return 0;
+}
+
+int csi_page_begin(struct csi_call *k, const struct csi_page *p, void *entries, char **next_token)
+{
+    void *room = arena_alloc(&k->arena, (p->n + 1) * sizeof(void *));
+
+    *next_token = arena_dup(&k->arena, p->next);
+    memcpy(entries, &room, sizeof(room)); /* a pointer to pointers, of whatever type */
+    return room && *next_token ? 0 : csi_nomem(k);
 }

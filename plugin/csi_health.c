@@ -4,15 +4,10 @@
 
 #include "plugin/csi_methods.h"
 
-static void json_free(json_t **j)
-{
-    json_decref(*j);
-}
-
 /* Why the volume cannot be written, NULL: it can. */
 static int readonly_why(struct csi_call *k, const struct csi_volume *v, const char **ret)
 {
-    cleanup(json_free) json_t *j = NULL;
+    cleanup(csi_json_free) json_t *j = NULL;
     struct csi_result res;
     const char *mode, *why;
     char *out = NULL;
@@ -88,16 +83,14 @@ CSI_METHOD(ControllerListVolumeHealth)
 
     if (r == 0)
         r = csi_page(k, q->max_entries, q->starting_token, vs.n, volume_key, &vs, &page);
-    if (r < 0)
-        return r;
-    a->entries = arena_alloc(&k->arena, (page.n + 1) * sizeof(*a->entries));
-    a->next_token = arena_dup(&k->arena, page.next);
-    if (!a->entries || !a->next_token)
-        return csi_nomem(k);
-    for (size_t i = page.first; i < page.first + page.n && r == 0; i++) {
-        if (vs.v[i].retired)
+    if (r == 0)
+        r = csi_page_begin(k, &page, &a->entries, &a->next_token);
+    for (size_t i = 0; r == 0 && i < page.n; i++) {
+        const struct csi_volume *v = &vs.v[page.first + i];
+
+        if (v->retired)
             continue;
-        r = health_of(k, &vs, &vs.v[i], &a->entries[a->n_entries]);
+        r = health_of(k, &vs, v, &a->entries[a->n_entries]);
         a->n_entries += r == 0;
         if (r < 0 && k->code == GRPC_NOT_FOUND)
             r = 0; /* deleted meanwhile */

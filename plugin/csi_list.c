@@ -17,13 +17,14 @@ CSI_METHOD(ListVolumes)
     if (r < 0)
         return r;
     shown = arena_alloc(&k->arena, (vs.n + 1) * sizeof(*shown));
-    a->entries = arena_alloc(&k->arena, (vs.n + 1) * sizeof(*a->entries));
-    if (!shown || !a->entries)
+    if (!shown)
         return csi_nomem(k);
     for (size_t i = 0; i < vs.n; i++)
         if (!vs.v[i].retired)
             shown[n++] = vs.v[i];
     r = csi_page(k, q->max_entries, q->starting_token, n, volume_key, &shown, &page);
+    if (r == 0)
+        r = csi_page_begin(k, &page, &a->entries, &a->next_token);
     for (size_t i = 0; r == 0 && i < page.n; i++) {
         Csi__V1__ListVolumesResponse__Entry *e = arena_alloc(&k->arena, sizeof(*e));
 
@@ -33,8 +34,6 @@ CSI_METHOD(ListVolumes)
         r = csi_volume_fill(k, &vs, &shown[page.first + i], &e->volume);
         a->entries[a->n_entries++] = e;
     }
-    if (r == 0 && !(a->next_token = arena_dup(&k->arena, page.next)))
-        r = csi_nomem(k);
     return r;
 }
 

@@ -1,23 +1,15 @@
-/* Mounts of this node: looked up in the table of mounts, made and undone by the program varve and by bind mounts. */
+/* Mounts of this node: looked up in the table of mounts, undone; the program varve makes them. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mounts.h"
 #include "plugin/csi.h"
-
-#define SAID_MAX 512
-
-extern char **environ;
 
 /* --- the table of mounts ------------------------------------------------------------------------------------------------- */
 
@@ -101,66 +93,6 @@ int csi_mount_others(struct csi_call *k, const struct csi_volume *v, const char 
 
     *ret = o.found;
     return r < 0 ? csi_fail(k, GRPC_INTERNAL, "the table of mounts cannot be read: %s", err_text(r)) : 0;
-}
-
-/* --- the program varve --------------------------------------------------------------------------------------------------- */
-
-/* What it said, the first line without "varve: ". */
-static const char *said_of(struct csi_call *k, int fd)
-{
-    char text[SAID_MAX], *s = text;
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-
-    text[n > 0 ? n : 0] = 0;
-    text[strcspn(text, "\n")] = 0;
-    if (strncmp(s, "varve: ", 7) == 0)
-        s += 7;
-    return arena_dup(&k->arena, *s ? s : "it failed");
-}
-
-static int spawn(const struct csi *d, const char *const *words, int said, pid_t *ret)
-{
-    const char *argv[16] = {d->program};
-    posix_spawn_file_actions_t acts;
-    size_t n = 1;
-    int e;
-
-    while (words[n - 1] && n + 1 < ARRAY_LEN(argv)) {
-        argv[n] = words[n - 1];
-        n++;
-    }
-    if (posix_spawn_file_actions_init(&acts) != 0)
-        return -E_NOMEM;
-    e = posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (e == 0)
-        e = posix_spawn_file_actions_addopen(&acts, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    if (e == 0)
-        e = posix_spawn_file_actions_adddup2(&acts, said, STDERR_FILENO);
-    if (e == 0)
-        e = posix_spawn(ret, d->program, &acts, NULL, (char **)(uintptr_t)argv, environ);
-    posix_spawn_file_actions_destroy(&acts);
-    return e ? err_from_errno(e) : 0;
-}
-
-int csi_varve(struct csi_call *k, const char *field, const char *const *words)
-{
-    int said = memfd_create("varve-said", MFD_CLOEXEC), status = 0, r;
-    const char *why;
-    pid_t pid;
-
-    if (said < 0)
-        return csi_fail(k, GRPC_INTERNAL, "no descriptor for the program %s", k->d->program);
-    r = spawn(k->d, words, said, &pid);
-    while (r == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    why = r < 0 ? err_text(r) : said_of(k, said);
-    close(said);
-    if (r < 0)
-        return csi_fail(k, GRPC_INTERNAL, "%s cannot be run: %s", k->d->program, why);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
-    return csi_fail(k, WIFEXITED(status) && WEXITSTATUS(status) == 2 ? GRPC_INVALID_ARGUMENT : GRPC_INTERNAL,
-                    "%s: %s", field, why ? why : "it failed");
 }
 
 /* --- paths --------------------------------------------------------------------------------------------------------------- */

@@ -83,14 +83,11 @@ CSI_METHOD(ControllerUnpublishVolume)
     const struct csi_volume *v;
     struct csi_volumes vs;
     struct csi_facts *f = NULL;
-    int r = csi_missing(k, "volume_id", q->volume_id);
+    int r = csi_volume_if_there(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
-    if (r == 0)
-        r = csi_volumes(k, &vs);
     if (r < 0)
         return r;
-    v = csi_volume_by_id(&vs, q->volume_id);
     if (!v || (*q->node_id && strcmp(q->node_id, k->d->node) != 0))
         return 0; /* it is not published there */
     r = csi_enter(k, &held, "volume_id", v->uuid);

@@ -35,6 +35,10 @@ int csi_result_fail(struct csi_call *k, const char *field, const struct csi_resu
                  {"NAME", GRPC_INVALID_ARGUMENT},
                  {"NAMETOOLONG", GRPC_INVALID_ARGUMENT},
                  {"PERM", GRPC_PERMISSION_DENIED},
+                 {"KEY", GRPC_UNAUTHENTICATED},
+                 {"REPO_MISSING", GRPC_NOT_FOUND},
+                 {"TIMEOUT", GRPC_UNAVAILABLE},
+                 {"CANCELED", GRPC_ABORTED},
                  {"DEPTH", GRPC_FAILED_PRECONDITION},
                  {"ROFS", GRPC_UNAVAILABLE},
                  {"FAILED", GRPC_UNAVAILABLE}};
@@ -82,11 +86,6 @@ int csi_verb(struct csi_call *k, struct csi_result *ret, char **ret_out, const c
     return !ret->why || (ret_out && !*ret_out) ? csi_nomem(k) : 0;
 }
 
-static void json_free(json_t **j)
-{
-    json_decref(*j);
-}
-
 static const char *text_of(struct csi_call *k, const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
@@ -129,7 +128,7 @@ static int by_uuid(const void *a, const void *b)
 
 int csi_volumes(struct csi_call *k, struct csi_volumes *ret)
 {
-    cleanup(json_free) json_t *j = NULL;
+    cleanup(csi_json_free) json_t *j = NULL;
     struct csi_result res;
     json_t *list, *o;
     char *out = NULL;
@@ -192,13 +191,22 @@ const struct csi_volume *csi_volume_by_id(const struct csi_volumes *vs, const ch
 int csi_volume_find(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                     const struct csi_volume **ret)
 {
+    int r = csi_volume_if_there(k, field, id, vs, ret);
+
+    return r < 0 || *ret
+               ? r
+               : csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such volume on node %s", field, k->d->node);
+}
+
+int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
+                        const struct csi_volume **ret)
+{
     int r = csi_missing(k, field, id);
 
-    if (r < 0 || (r = csi_volumes(k, vs)) < 0)
-        return r;
-    *ret = csi_volume_by_id(vs, id);
-    return *ret ? 0
-                : csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such volume on node %s", field, k->d->node);
+    if (r == 0)
+        r = csi_volumes(k, vs);
+    *ret = r == 0 ? csi_volume_by_id(vs, id) : NULL;
+    return r;
 }
 
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v)
@@ -233,6 +241,7 @@ static int snapshot_take(struct csi_call *k, const struct csi_volume *v, const j
                                  .name = text_of(k, o, "name"),
                                  .uuid = text_of(k, o, "uuid"),
                                  .csi_name = text_of(k, json_object_get(o, "labels"), "csi.name"),
+                                 .upload = text_of(k, json_object_get(o, "labels"), "csi.upload"),
                                  .group = text_of(k, o, "group"),
                                  .bytes = number_of(o, "bytes"),
                                  .durable = state && strcmp(state, "durable") == 0};
@@ -260,7 +269,7 @@ static struct csi_snapshot *snapshots_more(struct csi_call *k, struct csi_snapsh
 
 int csi_snapshots_add(struct csi_call *k, const struct csi_volume *v, bool all, struct csi_snapshots *ret)
 {
-    cleanup(json_free) json_t *j = NULL;
+    cleanup(csi_json_free) json_t *j = NULL;
     struct csi_result res;
     char *out = NULL;
     json_t *o;
@@ -306,6 +315,39 @@ int csi_snapshots_all(struct csi_call *k, const struct csi_volumes *vs, struct c
     return r;
 }
 
+int csi_snapshots_needed(struct csi_call *k, const struct csi_volume *v, size_t *ret, size_t *ret_waiting)
+{
+    struct csi_snapshots ss = {.n = 0};
+    int r = v->snapshots > 0 ? csi_snapshots_add(k, v, false, &ss) : 0;
+
+    *ret = *ret_waiting = 0;
+    for (size_t i = 0; i < ss.n && r == 0; i++) {
+        bool done = false;
+
+        if (ss.s[i].upload)
+            r = csi_upload_done(k, &ss.s[i], &done);
+        *ret += !done;
+        *ret_waiting += !done && ss.s[i].upload;
+    }
+    return r;
+}
+
+/* One that is uploaded, by its global id. */
+static int snapshot_by_point(struct csi_call *k, const char *id, const struct csi_volumes *vs,
+                             struct csi_snapshot **ret)
+{
+    struct csi_snapshots ss = {.n = 0};
+    int r = csi_snapshots_all(k, vs, &ss);
+
+    for (size_t i = 0; i < ss.n && r == 0; i++) {
+        size_t n = ss.s[i].upload ? strlen(ss.s[i].upload) : 0;
+
+        if (n && strncmp(id, ss.s[i].upload, n) == 0 && id[n] == '#' && strcmp(id + n + 1, ss.s[i].uuid) == 0)
+            *ret = &ss.s[i];
+    }
+    return r;
+}
+
 int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *vs, struct csi_snapshot **ret)
 {
     struct csi_snapshots ss = {.n = 0};
@@ -314,6 +356,8 @@ int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *v
     int r = csi_volumes(k, vs);
 
     *ret = NULL;
+    if (r == 0 && csi_point_is(id))
+        return snapshot_by_point(k, id, vs, ret);
     if (r < 0 || !csi_id_split(id, 3, ids) || !(v = by_uuids(vs, ids)))
         return r;
     r = csi_snapshots_add(k, v, true, &ss); /* also one that a person took, for a content made by hand */
@@ -323,7 +367,7 @@ int csi_snapshot_by_id(struct csi_call *k, const char *id, struct csi_volumes *v
     return r;
 }
 
-static int timestamp(struct csi_call *k, int64_t ns, Google__Protobuf__Timestamp **ret)
+int csi_timestamp(struct csi_call *k, int64_t ns, Google__Protobuf__Timestamp **ret)
 {
     Google__Protobuf__Timestamp *t = arena_alloc(&k->arena, sizeof(*t));
 
@@ -345,7 +389,8 @@ int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const st
     if (!to)
         return csi_nomem(k);
     csi__v1__snapshot__init(to);
-    to->snapshot_id = arena_printf(&k->arena, "%s/%s/%s", vs->store, s->volume->uuid, s->uuid);
+    to->snapshot_id = s->upload ? arena_printf(&k->arena, "%s#%s", s->upload, s->uuid)
+                                : arena_printf(&k->arena, "%s/%s/%s", vs->store, s->volume->uuid, s->uuid);
     to->source_volume_id = csi_volume_id(k, vs, s->volume);
     if (s->group)
         to->group_snapshot_id = arena_printf(&k->arena, "%s/%s", vs->store, s->group);
@@ -353,9 +398,15 @@ int csi_snapshot_fill(struct csi_call *k, const struct csi_volumes *vs, const st
         return csi_nomem(k);
     to->size_bytes = (int64_t)s->bytes;
     to->ready_to_use = s->durable;
-    r = timestamp(k, s->taken_ns, &to->creation_time);
-    if (r == 0 && !k->d->no_snapshot_topology)
+    r = csi_timestamp(k, s->taken_ns, &to->creation_time);
+    if (r == 0 && s->upload) { /* it can be had everywhere, once it is there */
+        bool done = false;
+
+        r = csi_upload_done(k, s, &done);
+        to->ready_to_use = to->ready_to_use && done;
+    } else if (r == 0 && !k->d->no_snapshot_topology) {
         r = csi_topology(k, &to->n_accessible_topology, &to->accessible_topology);
+    }
     *ret = to;
     return r;
 }

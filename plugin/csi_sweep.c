@@ -12,11 +12,12 @@
 /* One that is retired: gone, or not yet. */
 static int sweep_one(struct csi_call *k, const struct csi_volume *v, size_t *left)
 {
-    struct csi_snapshots ss = {.n = 0};
     struct csi_result res;
-    int r = v->snapshots > 0 ? csi_snapshots_add(k, v, false, &ss) : 0;
+    size_t needed, waiting;
+    int r = csi_snapshots_needed(k, v, &needed, &waiting);
 
-    if (r == 0 && ss.n == 0) {
+    *left += r == 0 && waiting > 0;
+    if (r == 0 && needed == 0) {
         r = CSI_VERB(k, &res, NULL, "delete", v->name, "--now");
         *left += r == 0 && !csi_result_is(&res, "OK") && !csi_result_is(&res, "NOENT");
     }
@@ -33,6 +34,8 @@ static int sweep(struct csi *d, size_t *left)
     for (size_t i = 0; r == 0 && i < vs.n; i++)
         if (vs.v[i].retired)
             r = sweep_one(&k, &vs.v[i], left);
+    if (r == 0)
+        r = csi_secrets_sweep(&k, &vs, left);
     arena_free(&k.arena);
     return r;
 }

@@ -19,6 +19,8 @@ struct making {
     const char *said_by;           /* the field that asks for it */
     const struct csi_volume *from; /* content source, or NULL */
     const struct csi_snapshot *from_snapshot;
+    const char *from_point; /* content source that lies in a repository: its global id, or NULL */
+    uint64_t from_bytes;
 };
 
 static int pair_compare(const void *a, const void *b)
@@ -63,13 +65,38 @@ static int look(struct csi_call *k, struct making *m)
         m->profile = m->params.profile;
     if (r == 0)
         r = csi_node_allowed(k, q->accessibility_requirements);
+    if (r == 0 && m->params.repository)
+        r = csi_repository_check(k, "parameters[repository]", m->params.repository);
     return r;
+}
+
+/* A snapshot that is here, or a recovery point. */
+static int source_snapshot(struct csi_call *k, struct making *m, const char *id)
+{
+    static const char field[] = "volume_content_source.snapshot.snapshot_id";
+    cleanup(csi_json_free) json_t *point = NULL;
+    struct csi_snapshot *s;
+    int r = csi_snapshot_by_id(k, id, &m->vs, &s);
+
+    if (r == 0 && !s && csi_point_is(id))
+        r = csi_point_show(k, field, id, CSI_MAP(m->q, secrets), &point);
+    if (r < 0)
+        return r;
+    if (!s && !point)
+        return csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such snapshot on node %s", field, k->d->node);
+    m->facts.source = arena_printf(&k->arena, "snapshot %s", id);
+    m->from_snapshot = s;
+    m->from = s ? s->volume : NULL;
+    m->from_point = s ? NULL : id;
+    m->from_bytes =
+        s ? s->bytes
+          : (uint64_t)json_integer_value(json_object_get(json_object_get(point, "recovery_point"), "bytes"));
+    return 0;
 }
 
 static int source_find(struct csi_call *k, struct making *m)
 {
     const Csi__V1__VolumeContentSource *s = m->q->volume_content_source;
-    struct csi_snapshot *snap;
     int r = csi_volumes(k, &m->vs);
 
     m->facts.source = "";
@@ -81,19 +108,11 @@ static int source_find(struct csi_call *k, struct making *m)
             return csi_fail(k, GRPC_NOT_FOUND,
                             "volume_content_source.volume.volume_id: there is no such volume on node %s",
                             k->d->node);
+        m->from_bytes = m->from->used;
         m->facts.source = arena_printf(&k->arena, "volume %s", s->volume->volume_id);
     } else if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT) {
-        r = csi_snapshot_by_id(k, s->snapshot->snapshot_id, &m->vs, &snap);
-        if (r < 0)
+        if ((r = source_snapshot(k, m, s->snapshot->snapshot_id)) < 0)
             return r;
-        if (!snap)
-            return csi_fail(
-                k, GRPC_NOT_FOUND,
-                "volume_content_source.snapshot.snapshot_id: there is no such snapshot on node %s",
-                k->d->node);
-        m->from = snap->volume;
-        m->from_snapshot = snap;
-        m->facts.source = arena_printf(&k->arena, "snapshot %s", s->snapshot->snapshot_id);
     } else {
         return csi_fail(k, GRPC_INVALID_ARGUMENT,
                         "volume_content_source: is neither a volume nor a snapshot");
@@ -136,12 +155,14 @@ static int profile_set(struct csi_call *k, const char *field, const char *volume
     return r < 0 || csi_result_is(&res, "OK") ? r : profile_fail(k, field, &res);
 }
 
-static int copy(struct csi_call *k, struct making *m)
+/* A copy has the limits of its source; that of its size can be changed. */
+static int copy_limits(struct csi_call *k, const struct making *m)
 {
-    const char *to = arena_printf(&k->arena, "--to=%s", m->name), *snap = "--json";
-    struct csi_result res;
-    int r;
-
+    if (m->from_point && (m->params.inodes || m->params.snapshot_limit))
+        return csi_fail(k, GRPC_INVALID_ARGUMENT, "parameters[%s]: a recovery point tells the limits itself",
+                        m->params.inodes ? "inodes" : "snapshotLimit");
+    if (m->from_point)
+        return 0;
     if (m->params.inodes && m->params.inodes != m->from->inodes)
         return csi_fail(k, GRPC_INVALID_ARGUMENT,
                         "parameters[inodes]: a copy has the limit of its source, %" PRIu64, m->from->inodes);
@@ -149,6 +170,17 @@ static int copy(struct csi_call *k, struct making *m)
         return csi_fail(k, GRPC_INVALID_ARGUMENT,
                         "parameters[snapshotLimit]: a copy has the limit of its source, %" PRIu64,
                         m->from->snapshot_limit);
+    return 0;
+}
+
+static int copy(struct csi_call *k, struct making *m)
+{
+    const char *to = arena_printf(&k->arena, "--to=%s", m->name), *snap = "--json";
+    struct csi_result res;
+    int r = copy_limits(k, m);
+
+    if (r < 0)
+        return r;
     if (m->from_snapshot)
         snap = arena_printf(&k->arena, "--snap=%s", m->from_snapshot->name);
     if (!to || !snap)
@@ -178,9 +210,14 @@ static int create(struct csi_call *k, struct making *m)
             return csi_nomem(k);
     if (m->profile && !(words[n++] = arena_printf(&k->arena, "--profile=%s", m->profile)))
         return csi_nomem(k);
-    r = csi_verb(k, &res, NULL, words);
+    r = m->from_point ? copy_limits(k, m) : 0;
+    if (r == 0)
+        r = m->from_point ? csi_point_create(k, m->from_point, CSI_MAP(m->q, secrets), words, &res)
+                          : csi_verb(k, &res, NULL, words);
     if (r < 0 || csi_result_is(&res, "OK") || csi_result_is(&res, "EXIST"))
         return r;
+    if (m->from_point)
+        return csi_result_fail(k, "volume_content_source", &res);
     return m->profile ? profile_fail(k, m->said_by, &res) : csi_result_fail(k, "name", &res);
 }
 
@@ -223,13 +260,12 @@ static int make(struct csi_call *k, struct making *m, const struct csi_volume **
 {
     const struct csi_volume *v = csi_volume_named(&m->vs, m->name);
     struct csi_facts *f = NULL;
-    uint64_t need = m->from_snapshot ? m->from_snapshot->bytes : m->from ? m->from->used : 0;
     int r = v ? csi_facts_get(k, m->name, &f) : 0;
 
     if (r == 0 && v && (r = compare(k, m, f)) == 0)
         m->facts = *f;
-    if (r == 0 && !v && m->facts.size && m->facts.size < need)
-        r = csi_fail(k, GRPC_OUT_OF_RANGE, "capacity_range: the source has %" PRIu64 " bytes", need);
+    if (r == 0 && !v && m->facts.size && m->facts.size < m->from_bytes)
+        r = csi_fail(k, GRPC_OUT_OF_RANGE, "capacity_range: the source has %" PRIu64 " bytes", m->from_bytes);
     if (r == 0 && !v)
         r = csi_facts_put(k, m->name, &m->facts);
     if (r == 0 && !v && (r = m->from ? copy(k, m) : create(k, m)) < 0)
@@ -318,13 +354,13 @@ static int retire(struct csi_call *k, const struct csi_volume *v)
 /* Without its facts first: one that is left without them is deleted by its id all the same. */
 static int delete (struct csi_call *k, const struct csi_volume *v)
 {
-    struct csi_snapshots ss = {.n = 0};
     struct csi_result res;
-    int r = v->snapshots > 0 ? csi_snapshots_add(k, v, false, &ss) : 0;
+    size_t needed, waiting;
+    int r = csi_snapshots_needed(k, v, &needed, &waiting);
 
     if (r < 0)
         return r;
-    if (ss.n > 0 && !BROKEN(VARVE_BREAK_csi_retire))
+    if (needed > 0 && !BROKEN(VARVE_BREAK_csi_retire))
         return retire(k, v);
     r = csi_facts_drop(k, v->name);
     if (r == 0)
@@ -340,16 +376,11 @@ CSI_METHOD(DeleteVolume)
     const struct csi_volume *v;
     struct csi_volumes vs;
     struct csi_facts *f = NULL;
-    int r = csi_missing(k, "volume_id", q->volume_id);
+    int r = csi_volume_if_there(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
-    if (r == 0)
-        r = csi_volumes(k, &vs);
-    if (r < 0)
+    if (r < 0 || !v)
         return r;
-    v = csi_volume_by_id(&vs, q->volume_id);
-    if (!v)
-        return 0;
     r = csi_enter(k, &held, "volume_id", v->uuid);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v->name);

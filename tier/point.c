@@ -230,19 +230,27 @@ int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
 struct finding {
     const char *id;
     size_t len, n;
-    bool latest;
-    int64_t taken;
+    bool latest, by_snapshot;
+    struct uuid snapshot;
+    int64_t newest;
     char found[SHA_TEXT];
 };
+
+static bool is_meant(const struct finding *f, const struct point *p)
+{
+    if (f->by_snapshot)
+        return uuid_equal(&p->snapshot, &f->snapshot) && (!f->n || p->created_ns > f->newest);
+    return f->latest ? !f->n || p->taken_ns > f->newest : strncmp(p->id, f->id, f->len) == 0;
+}
 
 static int find_one(void *arg, const struct point *p)
 {
     struct finding *f = arg;
 
-    if (f->latest ? f->n && p->taken_ns <= f->taken : strncmp(p->id, f->id, f->len) != 0)
+    if (!is_meant(f, p))
         return 0;
     f->n++;
-    f->taken = p->taken_ns;
+    f->newest = f->by_snapshot ? p->created_ns : p->taken_ns;
     memcpy(f->found, p->id, sizeof(f->found));
     return 0;
 }
@@ -252,8 +260,13 @@ int point_find(struct repo *r, const char *id, struct point *ret, struct buf *er
     struct finding f = {.id = id, .len = strlen(id), .latest = strcmp(id, "latest") == 0};
     int x;
 
-    if (!f.latest && (f.len < 8 || f.len >= SHA_TEXT || strspn(id, "0123456789abcdef") != f.len)) {
-        buf_printf(err, "\"%.70s\" is no recovery point; write 8 or more of its digits, or latest", id);
+    f.by_snapshot = uuid_parse(id, &f.snapshot) == 0;
+    if (!f.latest && !f.by_snapshot &&
+        (f.len < 8 || f.len >= SHA_TEXT || strspn(id, "0123456789abcdef") != f.len)) {
+        buf_printf(
+            err,
+            "\"%.70s\" is no recovery point; write 8 or more of its digits, its snapshot's uuid, or latest",
+            id);
         return -E_USAGE;
     }
     x = points_each(r, find_one, NULL, &f);
@@ -261,7 +274,7 @@ int point_find(struct repo *r, const char *id, struct point *ret, struct buf *er
         buf_printf(err, "there is no recovery point %s; varve backup list shows what there is", id);
         return -E_NOENT;
     }
-    if (x == 0 && !f.latest && f.n > 1) {
+    if (x == 0 && !f.latest && !f.by_snapshot && f.n > 1) {
         buf_printf(err, "%zu recovery points begin with %s; give more digits", f.n, id);
         return -E_USAGE;
     }

@@ -39,8 +39,8 @@ int point_get(struct repo *r, const char *id, struct point *ret); /* a whole id.
 /* points_each: all that can be read, in no order; cb non-zero ends it with that value. bad (may be NULL): told of others. */
 int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
                 void (*bad)(void *arg, const char *id, int why), void *arg);
-/* point_find: "latest" (by time taken; of all volumes), or 8 and more digits. -E_NOENT, -E_USAGE (several begin so) with a
- * sentence in err. */
+/* point_find: "latest" (by time taken; of all volumes), 8 and more digits, or the uuid of its snapshot (of several the one that was
+ * made last). -E_NOENT, -E_USAGE (several begin so) with a sentence in err. */
 int point_find(struct repo *r, const char *id, struct point *ret, struct buf *err);
 
 /* Records of inodes in the tree. */

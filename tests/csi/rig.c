@@ -162,6 +162,13 @@ void rig_start(const char *option)
     rig_csi_start(option);
 }
 
+void rig_serve_end(void)
+{
+    kill(rig.serve, SIGINT);
+    CHECK_EQ(ended(rig.serve), 0);
+    rig.serve = 0;
+}
+
 static int count_below(void *arg, const struct mounts_line *l)
 {
     size_t *n = arg;
@@ -176,9 +183,7 @@ void rig_stop(void)
 
     mounts_each(count_below, &n);
     rig_csi_end(SIGTERM);
-    kill(rig.serve, SIGINT);
-    CHECK_EQ(ended(rig.serve), 0);
-    rig.serve = 0;
+    rig_serve_end();
     CHECK_EQ(n, 0);
 }
 

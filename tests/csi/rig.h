@@ -25,6 +25,7 @@ void rig_stop(void); /* checks that nothing is left mounted */
 void rig_csi_start(const char *option);
 void rig_csi_end(int sig);
 void rig_serve_start(void);
+void rig_serve_end(void);
 pid_t rig_daemon(void); /* of the process that serves requests now */
 void rig_varve(const char *a, const char *b, const char *c,
                const char *d);         /* runs varve, which must go well */

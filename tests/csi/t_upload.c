@@ -1,0 +1,489 @@
+/* Snapshots that a class uploads, and volumes out of recovery points, on the node that took them and on another. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/sock.h"
+#include "tests/csi/rig.h"
+
+#define GIB ((int64_t)1 << 30)
+#define SECRET "a-passphrase-that-nobody-may-see"
+#define CLASS "upload-snapshot-to-cloud"
+
+static char *text(const char *s)
+{
+    return (char *)(uintptr_t)s;
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static void put(const char *dir, const char *name, const char *bytes)
+{
+    char path[600];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    CHECK(write(fd, bytes, strlen(bytes)) == (ssize_t)strlen(bytes));
+    close(fd);
+}
+
+static bool holds(const char *dir, const char *name, const char *bytes)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char path[600];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return io_read_file(io_real(), path, 1 << 20, &b) == 0 && b.len == strlen(bytes) &&
+           memcmp(b.data, bytes, b.len) == 0;
+}
+
+/* --- calls ------------------------------------------------------------------------------------------------------------------ */
+
+static Csi__V1__CreateSnapshotRequest__ParametersEntry param, *params[] = {&param};
+static Csi__V1__CreateSnapshotRequest__SecretsEntry secret, *secrets[] = {&secret};
+
+static void secret_is(const char *key, const char *value)
+{
+    csi__v1__create_snapshot_request__secrets_entry__init(&secret);
+    secret.key = text(key);
+    secret.value = text(value);
+}
+
+static void ask(Csi__V1__CreateSnapshotRequest *q, const char *volume, const char *name, const char *key,
+                const char *value)
+{
+    csi__v1__create_snapshot_request__init(q);
+    csi__v1__create_snapshot_request__parameters_entry__init(&param);
+    q->source_volume_id = text(volume);
+    q->name = text(name);
+    param.key = text(key);
+    param.value = text(value);
+    q->parameters = params;
+    q->n_parameters = 1;
+    q->secrets = secrets;
+    q->n_secrets = secret.key ? 1 : 0;
+}
+
+static int snap_status(const char *volume, const char *name, const char *key, const char *value)
+{
+    Csi__V1__CreateSnapshotRequest q;
+
+    ask(&q, volume, name, key, value);
+    return rpc_status("/csi.v1.Controller/CreateSnapshot", &q);
+}
+
+/* One call of those that a sidecar makes until it is ready; the id is the caller's. */
+static char *snap_once(const char *volume, const char *name, const char *key, const char *value, bool *ready)
+{
+    Csi__V1__CreateSnapshotResponse *a;
+    Csi__V1__CreateSnapshotRequest q;
+    char *id;
+
+    ask(&q, volume, name, key, value);
+    a = RPC(Controller, CreateSnapshot, &q, 0);
+    *ready = a->snapshot->ready_to_use;
+    CHECK_EQ(a->snapshot->n_accessible_topology, 0);
+    id = strdup(a->snapshot->snapshot_id);
+    rpc_free(a);
+    return id;
+}
+
+static char *snap_up(const char *volume, const char *name, const char *key, const char *value)
+{
+    bool ready = false;
+    char *id = snap_once(volume, name, key, value, &ready), *again;
+
+    for (int i = 0; i < 500 && !ready; i++) {
+        pause_ms(20);
+        again = snap_once(volume, name, key, value, &ready);
+        CHECK(strcmp(id, again) == 0);
+        free(again);
+    }
+    CHECK(ready);
+    return id;
+}
+
+static int restore(const char *name, int64_t size, const char *snapshot, char **ret)
+{
+    Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
+    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
+    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    Csi__V1__CreateVolumeResponse *a;
+    struct cap c;
+
+    cap_init(&c, SNW);
+    q.name = text(name);
+    q.n_volume_capabilities = 1;
+    q.volume_capabilities = c.list;
+    q.capacity_range = &range;
+    range.required_bytes = size;
+    s.snapshot_id = text(snapshot);
+    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
+    from.snapshot = &s;
+    q.volume_content_source = &from;
+    q.secrets = (Csi__V1__CreateVolumeRequest__SecretsEntry **)(void *)secrets;
+    q.n_secrets = secret.key ? 1 : 0;
+    if (!ret)
+        return rpc_status("/csi.v1.Controller/CreateVolume", &q);
+    a = RPC(Controller, CreateVolume, &q, 0);
+    CHECK_EQ(a->volume->capacity_bytes, size);
+    *ret = strdup(a->volume->volume_id);
+    rpc_free(a);
+    return 0;
+}
+
+static int snap_delete(const char *id)
+{
+    Csi__V1__DeleteSnapshotRequest q = CSI__V1__DELETE_SNAPSHOT_REQUEST__INIT;
+
+    q.snapshot_id = text(id);
+    q.secrets = (Csi__V1__DeleteSnapshotRequest__SecretsEntry **)(void *)secrets;
+    q.n_secrets = secret.key ? 1 : 0;
+    return rpc_status("/csi.v1.Controller/DeleteSnapshot", &q);
+}
+
+/* GetSnapshot: *ret_ready, if it is there. */
+static int snap_get(const char *id, bool *ret_ready, int64_t *ret_size)
+{
+    Csi__V1__GetSnapshotRequest q = CSI__V1__GET_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__GetSnapshotResponse *a;
+    int status;
+
+    q.snapshot_id = text(id);
+    q.secrets = (Csi__V1__GetSnapshotRequest__SecretsEntry **)(void *)secrets;
+    q.n_secrets = secret.key ? 1 : 0;
+    status = rpc_status("/csi.v1.Controller/GetSnapshot", &q);
+    if (status != 0)
+        return status;
+    a = RPC(Controller, GetSnapshot, &q, 0);
+    CHECK(strcmp(a->snapshot->snapshot_id, id) == 0 && a->snapshot->creation_time->seconds > 1000000000);
+    CHECK_EQ(strlen(a->snapshot->source_volume_id), 73);
+    *ret_ready = a->snapshot->ready_to_use;
+    *ret_size = a->snapshot->size_bytes;
+    rpc_free(a);
+    return 0;
+}
+
+static size_t snaps_listed(const char *id)
+{
+    Csi__V1__ListSnapshotsRequest q = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    Csi__V1__ListSnapshotsResponse *a;
+    size_t n;
+
+    q.snapshot_id = text(id);
+    q.secrets = (Csi__V1__ListSnapshotsRequest__SecretsEntry **)(void *)secrets;
+    q.n_secrets = secret.key ? 1 : 0;
+    a = RPC(Controller, ListSnapshots, &q, 0);
+    n = a->n_entries;
+    rpc_free(a);
+    return n;
+}
+
+/* --- a machine with a repository, a profile that names it, a store ---------------------------------------------------------- */
+
+static char repo_url[400], other_url[400];
+
+/* A passphrase takes a third of a second each time, a key nothing. */
+static void begin(const char *repos, const char *kind)
+{
+    char path[400], profile[1024];
+
+    secret_is(kind, SECRET);
+    rig_start(NULL); /* for its directory, and to skip */
+    rig_stop();
+    snprintf(path, sizeof(path), "%sconfig", rig.dir);
+    setenv("XDG_CONFIG_HOME", path, 1);
+    snprintf(path, sizeof(path), "%scache", rig.dir);
+    setenv("XDG_CACHE_HOME", path, 1);
+    put(rig.dir, "pass", SECRET);
+    snprintf(path, sizeof(path), "--%s-file=%spass", kind, rig.dir);
+    snprintf(repo_url, sizeof(repo_url), "dir:%srepo", rig.dir);
+    snprintf(other_url, sizeof(other_url), "dir:%sother", rig.dir);
+    rig_varve("repo", "init", repo_url, path);
+    rig_varve("repo", "init", other_url, path);
+    rig_varve("repo", "add", "offsite", repo_url);
+    rig_varve("repo", "add", "vault", other_url);
+    snprintf(profile, sizeof(profile), "name = \"" CLASS "\";\n%s", repos);
+    put(rig.dir, "profile", profile);
+    snprintf(path, sizeof(path), "%sprofile", rig.dir);
+    rig_varve("profile", "add", path, "--replace");
+    rig_serve_start();
+    rig_csi_start(NULL);
+}
+
+#define ONE "backups = ( { every = \"24h\"; to = \"offsite\"; } );\n"
+#define BOTH "backups = ( { every = \"24h\"; to = \"offsite\"; }, { every = \"12h\"; to = \"vault\"; } );\n"
+
+/* As another node: another store, with a daemon and a driver of its own. */
+static void other_node(void)
+{
+    rig_csi_end(SIGTERM);
+    rig_serve_end();
+    snprintf(rig.store, sizeof(rig.store), "%.200sstore-2", rig.dir);
+    rig_varve("create", rig.store, NULL, NULL);
+    rig_serve_start();
+    rig_csi_start(NULL);
+}
+
+static int count_name(void *arg, const char *name)
+{
+    *(size_t *)arg += name[0] != 0;
+    return 0;
+}
+
+static int take_name(void *arg, const char *name)
+{
+    snprintf(arg, 65, "%s", name);
+    return 0;
+}
+
+static size_t points_in(const char *repo)
+{
+    char path[400];
+    size_t n = 0;
+
+    snprintf(path, sizeof(path), "%s%s/points", rig.dir, repo);
+    io_list(path, count_name, &n);
+    return n;
+}
+
+static size_t secrets_left(void)
+{
+    char path[400];
+    size_t n = 0;
+
+    snprintf(path, sizeof(path), "%s/csi/.secrets", rig.store);
+    io_list(path, count_name, &n);
+    return n > 0 ? n - 1 : 0; /* but for the salt */
+}
+
+static void no_secret_left(void)
+{
+    cleanup(buf_free) struct buf log = {0}, jobs = {0};
+    cleanup(sock_answer_free) struct sock_answer a = {.exit_code = 0};
+    const char *w[] = {"job", "list", ".", "--json"};
+
+    for (int i = 0; i < 500 && secrets_left() > 0; i++)
+        pause_ms(20);
+    CHECK_EQ(secrets_left(), 0);
+    CHECK_OK(io_read_file(io_real(), rig.log, 64 << 20, &log));
+    CHECK(!strstr(buf_cstr(&log), SECRET));
+    CHECK_OK(sock_words(&jobs, w, ARRAY_LEN(w)));
+    CHECK_OK(sock_verb(rig.store, &jobs, &a));
+    CHECK(!strstr(buf_cstr(&a.out), SECRET));
+}
+
+/* --- the tests -------------------------------------------------------------------------------------------------------------- */
+
+static char *volume_with(const char *name, const char *bytes)
+{
+    char *id = make_volume(name, GIB);
+
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    put(rig.stage, "f", bytes);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    return id;
+}
+
+static void holds_volume(const char *id, const char *bytes)
+{
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    CHECK(holds(rig.stage, "f", bytes));
+    CHECK_EQ(unstage(id, rig.stage), 0);
+}
+
+TEST(test_csi__a_class_uploads_and_another_node_restores)
+{
+    char *id, *snap, *copy, what[200];
+    int64_t size;
+    bool ready;
+
+    begin(ONE, "passphrase");
+    id = volume_with("pvc-upload", "then");
+    snap = snap_up(id, "snapshot-up", "profile", CLASS);
+    CHECK(strncmp(snap, "offsite#", 8) == 0 && strlen(snap) == 8 + 36);
+    CHECK_EQ(points_in("repo"), 1);
+    CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    CHECK(ready && size >= 4 && snaps_listed(snap) == 1);
+    CHECK_EQ(restore("pvc-here", GIB, snap, &copy), 0);
+    holds_volume(copy, "then");
+    free(copy);
+    no_secret_left();
+    other_node();
+    CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    CHECK(ready && size >= 4 && snaps_listed(snap) == 1);
+    CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
+    holds_volume(copy, "then");
+    free(copy);
+    CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
+    secret.key = NULL;
+    CHECK_EQ(restore("pvc-closed", GIB, snap, NULL), GRPC_UNAUTHENTICATED);
+    CHECK(strstr(rig.why, "snapshot_id: "));
+    secret_is("passphrase", "another one");
+    CHECK_EQ(snap_delete(snap), GRPC_UNAUTHENTICATED);
+    secret_is("passphrase", SECRET);
+    CHECK_EQ(snap_delete(snap), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    CHECK_EQ(snap_delete(snap), 0);
+    CHECK_EQ(snap_get(snap, &ready, &size), GRPC_NOT_FOUND);
+    CHECK_EQ(snaps_listed(snap), 0);
+    CHECK_EQ(restore("pvc-late", GIB, snap, NULL), GRPC_NOT_FOUND);
+    CHECK_EQ(delete_volume(copy), 0);
+    no_secret_left();
+    snprintf(what, sizeof(what), "offsite#latest");
+    CHECK_EQ(restore("pvc-latest", GIB, what, NULL), GRPC_INVALID_ARGUMENT);
+    free(copy);
+    free(id);
+    free(snap);
+    rig_stop();
+}
+
+/* All that the profile names have it before it is ready; the volume need not stay for it; deleting takes it away everywhere. */
+TEST(test_csi__an_upload_goes_to_all_that_the_profile_names)
+{
+    char *id, *snap, *copy, at[200];
+    int64_t size;
+    bool ready;
+
+    begin(BOTH, "key");
+    id = volume_with("pvc-both", "twice");
+    free(snap_once(id, "snapshot-both", "profile", CLASS, &ready));
+    rig_csi_end(SIGKILL);
+    kill(rig_daemon(), SIGKILL);
+    rig_csi_start(NULL);
+    snap = snap_up(id, "snapshot-both", "profile", CLASS);
+    CHECK(points_in("repo") == 1 && points_in("other") == 1);
+    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    snprintf(at, sizeof(at), "vault#%s", strchr(snap, '#') + 1);
+    CHECK_EQ(restore("pvc-vault", GIB, at, &copy), 0);
+    holds_volume(copy, "twice");
+    CHECK_EQ(restore("pvc-small", 1 << 20, at, NULL), 0);
+    CHECK_EQ(snap_delete(snap), 0);
+    CHECK(points_in("repo") == 0 && points_in("other") == 0);
+    CHECK_EQ(delete_volume(copy), 0);
+    no_secret_left();
+    free(copy);
+    free(id);
+    free(snap);
+    rig_stop();
+}
+
+/* Any recovery point, by what a person sees of it; one that is kept when its snapshot goes (Retain) is one of these. */
+TEST(test_csi__a_recovery_point_is_a_snapshot)
+{
+    char *id, *copy, at[500], vol[300], point[65] = "";
+    int64_t size;
+    bool ready;
+
+    setenv("VARVE_PASSPHRASE", SECRET, 1);
+    begin(ONE, "passphrase");
+    unsetenv("VARVE_PASSPHRASE");
+    id = volume_with("pvc-person", "by hand");
+    snprintf(vol, sizeof(vol), "%s/pvc-person", rig.store);
+    rig_varve("backup", "run", vol, "--to=offsite");
+    snprintf(at, sizeof(at), "%srepo/points", rig.dir);
+    io_list(at, take_name, point);
+    CHECK_EQ(strlen(point), 64);
+    CHECK_EQ(delete_volume(id), 0);
+    snprintf(at, sizeof(at), "offsite#%.12s", point);
+    CHECK_EQ(snap_get(at, &ready, &size), 0);
+    CHECK(ready);
+    CHECK_EQ(restore("pvc-again", GIB, at, &copy), 0);
+    holds_volume(copy, "by hand");
+    snprintf(at, sizeof(at), "%s#%s", repo_url, point);
+    CHECK_EQ(snap_get(at, &ready, &size), 0);
+    CHECK_EQ(snap_delete(at), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    CHECK_EQ(delete_volume(copy), 0);
+    free(copy);
+    free(id);
+    rig_stop();
+}
+
+static void class_ask(Csi__V1__CreateVolumeRequest *q, struct cap *c, const char *name,
+                      const char *repository)
+{
+    static Csi__V1__CreateVolumeRequest__ParametersEntry e, *list[] = {&e};
+
+    csi__v1__create_volume_request__init(q);
+    csi__v1__create_volume_request__parameters_entry__init(&e);
+    cap_init(c, SNW);
+    q->name = text(name);
+    q->n_volume_capabilities = 1;
+    q->volume_capabilities = c->list;
+    e.key = text("repository");
+    e.value = text(repository);
+    q->parameters = list;
+    q->n_parameters = 1;
+}
+
+static int class_status(const char *name, const char *repository)
+{
+    Csi__V1__CreateVolumeRequest q;
+    struct cap c;
+
+    class_ask(&q, &c, name, repository);
+    return rpc_status("/csi.v1.Controller/CreateVolume", &q);
+}
+
+static char *volume_id(const char *name)
+{
+    Csi__V1__CreateVolumeResponse *a;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap c;
+    char *id;
+
+    class_ask(&q, &c, name, "offsite");
+    a = RPC(Controller, CreateVolume, &q, 0);
+    id = strdup(a->volume->volume_id);
+    rpc_free(a);
+    return id;
+}
+
+TEST(test_csi__what_a_class_cannot_mean_is_told)
+{
+    char *id, *snap;
+
+    begin("", "key");
+    id = make_volume("pvc-wrong", GIB);
+    CHECK_EQ(snap_status(id, "s-1", "profile", "upload-snapshot-to-clowd"), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "did you mean " CLASS "?") && strncmp(rig.why, "parameters[profile]: ", 21) == 0);
+    CHECK_EQ(snap_status(id, "s-1", "repository", "ofsite"), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "did you mean offsite?") && strncmp(rig.why, "parameters[repository]: ", 24) == 0);
+    CHECK_EQ(snap_status(id, "s-1", "profiles", CLASS), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(snap_status(id, "s-1", "profile", CLASS), GRPC_INVALID_ARGUMENT); /* it names no repository */
+    CHECK(strstr(rig.why, "names no repository"));
+    CHECK_EQ(snaps_listed(""), 0);
+    secret.key = NULL;
+    for (int i = 0, status = 0; status == 0; i++, pause_ms(20)) {
+        CHECK(i < 500);
+        status = snap_status(id, "s-2", "repository", "offsite");
+        CHECK(status == 0 || status == GRPC_UNAUTHENTICATED);
+    }
+    secret_is("offsite.key", SECRET);
+    free(snap_up(id, "s-2", "repository", "offsite"));
+    CHECK_EQ(snap_status(id, "s-2", "repository", "vault"), GRPC_ALREADY_EXISTS);
+    CHECK_EQ(class_status("pvc-class", "ofsite"), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "did you mean offsite?") && strncmp(rig.why, "parameters[repository]: ", 24) == 0);
+    CHECK_EQ(class_status("pvc-class", "offsite"),
+             0); /* what the profile leaves open the volume's class says */
+    free(id);
+    id = volume_id("pvc-class");
+    snap = snap_up(id, "s-3", "profile", CLASS);
+    CHECK(strncmp(snap, "offsite#", 8) == 0 && points_in("repo") == 2);
+    no_secret_left();
+    free(snap);
+    free(id);
+    rig_stop();
+}
