@@ -375,9 +375,20 @@ static int recv_frame(int fd, size_t max, const struct deadline *d, struct msg *
 
 int msg_recv(int fd, size_t max, int timeout_ms, struct msg *ret)
 {
+    struct buf none = {0};
+
+    return msg_recv_into(fd, max, timeout_ms, &none, ret);
+}
+
+int msg_recv_into(int fd, size_t max, int timeout_ms, struct buf *room, struct msg *ret)
+{
     struct deadline d = deadline_in(timeout_ms);
-    cleanup(msg_release) struct msg m = {0};
-    int r = recv_frame(fd, max, &d, &m);
+    cleanup(msg_release) struct msg m = {.payload = *room};
+    int r;
+
+    *room = (struct buf){0};
+    buf_reset(&m.payload);
+    r = recv_frame(fd, max, &d, &m);
 
     if (r < 0)
         return r;

@@ -56,6 +56,9 @@ int msg_send(int fd, uint16_t type, const void *payload, size_t len, const int *
  * be a released or zero struct) is untouched on failure. */
 int msg_recv(int fd, size_t max, int timeout_ms, struct msg *ret);
 
+/* msg_recv_into: likewise; the payload takes room's memory and what it held goes. On failure room is as it was, or empty. */
+int msg_recv_into(int fd, size_t max, int timeout_ms, struct buf *room, struct msg *ret);
+
 /* msg_peer(fd): who is at the other end, as of its connect. */
 struct msg_peer {
     pid_t pid;

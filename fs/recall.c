@@ -5,12 +5,14 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/mark.h"
 #include "fs/recall_i.h"
 #include "fs/session.h"
 #include "snap/event.h"
 #include "snap/store/cold.h"
 
 #define UNPACKED_BYTES (32u << 20)
+#define WHOLE_LEAST (128u << 10) /* smaller ones lie together in chunks */
 #define UNPACKED_REST_NS 5000000000ll
 #define WAITING_MAX 48u       /* reads under way: each has a thread */
 #define STALL_NS 5000000000ll /* nothing came for so long: further reads than these fail at once */
@@ -268,17 +270,54 @@ static int copy_out(const struct unpacked *u, const struct slice *s, uint32_t sk
     return 0;
 }
 
+/* What is a chunk of its own goes to its place at once, and is not kept. 0: it is not one, or somebody unpacks it. */
+static int fetch_whole(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
+                       uint32_t blocks, int64_t until, void *out)
+{
+    cleanup(buf_free) struct buf ignored = {0};
+    size_t room = (size_t)blocks * TIER_BLOCK, len = 0;
+    struct repo *repo;
+    bool known;
+    int r;
+
+    pthread_mutex_lock(&rc->lock);
+    known = find_locked(rc, &s->chunk) != NULL;
+    pthread_mutex_unlock(&rc->lock);
+    if (known || s->off != 0 || ref->skip != 0 || s->len > room || s->len < WHOLE_LEAST)
+        return 0;
+    r = pool_take(rc, p, until, &repo, &ignored);
+    if (r < 0)
+        return 0;
+    r = repo_chunk_into(repo, &s->chunk, out, room, &len);
+    pool_give(rc, p, repo);
+    if (r < 0 || len < s->len)
+        return 0;
+    memset((uint8_t *)out + s->len, 0, room - s->len);
+    MARK("recall: a chunk is unpacked where it belongs");
+    return 1;
+}
+
+static int fetch_part(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
+                      uint32_t blocks, int64_t until, void *out, struct buf *err)
+{
+    struct unpacked *u = NULL;
+    int r = unpacked_get(rc, p, &s->chunk, until, &u, err);
+
+    if (r == 0)
+        r = copy_out(u, s, ref->skip, blocks, out);
+    unpacked_put(rc, u);
+    return r;
+}
+
 static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
                  uint32_t blocks, void *out)
 {
     int64_t until = clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000;
     cleanup(buf_free) struct buf err = {0};
-    struct unpacked *u = NULL;
-    int r = unpacked_get(rc, p, &s->chunk, until, &u, &err);
+    int r = 0;
 
-    if (r == 0)
-        r = copy_out(u, s, ref->skip, blocks, out);
-    unpacked_put(rc, u);
+    if (fetch_whole(rc, p, s, ref, blocks, until, out) == 0)
+        r = fetch_part(rc, p, s, ref, blocks, until, out, &err);
     if (r == 0)
         moved(rc);
     (void)buf_cstr(&err);
@@ -312,12 +351,15 @@ int recall_attach(struct store *s, unsigned timeout_ms)
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     pthread_cond_init(&rc->change, &mono);
+    pthread_cond_init(&rc->ahead_change, &mono);
     pthread_condattr_destroy(&mono);
+    pthread_mutex_init(&rc->ahead_lock, NULL);
     pthread_mutex_lock(&registry_lock);
     rc->next = registry;
     registry = rc;
     pthread_mutex_unlock(&registry_lock);
-    store_set_cold(s, &(struct cold_hooks){.arg = rc, .fetch = on_fetch, .waits = on_waits});
+    store_set_cold(
+        s, &(struct cold_hooks){.arg = rc, .fetch = on_fetch, .waits = on_waits, .ahead = recall_on_ahead});
     return 0;
 }
 
@@ -328,6 +370,7 @@ void recall_detach(struct store *s)
     if (!rc)
         return;
     __atomic_store_n(&rc->closing, true, __ATOMIC_RELAXED);
+    recall_ahead_end(rc);
     store_set_cold(s, NULL);
     pthread_mutex_lock(&registry_lock);
     for (struct recall **at = &registry; *at; at = &(*at)->next)
@@ -344,6 +387,8 @@ void recall_detach(struct store *s)
         free(f);
     }
     unpacked_trim_locked(rc, 0, INT64_MAX);
+    pthread_cond_destroy(&rc->ahead_change);
+    pthread_mutex_destroy(&rc->ahead_lock);
     pthread_cond_destroy(&rc->change);
     pthread_mutex_destroy(&rc->lock);
     free(rc);

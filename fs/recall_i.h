@@ -15,7 +15,9 @@ struct pool { /* one repository */
     struct repo *free[POOL_MAX];
     struct repo_keys keys; /* once one was opened */
     bool has_keys, opening;
-    bool lost; /* the last read of it failed, and an event has said so */
+    struct backend
+        *shared; /* of which each has a share: one process serves all of them; NULL: none is open */
+    bool lost;   /* the last read of it failed, and an event has said so */
     int64_t used_ns;
 };
 
@@ -46,10 +48,14 @@ struct recall {
     struct from *froms;
     struct unpacked *unpacked;
     size_t unpacked_bytes;
-    unsigned waiting;   /* requests that wait for bytes */
-    unsigned importing; /* volumes that are being made: their sources have no pins yet */
-    int64_t moved_ns;   /* when one of them last got something, or the first began */
-    int64_t looked_ns;  /* of recall_keep */
+    unsigned waiting;           /* requests that wait for bytes */
+    unsigned importing;         /* volumes that are being made: their sources have no pins yet */
+    int64_t moved_ns;           /* when one of them last got something, or the first began */
+    int64_t looked_ns;          /* of recall_keep */
+    pthread_mutex_t ahead_lock; /* guards what follows; taken last */
+    pthread_cond_t ahead_change;
+    unsigned aheads, ahead_idle; /* threads that read ahead */
+    uint64_t ahead_asked;        /* how often there was more */
 };
 
 struct recall *recall_of(struct store *s); /* NULL */
@@ -63,5 +69,10 @@ int pool_take(struct recall *rc, struct pool *p, int64_t until_ns, struct repo *
 void pool_give(struct recall *rc, struct pool *p, struct repo *r);
 void pool_rest(struct recall *rc); /* closes what was not used lately */
 void pools_free(struct recall *rc);
+
+/* recall_on_ahead: a hook of snap/store/cold.h: threads of its own bring what readers will want next; they end when there was nothing
+ * for a while. recall_ahead_end: rc->closing is set; waits for them. */
+void recall_on_ahead(void *arg);
+void recall_ahead_end(struct recall *rc);
 
 #endif

@@ -56,15 +56,20 @@ static struct backend_call call_until(struct recall *rc, int64_t until_ns)
         .timeout_ms = (int)MAX_OF(left, (int64_t)1), .canceled = is_canceled, .arg = rc};
 }
 
-static int open_again(struct recall *rc, const struct pool *p, int64_t until_ns, struct repo **ret,
-                      struct buf *err)
+static int open_again(struct recall *rc, struct pool *p, int64_t until_ns, struct repo **ret, struct buf *err)
 {
     struct backend_call call = call_until(rc, until_ns);
     char cache[PATH_MAX];
-    struct backend *b;
+    struct backend *b = NULL;
     int r = conf_repo_cache(cache);
 
-    if (r == 0)
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&rc->lock);
+    if (p->shared)
+        b = tierd_share(p->shared);
+    pthread_mutex_unlock(&rc->lock);
+    if (!b)
         r = tierd_open(p->conf.url, false, &b, err);
     return r < 0 ? r : repo_open_again(b, &call, &p->keys, cache, ret);
 }
@@ -103,6 +108,8 @@ static int pool_open(struct recall *rc, struct pool *p, int64_t until_ns, struct
         repo_keys_of(*ret, &p->keys);
         p->has_keys = true;
     }
+    if (r == 0 && !p->shared)
+        p->shared = tierd_share((*ret)->b);
     if (r < 0)
         p->open--;
     pthread_cond_broadcast(&rc->change);
@@ -180,6 +187,7 @@ void pool_rest(struct recall *rc)
     int64_t before = clock_mono_ns() - REST_NS;
 
     for (;;) {
+        struct backend *shared = NULL;
         struct repo *idle = NULL;
 
         pthread_mutex_lock(&rc->lock);
@@ -187,8 +195,12 @@ void pool_rest(struct recall *rc)
             if (p->nfree > 0 && p->used_ns < before) {
                 idle = p->free[--p->nfree];
                 p->open--;
+                if (p->open == 0)
+                    shared = TAKE(p->shared);
             }
         pthread_mutex_unlock(&rc->lock);
+        if (shared)
+            backend_close(shared);
         if (!idle)
             return;
         repo_close(idle);
@@ -203,6 +215,8 @@ void pools_free(struct recall *rc)
         rc->pools = p->next;
         while (p->nfree > 0)
             repo_close(p->free[--p->nfree]);
+        if (p->shared)
+            backend_close(p->shared);
         repo_keys_wipe(&p->keys);
         free(p);
     }

@@ -18,6 +18,7 @@
 #define LOST_MAX 256          /* where so much is lost nobody looks anew any more */
 #define KEYS_MAX 256
 #define OBJECT_MAX (256u << 20)
+#define SEALED_KEPT (4u << 20)
 
 struct repo_chunks {
     struct kept {
@@ -282,6 +283,7 @@ void repo_close(struct repo *r)
     repo_chunks_drop(r);
     idset_free(&r->chunks->lost);
     free(r->chunks);
+    buf_free(&r->sealed);
     have_close(r->have);
     backend_close(r->b);
     key_wipe(&r->dom.blob_key);
@@ -459,22 +461,29 @@ static void kept_trim(struct repo *r, const struct kept *newest)
     }
 }
 
-int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
+static int sealed_read(struct repo *r, const struct id16 *id, struct buf *ret)
 {
-    cleanup(buf_free) struct buf b = {0};
     char name[PACK_NAME];
-    struct chunk_head h;
     struct have_chunk c;
     int x = have_get_chunk(r->have, id, &c);
 
     if (x < 0)
         return x;
     pack_name(&c.pack, name);
-    x = backend_get(r->b, &r->call, name, c.off, c.stored_len, &b);
-    if (x < 0)
-        return x;
-    __atomic_fetch_add(&r->got_bytes, b.len, __ATOMIC_RELAXED);
-    x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
+    x = backend_get(r->b, &r->call, name, c.off, c.stored_len, ret);
+    if (x == 0)
+        __atomic_fetch_add(&r->got_bytes, ret->len, __ATOMIC_RELAXED);
+    return x;
+}
+
+int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct chunk_head h;
+    int x = sealed_read(r, id, &b);
+
+    if (x == 0)
+        x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
     return x;
@@ -505,6 +514,24 @@ bool repo_chunk_kept(struct repo *r, const struct id16 *chunk)
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)
 {
     return fetch(r, chunk, ret);
+}
+
+int repo_chunk_into(struct repo *r, const struct id16 *id, void *p, size_t room, size_t *ret_len)
+{
+    struct chunk_head h;
+    int x;
+
+    buf_reset(&r->sealed);
+    x = sealed_read(r, id, &r->sealed);
+    if (x == 0)
+        x = unseal_into(&r->dom, r->sealed.data, r->sealed.len, p, room, &h);
+    if (r->sealed.cap > SEALED_KEPT)
+        buf_free(&r->sealed);
+    if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
+        x = -E_CORRUPT;
+    if (x == 0)
+        *ret_len = h.plain_len;
+    return x;
 }
 
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len)

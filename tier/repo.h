@@ -19,6 +19,7 @@ struct repo {
     struct domain dom;
     struct have *have;
     struct repo_chunks *chunks; /* read last, as plain bytes */
+    struct buf sealed;          /* what was read last, for the memory */
     struct repo_ahead *ahead;   /* on their way; NULL: none ever were */
     struct repo_pages *pages;   /* of metadata (tier/repo_page.h); NULL: none were read */
     uint64_t got_bytes, put_bytes, puts;
@@ -73,6 +74,9 @@ bool repo_chunk_kept(struct repo *r, const struct id16 *chunk);
 /* repo_chunk_get: appends them, and keeps none. repo_chunks_drop: those that are kept go. */
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret);
 void repo_chunks_drop(struct repo *r);
+
+/* repo_chunk_into: all of them to p, which has room for that many; *ret_len: how many they are. -E_TOOBIG: there is no room. */
+int repo_chunk_into(struct repo *r, const struct id16 *chunk, void *p, size_t room, size_t *ret_len);
 
 /* repo_slice: appends the bytes of a slice. whole: it is the whole blob, which is proved by its name, too. */
 int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret);

@@ -274,18 +274,36 @@ static int frames_open(const struct domain *d, const struct chunk_head *h, const
     return r;
 }
 
+static int whole_head(const struct domain *d, enum chunk_kind want, const void *p, size_t len,
+                      struct chunk_head *ret)
+{
+    int r = unseal_head(p, len, ret);
+
+    if (r < 0)
+        return r;
+    if (ret->stored_len != len || (want && ret->kind != want))
+        return -E_CORRUPT;
+    return memcmp(ret->domain.b, d->id.b, 16) == 0 ? 0 : -E_KEY;
+}
+
+int unseal_into(const struct domain *d, const void *p, size_t len, void *to, size_t room,
+                struct chunk_head *ret)
+{
+    int r = whole_head(d, 0, p, len, ret);
+
+    if (r == 0 && ret->plain_len > room)
+        r = -E_TOOBIG;
+    return r < 0 ? r : frames_open(d, ret, p, to);
+}
+
 int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t len, struct chunk_head *ret,
            struct buf *out)
 {
     struct chunk_head h;
-    int r = unseal_head(p, len, &h);
+    int r = whole_head(d, want, p, len, &h);
 
     if (r < 0)
         return r;
-    if (h.stored_len != len || (want && h.kind != want))
-        return -E_CORRUPT;
-    if (memcmp(h.domain.b, d->id.b, 16) != 0)
-        return -E_KEY;
     if ((r = buf_reserve(out, h.plain_len)) < 0 || (r = frames_open(d, &h, p, out->data + out->len)) < 0)
         return r;
     out->len += h.plain_len;

@@ -39,8 +39,10 @@ int seal_with(struct sealer *s, const struct domain *d, enum chunk_kind kind, co
 int unseal_head(const void *p, size_t len, struct chunk_head *ret);
 
 /* unseal: the whole of one chunk: appends its plain bytes to out. want: 0 any kind. -E_CORRUPT: damaged; -E_KEY: sealed with
- * another domain's key. ret may be NULL. On error out is as before. */
+ * another domain's key. ret may be NULL. On error out is as before. unseal_into: to memory of that size; -E_TOOBIG: it is more. */
 int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t len, struct chunk_head *ret,
            struct buf *out);
+int unseal_into(const struct domain *d, const void *p, size_t len, void *to, size_t room,
+                struct chunk_head *ret);
 
 #endif

@@ -11,10 +11,12 @@
 #define SEND_MS 600000
 #define ITEMS_BYTES 60000u
 #define HEAD_ROOM 4096u
+#define OUT_KEPT (4u << 20)
 
 struct served {
     int fd;
     struct buf items;
+    struct buf out; /* kept from one answer to the next */
 };
 
 int tierd_code(const char *name)
@@ -180,16 +182,30 @@ static int call_take(int fd, const struct msg *m, struct msg *bytes, struct call
     return r;
 }
 
+static int answer_why(struct served *s, struct backend *b, int result)
+{
+    buf_reset(&s->out);
+    if (b->ops->why)
+        b->ops->why(b, result, &s->out);
+    return answer(s->fd, TIERD_DONE, result, s->out.data, s->out.len);
+}
+
 static int call_answer(struct served *s, struct backend *b, const struct call *c)
 {
-    cleanup(buf_free) struct buf out = {0};
-    int result = serve_one(s, b, c, &out);
+    const char *ok = err_name(0);
+    int result, r = -E_NOMEM;
 
-    if (result < 0)
-        buf_reset(&out);
-    if (result < 0 && b->ops->why)
-        b->ops->why(b, result, &out);
-    return answer(s->fd, TIERD_DONE, result, out.data, out.len);
+    buf_reset(&s->out);
+    if (buf_add(&s->out, ok, strlen(ok) + 1) < 0)
+        return r;
+    result = serve_one(s, b, c, &s->out);
+    if (result == 0)
+        r = msg_send(s->fd, TIERD_DONE, s->out.data, s->out.len, NULL, 0, SEND_MS);
+    else
+        r = answer_why(s, b, result);
+    if (s->out.cap > OUT_KEPT)
+        buf_free(&s->out);
+    return r;
 }
 
 /* first: the line over which others come. */
@@ -213,6 +229,7 @@ static int line_serve(struct serving *w, int fd, bool first)
             r = call_answer(&s, w->b, &c);
     }
     buf_free(&s.items);
+    buf_free(&s.out);
     return r;
 }
 

@@ -35,6 +35,9 @@ enum tierd_op {
  * backend_open, and -E_NOENT where there is no such program. */
 int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err);
 
+/* tierd_share: the same backend, of tierd_open, once more: one process, that ends when all have closed. */
+struct backend *tierd_share(struct backend *b);
+
 /* tierd_serve: answers calls on fd, and on the lines that come over it, until the other side closes. Takes b. */
 int tierd_serve(int fd, struct backend *b);
 /* tierd_hello: tells how opening went. */

@@ -24,12 +24,14 @@
 #define HELLO_MS 30000
 #define WHOLE_MS 60000 /* a message that has begun, however busy the machine is */
 #define HEAD_ROOM 4096u
+#define LINE_ROOM (3 << 20)
 #define PIECE (16u << 20) /* of a get */
 
 extern char **environ;
 
 struct client {
     struct backend b;
+    unsigned refs; /* atomic */
     char url[PATH_MAX + 8];
     pthread_mutex_t
         lock; /* guards all below; held while the process is started and ended, not during a call */
@@ -129,6 +131,17 @@ static int split(const struct msg *m, const uint8_t **rest, size_t *len)
     return tierd_code((const char *)m->payload.data);
 }
 
+/* A whole chunk finds room between the two: where it does not, each part of it waits for the other side to be woken. */
+static int line_pair(int pair[2])
+{
+    const int room = LINE_ROOM;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_from_errno(errno);
+    (void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    return 0;
+}
+
 /* The lines beside the first. */
 static int lines_open(struct client *c)
 {
@@ -137,10 +150,8 @@ static int lines_open(struct client *c)
     while (r == 0 && n < TIERD_LINES - 1) {
         int pair[2];
 
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-            r = err_from_errno(errno);
+        if ((r = line_pair(pair)) < 0)
             break;
-        }
         c->line[c->nlines++] = (struct line){.fd = pair[0]};
         theirs[n++] = pair[1];
     }
@@ -155,11 +166,11 @@ static int start(struct client *c, bool make, struct buf *err)
 {
     cleanup(msg_release) struct msg m = {0};
     const uint8_t *text = NULL;
-    int pair[2], r;
     size_t len = 0;
+    int pair[2], r = line_pair(pair);
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_from_errno(errno);
+    if (r < 0)
+        return r;
     r = spawn(c, make, pair[1]);
     close(pair[1]);
     if (r < 0) {
@@ -197,7 +208,7 @@ struct ask {
     const int *fd; /* goes along; NULL none */
     int (*cb)(void *arg, const char *name, const struct backend_stat *st);
     void *arg;
-    struct buf got; /* what the call gave */
+    struct buf got; /* what the call gave; a buffer that the caller had may be put here before */
 };
 
 /* -E_INVAL, -E_NOMEM: nothing was sent. */
@@ -236,7 +247,7 @@ static bool is_canceled(const struct ask *a)
 }
 
 /* One message, asking about cancelling and time while none begins. */
-static int wait_answer(int fd, const struct ask *a, int64_t began, struct msg *m)
+static int wait_answer(int fd, struct ask *a, int64_t began, struct msg *m)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -247,7 +258,7 @@ static int wait_answer(int fd, const struct ask *a, int64_t began, struct msg *m
             clock_mono_ns() - began > (a->call->timeout_ms + (int64_t)GRACE_MS) * 1000000)
             return -E_TIMEOUT;
     }
-    return msg_recv(fd, TIERD_MSG_MAX + HEAD_ROOM, WHOLE_MS, m);
+    return msg_recv_into(fd, TIERD_MSG_MAX + HEAD_ROOM, WHOLE_MS, &a->got, m);
 }
 
 static int take_items(const struct msg *m, struct ask *a)
@@ -273,6 +284,25 @@ static int take_items(const struct msg *m, struct ask *a)
     return r;
 }
 
+/* The message's memory becomes that of what the call gave. */
+static int take_done(struct msg *m, struct ask *a, bool *whole)
+{
+    const uint8_t *p = NULL;
+    size_t len = 0;
+    int r = split(m, &p, &len);
+
+    *whole = true;
+    if (r < 0 && len)
+        backend_text_set(r, p, len);
+    if (r < 0)
+        return r;
+    memmove(m->payload.data, p, len);
+    m->payload.len = len;
+    a->got = m->payload;
+    m->payload = (struct buf){0};
+    return 0;
+}
+
 /* *whole: the conversation is in step. A list is read to its end, also when cb has ended it: its value is kept. */
 static int converse(int fd, struct ask *a, bool *whole)
 {
@@ -282,8 +312,6 @@ static int converse(int fd, struct ask *a, bool *whole)
     *whole = r == -E_INVAL || r == -E_NOMEM;
     while (r == 0) {
         cleanup(msg_release) struct msg m = {0};
-        const uint8_t *p = NULL;
-        size_t len = 0;
 
         r = wait_answer(fd, a, began, &m);
         if (r < 0)
@@ -295,12 +323,7 @@ static int converse(int fd, struct ask *a, bool *whole)
         }
         if (m.type != TIERD_DONE)
             return -E_PROTO;
-        r = split(&m, &p, &len);
-        *whole = true;
-        if (r < 0 && len)
-            backend_text_set(r, p, len);
-        if (r == 0)
-            r = buf_add(&a->got, p, len);
+        r = take_done(&m, a, whole);
         return stop != 0 ? stop : r;
     }
     return r;
@@ -437,15 +460,21 @@ static int client_get(struct backend *b, const struct backend_call *c, const cha
     do {
         struct ask a = {
             .op = TIERD_GET, .call = c, .name = name, .off = off, .len = MIN_OF(len, (size_t)PIECE)};
+        bool empty = ret->len == 0;
 
+        if (empty) /* its memory serves for what comes */
+            a.got = *ret, *ret = (struct buf){0};
         r = ask(b, &a);
         if (r == 0 && a.got.len > a.len)
             r = -E_PROTO;
-        if (r == 0)
+        if (r == 0 && !empty)
             r = buf_add(ret, a.got.data, a.got.len);
         len = r == 0 && a.got.len == a.len ? len - a.got.len : 0;
         off += a.got.len;
-        buf_free(&a.got);
+        if (empty)
+            *ret = a.got;
+        else
+            buf_free(&a.got);
     } while (r == 0 && len > 0);
     if (r < 0)
         ret->len = was;
@@ -526,10 +555,19 @@ static void client_close(struct backend *b)
 {
     struct client *c = client_of(b);
 
+    if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
     end_process(c);
     pthread_cond_destroy(&c->freed);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+struct backend *tierd_share(struct backend *b)
+{
+    assert(b->ops->close == client_close);
+    __atomic_add_fetch(&client_of(b)->refs, 1, __ATOMIC_RELAXED);
+    return b;
 }
 
 int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err)
@@ -552,6 +590,7 @@ int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err
     if (!(c = calloc(1, sizeof(*c))))
         return -E_NOMEM;
     c->b.ops = &ops;
+    c->refs = 1;
     snprintf(c->url, sizeof(c->url), "%s", url);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->freed, NULL);

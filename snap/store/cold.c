@@ -83,6 +83,7 @@ void cold_free(struct store *s)
     for (unsigned i = 0; i < COLD_BUCKETS; i++)
         while (c->hash[i])
             cold_part_drop(c, c->hash[i]->object, 0, UINT64_MAX);
+    cold_rooms_free(c);
     pthread_rwlock_destroy(&c->hooks_lock);
     pthread_cond_destroy(&c->over);
     pthread_mutex_destroy(&c->settle_lock);
@@ -95,6 +96,7 @@ void store_set_cold(struct store *s, const struct cold_hooks *hooks)
 {
     pthread_rwlock_wrlock(&s->cold->hooks_lock);
     s->cold->hooks = hooks ? *hooks : (struct cold_hooks){0};
+    __atomic_store_n(&s->cold->aheads, hooks && hooks->ahead, __ATOMIC_RELAXED);
     pthread_rwlock_unlock(&s->cold->hooks_lock);
 }
 
@@ -208,6 +210,7 @@ int object_read_cold(struct store *s, uint64_t object, struct objfd *fd, void *p
 {
     int r = fd ? 0 : -E_NOENT, c = look(s, object, off / BLOCK_SIZE, blocks_of(off + len), fd);
 
+    cold_reads(s, object, off / BLOCK_SIZE, blocks_of(off + len));
     if (!fd && c == 0) /* it may have come while we looked */
         r = objfd_get(s, object, false, &fd);
     if (r == 0 && c == 0)

@@ -43,6 +43,9 @@ struct cold_hooks {
     /* waits (may be NULL): a request begins to wait for bytes, its own fetch or somebody else's; and ends. Negative: it must not, and
      * gets -E_IO at once. */
     int (*waits)(void *arg, bool begins);
+    /* ahead (may be NULL: nobody reads ahead): a sequential reader will want more soon: some thread is to call cold_ahead_one().
+     * Called with locks held and inside of transactions: it must neither wait nor call this room. */
+    void (*ahead)(void *arg);
 };
 /* NULL: none: cold bytes cannot be read (-E_IO). Fetches under way with the old ones have ended when it returns. */
 void store_set_cold(struct store *s, const struct cold_hooks *hooks);
@@ -110,6 +113,9 @@ int cold_decode(const void *key, size_t klen, const void *p, size_t len, struct 
  * are under way. They are on disk, and their records gone, after cold_settle() or some seconds. -E_IO; -E_NOSPC: the disk is full;
  * -E_ROFS. */
 int cold_recall(struct store *s, uint64_t object, uint64_t first, uint64_t blocks);
+/* cold_ahead_one: brings one piece, at most 1 MiB, of what sequential readers will want next. 0: there is none now; 1: it was dealt with
+ * (a failure is left to the reader). Threads: several at a time, inside of nothing. */
+int cold_ahead_one(struct store *s);
 /* cold_settle: what was recalled so far is on disk, and no record says otherwise (the records are journaled, not flushed). */
 int cold_settle(struct store *s);
 
@@ -144,8 +150,10 @@ int cold_stat(struct vol *v, struct cold_stat *ret);
 
 /* Counters since the store was opened. */
 struct cold_counts {
-    uint64_t fetches, fetched_bytes, failed, waited,
-        unkept; /* waited: for a fetch of somebody else; unkept: not put on disk */
+    uint64_t fetches, fetched_bytes, failed;
+    uint64_t waited; /* for a fetch of somebody else */
+    uint64_t unkept; /* not put on disk */
+    uint64_t ahead;  /* pieces brought before they were asked for */
 };
 void cold_get_counts(struct store *s, struct cold_counts *ret);
 

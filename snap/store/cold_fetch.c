@@ -6,7 +6,7 @@
 #include "base/mark.h"
 #include "snap/store/cold_i.h"
 
-static int range_at(struct store *s, uint64_t object, uint64_t block, struct cold_range *ret)
+int cold_range_at(struct store *s, uint64_t object, uint64_t block, struct cold_range *ret)
 {
     struct txn t;
     int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
@@ -23,7 +23,7 @@ static bool still_cold(struct store *s, const struct cold_range *was, const stru
 {
     struct cold_range now;
 
-    return range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
+    return cold_range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
            now.first + now.blocks >= f->end && now.source == was->source && now.ref.len == was->ref.len &&
            memcmp(now.ref.p, was->ref.p, was->ref.len) == 0;
 }
@@ -33,7 +33,7 @@ static bool still_wanted(struct store *s, const struct cold_fetch *f)
 {
     struct cold_range now;
 
-    return range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
+    return cold_range_at(s, f->object, f->first, &now) == 0 && now.first <= f->first &&
            now.first + now.blocks >= f->end;
 }
 
@@ -58,6 +58,41 @@ static struct cold_fetch *under_way(struct cold *c, uint64_t object, uint64_t fi
     return BROKEN(VARVE_BREAK_cold_twice) ? NULL : f;
 }
 
+/* Memory that was never used costs as much as what is put into it: some is kept from one fetch to the next. */
+static uint8_t *room_take(struct cold *c, const struct cold_fetch *f)
+{
+    uint8_t *p = NULL;
+
+    if (f->end - f->first != COLD_FETCH_BLOCKS)
+        return malloc((f->end - f->first) * BLOCK_SIZE);
+    pthread_mutex_lock(&c->lock);
+    if (c->nrooms > 0)
+        p = c->room[--c->nrooms];
+    pthread_mutex_unlock(&c->lock);
+    return p ? p : malloc((size_t)COLD_FETCH_BLOCKS * BLOCK_SIZE);
+}
+
+static void room_give(struct cold *c, struct cold_fetch *f)
+{
+    pthread_mutex_lock(&c->lock);
+    if (f->bytes && f->end - f->first == COLD_FETCH_BLOCKS && c->nrooms < COLD_ROOMS)
+        c->room[c->nrooms++] = TAKE(f->bytes);
+    pthread_mutex_unlock(&c->lock);
+    free(f->bytes);
+}
+
+void cold_rooms_free(struct cold *c)
+{
+    uint8_t *p;
+
+    do {
+        pthread_mutex_lock(&c->lock);
+        p = c->nrooms > 0 ? c->room[--c->nrooms] : NULL;
+        pthread_mutex_unlock(&c->lock);
+        free(p);
+    } while (p);
+}
+
 void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
 {
     pthread_mutex_lock(&c->lock);
@@ -65,7 +100,7 @@ void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
     pthread_mutex_unlock(&c->lock);
     if (!last)
         return;
-    free(f->bytes);
+    room_give(c, f);
     free(f);
 }
 
@@ -185,7 +220,7 @@ static int call_fetch(struct store *s, const struct cold_range *range, struct co
     int r = -E_NOTSUP;
 
     ref.skip += (uint32_t)(f->first - range->first);
-    f->bytes = malloc((f->end - f->first) * BLOCK_SIZE);
+    f->bytes = room_take(c, f);
     if (!f->bytes)
         return -E_NOMEM;
     pthread_rwlock_rdlock(&c->hooks_lock);
@@ -282,7 +317,7 @@ int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
     int r;
 
     while (first < end) {
-        r = range_at(s, object, first, &range);
+        r = cold_range_at(s, object, first, &range);
         if (r < 0 || range.first >= end)
             return r == -E_NOENT ? 0 : MIN_OF(r, 0);
         r = bring_window(s, &range, first, &first, &f);

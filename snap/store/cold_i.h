@@ -59,6 +59,10 @@ void cold_unnote(void); /* what -E_COLD was about is not wanted */
 int cold_forget(struct store *s, uint64_t object, uint64_t first, uint64_t end);
 int cold_punch_released(struct store *s, const struct reclaim_rec *rec); /* 1: later */
 void cold_asked(struct cold *c, uint64_t object);                        /* somebody reads it */
+/* cold_reads: blocks of an object are read, here or elsewhere: what a sequential reader will want next is brought (cold_ahead.c). */
+void cold_reads(struct store *s, uint64_t object, uint64_t first, uint64_t end);
+int cold_range_at(struct store *s, uint64_t object, uint64_t block,
+                  struct cold_range *ret); /* cold_range_ge */
 /* Is there anything to settle, much of it or after a while? */
 bool cold_settle_due(struct store *s, bool while_over);
 
@@ -86,6 +90,19 @@ struct cold_fetch {
     uint8_t *bytes;
 };
 
+/* Somebody who reads an object from front to back. */
+struct cold_stream {
+    uint64_t object, begin;
+    uint64_t next;         /* behind what was read */
+    uint64_t read;         /* blocks */
+    uint64_t taken, asked; /* is being brought, and is to be */
+    uint64_t window;       /* blocks ahead; 0: not yet */
+    uint64_t used;
+    bool over; /* there is no more, or it cannot be had */
+};
+
+#define COLD_STREAMS 16u
+#define COLD_ROOMS 4u /* buffers of COLD_FETCH_BLOCKS that are kept for the next fetch */
 #define COLD_BUCKETS 1024u
 #define COLD_RECENT 64u
 #define COLD_SETTLE_BYTES (64ull << 20) /* brought and not settled, before the background is woken */
@@ -98,10 +115,15 @@ struct cold {
     uint64_t
         recent[COLD_RECENT]; /* objects that were asked for, the newest at [(nrecent - 1) % COLD_RECENT] */
     uint64_t nrecent;
+    struct cold_stream stream[COLD_STREAMS];
+    uint64_t stream_clock;
+    uint8_t *room[COLD_ROOMS];
+    unsigned nrooms;
     struct cold_counts counts;
     pthread_rwlock_t hooks_lock; /* guards hooks; held shared during a fetch */
     struct cold_hooks hooks;
     pthread_mutex_t settle_lock; /* one settling at a time */
+    bool aheads;                 /* atomic: hooks.ahead is there */
     bool begun;                  /* atomic: the store's version says that there are cold ranges */
 };
 
@@ -110,6 +132,7 @@ struct cold {
 int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
                int (*loose)(void *arg, struct cold_fetch *f), void *arg);
 void cold_fetch_unref(struct cold *c, struct cold_fetch *f);
+void cold_rooms_free(struct cold *c);
 /* cold_fence: nothing of these blocks is fetched until cold_unfence. NULL: something is under way there; no memory. */
 struct cold_fetch *cold_fence(struct store *s, uint64_t object, uint64_t first, uint64_t end);
 void cold_unfence(struct store *s, struct cold_fetch *f);

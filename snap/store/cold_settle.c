@@ -116,6 +116,7 @@ int cold_settle(struct store *s)
     if (r == 0 && n)
         r = cold_load(s); /* was that all? */
     pthread_mutex_unlock(&s->cold->settle_lock);
+    cold_rooms_free(s->cold);
     return r;
 }
 
