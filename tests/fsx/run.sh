@@ -9,13 +9,13 @@ if [ ! -c /dev/fuse ] || { [ "$(id -u)" != 0 ] && ! command -v fusermount3 >/dev
     exit 0
 fi
 n=1000000
-[ "${SCALE:-full}" != short ] || n=50000
+[ "${SCALE:-full}" != short ] || n=16000
 case ${SAN:-} in
 asan) n=$((n / 5)) ;;
 tsan) n=$((n / 25)) ;;
 esac
 # the short run has a second one in it, shorter still, of a mount whose writes the kernel keeps
 if [ "${SCALE:-full}" = short ] && [ -z "${MOUNT_OPTS:-}${N:-}${SEED:-}" ]; then
-    MOUNT_OPTS=writeback "$BUILD/tests/fsx" --ops $((n / 25)) || exit 1
+    MOUNT_OPTS=writeback "$BUILD/tests/fsx" --ops $((n / 8)) || exit 1
 fi
 exec "$BUILD/tests/fsx" --ops "${N:-$n}" ${SEED:+--seed "$SEED"}

@@ -1,41 +1,92 @@
 #!/bin/sh
 # check.sh SUITE...: runs `make SUITE` for each, keeps its output in $BUILD/log/SUITE.log, and closes with a table and the sum.
 # A suite that cannot run on this machine prints "suite skipped: why"; with CHECK_REQUIRED=1 that is a failure.
+# In the short form two suites run at a time where there are two processors (CHECK_JOBS=1: one): most of their time is waiting. Those of
+# $ASKING go one after the other beside the rest: they count what the kernel asks for, or empty its caches. Those of $ALONE weigh and time:
+# they run when all else is over, one by one.
 set -u
 BUILD=${BUILD:-build}
+ASKING='mount instant tiering'
+ALONE='limits soak reopen killtest bench-test bench-backup bench-latency bench-scale'
+jobs=1
+[ "${SCALE:-full}" != short ] || [ "$(nproc)" -lt 2 ] || jobs=${CHECK_JOBS:-2}
 mkdir -p "$BUILD/log"
-table=$(mktemp)
-trap 'rm -f "$table"' EXIT
-passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/table"
+: >"$work/sums"
 # what the suites mount lies below this directory, so that what one leaves behind is seen
 TMPDIR=$(mktemp -d "${TMPDIR:-/var/tmp}/varve-check.XXXXXX")
 export TMPDIR
 chmod 1777 "$TMPDIR"
 
-for suite in "$@"; do
-    log=$BUILD/log/$suite.log
-    printf '== %s\n' "$suite"
-    began=$(date +%s)
-    "${MAKE:-make}" --no-print-directory "$suite" >"$log" 2>&1
-    rc=$?
-    took=$(($(date +%s) - began))
-    last=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
-    read -r p _ f _ s _ <<EOF
+among() { # WORD LIST
+    case " $2 " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+judge() { # SUITE LOG EXIT-CODE SECONDS: its row, and what it said last where it failed
+    last=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$2" | tail -n 1)
+    read -r p _ f _ s _ <<END
 ${last:-0 passed, 0 failed, 0 skipped}
-EOF
+END
     verdict=ok
-    if grep -q '^suite skipped: ' "$log"; then
-        verdict=$(sed -n 's/^suite skipped: /skipped: /p' "$log" | tail -n 1)
+    if grep -q '^suite skipped: ' "$2"; then
+        verdict=$(sed -n 's/^suite skipped: /skipped: /p' "$2" | tail -n 1)
         [ -z "${CHECK_REQUIRED:-}" ] || verdict="FAILED: a required suite was $verdict"
         s=1
-    elif [ $rc -ne 0 ] || [ -z "$last" ] || [ "$f" -ne 0 ]; then
+    elif [ "$3" -ne 0 ] || [ -z "$last" ] || [ "$f" -ne 0 ]; then
         verdict=FAILED
-        tail -n 60 "$log" | sed 's/^/    /'
+        tail -n 60 "$2" | sed 's/^/    /'
     fi
     case $verdict in FAILED*) [ "$f" -ne 0 ] || f=1 ;; esac
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    printf '%-12s %7d %7d %7d %6ds  %s\n' "$suite" "$p" "$f" "$s" "$took" "$verdict" | tee -a "$table"
+    echo "$p $f $s" >>"$work/sums"
+    printf '%-12s %7d %7d %7d %6ds  %s\n' "$1" "$p" "$f" "$s" "$4" "$verdict" | tee -a "$work/table"
+}
+
+run_suite() {
+    log=$BUILD/log/$1.log
+    began=$(date +%s)
+    "${MAKE:-make}" --no-print-directory "$1" >"$log" 2>&1
+    rc=$?
+    took=$(($(date +%s) - began))
+    {
+        flock 9
+        judge "$1" "$log" $rc $took
+    } 9>"$work/talk"
+}
+
+take() { # QUEUE: its first suite, which is in it no more
+    (
+        flock 9
+        head -n 1 "$1"
+        sed -i 1d "$1"
+    ) 9>"$1.lock"
+}
+
+work_off() { # QUEUE...
+    for queue in "$@"; do
+        while suite=$(take "$queue") && [ -n "$suite" ]; do run_suite "$suite"; done
+    done
+}
+
+for queue in asking any alone; do : >"$work/$queue"; done
+for suite in "$@"; do
+    queue=any
+    [ "$jobs" -eq 1 ] || { among "$suite" "$ASKING" && queue=asking; }
+    [ "$jobs" -eq 1 ] || { among "$suite" "$ALONE" && queue=alone; }
+    echo "$suite" >>"$work/$queue"
 done
+if [ "$jobs" -gt 1 ]; then
+    work_off "$work/any" &
+    work_off "$work/asking" "$work/any"
+    wait
+fi
+work_off "$work/any" "$work/alone"
+
+read -r passed failed skipped <<END
+$(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$work/sums")
+END
 left=$(awk -v dir="$TMPDIR/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts)
 if [ -n "$left" ]; then
     failed=$((failed + 1))
@@ -44,6 +95,6 @@ else
     rm -rf --one-file-system "$TMPDIR"
 fi
 printf '\n%-12s %7s %7s %7s %7s\n' suite passed failed skipped time
-cat "$table"
+cat "$work/table"
 echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+[ "$failed" -eq 0 ]
