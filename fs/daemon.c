@@ -475,7 +475,7 @@ static void wait_idle(struct daemon *d)
     for (;;) {
         if (reap_one_locked(d))
             continue;
-        if (d->served || d->busy > 0 || d->stays)
+        if (d->served || d->busy > 0 || d->stays || d->leaving)
             pthread_cond_wait(&d->change, &d->lock);
         else if (!d->was_asked && !d->told_to_end && clock_mono_ns() < patience)
             wait_until_locked(d, patience);

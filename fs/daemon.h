@@ -39,7 +39,7 @@ struct daemon {
     pthread_mutex_t lock;          /* guards what follows */
     pthread_cond_t change;
     struct served *served;
-    uint32_t busy;  /* requests over the socket that are being answered */
+    uint32_t busy;  /* requests over the socket that are being answered; and who else needs the store open */
     bool was_asked; /* somebody has come since the start */
     bool closing;   /* no more requests; waiters stay connected until the end */
     bool stays;     /* is here when nothing is mounted, too: until it is told to end */

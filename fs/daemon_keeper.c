@@ -242,34 +242,86 @@ static void sleep_ms(unsigned ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-/* Everything that may take its time, while requests are served: so that little is left to do afterwards. */
-static void prepare_to_leave(struct daemon *d)
+/* The store stays open until store_let_go(). False: the last mount ended meanwhile, and it is being closed. */
+static bool store_keep(struct daemon *d)
 {
-    for (unsigned ms = 0; ms < JOBS_WAIT_MS && jobs_running(d->env.store) > 0; ms += 50)
-        sleep_ms(50);
+    bool open;
+
+    pthread_mutex_lock(&d->lock);
+    open = !d->closing || BROKEN(VARVE_BREAK_leave_closed);
+    d->busy += open;
+    pthread_mutex_unlock(&d->lock);
+    return open;
+}
+
+static void store_let_go(struct daemon *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->busy--;
+    pthread_cond_broadcast(&d->change);
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* 0: none is running, or they have had their time. */
+static int await_jobs(struct daemon *d)
+{
+    uint64_t n = 1;
+
+    for (unsigned ms = 0; ms < JOBS_WAIT_MS && n > 0; ms += 50) {
+        if (!store_keep(d))
+            return -E_CLOSED;
+        n = jobs_running(d->env.store);
+        store_let_go(d);
+        if (n > 0)
+            sleep_ms(50);
+    }
+    return 0;
+}
+
+/* Everything that may take its time, while requests are served: so that little is left to do afterwards. */
+static int prepare_to_leave(struct daemon *d)
+{
+    if (await_jobs(d) < 0 || !store_keep(d))
+        return -E_CLOSED;
     for (int i = 0; i < 2; i++) {
         store_sync(d->env.store);
         store_checkpoint(d->env.store);
     }
+    store_let_go(d);
+    return 0;
 }
 
-static void finish_clients(struct daemon *d)
+/* From here on the store is not closed any more (wait_idle), unless there is nothing left that another one could go on with. */
+static int finish_clients(struct daemon *d)
 {
     struct timespec until;
+    bool idle;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += CLIENTS_WAIT_MS / 1000;
     pthread_mutex_lock(&d->lock);
+    if (d->closing) {
+        pthread_mutex_unlock(&d->lock);
+        return -E_CLOSED;
+    }
     d->leaving = true;
     if (eventfd_write(d->wake, 1) < 0)
         log_debug("daemon", "leave", "errno=%d", errno);
     while (d->busy > 0 && pthread_cond_timedwait(&d->change, &d->lock, &until) == 0)
         continue;
+    idle = !d->served && !d->stays;
+    if (idle) {
+        d->leaving = false;
+        d->told_to_end = true;
+        pthread_cond_broadcast(&d->change);
+    }
     pthread_mutex_unlock(&d->lock);
     daemon_accept_over(d);
+    return idle ? -E_CLOSED : 0;
 }
 
-/* Requests under way are answered; those that take too long come again to the next daemon, as after a death. */
+/* Requests under way are answered; those that take too long come again to the next daemon, as after a death. Where the last mount ends
+ * meanwhile, the store is closed instead. */
 static void *leave_main(void *arg)
 {
     struct daemon *d = arg;
@@ -278,9 +330,13 @@ static void *leave_main(void *arg)
     bool all;
 
     prctl(PR_SET_NAME, "varve-leave");
-    prepare_to_leave(d);
+    if (prepare_to_leave(d) < 0)
+        return NULL;
     pthread_mutex_lock(&d->mount_lock);
-    finish_clients(d);
+    if (finish_clients(d) < 0) {
+        pthread_mutex_unlock(&d->mount_lock);
+        return NULL;
+    }
     began = clock_mono_ns();
     all = session_leave_all(REQUESTS_WAIT_MS);
     store_get_state(d->env.store, &st);

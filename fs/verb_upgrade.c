@@ -12,6 +12,7 @@
 
 #define WAIT_NS 60000000000ll /* a daemon waits for jobs before it leaves */
 #define STEP_NS 20000000
+#define GONE_NS 2000000000ll /* so long without a socket: nothing is mounted any more */
 
 struct who {
     int pid;
@@ -33,11 +34,11 @@ static int who(const char *store, struct who *ret)
     return 0;
 }
 
-/* Until another process answers. */
+/* Until another process answers. -E_NOTMOUNTED: the last mount ended meanwhile. */
 static int await(const char *store, int old, struct who *ret)
 {
     struct timespec step = {.tv_nsec = STEP_NS};
-    int64_t until = clock_mono_ns() + WAIT_NS;
+    int64_t until = clock_mono_ns() + WAIT_NS, there = clock_mono_ns();
     int r;
 
     do {
@@ -45,7 +46,9 @@ static int await(const char *store, int old, struct who *ret)
         r = who(store, ret);
         if (r == 0 && ret->pid != old)
             return 0;
-    } while (clock_mono_ns() < until);
+        if (r != -E_NOTMOUNTED)
+            there = clock_mono_ns();
+    } while (clock_mono_ns() < until && clock_mono_ns() - there < GONE_NS);
     return r < 0 ? r : -E_AGAIN;
 }
 
@@ -78,6 +81,14 @@ static int report(const struct verb_args *a, const struct verb_target *t, const 
     return jw_end(&j);
 }
 
+static int not_mounted(const struct verb_target *t, struct verb_answer *ans)
+{
+    return buf_printf(
+        &ans->err,
+        "%s: nothing is mounted, so there is nothing to do: the next mount is by the new program\n",
+        t->store);
+}
+
 int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     cleanup(buf_free) struct buf out = {0};
@@ -89,13 +100,8 @@ int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_a
     if (r < 0)
         return r;
     r = who(t->store, &before);
-    if (r == -E_NOTMOUNTED) {
-        buf_printf(
-            &ans->err,
-            "%s: nothing is mounted, so there is nothing to do: the next mount is by the new program\n",
-            t->store);
-        return 0;
-    }
+    if (r == -E_NOTMOUNTED)
+        return not_mounted(t, ans);
     if (r == 0)
         r = sock_ask(t->store, words, ARRAY_LEN(words), &out);
     if (r < 0) {
@@ -103,6 +109,8 @@ int verb_upgrade(struct verb_args *a, const struct verb_target *t, struct verb_a
         return r;
     }
     r = await(t->store, before.pid, &after);
+    if (r == -E_NOTMOUNTED)
+        return not_mounted(t, ans);
     if (r < 0) {
         buf_printf(&ans->err, "%s: the daemon is still process %d; log/daemon.log there says why", t->store,
                    before.pid);

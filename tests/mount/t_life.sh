@@ -467,6 +467,26 @@ for k in range(4):
         d = open(p, 'rb').read(); assert d == b'%d %d' % (k, i) * 100, (p, len(d))" "$point" "$store"
 }
 
+# A daemon waits for jobs before it leaves; the last umount meanwhile closes the store under nobody's hands.
+test_life_upgrade_at_the_last_umount() {
+    local pid
+    own_store leave
+    head -c 30000000 /dev/urandom >"$point/f"
+    sync "$point/f"
+    py "
+for i in range(2500): open('%s/%d' % (sys.argv[1], i), 'w').write('x' * 3000)" "$point"
+    "$VARVE" scrub "$store" --rate 1M --background >/dev/null
+    "$VARVE" upgrade "$store" >"$scratch/own-leave.said" 2>&1 &
+    pid=$!
+    sleep 0.3
+    "$VARVE" umount "$point"
+    wait $pid
+    grep -q 'nothing is mounted' "$scratch/own-leave.said" || { cat "$scratch/own-leave.said"; return 1; }
+    ! grep 'error' "$store/log/daemon.log"
+    "$VARVE" mount "$store" "$point" >/dev/null
+    expect "$(find "$point" -type f | wc -l)" 2501
+}
+
 test_life_unlinked_open_over_a_death() {
     own_store orphan
     py "
