@@ -186,6 +186,11 @@ int csi_volume_find(struct csi_call *k, const char *field, const char *id, struc
 /* csi_volume_if_there: *ret NULL: there is none, which is no failure. */
 int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                         const struct csi_volume **ret);
+/* csi_volume_find_here: for calls that every node's sidecar makes: UNAVAILABLE for a volume of another store, which that one's driver answers
+ * for. csi_is_elsewhere: this id of a volume or of a group is of another store. */
+int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
+                         const struct csi_volume **ret);
+bool csi_is_elsewhere(const struct csi_volumes *vs, const char *id);
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v);
 int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
                     Csi__V1__Volume **ret);

@@ -263,6 +263,9 @@ CSI_METHOD(DeleteVolumeGroupSnapshot)
     int r = find(k, q->group_snapshot_id, &vs, &ss);
 
     (void)a;
+    if (r == 0 && csi_is_elsewhere(&vs, q->group_snapshot_id))
+        r = csi_fail(k, GRPC_UNAVAILABLE, "group_snapshot_id: is of another store than that of node %s",
+                     k->d->node);
     if (r < 0 || ss.n == 0)
         return r;
     r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids);

@@ -209,6 +209,24 @@ int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, s
     return r;
 }
 
+bool csi_is_elsewhere(const struct csi_volumes *vs, const char *id)
+{
+    char parts[2][UUID_TEXT_SIZE];
+
+    return !BROKEN(VARVE_BREAK_csi_elsewhere) && csi_id_split(id, 2, parts) &&
+           strcmp(parts[0], vs->store) != 0;
+}
+
+int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
+                         const struct csi_volume **ret)
+{
+    int r = csi_volume_find(k, field, id, vs, ret);
+
+    if (r < 0 && k->code == GRPC_NOT_FOUND && csi_is_elsewhere(vs, id))
+        r = csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);
+    return r;
+}
+
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v)
 {
     return arena_printf(&k->arena, "%s/%s", vs->store, v->uuid);

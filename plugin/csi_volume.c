@@ -405,7 +405,7 @@ CSI_METHOD(ControllerExpandVolume)
     struct csi_volumes vs;
     struct csi_facts *f = NULL;
     uint64_t size = 0;
-    int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+    int r = csi_volume_find_here(k, "volume_id", q->volume_id, &vs, &v);
 
     if (r == 0 && q->volume_capability)
         r = csi_cap_check(k, q->volume_capability);
@@ -438,7 +438,7 @@ CSI_METHOD(ControllerModifyVolume)
     const struct csi_volume *v;
     struct csi_volumes vs;
     const char *profile = NULL;
-    int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+    int r = csi_volume_find_here(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
     if (r == 0)
