@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+"""What is shipped for Kubernetes, without a cluster: the manifest, the chart, the examples, the page. `deploy.py BUILD [NAME...]`."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+TREE = Path(__file__).resolve().parents[2]
+DEPLOY = TREE / "plugin/deploy"
+BUILD = Path(sys.argv[1]).resolve()
+CACHE = Path(os.environ.get("VARVE_CACHE", "/var/cache/varve"))
+DNS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+NAMESPACE = "varve-system"
+CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CSIDriver", "StorageClass", "VolumeAttributesClass", "VolumeSnapshotClass",
+                "VolumeGroupSnapshotClass", "PersistentVolume", "VolumeSnapshotContent"}
+READ = {"get", "list", "watch"}
+# whoever may write what: nothing else, and nobody reads secrets
+WRITES = {
+    ("varve-node", "persistentvolumes"): {"create", "patch", "delete"},
+    ("varve-node", "persistentvolumeclaims"): {"update"},
+    ("varve-node", "persistentvolumeclaims/status"): {"patch"},
+    ("varve-node", "events"): {"create", "update", "patch"},
+    ("varve-node", "volumesnapshots"): {"update"},
+    ("varve-node", "volumesnapshotcontents"): {"update", "patch"},
+    ("varve-node", "volumesnapshotcontents/status"): {"update", "patch"},
+    ("varve-node", "volumegroupsnapshotcontents"): {"update", "patch"},
+    ("varve-node", "volumegroupsnapshotcontents/status"): {"update", "patch"},
+    ("varve-node", "csistoragecapacities"): {"create", "update", "patch", "delete"},
+    ("varve-snapshot-controller", "persistentvolumeclaims"): {"update"},
+    ("varve-snapshot-controller", "events"): {"create", "update", "patch"},
+    ("varve-snapshot-controller", "volumesnapshots"): {"create", "update", "patch", "delete"},
+    ("varve-snapshot-controller", "volumesnapshots/status"): {"update", "patch"},
+    ("varve-snapshot-controller", "volumesnapshotcontents"): {"create", "update", "patch", "delete"},
+    ("varve-snapshot-controller", "volumesnapshotcontents/status"): {"patch"},
+    ("varve-snapshot-controller", "volumegroupsnapshots"): {"update", "patch"},
+    ("varve-snapshot-controller", "volumegroupsnapshots/status"): {"update", "patch"},
+    ("varve-snapshot-controller", "volumegroupsnapshotcontents"): {"create", "update", "patch", "delete"},
+    ("varve-snapshot-controller", "volumegroupsnapshotcontents/status"): {"patch"},
+    ("varve-snapshot-controller", "leases"): {"create", "update"},
+}
+problems = []
+
+
+def check(ok, what):
+    if not ok:
+        problems.append(what)
+
+
+class Strict(yaml.SafeLoader):
+    """A key that is there twice is a mistake."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [k.value for k, _ in node.value]
+        for k in {k for k in keys if keys.count(k) > 1}:
+            raise yaml.YAMLError(f"{node.start_mark}: {k} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def load(text):
+    return [d for d in yaml.load_all(text, Strict) if d is not None]
+
+
+def manifest():
+    return load((DEPLOY / "varve.yaml").read_text())
+
+
+def examples():
+    return {p.name: load(p.read_text()) for p in sorted((DEPLOY / "examples").glob("*.yaml"))}
+
+
+def called(d):
+    return f"{d['kind']} {d['metadata']['name']}"
+
+
+def by_kind(docs, kind):
+    return {d["metadata"]["name"]: d for d in docs if d["kind"] == kind}
+
+
+def pod_specs(docs):
+    for d in docs:
+        spec = d.get("spec", {})
+        if d["kind"] == "Pod":
+            yield d, spec
+        elif "template" in spec:
+            yield d, spec["template"]["spec"]
+
+
+def containers(spec):
+    return spec.get("initContainers", []) + spec["containers"]
+
+
+def test_whole_and_named():
+    seen = set()
+    for where, docs in [("varve.yaml", manifest()), *examples().items()]:
+        check(docs, f"{where}: is empty")
+        for d in docs:
+            check({"apiVersion", "kind", "metadata"} <= d.keys(), f"{where}: {list(d)}")
+            check(DNS.fullmatch(d["metadata"]["name"]), f"{where}: {called(d)}")
+            if where == "varve.yaml":
+                check((d["kind"], d["metadata"]["name"]) not in seen, f"{called(d)}: twice")
+                seen.add((d["kind"], d["metadata"]["name"]))
+                check((d["kind"] in CLUSTER_WIDE) != (d["metadata"].get("namespace") == NAMESPACE), f"{called(d)}: namespace")
+                check(d["kind"] == "Namespace" or d["metadata"]["labels"]["app.kubernetes.io/name"] == "varve", f"{called(d)}: labels")
+            else:
+                check(d["metadata"].get("namespace", "default") == "default", f"{where}: {called(d)} names a namespace")
+    for p in (DEPLOY / "chart").rglob("*.yaml"):
+        if "templates" not in p.parts:
+            load(p.read_text())
+
+
+def test_pods_are_theirs():
+    docs = manifest()
+    for d, spec in pod_specs(docs):
+        want = d["spec"]["selector"]["matchLabels"]
+        check(want.items() <= d["spec"]["template"]["metadata"]["labels"].items(), f"{called(d)}: selects other pods")
+        check(spec["serviceAccountName"] in by_kind(docs, "ServiceAccount"), f"{called(d)}: {spec['serviceAccountName']}")
+        volumes = {v["name"] for v in spec.get("volumes", [])}
+        for c in containers(spec):
+            mounts = {m["name"] for m in c.get("volumeMounts", [])}
+            check(mounts <= volumes, f"{called(d)}: {c['name']} mounts {mounts - volumes}")
+            check("requests" in c["resources"], f"{called(d)}: {c['name']} asks for no resources")
+
+
+def test_rights():
+    docs = manifest()
+    for kind in ("ClusterRoleBinding", "RoleBinding"):
+        for d in by_kind(docs, kind).values():
+            check(d["roleRef"]["name"] in by_kind(docs, d["roleRef"]["kind"]), f"{called(d)}: {d['roleRef']['name']}")
+            for s in d["subjects"]:
+                check(s["kind"] == "ServiceAccount" and s["name"] in by_kind(docs, "ServiceAccount") and s["namespace"] == NAMESPACE, f"{called(d)}: {s}")
+    unused = dict(WRITES)
+    for kind in ("ClusterRole", "Role"):
+        for d in by_kind(docs, kind).values():
+            for rule in d["rules"]:
+                verbs, name = set(rule["verbs"]), d["metadata"]["name"]
+                check(rule.keys() == {"apiGroups", "resources", "verbs"}, f"{called(d)}: {rule}")
+                for r in rule["resources"]:
+                    allowed = WRITES.get((name, r), set())
+                    unused.pop((name, r), None)
+                    check(verbs <= READ | allowed, f"{called(d)}: {r}: {sorted(verbs - READ - allowed)}")
+                    check("secret" not in r and "*" not in r + "".join(rule["apiGroups"]), f"{called(d)}: {r}")
+    check(not unused, f"nobody has these rights any more: {list(unused)}")
+
+
+def test_privileges():
+    for d, spec in pod_specs(manifest()):
+        check(not spec.get("hostNetwork") and not spec.get("hostIPC"), f"{called(d)}: host's network or IPC")
+        for c in containers(spec):
+            s, who = c["securityContext"], f"{called(d)}: {c['name']}"
+            if c["name"] in ("install", "varve-csi"):
+                check(s == {"privileged": True}, who)
+                continue
+            check(not s.get("privileged") and s["allowPrivilegeEscalation"] is False, who)
+            check(s["capabilities"] == {"drop": ["ALL"]} and s["readOnlyRootFilesystem"], who)
+            check(all(m["mountPath"] == "/csi" for m in c.get("volumeMounts", [])), f"{who}: sees more than the socket")
+
+
+def test_images():
+    version = re.search(r"^VERSION := (\S+)", (TREE / "Makefile").read_text(), re.M).group(1)
+    built = dict(re.findall(r"^([A-Z]+)=(v[0-9.]+)$", (TREE / "tests/k8s/get.sh").read_text(), re.M))
+    tag = {"csi-provisioner": built["PROVISIONER"], "csi-snapshotter": built["SNAPSHOTTER"], "snapshot-controller": built["SNAPSHOTTER"],
+           "csi-resizer": built["RESIZER"]}
+    for d, spec in pod_specs(manifest()):
+        for c in containers(spec):
+            name, _, have = c["image"].rpartition(":")
+            want = {"localhost/varve": version}.get(name) or tag.get(name.rpartition("/")[2])
+            check(have == want, f"{called(d)}: {c['image']}; what is tested is {want}")
+            check(c["imagePullPolicy"] == "IfNotPresent", f"{called(d)}: {c['name']}: imagePullPolicy")
+    chart = load((DEPLOY / "chart/Chart.yaml").read_text())[0]
+    check(chart["version"] == chart["appVersion"] == version, "Chart.yaml: version")
+    for where, docs in examples().items():
+        for d, spec in pod_specs(docs):
+            check(all(re.fullmatch(r"[a-z/.-]+:[0-9.]+", c["image"]) for c in containers(spec)), f"{where}: an image without a version")
+
+
+def options_of(program):
+    return set(re.findall(r"--[a-z-]+", subprocess.run([BUILD / program, "--help"], capture_output=True, text=True).stdout))
+
+
+def test_words_are_understood():
+    known = {p: options_of(p) for p in ("varve-csi", "varve-node")}
+    for d, spec in pod_specs(manifest()):
+        for c in containers(spec):
+            probes = [c[p]["exec"]["command"] for p in ("startupProbe", "livenessProbe", "readinessProbe") if "exec" in c.get(p, {})]
+            for words in [c.get("command", []), *probes]:
+                if not words:
+                    continue
+                program = words[0].removeprefix("/opt/varve/bin/")
+                check(program in known, f"{c['name']}: {words[0]}")
+                for w in words[1:]:
+                    check(not w.startswith("--") or w.partition("=")[0] in known.get(program, ()), f"{c['name']}: {program} does not know {w}")
+                    check("$" not in w and "{{" not in w, f"{c['name']}: {w}")
+
+
+def test_probes():
+    spec = next(s for d, s in pod_specs(manifest()) if d["kind"] == "DaemonSet")
+    c = by_name(spec)["varve-csi"]
+    endpoint = next(w for w in c["command"] if w.startswith("--endpoint="))
+    store = next(w for w in c["command"] if w.startswith("--store="))
+    for p in ("startupProbe", "livenessProbe", "readinessProbe"):
+        words = c[p]["exec"]["command"]
+        check(endpoint in words, f"{p}: asks elsewhere")
+        check((store in words) == (p == "readinessProbe"), f"{p}: a store that is not served is no reason to end the driver")
+        check(c[p]["timeoutSeconds"] > 5, f"{p}: ends before varve-node does")
+    check(store in by_name(spec)["install"]["command"], "install: another store")
+    controller = next(s for d, s in pod_specs(manifest()) if d["kind"] == "Deployment")["containers"][0]
+    check({"livenessProbe", "readinessProbe"} <= controller.keys(), "snapshot-controller: probes")
+
+
+def by_name(spec):
+    return {c["name"]: c for c in containers(spec)}
+
+
+def test_paths_agree():
+    docs = manifest()
+    spec = next(s for d, s in pod_specs(docs) if d["kind"] == "DaemonSet")
+    driver, all_of = list(by_kind(docs, "CSIDriver"))[0], by_name(spec)
+    paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]}
+    csi = all_of["varve-csi"]
+    for m in csi["volumeMounts"]:
+        check(m["mountPath"] == paths[m["name"]], f"{m['name']}: is not seen by the path of the node")
+        check((m.get("mountPropagation") == "Bidirectional") == (m["name"] == "kubelet"), f"{m['name']}: propagation")
+    socket = f"{paths['kubelet']}/plugins/{driver}"
+    check(paths["socket"] == socket and f"--endpoint=unix://{socket}/csi.sock" in csi["command"], "the socket of the sidecars is another one")
+    check(f"--registration={paths['kubelet']}/plugins_registry/{driver}-reg.sock" in csi["command"], "the kubelet looks elsewhere")
+    check(f"--store={paths['store']}" in csi["command"], "the store is elsewhere")
+    check(spec["hostPID"] is True, "varve-node finds no node without hostPID")
+    for c in ("provisioner", "snapshotter"):
+        check("--node-deployment=true" in all_of[c]["args"], f"{c}: not for one node")
+        check(any(e["name"] == "NODE_NAME" for e in all_of[c]["env"]), f"{c}: NODE_NAME")
+
+
+def test_classes():
+    docs = manifest()
+    driver = list(by_kind(docs, "CSIDriver"))[0]
+    profiles = {p.stem for p in (TREE / "conf/profiles").glob("*.conf")}
+    page = set(re.findall(r"^\| `(\w+)` \|", (TREE / "docs/kubernetes.md").read_text(), re.M))
+    for kind, field in (("StorageClass", "provisioner"), ("VolumeAttributesClass", "driverName"), ("VolumeSnapshotClass", "driver"),
+                        ("VolumeGroupSnapshotClass", "driver")):
+        check(by_kind(docs, kind), f"no {kind}")
+        for d in by_kind(docs, kind).values():
+            check(d[field] == driver, f"{called(d)}: {d[field]}")
+            parameters = d.get("parameters", {})
+            check(parameters.keys() <= page, f"{called(d)}: {parameters} is not on the page")
+            check(parameters.get("profile", "database") in profiles, f"{called(d)}: no such profile")
+    for d in by_kind(docs, "StorageClass").values():
+        check(d["volumeBindingMode"] == "WaitForFirstConsumer", f"{called(d)}: a volume would be made where no pod comes")
+
+
+def test_examples_fit():
+    docs = manifest()
+    have = {"storageClassName": by_kind(docs, "StorageClass"), "volumeAttributesClassName": by_kind(docs, "VolumeAttributesClass"),
+            "volumeSnapshotClassName": by_kind(docs, "VolumeSnapshotClass"), "volumeGroupSnapshotClassName": by_kind(docs, "VolumeGroupSnapshotClass")}
+
+    def walk(where, x):
+        if isinstance(x, dict):
+            for k, v in x.items():
+                if k in have and v:
+                    own = {d["metadata"]["name"] for docs in examples().values() for d in docs if d["kind"].endswith("Class")}
+                    check(v in have[k] or v in own, f"{where}: {k}: {v}")
+                walk(where, v)
+        elif isinstance(x, list):
+            for v in x:
+                walk(where, v)
+    for where, all_of in examples().items():
+        walk(where, all_of)
+
+
+def test_page():
+    """Each object on the page is one of a file, and each file is named there."""
+    text = (TREE / "docs/kubernetes.md").read_text()
+    shipped = [d for docs in [manifest(), *examples().values()] for d in docs]
+    for block in re.findall(r"(?:^    .*\n|^\s*\n(?=    ))+", text, re.M):
+        block = re.sub(r"^    ", "", block, flags=re.M)
+        if not re.search(r"^apiVersion:", block, re.M):
+            continue
+        for d in load(block[re.search(r"^apiVersion:", block, re.M).start():]):  # commands may stand before it
+            check(d in shipped, f"docs/kubernetes.md: {called(d)} is in no file of plugin/deploy")
+    for name in examples():
+        check(f"examples/{name}" in text, f"docs/kubernetes.md does not name examples/{name}")
+    for name in re.findall(r"examples/([\w-]+\.yaml)", text):
+        check(name in examples(), f"docs/kubernetes.md: there is no examples/{name}")
+
+
+def test_chart():
+    helm = shutil.which("helm") or (str(CACHE / "k8s/bin/helm") if (CACHE / "k8s/bin/helm").exists() else None)
+    if not helm:
+        return "no helm here; `tests/k8s/get.sh helm` builds it"
+    def render(*words):
+        out = subprocess.run([helm, "template", "varve", DEPLOY / "chart", "--namespace", NAMESPACE, *words], capture_output=True, text=True)
+        check(out.returncode == 0, out.stderr.strip())
+        return load(out.stdout)
+    key = lambda d: (d["kind"], d["metadata"]["name"])
+    plain = {key(d): d for d in manifest()}
+    made = {key(d): d for d in render()}
+    for k in sorted(plain.keys() | made.keys()):
+        if k != ("Namespace", NAMESPACE):
+            check(plain.get(k) == made.get(k), f"{' '.join(k)}: the chart and varve.yaml differ: {made.get(k)} and {plain.get(k)}")
+    small = render("--set", "classes=false,snapshotController.enabled=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org")
+    check({d["kind"] for d in small} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CSIDriver", "DaemonSet"}, str({d["kind"] for d in small}))
+    words = by_name(next(s for d, s in pod_specs(small)))
+    extra = render("--set", "secrets[0].name=offsite,secrets[0].namespace=vault")
+    role = next(d for d in extra if d["kind"] == "Role" and d["metadata"]["namespace"] == "vault")
+    check(role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["offsite"], "verbs": ["get"]}], str(role["rules"]))
+    check({"--max-volumes=5", "--verbose", "--driver-name=csi.example.org"} <= set(words["varve-csi"]["command"]), str(words["varve-csi"]["command"]))
+    check("--flex=/x" in words["install"]["command"], str(words["install"]["command"]))
+    return None
+
+
+def main():
+    tests = {n: f for n, f in globals().items() if n.startswith("test_")}
+    passed = failed = skipped = 0
+    for name in sys.argv[2:] or tests:
+        problems.clear()
+        try:
+            why = tests[name]()
+        except (yaml.YAMLError, KeyError, StopIteration, TypeError) as e:
+            why = problems.append(f"{type(e).__name__}: {e}")
+        for p in problems:
+            print(f"    {p}")
+        if problems:
+            failed += 1
+            print(f"FAILED {name}")
+        elif why:
+            skipped += 1
+            print(f"skipped {name}: {why}")
+        else:
+            passed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return failed > 0
+
+
+sys.exit(main())
