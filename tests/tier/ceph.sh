@@ -36,10 +36,6 @@ fetch() {
         mkdir -p "$1/$(dirname "$name")" && objects get "$name" "$1/$name" || return 1
     done
 }
-restored() {
-    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
-    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
-}
 
 test_backup_and_restore() {
     local second
@@ -186,19 +182,8 @@ test_osd_dies() {
 
 # The process that speaks is killed in the middle: another takes its place
 test_the_process_that_speaks_dies() {
-    local pid p killed=0
     new_case
-    url="$url&bandwidth=16M"
-    ok varve repo init "$url" --key-file "$dir/key"
-    new_volume
-    head -c 60000000 /dev/urandom >"$dir/m/large"
-    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    sleep 2
-    for p in $(served_by "$url"); do kill -9 "$p" && killed=1; done
-    [ $killed = 1 ] || fail 'none was there'
-    wait $pid || fail "$(cat "$dir/log")"
-    ok varve repo verify "$url" --full --key-file "$dir/key"
+    speaker_dies
     restored
 }
 

@@ -5,6 +5,7 @@ set -u
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 . "$here/s3_server.sh"
+. "$here/repo.sh"
 end_all() {
     local rc=$?
     s3_stop
@@ -52,26 +53,12 @@ timed() { # NAME COMMAND...: seconds in $took
     took=$((($(date +%s%N) - began) / 1000000))
 }
 
-some_tree() {
-    mkdir -p "$1/d/e/f" "$1/empty"
-    random 300000 >"$1/d/large"
+whole_tree() { # and a large file, more links and kinds of files, a list of who may what
+    some_tree "$1"
     random $((big * 1048576)) >"$1/big"
-    seq 1 2000 >"$1/d/e/text"
-    for i in $(seq 1 60); do echo "small $i" >"$1/d/e/f/$i"; done
-    : >"$1/nothing"
-    truncate -s 20M "$1/holes"
-    printf x | dd of="$1/holes" bs=1 seek=12345678 conv=notrunc status=none
-    ln -s d/e/text "$1/link"
-    ln "$1/d/large" "$1/hard"
     ln "$1/d/large" "$1/d/e/hard too"
-    mkfifo "$1/fifo"
     mknod "$1/null" c 1 3
-    setfattr -n user.note -v hello "$1/d"
-    setfattr -n user.long -v "$(head -c 3000 /dev/zero | tr '\0' y)" "$1/d/large"
     setfattr -n system.posix_acl_access -v 0x0200000001000700ffffffff020005000100000004000500ffffffff10000700ffffffff20000500ffffffff "$1/empty"
-    chmod 4751 "$1/d/e/text"
-    chown 12:34 "$1/d/e/f/7"
-    touch -d '2001-02-03 04:05:06.789' "$1/d/e/f/8"
 }
 inodes() { (cd "$1" && find . -printf '%p %i %n %s %y %D\n' | sed 's/ [0-9]*$//' | sort); }
 sound() { ok varve check "$1"; has 'clean'; }
@@ -79,7 +66,7 @@ sound() { ok varve check "$1"; has 'clean'; }
 test_read_only_without_a_store() {
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     from "$dir/i" --no-hydrate
     [ "$(pins)" = 1 ] || fail "pins: $out"
@@ -98,7 +85,7 @@ test_read_only_without_a_store() {
 test_written_snapshot_cloned_backed_up() {
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     from "$dir/t/vol" "$dir/w" --no-hydrate
     [ "$(remote "$dir/w")" -gt $((big * 1048576 / 2)) ] || fail "too little is remote: $out"
@@ -139,7 +126,7 @@ test_written_snapshot_cloned_backed_up() {
 test_hydrates_behind_and_as_a_volume() {
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     from "$dir/t/vol" "$dir/w"
     wait_for 60 all_local "$dir/w"
@@ -169,7 +156,7 @@ test_hydrates_behind_and_as_a_volume() {
 test_the_repository_away() {
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     ok varve create "$dir/t"
     echo 'recall_timeout = "2s";' >"$dir/t/config"
@@ -198,7 +185,7 @@ test_others_go_on_while_it_hangs() {
     local i p pids=() began
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     for i in $(seq 1 100); do random 600000 >"$dir/m/cold$i"; done
     backup
     ok varve create "$dir/t"
@@ -231,7 +218,7 @@ test_pins_hold_what_is_deleted() {
     local id
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     id=$(json 'd["recovery_point"]["id"]')
     from "$dir/t/vol" "$dir/w" --no-hydrate
@@ -266,7 +253,7 @@ test_killed_while_it_hydrates() {
     local i p
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     url="$url?bandwidth=4M"
     from "$dir/t/vol" "$dir/w"
@@ -332,7 +319,7 @@ test_killed_while_it_is_made() {
 test_cancelled_and_gone_on() {
     new_repo
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     url="$url?bandwidth=2M"
     from "$dir/t/vol" "$dir/w"
@@ -407,7 +394,7 @@ test_s3() {
     s3_begin || return 0
     port=${s3_endpoint##*:}
     new_volume
-    some_tree "$dir/m"
+    whole_tree "$dir/m"
     backup
     ok varve create "$dir/t"
     echo 'recall_timeout = "3s";' >"$dir/t/config"

@@ -84,6 +84,26 @@ served_by() { # asked by one process: looking must not take longer than what is 
     done
 }
 
+restored() { # the newest backup has $dir/m/large as it is
+    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
+    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
+}
+
+speaker_dies() { # a repository at $url; in the middle of a backup the process that speaks to it is killed: another takes its place
+    local pid p killed=0
+    url="$url&bandwidth=16M"
+    ok varve repo init "$url" --key-file "$dir/key"
+    new_volume
+    head -c 60000000 /dev/urandom >"$dir/m/large"
+    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
+    pid=$!
+    sleep 2
+    for p in $(served_by "$url"); do kill -9 "$p" && killed=1; done
+    [ $killed = 1 ] || fail 'none was there'
+    wait $pid || fail "$(cat "$dir/log")"
+    ok varve repo verify "$url" --full --key-file "$dir/key"
+}
+
 # All of the C program, or the named tests of it: what it says, and its figures taken in
 run_units() {
     "$BUILD/tests/tier" "$@" >"$scratch/unit" 2>&1

@@ -220,21 +220,9 @@ test_plain_exports() {
 
 # The process that speaks is killed in the middle: another takes its place
 test_the_process_that_speaks_dies() {
-    local pid p killed=0
     new_case
-    url="$url&bandwidth=16M"
-    ok varve repo init "$url" --key-file "$dir/key"
-    new_volume
-    head -c 60000000 /dev/urandom >"$dir/m/large"
-    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    sleep 2
-    for p in $(served_by "$url"); do kill -9 "$p" && killed=1; done
-    [ $killed = 1 ] || fail 'none was there'
-    wait $pid || fail "$(cat "$dir/log")"
-    ok varve repo verify "$url" --full --key-file "$dir/key"
-    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
-    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
+    speaker_dies
+    restored
 }
 
 # The server is gone, and comes back
@@ -250,8 +238,7 @@ test_server_killed() {
     refused - 'check endpoint= and the network' varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
     s3_start "$SERVER" "$data" '' "${s3_endpoint##*:}" || fail 'the server does not come back'
     ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
-    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
-    cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
+    restored
 }
 
 units=() cases=()

@@ -39,16 +39,6 @@ struct told {
     const char *name;
 };
 
-static void point_delete(struct repo_rig *g, const char *id)
-{
-    struct backend *b = mem_backend(g->w.m);
-    char name[80];
-
-    snprintf(name, sizeof(name), "points/%s", id);
-    CHECK_OK(backend_del(b, NULL, name));
-    backend_close(b);
-}
-
 static int on_progress(void *arg, uint64_t items, uint64_t of)
 {
     struct told *t = arg;
@@ -57,7 +47,7 @@ static int on_progress(void *arg, uint64_t items, uint64_t of)
     CHECK(items <= of);
     t->seen |= volume_find(t->g->b.s, t->name, &v) == 0;
     if (t->delete)
-        point_delete(t->g, TAKE(t->delete));
+        rig_point_delete(t->g, TAKE(t->delete));
     return t->stop_at && items >= t->stop_at ? -E_CANCELED : 0;
 }
 

@@ -81,31 +81,11 @@ static struct pin pinned(struct repo_rig *g, const char *id, uint8_t dir)
     return p;
 }
 
-static void point_delete(struct repo_rig *g, const char *id)
-{
-    struct backend *b = mem_backend(g->w.m);
-    char name[80];
-
-    snprintf(name, sizeof(name), "points/%s", id);
-    CHECK_OK(backend_del(b, NULL, name));
-    backend_close(b);
-}
-
-static int try_prune(struct repo_rig *g, struct prune_result *res, struct buf *err)
-{
-    struct prune_opts o = {.exclusive = true};
-
-    return prune_run(g->w.r, &o, res, err);
-}
-
 static void prune_twice(struct repo_rig *g)
 {
-    cleanup(buf_free) struct buf err = {0};
-    struct prune_result res;
-
-    CHECK_OK(try_prune(g, &res, &err));
+    rig_prune(g, true);
     world_forget(&g->w);
-    CHECK_OK(try_prune(g, &res, &err));
+    rig_prune(g, true);
 }
 
 static int point_of_pin(void *arg, const struct pin *p)
@@ -142,7 +122,7 @@ TEST(test_pin__keeps_what_a_deleted_recovery_point_had)
     a = rig_back_up(&g, "a");
     p = pinned(&g, a.id, 0x22);
     CHECK_OK(pin_put(g.w.r, &p, false));
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     before = mem_bytes(g.w.m, "packs/");
     prune_twice(&g);
     CHECK_EQ(mem_bytes(g.w.m, "packs/"), before);
@@ -173,7 +153,7 @@ TEST(test_pin__rescues_what_is_condemned)
     CHECK_OK(pin_put(g.w.r, &p, false));
     pin_release(&p);
     p = pinned(&g, a.id, 0x44);
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     CHECK_OK(pin_put(g.w.r, &p, false)); /* another one holds it */
     mem_later(g.w.m, CONDEMNED_GRACE_NS);
     CHECK_OK(prune_run(g.w.r, &o, &res, &err));
@@ -196,7 +176,7 @@ TEST(test_pin__that_comes_too_late_is_taken_away)
     rig_fill_file(&g, "f", 1u << 20);
     a = rig_back_up(&g, "a");
     p = pinned(&g, a.id, 0x22);
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     CHECK_ERR(pin_put(g.w.r, &p, false), -E_NOENT);
     CHECK_EQ(mem_count(g.w.m, "pins/"), 0);
     CHECK_ERR(pin_put(g.w.r, &p, true), -E_NOENT);
@@ -250,12 +230,13 @@ TEST(test_pin__that_cannot_be_read_stops_deletion)
     CHECK_OK(pin_put(g.w.r, &p, false));
     snprintf(name, sizeof(name), "pins/%s", p.id);
     mem_flip(g.w.m, name, 100);
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     for (int i = 0; i < 2; i++) {
         cleanup(buf_free) struct buf err = {0}, lines = {0};
         struct verify_result v;
 
-        CHECK_ERR(try_prune(&g, &res, &err), i == 0 ? -E_CORRUPT : -E_REPO_NEWER);
+        CHECK_ERR(prune_run(g.w.r, &(struct prune_opts){.exclusive = true}, &res, &err),
+                  i == 0 ? -E_CORRUPT : -E_REPO_NEWER);
         CHECK(strstr(buf_cstr(&err), "pins/") != NULL);
         v = rig_verified(&g, false, &lines);
         CHECK_EQ(v.damages, 1);
@@ -287,7 +268,7 @@ TEST(test_pin__verify_looks_at_what_is_pinned)
     a = rig_back_up(&g, "a");
     p = pinned(&g, a.id, 0x22);
     CHECK_OK(pin_put(g.w.r, &p, false));
-    point_delete(&g, a.id);
+    rig_point_delete(&g, a.id);
     v = rig_verified(&g, false, &lines);
     CHECK_EQ(v.pins, 1);
     CHECK_EQ(v.damages, 0);
