@@ -1,6 +1,7 @@
 #include "snap/store/kv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #define MAP_BYTES_MIN (64ull << 10)
 #define READERS_MAX 512u
 #define REST_ENTRIES 4096u /* in one checkpoint: fewer leave little behind */
+#define SPARES 8           /* the environment takes two */
 #define AGAIN_TRIES 500
 #define AGAIN_US 10000u
 
@@ -395,14 +397,41 @@ static int env_again(struct kv *kv, uint64_t map)
     return r;
 }
 
+/* Descriptors that are held until the environment's are gone: so that there are some for it to be had again. */
+static void spares_close(int spare[SPARES])
+{
+    for (int i = 0; i < SPARES; i++) {
+        if (spare[i] >= 0)
+            close(spare[i]);
+        spare[i] = -1;
+    }
+}
+
+static bool spares_take(int spare[SPARES])
+{
+    bool all = true;
+
+    for (int i = 0; i < SPARES; i++) {
+        spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        all &= spare[i] >= 0;
+    }
+    if (!all)
+        spares_close(spare);
+    return all || BROKEN(VARVE_BREAK_rest_spares);
+}
+
 int kv_rest(struct kv *kv)
 {
+    int spare[SPARES], r = 0;
     uint64_t map = 0;
     bool leave;
-    int r = 0;
 
     if (kv->readonly || kv->most_written < REST_ENTRIES || BROKEN(VARVE_BREAK_rest))
         return 0;
+    if (!spares_take(spare)) { /* it is only a wish: another time */
+        MARK("kv: too few descriptors to give memory back");
+        return 0;
+    }
     gate_close(kv);
     pthread_mutex_lock(&kv->lock);
     leave = !kv->holds; /* who holds a state reads it as it is */
@@ -412,8 +441,10 @@ int kv_rest(struct kv *kv)
     if (leave) {
         MARK("kv: memory of a large checkpoint given back");
         kv->most_written = 0;
-        r = env_again(kv, map);
     }
+    spares_close(spare);
+    if (leave)
+        r = env_again(kv, map);
     if (r < 0)
         kv->readonly = true;
     gate_open(kv);

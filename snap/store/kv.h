@@ -98,8 +98,8 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
 void kv_checkpoint_done(struct kv *kv);
 
 /* kv_rest: gives back memory that only large checkpoints need: LMDB keeps every page that it ever wrote at once until its environment
- * goes. Readers wait for a moment. Not beside a checkpoint; nothing happens where there is little to give back or a state is
- * held. An error (-E_IO, ...): the tables could not be opened anew, and nothing can be read or written any more. */
+ * goes. Readers wait for a moment. Not beside a checkpoint; nothing happens where there is little to give back, a state is
+ * held, or descriptors are few. An error (-E_IO, ...): the tables could not be opened anew, and nothing can be read or written any more. */
 int kv_rest(struct kv *kv);
 
 /* kv_hold: keeps the newest state of LMDB's file as it is, for who reads it without LMDB; its number in ret_txn. Does not stand in

@@ -1,38 +1,12 @@
-#include "snap/store/kv.h"
-
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "tests/lib/test.h"
-
-static const char *meta_dir(void)
-{
-    static char path[512];
-
-    snprintf(path, sizeof(path), "%s/meta", test_dir());
-    (void)mkdir(path, 0700);
-    return path;
-}
-
-static struct kv *kv_new(uint64_t map_bytes)
-{
-    struct kv *kv = NULL;
-
-    CHECK_OK(kv_open(meta_dir(), map_bytes, false, &kv));
-    return kv;
-}
-
-static void put(struct kv *kv, const char *key, const char *val)
-{
-    CHECK_OK(kv_reserve(kv, 1, strlen(key) + (val ? strlen(val) : 0)));
-    kv_put(kv, key, strlen(key), val, val ? strlen(val) : 0);
-}
+#include "tests/unit/kv_case.h"
 
 static void put_pending(struct kv *kv, uint64_t ino, const char *key, const char *val)
 {
@@ -41,38 +15,6 @@ static void put_pending(struct kv *kv, uint64_t ino, const char *key, const char
     CHECK_OK(kv_reserve(kv, 1, strlen(key) + (val ? strlen(val) : 0)));
     kv_put_pending(kv, o, key, strlen(key), val, val ? strlen(val) : 0);
 }
-
-/* The value as text, "-" where there is none. */
-static const char *get(struct kv *kv, bool firm, const char *key)
-{
-    static char text[64];
-    struct kv_read *r;
-    struct kv_item it;
-    int e;
-
-    CHECK_OK(kv_read_begin(kv, &r));
-    e = kv_get(kv, r, firm, key, strlen(key), &it);
-    if (e == 0)
-        snprintf(text, sizeof(text), "%.*s", (int)it.vlen, (const char *)it.val);
-    else
-        CHECK_ERR(e, -E_NOENT);
-    kv_read_end(kv, r);
-    return e == 0 ? text : "-";
-}
-
-static void checkpoint(struct kv *kv)
-{
-    CHECK_OK(kv_checkpoint_seal(kv));
-    CHECK_OK(kv_checkpoint_write(kv, NULL, 0, NULL, 0, NULL, NULL));
-    kv_checkpoint_done(kv);
-}
-
-#define CHECK_TEXT(got, want)                                                                                \
-    do {                                                                                                     \
-        const char *got_ = (got);                                                                            \
-        if (strcmp(got_, want) != 0)                                                                         \
-            test_fail(__FILE__, __LINE__, "%s: got %s, want %s", #got, got_, want);                          \
-    } while (0)
 
 TEST(test_kv__newer_layers_hide_older_ones)
 {
@@ -182,15 +124,6 @@ struct oracle {
     uint32_t firm[KEYS], pend[KEYS], pend_owner[KEYS];
     uint32_t stamp;
 };
-
-static size_t key_of(uint32_t n, uint8_t key[16])
-{
-    size_t len = 4 + n % 5;
-
-    memset(key, 'k', 16);
-    put_be32(key, n);
-    return len;
-}
 
 static size_t val_of(uint32_t stamp, uint8_t val[300])
 {
@@ -612,39 +545,6 @@ TEST(test_kv__readonly_takes_changes_in_memory_only)
 }
 
 /* Values that grow in steps use the memory of their predecessors; the account says what is taken. */
-/* A state that is held stays as it was: its reader would go with LMDB's environment. */
-TEST(test_kv__nothing_is_given_back_while_a_state_is_held)
-{
-    struct kv *kv = kv_new(1 << 20);
-    struct kv_hold *h;
-    uint64_t txn, now;
-
-    CHECK_OK(kv_reserve(kv, 5000, 5000 * 16));
-    for (uint32_t n = 0; n < 5000; n++) {
-        uint8_t key[16];
-
-        kv_put(kv, key, key_of(n, key), "v", 1);
-    }
-    checkpoint(kv);
-    CHECK_OK(kv_hold(kv, &h, &txn));
-    CHECK_OK(kv_rest(kv));
-    put(kv, "one", "1");
-    checkpoint(kv);
-    put(kv, "two", "2");
-    checkpoint(kv);
-    kv_unhold(kv, h);
-    CHECK_OK(kv_rest(kv));
-    expect_mark("kv: memory of a large checkpoint given back");
-    CHECK_TEXT(get(kv, true, "two"), "2");
-    CHECK_OK(kv_hold(kv, &h, &now));
-    CHECK_EQ(now, txn + 2);
-    kv_unhold(kv, h);
-    put(kv, "three", "3");
-    checkpoint(kv);
-    CHECK_TEXT(get(kv, true, "three"), "3");
-    kv_close(kv);
-}
-
 TEST(test_kv__account_follows_what_is_in_memory)
 {
     struct kv *kv = kv_new(0);
