@@ -19,6 +19,7 @@
 
 #define SETTLED_BYTES (16u << 20) /* fewer unsynced bytes than this are made durable before leaving */
 #define JOBS_WAIT_MS 10000
+#define JOBS_STEP_MS 10
 #define CLIENTS_WAIT_MS 1000
 #define REQUESTS_WAIT_MS 150
 #define KEEPERS_PAUSE_S 1
@@ -267,13 +268,13 @@ static int await_jobs(struct daemon *d)
 {
     uint64_t n = 1;
 
-    for (unsigned ms = 0; ms < JOBS_WAIT_MS && n > 0; ms += 50) {
+    for (unsigned ms = 0; ms < JOBS_WAIT_MS && n > 0; ms += JOBS_STEP_MS) {
         if (!store_keep(d))
             return -E_CLOSED;
         n = jobs_running(d->env.store);
         store_let_go(d);
         if (n > 0)
-            sleep_ms(50);
+            sleep_ms(JOBS_STEP_MS);
     }
     return 0;
 }

@@ -474,7 +474,7 @@ test_life_upgrade_at_the_last_umount() {
     head -c 30000000 /dev/urandom >"$point/f"
     sync "$point/f"
     py "
-for i in range(2500): open('%s/%d' % (sys.argv[1], i), 'w').write('x' * 3000)" "$point"
+for i in range(4000): open('%s/%d' % (sys.argv[1], i), 'w').write('x' * 3000)" "$point"
     "$VARVE" scrub "$store" --rate 1M --background >/dev/null
     "$VARVE" upgrade "$store" >"$scratch/own-leave.said" 2>&1 &
     pid=$!
@@ -484,7 +484,7 @@ for i in range(2500): open('%s/%d' % (sys.argv[1], i), 'w').write('x' * 3000)" "
     grep -q 'nothing is mounted' "$scratch/own-leave.said" || { cat "$scratch/own-leave.said"; return 1; }
     ! grep 'error' "$store/log/daemon.log"
     "$VARVE" mount "$store" "$point" >/dev/null
-    expect "$(find "$point" -type f | wc -l)" 2501
+    expect "$(find "$point" -type f | wc -l)" 4001
 }
 
 test_life_unlinked_open_over_a_death() {
