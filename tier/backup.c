@@ -9,6 +9,7 @@
 #include "snap/layer.h"
 #include "tier/backup_i.h"
 
+#define LET_GO_INODES 1024u     /* walked through, after which memory of the tables is given back */
 #define EDITS_BYTES (32u << 20) /* edits in memory before they become pages */
 #define TRIES 3                 /* where what a backup relied on was condemned meanwhile */
 #define FLAGS_KEPT (INODE_IMMUTABLE | INODE_APPEND)
@@ -160,7 +161,7 @@ static void count_inode(struct backup *b, const struct inode *in, int64_t by)
 static int run_full(struct backup *b, const struct layer_rec *rec)
 {
     struct inode *v = malloc(WALK_BATCH * sizeof(*v));
-    uint64_t after = 0;
+    uint64_t after = 0, walked = 0;
     size_t n = 1;
     int r = v ? 0 : -E_NOMEM;
 
@@ -175,6 +176,9 @@ static int run_full(struct backup *b, const struct layer_rec *rec)
                 r = apply_if(b, EDITS_BYTES);
             after = v[i].ino;
         }
+        if (walked / LET_GO_INODES != (walked + n) / LET_GO_INODES)
+            store_pages_let_go(b->v->store);
+        walked += n;
     }
     free(v);
     return r;
@@ -490,6 +494,7 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
         else if (x == -E_AGAIN)
             log_warn("tier", "backup-again", "snapshot=%s reason=condemned", rec->name);
     }
+    store_pages_let_go(v->store);
     r->dom.codec = codec;
     free(room);
     if (x < 0 && x != -E_CANCELED)

@@ -180,6 +180,7 @@ static int put_all(struct packer *p)
     while (r == 0 && (put = line_pack_take(&p->line, true)))
         r = pack_ended(p, put);
     p->failed = r;
+    line_rest(&p->line);
     assert(r < 0 || p->fresh.n == 0);
     return r;
 }
@@ -197,7 +198,7 @@ static int gather_add(struct packer *p, struct chunk_work **g, enum chunk_kind k
         if (!(*g = line_chunk_new(&p->line)))
             return -E_NOMEM;
         (*g)->kind = kind;
-        (*g)->sealer.hard = p->st.new_bytes <= HARD_BYTES;
+        (*g)->hard = p->st.new_bytes <= HARD_BYTES;
         hash_random((*g)->id.b, sizeof((*g)->id.b));
     }
     enc_bytes(&e, blob->b, 16);

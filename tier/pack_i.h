@@ -2,15 +2,19 @@
 #ifndef VARVE_TIER_PACK_I_H
 #define VARVE_TIER_PACK_I_H
 
+#include <stdatomic.h>
+
 #include "base/task.h"
 #include "tier/pack.h"
+
+#define LINE_THREADS_MAX 4
 
 /* A chunk that fills up, and then is sealed by another thread. */
 struct chunk_work {
     struct chunk_work *next;
     struct task *task; /* NULL: it has none, result is there */
-    const struct domain *dom;
-    struct sealer sealer;
+    struct pack_line *line;
+    bool hard; /* as of a sealer */
     enum chunk_kind kind;
     struct id16 id;
     struct buf plain, blobs, sealed; /* blobs: as in the trailer */
@@ -38,6 +42,8 @@ struct pack_line {
     struct chunk_work *chunks, **chunks_end, *chunks_spare;
     struct pack_work *packs, **packs_end, *packs_spare;
     unsigned nchunks, npacks, threads;
+    struct sealer sealer[LINE_THREADS_MAX]; /* one for each thread: they are large */
+    atomic_bool busy[LINE_THREADS_MAX];
 };
 void line_init(struct pack_line *l, struct repo *r);
 void line_release(struct pack_line *l); /* waits for what runs; the rest is forgotten */
@@ -56,6 +62,7 @@ struct chunk_work *line_chunk_take(struct pack_line *l, bool wait);
 struct pack_work *line_pack_take(struct pack_line *l, bool wait);
 void line_chunk_spare(struct pack_line *l, struct chunk_work *w);
 void line_pack_spare(struct pack_line *l, struct pack_work *w);
+void line_rest(struct pack_line *l); /* nothing is put for a while: the memory of packs goes back */
 
 /* Blobs of this session that no acknowledged pack holds yet. The zero state is empty. */
 struct fresh {

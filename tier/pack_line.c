@@ -7,14 +7,13 @@
 #include "tier/pack_i.h"
 
 #define VERSION 1
-#define SEALERS_MAX 4
 #define PACKS_AT_ONCE 1 /* beside the one that fills up; each is in memory here and in varve-tierd */
 
 static unsigned sealers(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return n < 1 ? 1 : n > SEALERS_MAX ? SEALERS_MAX : (unsigned)n;
+    return n < 1 ? 1 : n > LINE_THREADS_MAX ? LINE_THREADS_MAX : (unsigned)n;
 }
 
 void line_init(struct pack_line *l, struct repo *r)
@@ -29,7 +28,6 @@ void line_init(struct pack_line *l, struct repo *r)
 static void chunk_free(struct chunk_work *w)
 {
     task_unref(w->task);
-    sealer_release(&w->sealer);
     buf_free(&w->plain);
     buf_free(&w->blobs);
     buf_free(&w->sealed);
@@ -58,22 +56,36 @@ struct chunk_work *line_chunk_new(struct pack_line *l)
         return w;
     }
     if ((w = calloc(1, sizeof(*w))))
-        w->dom = &l->r->dom;
+        w->line = l;
     return w;
+}
+
+/* There are as many as threads. */
+static unsigned sealer_take(struct pack_line *l)
+{
+    for (unsigned i = 0;; i = (i + 1) % l->threads)
+        if (!atomic_exchange(&l->busy[i], true))
+            return i;
 }
 
 static void seal_one(struct task *t, void *arg)
 {
     struct chunk_work *w = arg;
+    unsigned i;
 
-    w->result = t && task_canceled(t)
-                    ? -E_CANCELED
-                    : seal_with(&w->sealer, w->dom, w->kind, &w->id, w->plain.data, w->plain.len, &w->sealed);
+    w->result = -E_CANCELED;
+    if (t && task_canceled(t))
+        return;
+    i = sealer_take(w->line);
+    w->line->sealer[i].hard = w->hard;
+    w->result = seal_with(&w->line->sealer[i], &w->line->r->dom, w->kind, &w->id, w->plain.data, w->plain.len,
+                          &w->sealed);
+    atomic_store(&w->line->busy[i], false);
 }
 
 bool line_chunks_full(const struct pack_line *l)
 {
-    return l->nchunks > l->threads;
+    return l->nchunks >= l->threads;
 }
 
 int line_chunk_send(struct pack_line *l, struct chunk_work *w, bool last)
@@ -84,7 +96,7 @@ int line_chunk_send(struct pack_line *l, struct chunk_work *w, bool last)
     if (last && !l->sealing)
         seal_one(NULL, w);
     else if (!l->sealing)
-        r = task_pool_new("seal", l->threads, l->threads + 1, &l->sealing);
+        r = task_pool_new("seal", l->threads, l->threads, &l->sealing);
     if (r == 0 && l->sealing)
         r = task_submit_wait(l->sealing, seal_one, w, &w->task);
     if (r < 0) {
@@ -219,6 +231,19 @@ struct pack_work *line_pack_take(struct pack_line *l, bool wait)
     return w;
 }
 
+static void packs_free(struct pack_work *w)
+{
+    for (struct pack_work *next; w; w = next) {
+        next = w->next;
+        pack_free(w);
+    }
+}
+
+void line_rest(struct pack_line *l)
+{
+    packs_free(TAKE(l->packs_spare));
+}
+
 /* --- its end -------------------------------------------------------------------------------------------------------- */
 
 static void chunks_free(struct chunk_work *w)
@@ -226,14 +251,6 @@ static void chunks_free(struct chunk_work *w)
     for (struct chunk_work *next; w; w = next) {
         next = w->next;
         chunk_free(w);
-    }
-}
-
-static void packs_free(struct pack_work *w)
-{
-    for (struct pack_work *next; w; w = next) {
-        next = w->next;
-        pack_free(w);
     }
 }
 
@@ -245,4 +262,6 @@ void line_release(struct pack_line *l)
     chunks_free(l->chunks_spare);
     packs_free(l->packs);
     packs_free(l->packs_spare);
+    for (unsigned i = 0; i < l->threads; i++)
+        sealer_release(&l->sealer[i]);
 }

@@ -120,6 +120,9 @@ static int encrypt(const struct domain *d, const struct id16 *id, const uint8_t 
 
 static int sealer_ready(struct sealer *s, enum codec_id codec, ZSTD_CCtx **ret)
 {
+    if (s->was_hard && !s->hard)
+        sealer_release(s);
+    s->was_hard = s->hard;
     if (codec == CODEC_ZSTD && !s->zstd && !(s->zstd = ZSTD_createCCtx()))
         return -E_NOMEM;
     *ret = codec == CODEC_ZSTD ? s->zstd : NULL;

@@ -25,7 +25,8 @@ struct chunk_head {
 /* What compressing needs, kept from one chunk to the next; one thread at a time. The zero state is ready. */
 struct sealer {
     void *zstd;
-    bool hard; /* for less to send, at a third of the speed */
+    bool hard;     /* for less to send, at a third of the speed */
+    bool was_hard; /* that takes five times the memory: it is given back afterwards */
 };
 void sealer_release(struct sealer *s);
 

@@ -1,5 +1,6 @@
 /* varve-tierd URL [make]: serves the backend of URL on descriptor 3 (tier/tierd.h). Started by varve, not by people. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "varve-tierd %s is started by varve\n", VARVE_VERSION);
         return 2;
     }
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20); /* packs go back when they are put, whichever thread had them */
     signal(SIGINT, SIG_IGN); /* who asked decides what ends */
     signal(SIGPIPE, SIG_IGN);
     log_set_level(LOG_WARN);

@@ -336,6 +336,11 @@ int store_tick(struct store *s)
     return did;
 }
 
+void store_pages_let_go(struct store *s)
+{
+    kv_let_go(s->kv);
+}
+
 /* Nothing was asked of it for a while: what lies in memory goes to the tables, and what that took goes back. */
 static void rest(struct store *s)
 {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mapped.h"
 #include "base/mark.h"
 #include "snap/store/kv_i.h"
 #include "snap/store/kv_trap.h"
@@ -451,6 +452,33 @@ int kv_rest(struct kv *kv)
     if (leave)
         (void)malloc_trim(0);
     return r;
+}
+
+/* Any value lies in LMDB's map, which is not moved while somebody is inside. */
+static void map_let_go(struct kv *kv)
+{
+    MDB_cursor *c;
+    MDB_val k, v;
+    MDB_txn *t;
+
+    if (!kv->env || BROKEN(VARVE_BREAK_let_go) || mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &t) != 0)
+        return;
+    if (mdb_cursor_open(t, kv->dbi, &c) == 0) {
+        if (TRAPPED(mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0 && mapped_let_go(k.mv_data))
+            MARK("kv: pages that were read are let go");
+        mdb_cursor_close(c);
+    }
+    mdb_txn_abort(t);
+}
+
+void kv_let_go(struct kv *kv)
+{
+    struct kv_read *r;
+
+    if (kv_read_begin(kv, &r) < 0)
+        return;
+    map_let_go(kv);
+    kv_read_end(kv, r);
 }
 
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,

@@ -102,6 +102,10 @@ void kv_checkpoint_done(struct kv *kv);
  * held, or descriptors are few. An error (-E_IO, ...): the tables could not be opened anew, and nothing can be read or written any more. */
 int kv_rest(struct kv *kv);
 
+/* kv_let_go: what was read of the tables goes out of this process' memory, and stays in the page cache. For who has walked through much of
+ * them. Readers need not wait. */
+void kv_let_go(struct kv *kv);
+
 /* kv_hold: keeps the newest state of LMDB's file as it is, for who reads it without LMDB; its number in ret_txn. Does not stand in
  * the way of the map's growth; the file grows while it is held. kv_unhold ends it. */
 struct kv_hold;

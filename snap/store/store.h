@@ -54,6 +54,9 @@ int store_path_is(const char *path);
  * reclaim queue run. Serialized inside. */
 int store_checkpoint(struct store *s);
 
+/* store_pages_let_go(s): what was read of the tables leaves this process' memory (kv_let_go). */
+void store_pages_let_go(struct store *s);
+
 /* store_flush(s): every acknowledged firm record is on disk when it returns (group commit). store_flush_to: up to lsn. */
 int store_flush(struct store *s);
 int store_flush_to(struct store *s, uint64_t lsn);

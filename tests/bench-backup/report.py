@@ -122,8 +122,9 @@ def cpu_table(res):
     for row in ("first", "first-lz4", "first-s3", "unchanged", "ten", "changed-1", "restore"):
         cells = []
         for t in ("varve",) + OTHERS:
-            cpu, mem, wall = (res.mid(row, t, k) for k in ("cpu", "mem", "wall"))
-            cells.append("–" if cpu is None else f"{cpu:.2f} s; {mem:.0f} MiB; {text(wall, 's')}")
+            cpu, mem, anon, rested, wall = (res.mid(row, t, k) for k in ("cpu", "mem", "anon", "rested", "wall"))
+            memory = f"{mem or 0:.0f} MiB (of no file {anon or 0:.0f}{f', daemon before {rested:.0f}' if rested else ''})"
+            cells.append("–" if cpu is None else f"{cpu:.2f} s; {memory}; {text(wall, 's')}")
         out += f"| {row} | " + " | ".join(cells) + " |\n"
     return out
 
@@ -144,7 +145,8 @@ is derived; the others derive theirs from a passphrase at their own cost.
 | work | varve: median | rounds | others | bound | |
 |---|---|---|---|---|---|
 {rows}
-CPU of all processes, their memory at its peak (pages that several share counted once), and the time until the command ends:
+CPU of all processes, their memory at its peak (pages that several share counted once; all of the daemon's, and all mapped files; in brackets
+what of it is no file's, and what the daemon had before), and the time until the command ends:
 
 {cpu_table(res)}
 {'Not measured:' + chr(10) + chr(10) + absent if absent else ''}{END}

@@ -36,15 +36,14 @@ def family(pids):
 
 
 def memory_kib(pid):
-    """What the process has in memory; pages shared with others by their share."""
+    """What the process has in memory, pages shared with others by their share; and what of that is no file's."""
+    found = {}
     try:
         with open(f"/proc/{pid}/smaps_rollup") as f:
-            for line in f:
-                if line.startswith("Pss:"):
-                    return int(line.split()[1])
+            found = dict(line.split()[:2] for line in f if line.startswith("Pss"))
     except OSError:
         pass
-    return 0
+    return int(found.get("Pss:", 0)), int(found.get("Pss_Anon:", 0))
 
 
 def cpu_s(pid):
@@ -59,11 +58,13 @@ def cpu_s(pid):
 class Sampler(threading.Thread):
     def __init__(self, pids):
         super().__init__(daemon=True)
-        self.pids, self.peak, self.stop = pids, 0, threading.Event()
+        self.pids, self.peak, self.own, self.stop = pids, 0, 0, threading.Event()
 
     def run(self):
         while True:
-            self.peak = max(self.peak, sum(memory_kib(p) for p in family(self.pids)))
+            now = [memory_kib(p) for p in family(self.pids)]
+            self.peak = max(self.peak, sum(n[0] for n in now))
+            self.own = max(self.own, sum(n[1] for n in now))
             if self.stop.wait(SAMPLE_S):
                 return
 
@@ -86,6 +87,7 @@ def measured(argv, env=None, cwd=None, daemon=None, limit_s=1800, settle=()):
     """Runs it with nothing in the page cache. wall: until it ends; durable_s: until what lies below `settle` is on the disk, too."""
     drop_caches()
     before = cpu_s(daemon) if daemon else 0.0
+    rested = memory_kib(daemon)[0] if daemon else 0
     log = subprocess.PIPE
     began = time.monotonic()
     p = subprocess.Popen(argv, env={**os.environ, **(env or {})}, cwd=cwd, stdout=log, stderr=subprocess.STDOUT)
@@ -106,7 +108,7 @@ def measured(argv, env=None, cwd=None, daemon=None, limit_s=1800, settle=()):
     if p.returncode != 0:
         raise Failed(f"{os.path.basename(argv[0])} ended with {p.returncode}: {out.decode(errors='replace')[-500:]}")
     cpu = usage.ru_utime + usage.ru_stime + (cpu_s(daemon) - before if daemon else 0.0)
-    return {"wall": wall, "durable": durable, "cpu": cpu, "mem": sampler.peak / 1024, "out": out.decode(errors="replace")}
+    return {"wall": wall, "durable": durable, "cpu": cpu, "mem": sampler.peak / 1024, "anon": sampler.own / 1024, "rested": rested / 1024, "out": out.decode(errors="replace")}
 
 
 def tree_bytes(path):

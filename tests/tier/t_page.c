@@ -41,6 +41,7 @@ TEST(test_page__a_restore_proves_each_once)
     rig_begin(&g);
     many_files(&g);
     up = rig_back_up(&g, "s");
+    expect_mark("kv: pages that were read are let go");
     world_repo(&g.w);
     p = rig_point(&g, up.id);
     CHECK_OK(repo_page_get(g.w.r, &p.tree.root, &root));

@@ -189,7 +189,7 @@ TEST(test_repo__what_is_there_is_not_sent_again)
     CHECK(rig_try_backup(&g, "a", false, &res) < 0);
     mem_fault(g.w.m, 0, MEM_FAIL, false);
     before = mem_bytes(g.w.m, "packs/");
-    CHECK(before > 30u << 20);
+    CHECK(before > 15u << 20);
     world_repo(&g.w);
     CHECK_OK(rig_try_backup(&g, "a", false, &res));
     CHECK(res.sent_bytes < (62u << 20) - before);
@@ -288,7 +288,7 @@ TEST(test_repo__another_key_opens_nothing)
 static const char *big_pack(struct repo_rig *g, size_t i)
 {
     for (size_t k = 0; k < mem_count(g->w.m, "packs/"); k++)
-        if (mem_bytes(g->w.m, mem_name(g->w.m, "packs/", k)) > 12u << 20 && i-- == 0)
+        if (mem_bytes(g->w.m, mem_name(g->w.m, "packs/", k)) > PACK_SIZE / 4 * 3 && i-- == 0)
             return mem_name(g->w.m, "packs/", k);
     return NULL;
 }
@@ -300,8 +300,8 @@ static void two_packs(struct repo_rig *g)
 
     rig_begin(g);
     box_mkdir(&g->b, g->b.v, "d");
-    rig_fill_file(g, "d/a", 17u << 20);
-    for (unsigned i = 0; i < 17; i++) {
+    rig_fill_file(g, "d/a", PACK_SIZE + (1u << 20));
+    for (unsigned i = 0; i <= PACK_SIZE >> 20; i++) {
         snprintf(name, sizeof(name), "b%u", i);
         box_fill(&g->b, g->b.v, name, 0, 1u << 20, 1000 + i);
     }
@@ -341,7 +341,7 @@ TEST(test_repo__damage_is_named_with_the_files_it_hurts)
         CHECK_EQ(lines_with(&lines, "of its chunks cannot be read"), 1);
         res = rig_restored(&g, "latest", to, &hurt);
         CHECK_EQ(res.hurt, 1);
-        CHECK_EQ(res.files, 17);
+        CHECK_EQ(res.files, (PACK_SIZE >> 20) + 1);
         CHECK(hurt.len > 2);
         hurt.len--;
         CHECK(strstr(buf_cstr(&lines), buf_cstr(&hurt)) != NULL);

@@ -1,0 +1,11 @@
+/* base/mapped: memory of mapped files. */
+#ifndef VARVE_BASE_MAPPED_H
+#define VARVE_BASE_MAPPED_H
+
+#include "base/base.h"
+
+/* mapped_let_go(p): what this process has in memory of the file mapping that p lies in is let go: it stays in the page cache as long as the
+ * kernel likes, and is mapped again when it is read. Nobody may unmap it meanwhile. 1: done; 0: p lies in no shared mapping of a file. */
+int mapped_let_go(const void *p);
+
+#endif
