@@ -49,8 +49,9 @@ struct profile {
     struct {
         uint32_t policy, by, high_water, low_water;
         int64_t after_s;
-        uint64_t min_size;
+        uint64_t min_size, max_size;
         char pattern[256], to[1025];
+        bool upload;
     } tiering;
     struct {
         int64_t transition_after_s, expire_after_s, undo_s;

@@ -265,6 +265,17 @@ static int tiering_check(const struct profile *p, struct buf *err)
     if (p->tiering.high_water && p->tiering.low_water >= p->tiering.high_water)
         return refuse(err, "tiering.low_water and tiering.high_water contradict each other: the low one is "
                            "not below the high one");
+    if (p->tiering.max_size && p->tiering.max_size < p->tiering.min_size)
+        return refuse(err, "tiering.min_size and tiering.max_size contradict each other: no file is that "
+                           "large and that small");
+    if (p->tiering.policy == 3 && !p->tiering.after_s && !p->tiering.high_water)
+        return refuse(err, "tiering.policy auto and tiering.after: nothing says when a file is old; add "
+                           "after, or high_water and low_water");
+    if ((p->tiering.policy == 2 || p->tiering.policy == 4) && p->tiering.by)
+        return refuse(err,
+                      "tiering.policy %s and tiering.by contradict each other: no file's age counts; "
+                      "leave one of them out",
+                      p->tiering.policy == 2 ? "snapshot-only" : "all");
     if (p->tiering.policy == 1 && (p->tiering.after_s || p->tiering.high_water))
         return refuse(err, "tiering.policy none and tiering.%s contradict each other; leave one of them out",
                       p->tiering.after_s ? "after" : "high_water");

@@ -90,14 +90,16 @@ static const struct conf_key protection_keys[] = {
 };
 
 static const struct conf_key tiering_keys[] = {
-    {"policy", CONF_WORD, ROOT(tiering.policy), .words = tier_policies, .range = "none, snapshot-only, auto or all"},
-    {"after", CONF_SECONDS, ROOT(tiering.after_s), 60, YEARS_100, TIME_RANGE, .also = "coolingPeriod"},
-    {"by", CONF_WORD, ROOT(tiering.by), .words = tier_by, .range = "access or change"},
-    {"min_size", CONF_SIZE, ROOT(tiering.min_size), 1, 1ull << 60, "1 to 1E"},
-    {"pattern", CONF_TEXT, ROOT(tiering.pattern)},
-    {"high_water", CONF_COUNT, ROOT(tiering.high_water), 1, 99, PERCENT_RANGE},
-    {"low_water", CONF_COUNT, ROOT(tiering.low_water), 1, 99, PERCENT_RANGE},
-    {"to", CONF_TEXT, ROOT(tiering.to)},
+    {"policy", CONF_WORD, ROOT(tiering.policy), .words = tier_policies, .range = "none, snapshot-only, auto or all", .doc = "What leaves: what only snapshots need, that and what is old (auto), or all that a backup has."},
+    {"after", CONF_SECONDS, ROOT(tiering.after_s), 60, YEARS_100, TIME_RANGE, .also = "coolingPeriod", .doc = "What was not asked for during this time is old."},
+    {"by", CONF_WORD, ROOT(tiering.by), .words = tier_by, .range = "access or change", .doc = "The last access counts (default), or the last change."},
+    {"min_size", CONF_SIZE, ROOT(tiering.min_size), 1, 1ull << 60, "1 to 1E", .doc = "Smaller files stay."},
+    {"max_size", CONF_SIZE, ROOT(tiering.max_size), 1, 1ull << 60, "1 to 1E", .doc = "Larger files stay."},
+    {"pattern", CONF_TEXT, ROOT(tiering.pattern), .doc = "Only files whose path in the volume it matches: *.mp4|archive"},
+    {"high_water", CONF_COUNT, ROOT(tiering.high_water), 1, 99, PERCENT_RANGE, .doc = "With more in use than this of the volume's size (without one: of the filesystem below), whatever is old goes,"},
+    {"low_water", CONF_COUNT, ROOT(tiering.low_water), 1, 99, PERCENT_RANGE, .doc = "until so much is in use."},
+    {"to", CONF_TEXT, ROOT(tiering.to), .doc = "The repository: a name of varve repo list, or a URL; default: where the first of backups goes."},
+    {"upload", CONF_FLAG, ROOT(tiering.upload), .doc = "Make a backup first, so that what no backup has can go, too."},
 };
 
 static const struct conf_key lifecycle_keys[] = {
@@ -116,7 +118,7 @@ static const struct profile_section sections[PART__N] = {
     [PART_RETENTION] = SECTION("retention", retention_keys, "Of all that were taken by schedules: the newest of so many hours, days, ... stays, too.", true, false),
     [PART_BACKUPS] = SECTION("backups", backup_keys, "When backups are made, and where they go.", true, true),
     [PART_PROTECTION] = SECTION("protection", protection_keys, "What is asked of copies.", false, false),
-    [PART_TIERING] = SECTION("tiering", tiering_keys, "What leaves the local disk.", false, false),
+    [PART_TIERING] = SECTION("tiering", tiering_keys, "What leaves the local disk.", true, false),
     [PART_LIFECYCLE] = SECTION("lifecycle", lifecycle_keys, "What becomes of backups.", false, false),
 };
 /* clang-format on */

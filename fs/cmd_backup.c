@@ -314,7 +314,7 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
 }
 
 /* A snapshot of its own, where none is named. */
-static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec *ret, struct buf *err)
+int backup_snapshot(struct verb_ctx *c, const char *to, struct layer_rec *ret, struct buf *err)
 {
     struct vfs_ctx who = {.uid = c->uid, .gid = c->gid};
     char name[NAME_LEN_MAX + 1], place[NAME_LEN_MAX + 1], when[CLOCK_TEXT_SIZE];
@@ -330,7 +330,7 @@ static int take(struct verb_ctx *c, const struct verb_args *a, struct layer_rec 
             snprintf(name, sizeof(name), AUTO_PREFIX "%s-%u", when, i);
         r = verb_snap_create(c->env, c->vol, &who, name, ret);
     }
-    backup_place_label(verb_text(a, "to"), place);
+    backup_place_label(to, place);
     if (r == 0)
         r = snap_label(c->vol, ret->name, AUTO_LABEL, place);
     return r < 0 ? verb_snap_complain(r, name, err) : 0;
@@ -369,7 +369,7 @@ RUN(run_backup)
     r = snap ? snap_find(c->vol, snap, &rec) : 0;
     if (r < 0)
         return verb_snap_complain(r, snap, err);
-    if (!snap && (r = take(c, a, &rec, err)) < 0)
+    if (!snap && (r = backup_snapshot(c, verb_text(a, "to"), &rec, err)) < 0)
         return r;
     r = detail_of(a, rec.name, &detail, err);
     if (r == 0)

@@ -10,6 +10,7 @@
 #include "fs/recall.h"
 #include "fs/verb_runs.h"
 #include "snap/event.h"
+#include "snap/idle.h"
 #include "snap/store/cold.h"
 
 #define THREADS 2u      /* fewer than a repository is open times: reads of people find one free */
@@ -183,6 +184,7 @@ int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
     if (r < 0)
         return r;
     job_say(j, "volume %.100s lies here as a whole: %s came", h.v->rec.name, size);
+    idle_sweep_reset(h.v);
     event_emit(s, "volume-hydrated", h.v->rec.name, "all of it lies here: %s came", size);
     recall_keep(s, true);
     return 0;

@@ -9,6 +9,7 @@
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
+#include "fs/verb_tier.h"
 #include "fs/verb_value.h"
 #include "snap/event.h"
 #include "snap/snapshot.h"
@@ -19,55 +20,11 @@ struct working {
     struct job *j;
     struct store *s;
     struct vol *v;
-    struct verb_args a; /* of the job's detail: a line of the control file */
-    struct buf here;    /* struct layer_rec each: durable snapshots */
-    struct layer_rec rec;
-    char point[SHA_TEXT], tag[32]; /* the newest recovery point whose snapshot, rec, is here */
+    struct verb_args a;     /* of the job's detail: a line of the control file */
+    struct tier_point from; /* the newest recovery point whose snapshot is here */
+    char tag[32];
     struct release_result res;
 };
-
-/* --- which recovery point ---------------------------------------------------------------------------------------------- */
-
-static int note_snapshot(void *arg, const struct layer_rec *rec, const char *text, size_t len)
-{
-    struct working *w = arg;
-
-    (void)text;
-    (void)len;
-    return rec->state == LAYER_DURABLE ? buf_add(&w->here, rec, sizeof(*rec)) : 0;
-}
-
-static int note_point(void *arg, const struct point *p)
-{
-    struct working *w = arg;
-
-    for (size_t at = 0; at < w->here.len; at += sizeof(struct layer_rec)) {
-        struct layer_rec rec;
-
-        memcpy(&rec, w->here.data + at, sizeof(rec));
-        if (uuid_equal(&rec.uuid, &p->snapshot) && rec.number > w->rec.number) {
-            w->rec = rec;
-            memcpy(w->point, p->id, sizeof(w->point));
-        }
-    }
-    return 0;
-}
-
-static int choose(struct working *w, struct repo *repo, const char *place, struct buf *err)
-{
-    int r = snap_each(w->v, note_snapshot, w);
-
-    if (r == 0)
-        r = points_each(repo, note_point, NULL, w);
-    if (r == 0 && !w->point[0]) {
-        buf_printf(
-            err,
-            "%s has no recovery point of volume %s whose snapshot is still here; varve backup run makes one",
-            place, w->v->rec.name);
-        r = -E_NOENT;
-    }
-    return r;
-}
 
 /* --- releasing ------------------------------------------------------------------------------------------------------ */
 
@@ -80,14 +37,14 @@ static int release_from(struct working *w, const struct repo_place *place, struc
                              .arg = w->j,
                              .progress = job_step};
     struct point p = {.flags = 0};
-    int r = point_get(repo, w->point, &p);
+    int r = point_get(repo, w->from.id, &p);
 
     if (verb_given(&w->a, "older"))
         o.before_ns = clock_wall_ns() - (int64_t)verb_num(&w->a, "older");
     if (r == 0)
         r = recall_source_for(w->s, w->v, &place->conf, repo, &p, &o.source);
     if (r == 0)
-        r = release_run(repo, &p, w->v, &w->rec, &o, &w->res, err);
+        r = release_run(repo, &p, w->v, &w->from.rec, &o, &w->res, err);
     point_release(&p);
     return r;
 }
@@ -95,14 +52,14 @@ static int release_from(struct working *w, const struct repo_place *place, struc
 /* The snapshot stays until its bytes are noted to be elsewhere; a source that no range names yet is not taken away meanwhile. */
 static int release_held(struct working *w, const struct repo_place *place, struct repo *repo, struct buf *err)
 {
-    int r = snap_hold(w->v, w->rec.name, w->tag);
+    int r = snap_hold(w->v, w->from.rec.name, w->tag);
 
     if (r < 0)
         return r;
     recall_importing(w->s, true);
     r = release_from(w, place, repo, err);
     recall_importing(w->s, false);
-    snap_release(w->v, w->rec.name, w->tag);
+    snap_release(w->v, w->from.rec.name, w->tag);
     return r;
 }
 
@@ -114,10 +71,12 @@ static int release(struct working *w, struct buf *err)
     char size[CONF_SIZE_TEXT], stay[CONF_SIZE_TEXT];
     int r = p ? repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err) : -E_NOMEM;
 
+    if (r == 0 && verb_given(&w->a, "snap") && (r = tier_upload(w->j, w->s, w->v, p, &w->a)) < 0)
+        return r;
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, err);
     if (r == 0)
-        r = choose(w, repo, p ? repo_place_name(p) : "", err);
+        r = tier_points_newest(w->v, repo, repo_place_name(p), &w->from, err);
     if (r == 0)
         r = release_held(w, p, repo, err);
     if (r < 0)
@@ -125,7 +84,7 @@ static int release(struct working *w, struct buf *err)
     conf_size_text(w->res.bytes, size);
     conf_size_text(w->res.unproved, stay);
     job_say(w->j, "released %s of %" PRIu64 " files, as %.60s has them in %s%s%s", size, w->res.files,
-            w->rec.name, repo_place_name(p), w->res.unproved ? "; not there, so kept here: " : "",
+            w->from.rec.name, repo_place_name(p), w->res.unproved ? "; not there, so kept here: " : "",
             w->res.unproved ? stay : "");
     event_emit(w->s, "tier-released", w->v->rec.name, "%s of %" PRIu64 " files, in %s", size, w->res.files,
                repo_place_name(p));
@@ -146,24 +105,27 @@ int release_job(struct job *j, struct store *s, const struct job_info *info)
     if (r < 0 && r != -E_CANCELED) {
         const char *why = err.len ? buf_cstr(&err) : backend_text(r);
 
-        job_say(j, "%s", why);
+        if (err.len || !verb_given(&w.a, "snap")) /* else the backup has said it */
+            job_say(j, "%s", why);
         event_emit(s, "tier-failed", w.v ? w.v->rec.name : "", "%s", why);
     }
-    buf_free(&w.here);
     verb_args_free(&w.a);
     return r;
 }
 
 /* --- the verbs ------------------------------------------------------------------------------------------------------ */
 
-static int detail_of(const struct verb_args *a, struct buf *ret, struct buf *err)
+static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
 {
-    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials"};
     const struct verb_val *paths = verb_val(a, "path");
     int r = buf_puts(ret, "release");
 
-    for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-        r = verb_line_add(ret, keys[i], verb_text(a, keys[i]));
+    if (r == 0)
+        r = verb_line_add(ret, "to", verb_text(a, "to"));
+    if (r == 0)
+        r = verb_line_add(ret, "snap", snap);
+    if (r == 0)
+        r = tier_secrets(a, ret);
     for (size_t i = 0; r == 0 && paths && i < paths->ntexts; i++)
         r = verb_line_add(ret, "path", paths->texts[i]);
     if (r == 0 && verb_given(a, "larger"))
@@ -183,11 +145,14 @@ RUN(run_tier_release)
     static const struct verb_job_words words = {.verb = "tier release", .doing = "releases"};
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(buf_free) struct buf detail = {0};
+    struct layer_rec rec = {.name = ""};
     uint64_t id;
     int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
 
+    if (r == 0 && verb_num(a, "upload"))
+        r = backup_snapshot(c, p->conf.url, &rec, err);
     if (r == 0)
-        r = detail_of(a, &detail, err);
+        r = detail_of(a, rec.name[0] ? rec.name : NULL, &detail, err);
     if (r == 0)
         r = job_start(c->env->store, "release", c->vol->rec.id, buf_cstr(&detail), &id);
     if (r < 0)

@@ -4,6 +4,7 @@
 
 #include "base/jw.h"
 #include "fs/verb_runs.h"
+#include "snap/idle.h"
 #include "snap/store/store.h"
 #include "snap/tier.h"
 
@@ -80,6 +81,8 @@ static int pin_all(struct verb_ctx *c, const struct verb_args *a, bool on, struc
         memcpy(&n, found.data + at, sizeof(n));
         r = tier_pin(c->vol, vfs_node_ino(n), on);
     }
+    if (r == 0 && !on) /* policies have passed over it */
+        r = idle_sweep_reset(c->vol);
     if (r == 0)
         r = store_flush(c->env->store);
     return r < 0 ? r : say(c, on, found.len / sizeof(vfs_node), out);

@@ -299,23 +299,26 @@ static int tier_release(struct verb_args *a, const struct verb_target *t, struct
     return r < 0 ? r : verb_do(t, a, ans);
 }
 
+static int tier_run(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_given(a, "to") ? verb_place_resolve(a, "to", &ans->err) : 0;
+
+    if (r == 0 && verb_num(a, "upload"))
+        mounts_of(t, sync_mount, NULL);
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 static int run(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
     static const struct {
         const char *noun, *name;
         int (*fn)(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans);
-    } own[] = {{"snapshot", "create", snapshot_create},
-               {NULL, "rollback", rollback},
-               {"backup", "run", backup},
-               {"tier", "release", tier_release},
-               {NULL, "export", export_plain},
-               {"job", "wait", job_wait_all},
-               {NULL, "check", check},
-               {NULL, "dump", dump},
-               {NULL, "upgrade", verb_upgrade},
-               {NULL, "events", events},
-               {NULL, "create", create},
-               {"profile", "set", profile_set}};
+    } own[] = {
+        {"snapshot", "create", snapshot_create}, {NULL, "rollback", rollback}, {"backup", "run", backup},
+        {"tier", "release", tier_release},       {"tier", "run", tier_run},    {NULL, "export", export_plain},
+        {"job", "wait", job_wait_all},           {NULL, "check", check},       {NULL, "dump", dump},
+        {NULL, "upgrade", verb_upgrade},         {NULL, "events", events},     {NULL, "create", create},
+        {"profile", "set", profile_set}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))

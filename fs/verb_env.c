@@ -9,7 +9,9 @@
 #include "fs/recall.h"
 #include "fs/verb_profile.h"
 #include "fs/verb_runs.h"
+#include "fs/verb_tier.h"
 #include "snap/event.h"
+#include "snap/idle.h"
 #include "snap/job.h"
 
 #define UNDELETE_NS (24 * 3600 * (int64_t)1000000000)
@@ -57,6 +59,7 @@ static const struct job_kind kinds[] = {
     {.verb = "backup", .run = backup_job, .again = true},
     {.verb = "export", .run = plain_job, .again = true},
     {.verb = "release", .run = release_job, .again = true},
+    {.verb = "tier", .run = tier_job, .again = true},
     {.verb = "restore", .run = command_job},
     {.verb = "repository", .run = command_job},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
@@ -71,6 +74,8 @@ int verb_env_attach(struct verb_env *e)
     if (r < 0)
         return r;
     r = recall_attach(e->store, e->recall_ms);
+    if (r == 0)
+        tier_follow_all(e->store);
     if (r == 0 && (r = jobs_attach(e->store, kinds, ARRAY_LEN(kinds))) < 0)
         recall_detach(e->store);
     if (r < 0)
@@ -81,6 +86,7 @@ int verb_env_attach(struct verb_env *e)
 void verb_env_detach(struct verb_env *e)
 {
     jobs_detach(e->store);
+    idle_flush(e->store);
     recall_detach(e->store);
     events_detach(e->store);
 }
@@ -263,6 +269,7 @@ int verb_tick(struct verb_env *e)
         return 0;
     e->wait_s = verb_schedules(e);
     recall_keep(e->store, false);
+    idle_flush(e->store);
     n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);
     if (r < 0)

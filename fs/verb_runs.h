@@ -54,6 +54,8 @@ RUN(run_check);
 /* cmd_backup.c */
 RUN(run_backup);
 int backup_job(struct job *j, struct store *s, const struct job_info *info);
+/* backup_snapshot: one for a backup to that URL; it goes when a later one is backed up there. */
+int backup_snapshot(struct verb_ctx *c, const char *to, struct layer_rec *ret, struct buf *err);
 /* verb_env.c: what functions of jobs share: a deleted volume, too; NULL: none of this id. */
 struct vol *verb_vol_of_id(struct store *s, uint32_t id);
 /* cmd_port_plain.c */
@@ -64,6 +66,9 @@ int create_from(struct verb_ctx *c, const struct verb_args *a, struct vol **ret,
 /* cmd_tier.c */
 RUN(run_tier_release);
 RUN(run_tier_status);
+/* cmd_tier_run.c */
+RUN(run_tier_run);
+int tier_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_tier_pin.c */
 RUN(run_tier_pin);
 RUN(run_tier_unpin);

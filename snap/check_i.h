@@ -72,6 +72,7 @@ struct punch {
 };
 
 struct check {
+    int64_t idle; /* of the queue of files that were read: places without one */
     struct store *s;
     struct txn t;
     const struct check_opts *o;

@@ -82,6 +82,11 @@ static int plain_key(struct buf *out, const uint8_t *key, size_t klen)
     case TAB_OBJECT: return buf_printf(out, " object=%" PRIx64, get_be64(k));
     case TAB_COLD: return buf_printf(out, " object=%" PRIx64 " end=%" PRIu64, get_be64(k), get_be64(k + 8));
     case TAB_SOURCE: return buf_printf(out, " source=%u", get_be32(k));
+    case TAB_READ: return buf_printf(out, " vol=%u ino=%" PRIu64, get_be32(k), get_be64(k + 4));
+    case TAB_IDLE:
+        return buf_printf(out, " vol=%u seconds=%" PRIu64 " ino=%" PRIu64, get_be32(k), get_be64(k + 4),
+                          get_be64(k + 12));
+    case TAB_SWEEP: return buf_printf(out, " vol=%u policy=%" PRIx64, get_be32(k), get_be64(k + 4));
     case TAB_RESULT:
         return buf_printf(out, " conn=%" PRIu64 " unique=%" PRIu64, get_be64(k), get_be64(k + 8));
     default: return buf_printf(out, " number=%" PRIu64, get_be64(k));

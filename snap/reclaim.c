@@ -1,5 +1,6 @@
 /* The hooks of this room: what the queue does with layers and branches, and what becomes of snapshots that were settling. */
 #include "base/log.h"
+#include "snap/idle.h"
 #include "snap/internal.h"
 #include "snap/store/record.h"
 
@@ -23,6 +24,7 @@ static int settled_hook(void *arg, struct store *s, uint32_t vol, uint32_t layer
 static void closing_hook(void *arg, struct store *s)
 {
     (void)arg;
+    idle_free(s);
     state_drop(s);
 }
 

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "snap/changes.h"
+#include "snap/idle.h"
 #include "snap/internal.h"
 #include "snap/policy.h"
 #include "snap/store/object.h"
@@ -158,6 +159,8 @@ static int step(struct work *w)
     if ((r = drop_records(w)) != 0)
         return r;
     if ((r = drop_touched(w)) != 0)
+        return r;
+    if (ghost && (r = idle_forget(w->t, w->b.vol, BATCH)) != 0)
         return r;
     return finish(w);
 }

@@ -90,6 +90,60 @@ int tier_pinned(struct txn *t, struct vt_at at, uint64_t ino, struct tier_near *
     return r;
 }
 
+/* --- paths ------------------------------------------------------------------------------------------------------------ */
+
+/* The names are gathered from the end, each reversed; then all of it is reversed. */
+static void reverse(uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        uint8_t c = p[i];
+
+        p[i] = p[n - 1 - i];
+        p[n - 1 - i] = c;
+    }
+}
+
+static int name_of(struct txn *t, struct vt_at at, const struct inode *in, struct buf *ret)
+{
+    struct ns_dirent e;
+    struct vt_val val;
+    uint8_t key[16];
+    int r;
+
+    put_be64(key, in->parent);
+    put_be64(key + 8, in->parent_hash);
+    r = vt_get(t, KEEP_PENDING, at, TAB_DIRENT, key, &val);
+    if (r == 0)
+        r = ns_dirent_parse(in->parent_hash, val.data, val.len, &e);
+    if (r == 0)
+        r = buf_add(ret, e.name, e.name_len);
+    if (r == 0)
+        reverse(ret->data + ret->len - e.name_len, e.name_len);
+    return r;
+}
+
+int tier_path(struct txn *t, struct vt_at at, uint64_t ino, struct buf *ret)
+{
+    size_t from = ret->len;
+    int r = 0;
+
+    for (unsigned depth = 0; ino != INO_ROOT && r == 0; depth++) {
+        struct inode in;
+
+        r = depth < DEPTH_MAX ? inode_get(t, at, ino, &in) : -E_CORRUPT;
+        if (r == 0 && !in.parent)
+            r = -E_NOENT;
+        if (r == 0 && depth)
+            r = buf_add(ret, "/", 1);
+        if (r == 0)
+            r = name_of(t, at, &in, ret);
+        ino = in.parent;
+    }
+    if (r == 0)
+        reverse(ret->data + from, ret->len - from);
+    return r;
+}
+
 /* --- states ----------------------------------------------------------------------------------------------------------- */
 
 const char *tier_state_name(enum tier_state s)

@@ -20,6 +20,10 @@ struct tier_near {
 };
 int tier_pinned(struct txn *t, struct vt_at at, uint64_t ino, struct tier_near *near);
 
+/* tier_path: one of the names by which an inode is found from the root, without a slash at the beginning; appended, no NUL. -E_NOENT: it
+ * has none. Inside a transaction. */
+int tier_path(struct txn *t, struct vt_at at, uint64_t ino, struct buf *ret);
+
 /* both: all is here, and in a backup of that which is here as well. partial: some blocks are here. Directories and small files, whose bytes
  * lie in the tables, are local or pinned. */
 enum tier_state { TIER_LOCAL, TIER_BOTH, TIER_PARTIAL, TIER_REMOTE, TIER_PINNED };

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "snap/idle.h"
 #include "snap/ns.h"
+#include "snap/store/cold.h"
 #include "snap/store/room.h"
 
 /* Where a node's bytes lie, and that it is a regular file. */
@@ -66,10 +68,15 @@ static struct file_req request(const struct vfs_ctx *c, bool kill_priv)
 
 int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_t *ret_len)
 {
+    uint64_t brought = cold_brought;
     struct vfs_place at;
     int r = find_file(v, n, &at);
 
-    return r < 0 ? r : still_there(v, n, &at, gone(file_read(v, at.at, at.ino, p, len, off, ret_len)));
+    if (r == 0)
+        r = still_there(v, n, &at, gone(file_read(v, at.at, at.ino, p, len, off, ret_len)));
+    if (r == 0 && at.live)
+        idle_note(v, at.ino, cold_brought != brought);
+    return r;
 }
 
 int vfs_write(struct vol *v, const struct vfs_ctx *c, vfs_node n, const void *p, size_t len, uint64_t off,

@@ -21,8 +21,10 @@ struct release {
     struct vol *v;
     struct vt_at at;
     const struct release_opts *o;
+    bool ready;         /* the repository was asked what it has */
     struct idset packs; /* that are there: the number is their length */
     struct buf ranges;  /* struct part each, not put yet */
+    uint64_t pending;   /* bytes of them */
     uint64_t last;      /* the file that was counted last */
     struct release_result res;
     uint64_t items;
@@ -50,6 +52,17 @@ static int pack_seen(void *arg, const char *name, const struct backend_stat *st)
     r = idset_put(&w->packs, &id, &size);
     if (r == 0)
         *size = st->size;
+    return r;
+}
+
+/* Not before there is something to be released. */
+static int get_ready(struct release *w)
+{
+    int r = w->ready ? 0 : repo_sync(w->r);
+
+    if (r == 0 && !w->ready)
+        r = backend_list(w->r->b, &w->r->call, "packs/", "", pack_seen, w);
+    w->ready |= r == 0;
     return r;
 }
 
@@ -122,6 +135,8 @@ static int part_pinned(struct release *w, struct txn *t, const struct part *p, s
         return r;
     if (rec.vol != w->v->rec.id && !BROKEN(VARVE_BREAK_pin_origin))
         r = pinned_in(w, t, rec.vol, rec.ino);
+    if (r == 0 && (rec.flags & OBJECT_SHARED) && w->o->replaced_by) /* another file may show it */
+        return 1;
     if (r != 0 || !(rec.flags & OBJECT_SHARED) || BROKEN(VARVE_BREAK_pin_shared))
         return r;
     return sharers_pinned(w, t, p->range.object);
@@ -164,6 +179,7 @@ static int ranges_put(struct release *w)
     for (size_t i = 0; i < n && r == 0; i++)
         r = part_put(w, &t, &v[i], &near);
     w->ranges.len = 0;
+    w->pending = 0;
     if (r == 0)
         r = txn_commit(&t);
     else
@@ -186,6 +202,7 @@ static int range_add(struct release *w, uint64_t ino, const struct file_run *run
 
     if (r == 0)
         w->res.unproved += (to - from) * BLOCK_SIZE;
+    w->pending += r > 0 ? (to - from) * BLOCK_SIZE : 0;
     if (r <= 0)
         return r;
     slice_encode(&e, &x->s);
@@ -220,7 +237,8 @@ static int beside_run(void *arg, const struct file_run *run)
     return r;
 }
 
-static int file_runs(struct release *w, const struct inode *in, const struct extents *there)
+static int file_runs(struct release *w, const struct inode *in, const struct extents *there, uint64_t from,
+                     uint64_t to)
 {
     struct beside b = {.w = w, .ino = in->ino, .there = there};
     struct txn t;
@@ -228,7 +246,8 @@ static int file_runs(struct release *w, const struct inode *in, const struct ext
 
     if (r < 0)
         return r;
-    r = file_ranges(&t, w->at, in, 0, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, beside_run, &b);
+    r = file_ranges(&t, w->at, in, from, MIN_OF(to, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE), beside_run,
+                    &b);
     txn_abort(&t);
     return r;
 }
@@ -243,6 +262,20 @@ static bool is_asked(const struct release *w, const struct inode *in)
            (!w->o->before_ns || changed < w->o->before_ns);
 }
 
+/* 1: enough was released. */
+static int file_done(struct release *w)
+{
+    bool enough = w->o->most_bytes && w->res.bytes + w->pending >= w->o->most_bytes;
+    int r = 0;
+
+    if (enough || w->ranges.len >= RANGES_TOGETHER * sizeof(struct part))
+        r = ranges_put(w);
+    w->items++;
+    if (r == 0 && w->o->progress)
+        r = w->o->progress(w->o->arg, w->items, w->res.bytes);
+    return r < 0 ? r : w->o->most_bytes && w->res.bytes >= w->o->most_bytes;
+}
+
 static int file_release(struct release *w, const struct inode *in)
 {
     struct extents there = {0};
@@ -254,16 +287,13 @@ static int file_release(struct release *w, const struct inode *in)
         w->res.stay++;
         return 0;
     }
-    r = map_load(w->r, &w->p->tree, in->ino, &there);
+    r = get_ready(w);
     if (r == 0)
-        r = file_runs(w, in, &there);
+        r = map_load(w->r, &w->p->tree, in->ino, &there);
+    if (r == 0)
+        r = file_runs(w, in, &there, 0, UINT64_MAX);
     extents_free(&there);
-    if (r == 0 && w->ranges.len >= RANGES_TOGETHER * sizeof(struct part))
-        r = ranges_put(w);
-    w->items++;
-    if (r == 0 && w->o->progress)
-        r = w->o->progress(w->o->arg, w->items, w->res.bytes);
-    return r;
+    return r < 0 ? r : file_done(w);
 }
 
 static int all_files(struct release *w)
@@ -306,10 +336,64 @@ static int below(struct release *w, uint64_t root)
     return r;
 }
 
+static int next_files(struct release *w)
+{
+    struct inode in;
+    uint64_t ino;
+    int r = 0;
+
+    while (r == 0 && (r = w->o->next(w->o->arg, &ino)) == 1) {
+        r = walk_inode(w->v, w->at, ino, &in);
+        r = r == -E_NOENT ? 0 : r < 0 ? r : file_release(w, &in);
+    }
+    return r;
+}
+
+/* --- what only snapshots need ------------------------------------------------------------------------------------------ */
+
+static int changed_runs(struct release *w, const struct inode *in, const struct extents *there,
+                        const struct walk_change *c)
+{
+    int r = 0;
+
+    if (!c->same)
+        return file_runs(w, in, there, 0, UINT64_MAX);
+    for (size_t i = 0; i < c->nranges && r == 0; i++) {
+        uint64_t end = c->ranges[i].off_bytes + c->ranges[i].len_bytes;
+
+        r = file_runs(w, in, there, c->ranges[i].off_bytes / BLOCK_SIZE, (end + BLOCK_SIZE - 1) / BLOCK_SIZE);
+    }
+    return r;
+}
+
+static int changed_file(void *arg, const struct walk_change *c)
+{
+    struct release *w = arg;
+    struct extents there = {0};
+    struct inode in;
+    int r = c->same && c->nranges == 0 ? -E_NOENT : walk_inode(w->v, w->at, c->ino, &in);
+
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    if (!S_ISREG(in.mode) || (in.flags & INODE_INLINE) || in.nlink == 0)
+        return 0;
+    r = get_ready(w);
+    if (r == 0)
+        r = map_load(w->r, &w->p->tree, in.ino, &there);
+    if (r == 0)
+        r = changed_runs(w, &in, &there, c);
+    extents_free(&there);
+    return r < 0 ? r : file_done(w);
+}
+
 static int asked_files(struct release *w, struct buf *err)
 {
     int r = 0;
 
+    if (w->o->replaced_by)
+        return walk_changes(w->v, w->at, *w->o->replaced_by, changed_file, w);
+    if (w->o->next)
+        return next_files(w);
     for (size_t i = 0; i < w->o->npaths && r == 0; i++) {
         uint64_t ino = 0;
 
@@ -333,14 +417,12 @@ int release_run(struct repo *r, const struct point *p, struct vol *v, const stru
         buf_printf(err, "recovery point %.12s was not made from snapshot %s", p->id, rec->name);
         x = -E_INVAL;
     }
-    if (x == 0)
-        x = repo_sync(r);
-    if (x == 0)
-        x = backend_list(r->b, &r->call, "packs/", "", pack_seen, &w);
+    if (x == 0 && o->npaths)
+        x = get_ready(&w);
     if (x == 0)
         x = asked_files(&w, err);
     e = ranges_put(&w);
-    x = x < 0 ? x : e;
+    x = x < 0 ? x : e < 0 ? e : 0;
     e = store_flush(v->store);
     idset_free(&w.packs);
     buf_free(&w.ranges);

@@ -12,6 +12,12 @@ struct release_opts {
     size_t npaths;
     uint64_t least_bytes; /* smaller files stay */
     int64_t before_ns;    /* files that were changed later stay; 0: none */
+    uint64_t most_bytes;  /* it ends when so much was released; 0: no bound */
+    /* In place of paths: which files, by inode, one after the other; 1: *ret is one; 0: there are no more. */
+    int (*next)(void *arg, uint64_t *ret);
+    /* In place of all: only what another state of the volume does not have in the same place, and which no file shares: what this state has and
+     * that one has not is needed by snapshots alone. */
+    const struct vt_at *replaced_by;
     uint32_t
         source; /* that ranges name; what it says, and the pin that keeps the recovery point, are there already */
     void *arg;

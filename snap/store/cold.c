@@ -107,6 +107,8 @@ void cold_get_counts(struct store *s, struct cold_counts *ret)
     pthread_mutex_unlock(&s->cold->lock);
 }
 
+_Thread_local uint64_t cold_brought;
+
 /* --- reading an object ----------------------------------------------------------------------------------------------------- */
 
 /* Is it in the object, although a range is recorded? */
@@ -251,6 +253,7 @@ bool cold_again_noted(struct store *s, int *r)
     int e = 0;
 
     noted.n = 0;
+    cold_brought += *r == -E_COLD;
     for (unsigned i = 0; *r == -E_COLD && i < n && e == 0; i++) {
         cold_asked(s->cold, noted.want[i].object);
         e = cold_bring(s, noted.want[i].object, noted.want[i].first, noted.want[i].end, hold, s->cold);

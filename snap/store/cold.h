@@ -116,6 +116,8 @@ int cold_recall(struct store *s, uint64_t object, uint64_t first, uint64_t block
 /* cold_ahead_one: brings one piece, at most 1 MiB, of what sequential readers will want next. 0: there is none now; 1: it was dealt with
  * (a failure is left to the reader). Threads: several at a time, inside of nothing. */
 int cold_ahead_one(struct store *s);
+/* How often bytes had to be brought for this thread. */
+extern _Thread_local uint64_t cold_brought;
 /* cold_settle: what was recalled so far is on disk, and no record says otherwise (the records are journaled, not flushed). */
 int cold_settle(struct store *s);
 

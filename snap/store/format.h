@@ -69,7 +69,10 @@ enum tab {
     TAB_SOURCE = 0x4f,  /* source u32                  -> text of the rooms above: where that is */
     TAB_PROFILE = 0x50, /* profile u32               -> name and text of a profile (snap/policy.c) */
     TAB_SCHEDULE =
-        0x51, /* vol u32                   -> what became of the volume's schedules (snap/policy.c) */
+        0x51,        /* vol u32                   -> what became of the volume's schedules (snap/policy.c) */
+    TAB_READ = 0x52, /* vol u32, ino u64            -> i64: seconds; not read since then (snap/idle.c) */
+    TAB_IDLE = 0x53, /* vol u32, seconds u64, ino u64 -> empty: one for each of TAB_READ, not later than it */
+    TAB_SWEEP = 0x54, /* vol u32, policy u64         -> how far a policy has looked (snap/idle.c) */
 };
 
 #define TAB_HISTORY 0x80

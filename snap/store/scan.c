@@ -19,7 +19,8 @@ static const struct {
     [TAB_RECLAIM] = {9, 9, "RECLAIM"},   [TAB_RESULT] = {17, 17, "RESULT"},
     [TAB_JOB] = {9, 9, "JOB"},           [TAB_COLD] = {17, 17, "COLD"},
     [TAB_SOURCE] = {5, 5, "SOURCE"},     [TAB_PROFILE] = {5, 5, "PROFILE"},
-    [TAB_SCHEDULE] = {5, 5, "SCHEDULE"},
+    [TAB_SCHEDULE] = {5, 5, "SCHEDULE"}, [TAB_READ] = {13, 13, "READ"},
+    [TAB_IDLE] = {21, 21, "IDLE"},       [TAB_SWEEP] = {13, 13, "SWEEP"},
 };
 
 static uint8_t live_tab(uint8_t tab)

@@ -18,6 +18,7 @@ struct vol {
     uint64_t reserved_blocks; /* of writes under way */
     uint32_t pins[PIN_SLOTS]; /* atomic: writes under way, by the layer that they resolved in */
     uint32_t mounts;          /* connections that show it */
+    struct idle *idle;        /* atomic: which files are read, where somebody wants to know (snap/idle.h) */
     bool readonly;            /* after a failed write-back of one of its objects, with why below */
     char why_readonly[160];
     struct {              /* atomic; see room.h */

@@ -121,6 +121,93 @@ test_pins_and_states() {
     ok varve check "$dir/s"
 }
 
+run() { ok varve tier run "$dir/m" --key-file "$dir/key" --json "$@"; }
+ran() { json "d[\"released\"][\"$1\"]"; }
+
+test_policies_by_age_size_and_path() {
+    begin
+    tree "$dir/m"
+    touch -d '40 days ago' "$dir/m/d/e/f5" "$dir/m/d/e/f3" "$dir/m/copy"
+    backup
+    refused - "nothing says what" varve tier run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key"
+    refused - "go together" varve tier run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --high 80
+    refused - "--by" varve tier run "$dir/m" --to "dir:$dir/r" --after 30d --by size
+    run --to "dir:$dir/r" --after 30d --larger 30K --smaller 1M
+    is "$dir/m/d/e/f5" remote
+    is "$dir/m/d/e/f3" both
+    is "$dir/m/copy" both
+    [ "$(ran files)" = 1 ] || fail "$out"
+    run --to "dir:$dir/r" --after 30d --pattern 'cop?|none'
+    is "$dir/m/copy" remote
+    is "$dir/m/d/e/f3" both
+    ok varve tier pin "$dir/m" d/e/f3
+    run --to "dir:$dir/r" --after 30d
+    is "$dir/m/d/e/f3" pinned
+    is "$dir/m/large" remote # shares its bytes with copy, which is old
+    run --to "dir:$dir/r" --after 30d
+    [ "$(ran looked)" -lt 20 ] || fail "again: $out"
+    ok varve tier unpin "$dir/m" d/e/f3
+    run --to "dir:$dir/r" --after 30d
+    is "$dir/m/d/e/f3" remote
+    run --to "dir:$dir/r" --after 1s --by change # what was just written waits for its second
+    sleep 1.1
+    run --to "dir:$dir/r" --after 1s --by change
+    is "$dir/m/d/e/f4" remote
+    cd / && ok varve umount "$dir/m"
+    ok varve check "$dir/s"
+}
+
+test_upload_of_what_no_backup_has() {
+    begin
+    tree "$dir/m"
+    touch -d '40 days ago' "$dir/m/large"
+    refused - "no recovery point" varve tier run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --after 30d
+    cp -a "$dir/m/large" "$dir/was"
+    run --to "dir:$dir/r" --after 30d --upload
+    is "$dir/m/large" remote
+    is "$dir/m/d/e/f5" both
+    ok varve backup list "dir:$dir/r" --key-file "$dir/key"
+    random 200000 >"$dir/m/late"
+    touch -d '40 days ago' "$dir/m/late"
+    run --to "dir:$dir/r" --after 30d
+    is "$dir/m/late" local
+    run --to "dir:$dir/r" --after 30d --upload
+    is "$dir/m/late" remote
+    ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key" --upload
+    is "$dir/m/d/e/f5" remote
+    again
+    cmp "$dir/was" "$dir/m/large" || fail "bytes"
+}
+
+# What only snapshots need goes first, and then what is oldest, until there is room.
+test_room_is_made() {
+    begin
+    ok varve resize "$dir/m" 20M
+    for i in 1 2 3 4 5; do
+        random 3000000 >"$dir/m/f$i"
+        touch -d "$((10 - i)) days ago" "$dir/m/f$i"
+    done
+    random 2000000 >"$dir/m/replaced"
+    ok varve snapshot create "$dir/m" first
+    ok varve backup run "$dir/m" --snap first --to "dir:$dir/r" --key-file "$dir/key" --json
+    rm "$dir/m/replaced"
+    backup
+    before=$(data_kib)
+    run --to "dir:$dir/r" --high 90 --low 50
+    [ "$(remote)" = 0 ] || fail "there was room: $out"
+    run --to "dir:$dir/r" --high 50 --low 40
+    is "$dir/m/f1" remote
+    is "$dir/m/f5" both
+    getfattr --only-values -n user.varve.tier "$dir/m/.snapshots/first/replaced" | grep -q remote || fail "what only snapshots need"
+    within 30 is_freed $((before - 6000))
+    was=$(remote)
+    run --to "dir:$dir/r" --high 50 --low 40
+    [ "$(remote)" = "$was" ] || fail "more than that"
+    run --to "dir:$dir/r" --high 2 --low 1
+    has '"wanted_bytes"'
+    is "$dir/m/f5" remote
+}
+
 # What is written to released files is as if they were here.
 test_writes_go_on() {
     begin

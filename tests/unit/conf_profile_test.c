@@ -211,7 +211,12 @@ TEST(test_conf_profile__contradictions_name_both_terms)
         {"tiering: { high_water = 80; low_water = 80; to = \"r\"; };",
          "tiering.low_water and tiering.high_water contradict"},
         {"tiering: { policy = \"none\"; after = \"3d\"; };", "tiering.policy none and tiering.after"},
-        {"tiering: { policy = \"auto\"; };", "tiering and tiering.to"},
+        {"tiering: { policy = \"auto\"; after = \"3d\"; };", "tiering and tiering.to"},
+        {"tiering: { policy = \"auto\"; to = \"r\"; };", "tiering.policy auto and tiering.after"},
+        {"tiering: { policy = \"all\"; by = \"change\"; to = \"r\"; };",
+         "tiering.policy all and tiering.by contradict"},
+        {"tiering: { after = \"3d\"; min_size = \"2M\"; max_size = \"1M\"; to = \"r\"; };",
+         "tiering.min_size and tiering.max_size contradict"},
         {"lifecycle: { transition_after = \"30d\"; expire_after = \"30d\"; storage_class = \"X\"; };",
          "lifecycle.transition_after and lifecycle.expire_after"},
         {"lifecycle: { transition_after = \"30d\"; };",
@@ -288,9 +293,9 @@ static int count(void *arg, const char *term, const char *value, bool acted_on)
     t->kept += !acted_on;
     t->colour |= strcmp(term, "colour") == 0 && strcmp(value, "\"green\"") == 0 && !acted_on;
     if (strcmp(term, "snapshots.nightly.at") == 0 || strcmp(term, "retention.hourly") == 0 ||
-        strcmp(term, "protection.rpo") == 0)
+        strcmp(term, "protection.rpo") == 0 || strncmp(term, "tiering.", 8) == 0)
         CHECK(acted_on);
-    if (strncmp(term, "tiering.", 8) == 0 || strcmp(term, "provisioning.max_iops") == 0)
+    if (strcmp(term, "lifecycle.tier") == 0 || strcmp(term, "provisioning.max_iops") == 0)
         CHECK(!acted_on);
     return 0;
 }
