@@ -58,6 +58,25 @@ const struct conf_key conf_store_keys[CONF_STORE_KEYS] = {
      .built_in = "\"30s\"",
      .doc = "How long a read waits for bytes that lie in a repository still (varve mount --from); then it "
             "fails."},
+    {.name = "recall_wait",
+     .type = CONF_MS,
+     CONF_MEMBER(struct conf_store, recall_wait_ms),
+     .min = 0,
+     .max = 86400000,
+     .range = "0s to 24h",
+     .built_in = "\"0s\"",
+     .doc = "How long such a read is tried again when the repository cannot be reached, before it fails. 0s: "
+            "it fails at once."},
+    {.name = "recall_limit",
+     .type = CONF_SIZE,
+     CONF_MEMBER(struct conf_store, recall_limit),
+     .min = 0,
+     .max = 1ull << 50,
+     .range = "0 to 1024T",
+     .built_in = "\"0\"",
+     .doc =
+         "What readers of one volume may bring here from repositories in an hour: beyond it they wait, and "
+         "fail after recall_timeout. varve hydrate and varve tier recall are not bound. 0: any number."},
 };
 
 static int parse(config_t *cfg, const char *text, const char *path, struct conf_store *c, unsigned *lines,
@@ -119,6 +138,8 @@ void conf_store_fill(struct conf_store *to, const struct conf_store *from)
     to->inline_bytes = to->inline_bytes ? to->inline_bytes : from->inline_bytes;
     to->fd_cache = to->fd_cache ? to->fd_cache : from->fd_cache;
     to->recall_ms = to->recall_ms ? to->recall_ms : from->recall_ms;
+    to->recall_wait_ms = to->recall_wait_ms ? to->recall_wait_ms : from->recall_wait_ms;
+    to->recall_limit = to->recall_limit ? to->recall_limit : from->recall_limit;
 }
 
 int conf_store_sample(struct buf *out)

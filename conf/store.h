@@ -6,15 +6,17 @@
 
 /* Zero: not set, the built-in value holds. */
 struct conf_store {
-    uint64_t flush_ms;     /* flush_interval: bound on what a power cut may take that was not synced */
-    uint64_t dirty_bytes;  /* unsynced_limit: unsynced bytes before writers wait */
-    uint64_t delta_bytes;  /* delta_limit: memory of the delta before a checkpoint */
-    uint32_t inline_bytes; /* small_file: files up to this size live in the tables */
-    uint64_t recall_ms;    /* recall_timeout: how long a read waits for bytes that lie in a repository */
-    uint32_t fd_cache;     /* open_objects: descriptors of data files kept open */
+    uint64_t flush_ms;       /* flush_interval: bound on what a power cut may take that was not synced */
+    uint64_t dirty_bytes;    /* unsynced_limit: unsynced bytes before writers wait */
+    uint64_t delta_bytes;    /* delta_limit: memory of the delta before a checkpoint */
+    uint32_t inline_bytes;   /* small_file: files up to this size live in the tables */
+    uint64_t recall_ms;      /* recall_timeout: how long a read waits for bytes that lie in a repository */
+    uint64_t recall_wait_ms; /* recall_wait: how long one that fails is tried again */
+    uint64_t recall_limit;   /* recall_limit: bytes of a volume that readers may recall in an hour */
+    uint32_t fd_cache;       /* open_objects: descriptors of data files kept open */
 };
 
-#define CONF_STORE_KEYS 6
+#define CONF_STORE_KEYS 8
 extern const struct conf_key conf_store_keys[CONF_STORE_KEYS];
 
 /* conf_store_read(path): an absent file gives zeros. -E_INVAL: grammar, an unknown key, a value out of range; err then gets

@@ -178,7 +178,9 @@ static int store_changes(struct verb_ctx *c, const struct conf_daemon *conf, str
                                    .delta_bytes = has->delta_bytes,
                                    .inline_bytes = has->inline_bytes,
                                    .fd_cache = has->fd_cache,
-                                   .recall_ms = c->env->recall_ms};
+                                   .recall_ms = c->env->recall_ms,
+                                   .recall_wait_ms = c->env->recall_wait_ms,
+                                   .recall_limit = c->env->recall_limit};
     const struct conf_stored *m = conf_daemon_store(conf, store_path(c->env->store));
     struct conf_store wanted;
     char file[PATH_MAX];

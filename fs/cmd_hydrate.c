@@ -8,12 +8,13 @@
 #include "base/clock.h"
 #include "conf/value.h"
 #include "fs/recall.h"
+#include "fs/recall_paths.h"
 #include "fs/verb_runs.h"
 #include "snap/event.h"
 #include "snap/idle.h"
 #include "snap/store/cold.h"
 
-#define THREADS 2u      /* fewer than a repository is open times: reads of people find one free */
+#define THREADS 3u      /* fewer than a repository is open times: reads of people find one free */
 #define FAILS_MAX 3u    /* in one pass */
 #define AGAIN_MS 30000u /* between passes in which nothing came: the longest pause */
 #define GIVE_UP_NS 600000000000ll
@@ -22,7 +23,8 @@ struct hydrate {
     struct job *j;
     struct store *s;
     struct vol *v;
-    pthread_mutex_t lock; /* guards what follows */
+    struct recall_paths *paths; /* NULL: the whole volume. Guarded by lock */
+    pthread_mutex_t lock;       /* guards what follows */
     struct cold_cursor cursor;
     uint64_t ranges, bytes, fails;
     struct cold_range under_way[THREADS]; /* blocks 0: none; the same may be told to two */
@@ -48,6 +50,11 @@ static struct cold_range *free_note(struct hydrate *h)
     return &h->under_way[0];
 }
 
+static int next_range(struct hydrate *h, struct cold_cursor *c, struct cold_range *ret)
+{
+    return h->paths ? recall_paths_next(h->paths, c->failed, ret) : cold_next(h->s, h->v->rec.id, c, ret);
+}
+
 static bool next(struct hydrate *h, struct cold_range *ret)
 {
     bool got = false;
@@ -55,7 +62,7 @@ static bool next(struct hydrate *h, struct cold_range *ret)
 
     pthread_mutex_lock(&h->lock);
     if (!h->over && !job_canceled(h->j) && h->fails < FAILS_MAX) {
-        r = cold_next(h->s, h->v->rec.id, &h->cursor, ret);
+        r = next_range(h, &h->cursor, ret);
         got = r == 1;
         if (got && !noted(h, ret))
             *free_note(h) = *ret;
@@ -96,8 +103,10 @@ static void *hydrate_main(void *arg)
     struct hydrate *h = arg;
     struct cold_range range;
 
+    recall_unbound(true);
     while (next(h, &range))
         came(h, &range, cold_recall(h->s, range.object, range.first, range.blocks));
+    recall_unbound(false);
     return NULL;
 }
 
@@ -109,6 +118,10 @@ static void pass(struct hydrate *h)
     h->cursor = (struct cold_cursor){.object = 0};
     h->fails = 0;
     h->over = false;
+    if (h->paths && (h->result = recall_paths_begin(h->paths)) < 0) {
+        h->failed = true;
+        return;
+    }
     while (n < THREADS - 1 && pthread_create(&t[n], NULL, hydrate_main, h) == 0)
         n++;
     hydrate_main(h);
@@ -123,7 +136,9 @@ static int left(struct hydrate *h)
     struct cold_range range;
     int r = cold_settle(h->s);
 
-    return r < 0 ? r : cold_next(h->s, h->v->rec.id, &c, &range);
+    if (r == 0 && h->paths)
+        r = recall_paths_begin(h->paths);
+    return r < 0 ? r : next_range(h, &c, &range);
 }
 
 static int pause_ms(struct job *j, unsigned ms)
@@ -163,6 +178,22 @@ static int work(struct hydrate *h)
             return r;
         wait_ms = MIN_OF(wait_ms * 2, AGAIN_MS);
     }
+}
+
+int hydrate_paths(struct job *j, struct store *s, struct vol *v, struct recall_paths *p, uint64_t *ret_bytes)
+{
+    struct hydrate h = {.j = j, .s = s, .v = v, .paths = p, .lock = PTHREAD_MUTEX_INITIALIZER};
+    uint64_t bytes;
+    int r = recall_paths_sum(p, &bytes);
+
+    if (r == 0) {
+        job_total(j, 0, bytes);
+        r = bytes ? work(&h) : 0;
+    }
+    if (r == 0)
+        r = store_flush(s);
+    *ret_bytes = h.bytes;
+    return r;
 }
 
 int hydrate_job(struct job *j, struct store *s, const struct job_info *info)

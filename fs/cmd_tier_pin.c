@@ -8,8 +8,7 @@
 #include "snap/store/store.h"
 #include "snap/tier.h"
 
-/* A path in the volume, by names alone; "" is its root. */
-static int find(struct vol *v, const char *path, vfs_node *ret)
+int tier_path_find(struct vol *v, const char *path, vfs_node *ret)
 {
     vfs_node n = {INO_ROOT};
 
@@ -61,7 +60,7 @@ static int nodes(struct verb_ctx *c, const struct verb_val *paths, struct buf *r
         const char *path = paths->ntexts ? paths->texts[i] : "";
         vfs_node n = {0};
 
-        r = find(c->vol, path, &n);
+        r = tier_path_find(c->vol, path, &n);
         if (r == 0)
             r = buf_add(ret, &n, sizeof(n));
         else

@@ -14,7 +14,10 @@
 #define UNPACKED_BYTES (32u << 20)
 #define WHOLE_LEAST (128u << 10) /* smaller ones lie together in chunks */
 #define UNPACKED_REST_NS 5000000000ll
-#define WAITING_MAX 48u       /* reads under way: each has a thread */
+#define WAITING_MAX 48u      /* reads under way: each has a thread */
+#define DEATHS 2u            /* of varve-tierd, that one read lives through */
+#define AGAIN_NS 200000000ll /* between tries; then twice as long, up to */
+#define AGAIN_MAX_NS 2000000000ll
 #define STALL_NS 5000000000ll /* nothing came for so long: further reads than these fail at once */
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER; /* guards registry */
@@ -164,41 +167,61 @@ static void unpacked_put(struct recall *rc, struct unpacked *u)
 
 /* --- a read --------------------------------------------------------------------------------------------------------- */
 
-static int pool_of(struct recall *rc, uint32_t source, struct pool **ret)
+static struct from *from_find(struct recall *rc, uint32_t source)
 {
-    struct recall_source *src = calloc(1, sizeof(*src));
-    cleanup(buf_free) struct buf text = {0};
     struct from *f;
-    int r = 0;
 
     pthread_mutex_lock(&rc->lock);
     for (f = rc->froms; f && f->number != source;)
         f = f->next;
-    *ret = f ? f->pool : NULL;
     pthread_mutex_unlock(&rc->lock);
-    if (!*ret && !(src && (f = calloc(1, sizeof(*f)))))
-        r = -E_NOMEM;
-    if (!*ret && r == 0 && (r = cold_source_get(rc->s, source, &text)) == 0 &&
-        (r = recall_source_parse(text.data, text.len, src)) == 0) {
-        pthread_mutex_lock(&rc->lock);
-        f->number = source;
-        f->pool = *ret = pool_find_locked(rc, &src->conf);
-        f->next = rc->froms;
-        if (*ret)
-            rc->froms = TAKE(f);
-        else
-            r = -E_NOMEM;
-        pthread_mutex_unlock(&rc->lock);
-        free(f);
-    }
+    return f;
+}
+
+static int from_make(struct recall *rc, uint32_t source, struct recall_source *src, struct from *f)
+{
+    cleanup(buf_free) struct buf text = {0};
+    int r = cold_source_get(rc->s, source, &text);
+
+    if (r == 0)
+        r = recall_source_parse(text.data, text.len, src);
+    if (r < 0)
+        return r;
+    f->number = source;
+    f->volume = src->volume;
+    memcpy(f->name, src->name, sizeof(f->name));
+    pthread_mutex_lock(&rc->lock);
+    f->pool = pool_find_locked(rc, &src->conf);
+    f->next = rc->froms;
+    if (f->pool)
+        rc->froms = f;
+    pthread_mutex_unlock(&rc->lock);
+    return f->pool ? 0 : -E_NOMEM;
+}
+
+static int from_of(struct recall *rc, uint32_t source, struct from **ret)
+{
+    struct recall_source *src;
+    struct from *f;
+    int r;
+
+    if ((*ret = from_find(rc, source)))
+        return 0;
+    src = calloc(1, sizeof(*src));
+    f = calloc(1, sizeof(*f));
+    r = src && f ? from_make(rc, source, src, f) : -E_NOMEM;
     free(src);
+    if (r < 0)
+        free(f);
+    else
+        *ret = f;
     return r;
 }
 
 /* One more request waits for bytes. Each holds a thread, so they are bounded: where nothing moves, further ones do not wait. */
 static int wait_begin(struct recall *rc)
 {
-    int64_t until = clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000;
+    int64_t until = clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000;
     int r = 0;
 
     pthread_mutex_lock(&rc->lock);
@@ -309,10 +332,10 @@ static int fetch_part(struct recall *rc, struct pool *p, const struct slice *s, 
     return r;
 }
 
-static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
-                 uint32_t blocks, void *out)
+static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
+                      uint32_t blocks, void *out)
 {
-    int64_t until = clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000;
+    int64_t until = clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000;
     cleanup(buf_free) struct buf err = {0};
     int r = 0;
 
@@ -325,20 +348,63 @@ static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const
     return r;
 }
 
+/* Does it help to try again? */
+static bool is_passing(int r)
+{
+    return r < 0 && r != -E_CANCELED && r != -E_NOMEM && r != -E_CORRUPT && r != -E_KEY;
+}
+
+static int pause_until(struct recall *rc, int64_t at_ns)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&rc->lock);
+    while (r == 0)
+        r = recall_wait_locked(rc, at_ns);
+    pthread_mutex_unlock(&rc->lock);
+    return r == -E_TIMEOUT ? 0 : r;
+}
+
+/* A varve-tierd that died, perhaps long ago, is no failure: another one is started. Whoever wants it so waits for a repository that is
+ * away. */
+static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
+                 uint32_t blocks, void *out)
+{
+    int64_t until = clock_mono_ns() + (int64_t)rc->opts.wait_ms * 1000000;
+    int r = fetch_once(rc, p, s, ref, blocks, out);
+
+    for (unsigned n = 0; r == -E_CLOSED && n < DEATHS && !BROKEN(VARVE_BREAK_recall_deaths); n++) {
+        MARK("recall: again, with another process");
+        r = fetch_once(rc, p, s, ref, blocks, out);
+    }
+    for (int64_t step = AGAIN_NS; is_passing(r) && clock_mono_ns() < until;
+         step = MIN_OF(2 * step, AGAIN_MAX_NS)) {
+        int w = pause_until(rc, MIN_OF(clock_mono_ns() + step, until));
+
+        if (w < 0)
+            return w;
+        r = fetch_once(rc, p, s, ref, blocks, out);
+    }
+    return r;
+}
+
 static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
 {
     struct dec d = dec_of(ref->p, ref->len);
     struct slice s = slice_decode(&d);
     struct recall *rc = arg;
-    struct pool *p;
-    int r = d.bad || d.left ? -E_CORRUPT : pool_of(rc, source, &p);
+    struct from *f;
+    int r = d.bad || d.left ? -E_CORRUPT : from_of(rc, source, &f);
 
-    return r < 0 ? r : fetch(rc, p, &s, ref, blocks, out);
+    if (r == 0)
+        r = recall_limit_take(rc, f, (uint64_t)blocks * TIER_BLOCK,
+                              clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000);
+    return r < 0 ? r : fetch(rc, f->pool, &s, ref, blocks, out);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------------- */
 
-int recall_attach(struct store *s, unsigned timeout_ms)
+int recall_attach(struct store *s, const struct recall_opts *o)
 {
     struct recall *rc = calloc(1, sizeof(*rc));
     pthread_condattr_t mono;
@@ -346,7 +412,9 @@ int recall_attach(struct store *s, unsigned timeout_ms)
     if (!rc)
         return -E_NOMEM;
     rc->s = s;
-    rc->timeout_ms = timeout_ms ? timeout_ms : RECALL_TIMEOUT_MS;
+    rc->opts = *o;
+    if (!rc->opts.timeout_ms)
+        rc->opts.timeout_ms = RECALL_TIMEOUT_MS;
     pthread_mutex_init(&rc->lock, NULL);
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
@@ -385,6 +453,12 @@ void recall_detach(struct store *s)
 
         rc->froms = f->next;
         free(f);
+    }
+    while (rc->budgets) {
+        struct budget *b = rc->budgets;
+
+        rc->budgets = b->next;
+        free(b);
     }
     unpacked_trim_locked(rc, 0, INT64_MAX);
     pthread_cond_destroy(&rc->ahead_change);

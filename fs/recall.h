@@ -10,8 +10,14 @@
 
 #define RECALL_TIMEOUT_MS 30000u
 
-/* recall_attach: timeout_ms 0: the default. recall_detach: reads under way fail. */
-int recall_attach(struct store *s, unsigned timeout_ms);
+/* Of STORE/config (conf/store.h). */
+struct recall_opts {
+    uint64_t timeout_ms;  /* of one read; 0: the default */
+    uint64_t wait_ms;     /* a read that fails is tried again for so long; 0: it fails */
+    uint64_t limit_bytes; /* that readers of a volume may recall in an hour; 0: any number */
+};
+/* recall_attach; recall_detach: reads under way fail. */
+int recall_attach(struct store *s, const struct recall_opts *o);
 void recall_detach(struct store *s);
 
 /* What a source says: a repository, never a secret; what keeps there what is needed. */
@@ -25,6 +31,9 @@ struct recall_source {
 };
 int recall_source_print(const struct recall_source *src, struct buf *out);
 int recall_source_parse(const void *text, size_t len, struct recall_source *ret); /* -E_CORRUPT */
+
+/* recall_unbound: what this thread recalls from now on somebody has asked for by name: recall_limit does not hold for it. */
+void recall_unbound(bool is);
 
 /* recall_lend: an open repository becomes one of those that serve this place. Takes r. */
 void recall_lend(struct store *s, const struct conf_repo *place, struct repo *r);

@@ -35,17 +35,28 @@ struct from { /* a source that was read from */
     struct from *next;
     uint32_t number;
     struct pool *pool;
+    struct uuid volume;
+    char name[POINT_NAME_MAX + 1];
+};
+
+struct budget { /* what readers may still recall of a volume */
+    struct budget *next;
+    struct uuid volume;
+    uint64_t bytes;
+    int64_t at_ns; /* as of then */
+    bool said;     /* an event told that it was used up */
 };
 
 struct recall {
     struct recall *next;
     struct store *s;
-    unsigned timeout_ms;
+    struct recall_opts opts;
     pthread_mutex_t lock; /* guards what follows, but never held while a repository is asked */
     pthread_cond_t change;
     bool closing; /* atomic */
     struct pool *pools;
     struct from *froms;
+    struct budget *budgets;
     struct unpacked *unpacked;
     size_t unpacked_bytes;
     unsigned waiting;           /* requests that wait for bytes */
@@ -69,6 +80,10 @@ int pool_take(struct recall *rc, struct pool *p, int64_t until_ns, struct repo *
 void pool_give(struct recall *rc, struct pool *p, struct repo *r);
 void pool_rest(struct recall *rc); /* closes what was not used lately */
 void pools_free(struct recall *rc);
+
+/* recall_limit_take: so many bytes are about to be read from a source; waits until they may be. -E_BUSY: not within the time;
+ * -E_CANCELED. */
+int recall_limit_take(struct recall *rc, const struct from *f, uint64_t bytes, int64_t until_ns);
 
 /* recall_on_ahead: a hook of snap/store/cold.h: threads of its own bring what readers will want next; they end when there was nothing
  * for a while. recall_ahead_end: rc->closing is set; waits for them. */

@@ -171,7 +171,7 @@ static int with_repo(struct recall *rc, const struct known *k, struct pool **ret
     pthread_mutex_lock(&rc->lock);
     p = pool_find_locked(rc, &k->src.conf);
     pthread_mutex_unlock(&rc->lock);
-    r = p ? pool_take(rc, p, clock_mono_ns() + (int64_t)rc->timeout_ms * 1000000, ret, &err) : -E_NOMEM;
+    r = p ? pool_take(rc, p, clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000, ret, &err) : -E_NOMEM;
     *ret_pool = p;
     return r;
 }

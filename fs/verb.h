@@ -136,8 +136,8 @@ struct verb_env {
     const struct verb_host *host; /* NULL: no mounts are served here */
     bool
         forgiving; /* set by the caller of verb_open: a file of settings that is wrong is logged, not followed */
-    int64_t wait_s;     /* after verb_tick: until a schedule has something to do; 0 not known */
-    unsigned recall_ms; /* see fs/recall.h; 0: the default */
+    int64_t wait_s; /* after verb_tick: until a schedule has something to do; 0 not known */
+    uint64_t recall_ms, recall_wait_ms, recall_limit; /* see fs/recall.h; 0: the default */
 };
 int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *ret, struct buf *err);
 int verb_close(struct verb_env *e);

@@ -63,6 +63,7 @@ static const struct job_kind kinds[] = {
     {.verb = "restore", .run = command_job},
     {.verb = "repository", .run = command_job},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
+    {.verb = "recall", .run = recall_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */
@@ -73,7 +74,9 @@ int verb_env_attach(struct verb_env *e)
 
     if (r < 0)
         return r;
-    r = recall_attach(e->store, e->recall_ms);
+    r = recall_attach(e->store, &(struct recall_opts){.timeout_ms = e->recall_ms,
+                                                      .wait_ms = e->recall_wait_ms,
+                                                      .limit_bytes = e->recall_limit});
     if (r == 0)
         tier_follow_all(e->store);
     if (r == 0 && (r = jobs_attach(e->store, kinds, ARRAY_LEN(kinds))) < 0)
@@ -103,7 +106,7 @@ static int forgive(int r, bool forgiving, struct buf *err)
 
 /* The store's own file, and what it does not say, of the machine's. */
 static int settings_read(const char *path, bool forgiving, struct store_settings *ret,
-                         unsigned *ret_recall_ms, struct buf *err)
+                         struct verb_env *ret_env, struct buf *err)
 {
     cleanup(conf_daemon_release) struct conf_daemon conf = {.nstores = 0};
     const struct conf_stored *of;
@@ -129,7 +132,9 @@ static int settings_read(const char *path, bool forgiving, struct store_settings
                                    .delta_bytes = c.delta_bytes,
                                    .inline_bytes = c.inline_bytes,
                                    .fd_cache = c.fd_cache};
-    *ret_recall_ms = (unsigned)c.recall_ms;
+    ret_env->recall_ms = c.recall_ms;
+    ret_env->recall_wait_ms = c.recall_wait_ms;
+    ret_env->recall_limit = c.recall_limit;
     return 0;
 }
 
@@ -138,7 +143,7 @@ int verb_open(struct io *io, const char *path, unsigned flags, struct verb_env *
     struct verb_env e = {.host = ret->host};
     struct store_settings settings;
     char why[256] = "";
-    int r = settings_read(path, ret->forgiving, &settings, &e.recall_ms, err);
+    int r = settings_read(path, ret->forgiving, &settings, &e, err);
 
     if (r < 0)
         return r;

@@ -4,6 +4,7 @@
 
 #include "fs/verb.h"
 #include "snap/job.h"
+#include "snap/vfs.h"
 
 #define RUN(name) int name(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err)
 
@@ -72,12 +73,20 @@ int tier_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_tier_pin.c */
 RUN(run_tier_pin);
 RUN(run_tier_unpin);
+int tier_path_find(struct vol *v, const char *path,
+                   vfs_node *ret); /* by names alone; "" is the root. -E_NOENT, -E_NOTDIR */
 int release_job(struct job *j, struct store *s, const struct job_info *info);
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
 /* cmd_hydrate.c. hydrate_begin: the job that does it, a new one if there is none. */
 RUN(run_hydrate);
 int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id);
 int hydrate_job(struct job *j, struct store *s, const struct job_info *info);
+/* cmd_recall.c. recall_job: its detail: a line of the control file, with paths. */
+RUN(run_tier_recall);
+int recall_job(struct job *j, struct store *s, const struct job_info *info);
+/* hydrate_paths: what hydrate_job does, for some paths. *ret_bytes: what came. */
+struct recall_paths;
+int hydrate_paths(struct job *j, struct store *s, struct vol *v, struct recall_paths *p, uint64_t *ret_bytes);
 /* cmd_port_command.c */
 RUN(run_command);
 int command_job(struct job *j, struct store *s, const struct job_info *info);

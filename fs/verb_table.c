@@ -222,6 +222,12 @@ static const struct verb table[] = {
     {"tier", "unpin", "tier", NEED_VOLUME, ROLE_ADMIN, "TARGET",
      {{"path", ARG_TEXT, ARG_WORD | ARG_MANY, "PATH", "as they were pinned; default: the volume as a whole"}},
      "end that", "A pin of a directory above stays.\n", run_tier_unpin},
+    {"tier", "recall", "tier", NEED_VOLUME, ROLE_ADMIN, "TARGET",
+     {{"path", ARG_TEXT, ARG_WORD | ARG_MANY, "PATH", "only these files and what lies below these directories; default: all of it"},
+      {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve job list shows how far it is"}},
+     "bring back what lies in repositories only",
+     "A job does it: varve job cancel stops it; after a kill it goes on. What is here already is passed over. Without a\n"
+     "path it is varve hydrate. recall_limit does not hold for it.\n", run_tier_recall},
     {"tier", "status", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {{0}},
      "how much of a volume lies in repositories only", NULL, run_tier_status},
     {"backup", "list", "backup", NEED_NOTHING, ROLE_ADMIN, NULL,

@@ -128,6 +128,7 @@ static const struct both {
      "tier run to=n after=30d by=change larger=1K smaller=1M high=80 low=70 upload whole",
      "tier run to=n after=30d by=change larger=1024 smaller=1048576 high=80 low=70 upload=1 whole=1"},
     {"tier run T --pattern *.x --snap s", "tier run pattern=*.x snap=s", "tier run pattern=*.x snap=s"},
+    {"tier recall T a/b c", "tier recall path=a/b path=c", "tier recall path=a/b path=c"},
     {"backup list n --volume v", "backup list n volume=v", "backup list repo=n volume=v"},
     {"backup show n#latest", "backup show n#latest", "backup show point=n#latest"},
     {"backup delete n#12345678", "backup delete n#12345678", "backup delete point=n#12345678"},
