@@ -195,7 +195,7 @@ static int own_tree(char id[ID_MAX], int *ret)
         return wrong_errno("/proc/self/exe");
     path[n] = 0;
     for (int i = 0; i < 2; i++)
-        *strrchr(path, '/') = 0;
+        path[strrchr(path, '/') ? strrchr(path, '/') - path : 0] = 0;
     *ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*ret < 0)
         return wrong_errno(path);
@@ -235,6 +235,29 @@ static int put_programs(int tree, const char *id)
     return 0;
 }
 
+/* Does a process of the node run from /opt/NAME: another store's? Where that cannot be told it does. */
+static bool runs_from(const char *name)
+{
+    char link[NAME_MAX + 16], exe[PATH_MAX], tree[NAME_MAX + 8];
+    DIR *d = opendir("/proc");
+    struct dirent *e;
+    bool runs = !d;
+    ssize_t n;
+
+    snprintf(tree, sizeof(tree), "/opt/%s/", name);
+    while (d && !runs && (e = readdir(d))) {
+        if (e->d_name[0] < '1' || e->d_name[0] > '9')
+            continue;
+        snprintf(link, sizeof(link), "/proc/%s/exe", e->d_name);
+        n = readlink(link, exe, sizeof(exe) - 1);
+        exe[n > 0 ? n : 0] = 0;
+        runs = strncmp(exe, tree, strlen(tree)) == 0;
+    }
+    if (d)
+        closedir(d);
+    return runs && !BROKEN(VARVE_BREAK_node_drops);
+}
+
 /* Trees of images before, when nothing runs from them any more. */
 static void drop_others(const char *id)
 {
@@ -245,7 +268,7 @@ static void drop_others(const char *id)
     snprintf(keep, sizeof(keep), "varve-%s", id);
     while (d && (e = readdir(d)))
         if (strncmp(e->d_name, "varve-", 6) == 0 && strcmp(e->d_name, keep) != 0 &&
-            e->d_name[6 + strspn(e->d_name + 6, "0123456789abcdef")] == 0)
+            e->d_name[6 + strspn(e->d_name + 6, "0123456789abcdef")] == 0 && !runs_from(e->d_name))
             remove_tree(dirfd(d), e->d_name);
     if (d)
         closedir(d);

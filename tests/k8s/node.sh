@@ -113,6 +113,26 @@ test_upgraded_below_a_mount() {
     on_node umount "$at" || fail 'not unmounted'
 }
 
+# A second store of the node goes on as the program of before: its tree stays until nothing runs from it any more.
+test_the_tree_of_another_store_stays() {
+    local at=$scratch/at first
+    node_begin || return
+    installed || fail "$(cat "$scratch/out")"
+    first=varve-$(cat "$scratch/root/opt/varve/id")
+    mkdir -p "$at"
+    on_node mount "$scratch/srv/other" "$at" --create || fail 'not mounted'
+    unpack "$scratch/root2" feedbeef
+    container "$scratch/root2" /opt/varve/bin/varve-node install --store "$store" >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+    in_node test -x "/opt/$first/bin/varve-tierd" || fail "$(in_node ls /opt)"
+    on_node umount "$at" || fail 'not unmounted'
+    for ((i = 0; i < 100; i++)); do
+        container "$scratch/root2" /opt/varve/bin/varve-node install --store "$store" >"$scratch/out" 2>&1 || fail "$(cat "$scratch/out")"
+        in_node test -e "/opt/$first" || break
+        sleep 0.1
+    done
+    ! in_node test -e "/opt/$first" || fail "$(in_node ls /opt)"
+}
+
 test_by_systemd() {
     local unit
     node_begin systemd || return
