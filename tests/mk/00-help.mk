@@ -4,7 +4,7 @@ help:
 	@echo 'make demo         the main job on real files; KEEP=1 leaves it mounted'
 	@echo 'make check        everything that a change must pass; check-long at full length, check-fresh on bare Debian 12 and 13'
 	@echo 'make check-ceph   repositories in a real Ceph cluster, which it installs and runs below $$TMPDIR'
-	@echo 'make image        build/varve-image.tar, an OCI archive for Kubernetes'
+	@echo 'make image        build/varve-image.tar, an OCI archive for Kubernetes; check-k8s: a cluster of its own'
 	@echo 'make controls     breaks each rule in turn and expects its suite to turn red; ONLY=rule'
 	@echo 'make bench        what work costs, beside others, into docs/performance.md; ONLY="row..." SCALE=short; bench-report'
 	@echo 'make deps         the Debian packages and libfuse that the build needs; deps-tests: what the tests need'

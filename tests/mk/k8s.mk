@@ -1,5 +1,5 @@
-# Kubernetes: `make image` writes an OCI archive, `make k8s` checks what is in plugin/deploy (part of
-# `make check`).
+# Kubernetes: `make image` writes an OCI archive, `make k8s` checks what is in plugin/deploy (part of `make check`), `make check-k8s` runs
+# it in a cluster of its own.
 IMAGE ?= localhost/varve:$(VERSION)
 IMAGE_DIR := $(BUILD)/image
 IMAGE_ARCHIVE := $(BUILD)/varve-image.tar
@@ -9,7 +9,7 @@ IMAGE_HOME := /opt/varve
 IMAGE_LINK := -Wl,--dynamic-linker=$(IMAGE_HOME)/lib/ld.so -Wl,--disable-new-dtags,-rpath=$(IMAGE_HOME)/lib -Wl,--strip-debug -Wl,--build-id=none
 IMAGE_PROGRAMS := $(addprefix $(IMAGE_DIR)/bin/,varve varve-tierd $(notdir $(PLUGINS)))
 
-.PHONY: image image-programs
+.PHONY: image image-programs check-k8s
 image-programs: $(IMAGE_PROGRAMS)
 $(IMAGE_PROGRAMS): private LDFLAGS_ALL += $(IMAGE_LINK)
 $(IMAGE_DIR)/bin/varve: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) $(BUILD)/flags
@@ -33,3 +33,5 @@ $(IMAGE_ARCHIVE): $(IMAGE_PROGRAMS) $(PROFILES) $(UNITS) plugin/deploy/image.py 
 image: $(IMAGE_ARCHIVE)
 
 k8s: $(IMAGE_ARCHIVE)
+check-k8s: $(IMAGE_ARCHIVE)
+	@tests/k8s/cluster.sh $(ARGS)

@@ -1,0 +1,330 @@
+# Sourced by cluster.sh: the cases, in the order in which they build on one another. Each ends with nothing of its own left.
+EX=$deploy/examples
+NEEDS=300 # seconds that anything may take on a machine that others use, too
+
+fail() {
+    failures=$((failures + 1))
+    printf '    line %s: %s\n' "${BASH_LINENO[0]}" "$*"
+}
+k() { kubectl "$@"; }
+is() { [ "$(k get "$1" -o "jsonpath=$2" 2>/dev/null)" = "$3" ]; } # OBJECT PATH VALUE
+within() { await "$NEEDS" "$@"; }
+running() { within is "pod/$1" '{.status.phase}' Running || { fail "pod $1: $(k get "pod/$1" -o 'jsonpath={.status.phase}'), $(why "$1")"; return 1; }; }
+why() { k get events --field-selector "involvedObject.name=$1" -o 'jsonpath={.items[-1:].message}' 2>/dev/null; }
+gone() { ! k get "$1" >/dev/null 2>&1; }
+node_of() { k get "pod/$1" -o 'jsonpath={.spec.nodeName}'; }
+in_pod() { k exec "$1" -- "${@:2}"; }
+drop() { k delete --wait=true --timeout=${NEEDS}s --ignore-not-found "$@" >/dev/null || fail "not deleted: $*"; }
+
+# mounts_left N, volumes_left N: of ours, on this node
+mounts_left() { on "$1" awk '$3 == "fuse.varve" && $2 ~ "^/var/lib/kubelet/" { print $2 }' /proc/self/mounts; }
+volumes_left() { on "$1" /opt/varve/bin/varve list /var/lib/varve/store | sed 1d | awk '$1 != "main" { print $1 }'; }
+
+# --- without Kubernetes: containerd starts what the DaemonSet would ----------------------------------------------------------
+
+STORE=/var/lib/varve/store
+ctr_on() { on "$1" ctr -a /run/containerd/containerd.sock -n k8s.io "${@:2}"; }
+# container N [-d] NAME COMMAND...: as the manifest has it: privileged, sees the node's processes, the kubelet's directory and the store
+container() {
+    local n=$1 detached=()
+    [ "$2" != -d ] || { detached=(-d) && shift; }
+    on "$n" mkdir -p $STORE
+    ctr_on "$n" run "${detached[@]}" $([ ${#detached[@]} -gt 0 ] || echo --rm) --runc-binary "$bin/runc" --privileged --rootfs-propagation rshared --with-ns pid:/proc/1/ns/pid \
+        --mount type=bind,src=/var/lib/kubelet,dst=/var/lib/kubelet,options=rbind:rshared:rw \
+        --mount type=bind,src=$STORE,dst=$STORE,options=rbind:rslave:rw localhost/varve:0.1.0 "${@:2}"
+}
+csi_sock=/var/lib/kubelet/plugins/csi.varve.io/csi.sock
+csi_up() {
+    on "$1" mkdir -p ${csi_sock%/*}
+    container "$1" -d "$2" /opt/varve/bin/varve-csi --store $STORE --endpoint unix://$csi_sock --node-id "node$1" --max-volumes 8 --no-snapshot-topology || return 1
+    await 60 on "$1" /opt/varve/bin/varve-node probe --endpoint unix://$csi_sock --store $STORE
+}
+
+test_containers_alone() {
+    local n=1 at=/var/lib/kubelet/at pid
+    container $n install /opt/varve/bin/varve-node install --store $STORE >"$logs/install.log" 2>&1 || { fail "$(cat "$logs/install.log")"; return; }
+    pid=$(on $n /opt/varve/bin/varve status $STORE --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')
+    [ -n "$pid" ] || fail 'not served when the container is gone'
+    csi_up $n csi-1 || { fail 'varve-csi does not come up'; return; }
+    if [ -x "$VARVE_CACHE"/csi/bin/csi-sanity-* ]; then
+        on $n sh -c "cd /var/lib/kubelet && $(ls "$VARVE_CACHE"/csi/bin/csi-sanity-* | head -n 1) -csi.endpoint unix://$csi_sock -csi.mountdir /var/lib/kubelet/m -csi.stagingdir /var/lib/kubelet/s \
+            -csi.testvolumesize 1073741824 -csi.testvolumeexpandsize 2147483648 -ginkgo.no-color" >"$logs/sanity.log" 2>&1 || fail "$(grep -aE '\[FAIL\]|^Ran' "$logs/sanity.log")"
+        say "    $(grep -a '^Ran ' "$logs/sanity.log"), in a container"
+    fi
+    # mounted by the container, seen by the node, and there when the container is gone
+    on $n mkdir -p $at
+    ctr_on $n task exec --exec-id m1 csi-1 /opt/varve/bin/varve mount --create $STORE/work $at >/dev/null || fail 'not mounted in the container'
+    [ "$(mounts_left $n)" = $at ] || fail 'the node does not see it'
+    on $n sh -c "echo one >$at/file && sync $at/file" || fail 'not written'
+    on $n sh -c "exec 3>>$at/log; while [ ! -e /run/enough ]; do echo line >&3 && sync $at/log || { echo failed; exit 1; }; done" >"$logs/writer.log" 2>&1 &
+    local writer=$!
+    ctr_on $n task kill -s 9 csi-1
+    await 30 sh -c "! nsenter -t $node1 -m -p $bin/ctr -a /run/containerd/containerd.sock -n k8s.io task ls | grep -q 'csi-1.*RUNNING'"
+    ctr_on $n task rm csi-1 >/dev/null 2>&1
+    ctr_on $n container rm csi-1 || fail 'the container stays'
+    [ "$(on $n cat $at/file)" = one ] || fail 'the mount went with the container'
+    csi_up $n csi-2 || fail 'not another one'
+    [ "$(on $n /opt/varve/bin/varve status $STORE --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')" = "$pid" ] || fail 'the daemon is another one'
+    on $n kill -9 "$pid"
+    [ "$(on $n cat $at/file)" = one ] || fail 'the mount went with the daemon'
+    on $n touch /run/enough
+    wait $writer || fail "the writer has failed: $(cat "$logs/writer.log")"
+    ctr_on $n task exec --exec-id u1 csi-2 /opt/varve/bin/varve umount $at || fail 'not unmounted in the container'
+    [ -z "$(mounts_left $n)" ] || fail "$(mounts_left $n)"
+    ctr_on $n task kill -s 9 csi-2
+    sleep 2
+    ctr_on $n task rm csi-2 >/dev/null 2>&1
+    ctr_on $n container rm csi-2
+    on $n /opt/varve/bin/varve delete $STORE/work --now >/dev/null
+}
+
+# --- the cluster -------------------------------------------------------------------------------------------------------------
+
+definitions() {
+    local dir
+    dir=$(sed -n 's/^SNAPSHOTTER=//p' "$here/get.sh")
+    dir=$(ls -d "$VARVE_CACHE"/k8s/go/mod/github.com/kubernetes-csi/external-snapshotter/client/v8@"$dir"/config/crd)
+    for f in "$dir"/*snapshot.storage*.yaml; do k apply -f "$f" || return 1; done
+    k wait --for=condition=Established crd --all --timeout=120s
+}
+
+test_objects_are_taken() {
+    local f
+    definitions >"$logs/definitions.log" 2>&1 || fail "$(tail -n 3 "$logs/definitions.log")"
+    k apply --validate=strict -f "$deploy/varve.yaml" >"$logs/apply.log" 2>&1 || fail "$(cat "$logs/apply.log")"
+    k apply --validate=strict -f "$deploy/varve.yaml" 2>&1 | grep -v ' unchanged$' | grep . && fail 'not the same when applied again'
+    await 60 k get serviceaccount default || fail 'no service account default'
+    for f in "$EX"/*.yaml; do
+        k apply --validate=strict --dry-run=server -f "$f" >"$logs/apply.log" 2>&1 || fail "${f##*/}: $(cat "$logs/apply.log")"
+    done
+}
+
+test_driver_on_both_nodes() {
+    k -n varve-system rollout status daemonset/varve-node --timeout=${NEEDS}s >/dev/null || fail "$(k -n varve-system describe pods -l app.kubernetes.io/component=node | tail -n 30)"
+    k -n varve-system rollout status deployment/varve-snapshot-controller --timeout=${NEEDS}s >/dev/null || fail 'no snapshot controller'
+    for n in 1 2; do
+        within is "csinode/node$n" '{.spec.drivers[?(@.name=="csi.varve.io")].nodeID}' "node$n" || fail "node$n: the kubelet does not know the driver"
+        on $n /opt/varve/bin/varve status /var/lib/varve/store >/dev/null || fail "node$n: not served"
+    done
+    within test "$(k -n varve-system get csistoragecapacities -o name | wc -l)" -ge 2 || fail 'no capacity'
+}
+
+test_claim_and_pod() {
+    k apply -f "$EX/pvc.yaml" >/dev/null
+    running writer || return
+    within in_pod writer grep -q hello /data/greeting || fail 'not written'
+    is pvc/data '{.status.phase}' Bound || fail 'not bound'
+}
+
+test_snapshot_and_restore() {
+    k apply -f "$EX/snapshot.yaml" >/dev/null
+    within is volumesnapshot/data-1 '{.status.readyToUse}' true || { fail "$(k get volumesnapshot/data-1 -o 'jsonpath={.status.error.message}')"; return; }
+    in_pod writer sh -c 'echo changed >/data/greeting'
+    k apply -f "$EX/restore.yaml" >/dev/null
+    running restored || return
+    [ "$(in_pod restored cat /data/greeting)" = hello ] || fail 'not as it was'
+    [ "$(node_of restored)" = "$(node_of writer)" ] || fail 'on another node'
+    in_pod writer sh -c 'echo hello >/data/greeting'
+    drop pod/restored pvc/restored
+}
+
+test_copy() {
+    k apply -f "$EX/clone.yaml" >/dev/null
+    running cloned || return
+    [ "$(in_pod cloned cat /data/greeting)" = hello ] || fail 'not the same'
+    drop pod/cloned pvc/cloned
+}
+
+test_expanded() {
+    k apply -f "$EX/expand.yaml" >/dev/null
+    within is pvc/data '{.status.capacity.storage}' 2Gi || { fail "$(k describe pvc data | tail -n 5)"; return; }
+    [ "$(in_pod writer df -k /data | awk 'NR == 2 { print $2 }')" -ge 2097000 ] || fail "$(in_pod writer df -k /data)"
+    k get pvc/data -o yaml | grep -q Infeasible && fail 'one of the resizers has given up'
+}
+
+test_another_profile() {
+    k patch pvc data --type merge -p '{"spec": {"volumeAttributesClassName": "varve-database"}}' >/dev/null
+    within is pvc/data '{.status.currentVolumeAttributesClassName}' varve-database || fail "$(k describe pvc data | tail -n 5)"
+}
+
+test_one_writer() {
+    sed 's/ReadWriteOnce/ReadWriteOncePod/; s/name: data$/name: alone/; s/claimName: data/claimName: alone/; s/name: writer$/name: alone-1/' "$EX/pvc.yaml" >$W/alone.yaml
+    k apply -f $W/alone.yaml >/dev/null
+    running alone-1 || return
+    k get pod/alone-1 -o json | sed 's/"name": "alone-1"/"name": "alone-2"/; /"nodeName":/d' | python3 -c '
+import json, sys
+pod = json.load(sys.stdin)
+json.dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone-2"}, "spec": {"containers": [{k: v for k, v in c.items() if k in ("name", "image", "command")} | {"volumeMounts": [{"name": "data", "mountPath": "/data"}]} for c in pod["spec"]["containers"]], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "alone"}}], "terminationGracePeriodSeconds": 1}}, sys.stdout)' | k apply -f - >/dev/null
+    within is pod/alone-2 '{.status.conditions[?(@.type=="PodScheduled")].status}' False || fail 'two pods have it'
+    drop pod/alone-1
+    running alone-2
+    drop pod/alone-2 pvc/alone
+}
+
+test_history_in_a_subpath() {
+    k apply -f "$EX/history.yaml" >/dev/null
+    running history || return
+    within in_pod history test -s /home/me/file || fail 'a member of fsGroup cannot write'
+    in_pod history ls /home/me/.snapshots | grep -q . || fail "no snapshot is seen: $(in_pod history ls -la /home/me/.snapshots 2>&1)"
+    in_pod history mkdir /home/me/.snapshots/mine || fail 'none can be taken'
+    in_pod history grep -q mine /home/me/.snapshots/mine/file || fail "$(in_pod history ls -la /home/me/.snapshots/mine 2>&1)"
+    in_pod history rmdir /home/me/.snapshots/mine || fail 'not deleted'
+    drop pod/history
+}
+
+test_group() {
+    k apply -f "$EX/group.yaml" >/dev/null
+    running shop || return
+    within is volumegroupsnapshot/shop-1 '{.status.readyToUse}' true || { fail "$(k get volumegroupsnapshot/shop-1 -o 'jsonpath={.status.error.message}')"; }
+    [ "$(k get volumesnapshots -o 'jsonpath={range .items[?(@.status.volumeGroupSnapshotName=="shop-1")]}{.metadata.name}{"\n"}{end}' | grep -c .)" = 2 ] \
+        || fail "$(k get volumesnapshots)"
+    drop volumegroupsnapshot/shop-1
+    drop pod/shop pvc/shop-files pvc/shop-index
+}
+
+test_pod_with_its_own_volume() {
+    k apply -f "$EX/ephemeral.yaml" >/dev/null
+    running scratch || return
+    [ "$(in_pod scratch cat /scratch/file)" = work ] || fail 'not written'
+    drop pod/scratch
+}
+
+# --- what happens below a pod that works -------------------------------------------------------------------------------------
+
+# busy NAME: a pod that appends and syncs without end; any error ends it. quiet NAME: was there none?
+busy() {
+    sed "s/name: writer$/name: $1/; s/name: data$/name: $1/; s/claimName: data/claimName: $1/" "$EX/pvc.yaml" | python3 -c '
+import sys, yaml
+docs = list(yaml.safe_load_all(sys.stdin))
+docs[1]["spec"]["containers"][0]["command"] = ["sh", "-c", "exec 3>>/data/log; n=0; while :; do n=$((n+1)); echo $n >&3 && sync && echo $n >/data/last && [ $(cat /data/last) = $n ] || { echo failed at $n; exit 1; }; done"]
+docs[1]["spec"]["restartPolicy"] = "Never"
+docs[1]["spec"]["volumes"][0]["name"] = docs[1]["spec"]["containers"][0]["volumeMounts"][0]["name"] = "data"
+yaml.safe_dump_all(docs, sys.stdout)' | k apply -f - >/dev/null
+    running "$1"
+}
+moves() { # NAME: it has written since
+    local n
+    n=$(in_pod "$1" cat /data/last) && within sh -c "[ \"\$(kubectl exec $1 -- cat /data/last)\" -gt $n ]"
+}
+quiet() {
+    is "pod/$1" '{.status.phase}' Running || fail "$1 has ended: $(k logs "$1")"
+    moves "$1" || fail "$1 stands still"
+    [ -z "$(k logs "$1")" ] || fail "$(k logs "$1")"
+}
+number() { k get "pod/$1" -o 'jsonpath={.spec.nodeName}' | tr -d a-z; }
+
+test_driver_killed() {
+    local n pid
+    busy busy || return
+    n=$(number busy)
+    pid=$(on "$n" pgrep -x varve-csi)
+    on "$n" kill -9 "$pid"
+    within sh -c "! kill -0 $pid 2>/dev/null"
+    quiet busy
+    k -n varve-system delete pod -l app.kubernetes.io/component=node --wait=true >/dev/null
+    k -n varve-system rollout status daemonset/varve-node --timeout=${NEEDS}s >/dev/null || fail 'the DaemonSet does not come back'
+    quiet busy
+}
+
+test_daemon_killed() {
+    local n pid
+    n=$(number busy)
+    pid=$(on "$n" /opt/varve/bin/varve status /var/lib/varve/store --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')
+    on "$n" kill -9 "$pid" || fail "no daemon: $pid"
+    quiet busy
+    [ "$(on "$n" /opt/varve/bin/varve status /var/lib/varve/store --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')" != "$pid" ] || fail 'the same daemon'
+}
+
+test_upgraded() {
+    local n before
+    n=$(number busy)
+    before=$(on "$n" readlink /opt/varve)
+    python3 - "$archive" $W/next.tar "$(readlink -f "$BUILD")" "$deploy" <<'PY' >"$logs/next.log" 2>&1 || { fail "$(cat "$logs/next.log")"; return; }
+import pathlib, shutil, subprocess, sys
+out, build, deploy = sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4]
+share = pathlib.Path("/mnt/next-share")
+shutil.copytree(build / "image/share", share)
+(share / "next").write_text("another image\n")
+subprocess.run([deploy + "/image.py", out, build / "image/bin", share, "localhost/varve:next", "next"], check=True)
+PY
+    for i in 1 2; do on $i ctr -a /run/containerd/containerd.sock -n k8s.io images import $W/next.tar >/dev/null || fail "node$i: not imported"; done
+    sed 's,localhost/varve:0[0-9.]*,localhost/varve:next,' "$deploy/varve.yaml" | k apply -f - >/dev/null
+    k -n varve-system rollout status daemonset/varve-node --timeout=${NEEDS}s >/dev/null || fail "$(k -n varve-system get pods -o wide)"
+    [ "$(on "$n" readlink /opt/varve)" != "$before" ] || fail 'the programs of before'
+    [ "$(on "$n" sh -c 'ls -d /opt/varve-* | wc -l')" = 1 ] || fail "$(on "$n" ls /opt)"
+    quiet busy
+}
+
+test_kubelet_restarted() {
+    local n pid
+    n=$(number busy)
+    pid=$(on "$n" cat /run/kubelet.pid)
+    on "$n" kill -9 "$pid"
+    sleep 3
+    within on "$n" sh -c "[ \$(cat /run/kubelet.pid) != $pid ]" || fail 'it does not come back'
+    within in_pod busy true
+    quiet busy
+    drop pod/busy pvc/busy
+}
+
+test_flexvolume() {
+    local n
+    for n in 1 2; do
+        on $n /opt/varve/bin/varve-flex install /run/flex /var/lib/varve/store >/dev/null || fail "node$n: not installed"
+    done
+    k apply -f "$EX/flexvolume.yaml" >/dev/null
+    running flex || return
+    n=$(number flex)
+    within in_pod flex test -s /data/file || fail 'not written'
+    drop pod/flex
+    [ -z "$(mounts_left "$n" | grep flex)" ] || fail "$(mounts_left "$n")"
+    on "$n" /opt/varve/bin/varve delete /var/lib/varve/store/web --now >/dev/null || fail 'the volume has not stayed'
+}
+
+test_nothing_is_left() {
+    local n
+    drop volumesnapshot/data-1 pod/writer pvc/data
+    within sh -c '[ -z "$(kubectl get pv -o name)" ]' || fail "$(k get pv)"
+    for n in 1 2; do
+        within test -z "$(mounts_left $n)" || fail "node$n: $(mounts_left $n)"
+        for ((i = 0; i < 60; i++)); do [ -n "$(volumes_left $n)" ] || break; sleep 1; done
+        [ -z "$(volumes_left $n)" ] || fail "node$n: $(volumes_left $n)"
+    done
+}
+
+run_one() {
+    local began=$SECONDS
+    failures=0
+    "$1"
+    if [ "$failures" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    say "$([ "$failures" = 0 ] && echo ok || echo FAILED) $1 $((SECONDS - began))s"
+}
+
+asked() { [ -z "$*" ] || [[ " $* " == *" $t "* ]]; }
+run_cases() {
+    local t
+    network || { failed=1; return; }
+    if [ -z "${K8S_MISSING:-}" ]; then
+        certificates && control_plane || { failed=1; return; }
+        run_one test_objects_are_taken
+    fi
+    nodes_up || { failed=$((failed + 1)); return; }
+    t=test_containers_alone
+    ! asked "$@" || run_one $t
+    if [ -n "${K8S_MISSING:-}" ]; then
+        skipped=1
+        say "skipped all that needs Kubernetes: $K8S_MISSING"
+        return
+    fi
+    kubelets_up || { failed=$((failed + 1)); return; }
+    for t in $(sed -n 's/^\(test_[a-z_]*\)() .*/\1/p' "$here/cases.sh"); do
+        case $t in
+        test_containers_alone | test_objects_are_taken) ;;
+        test_driver_on_both_nodes | test_claim_and_pod)
+            run_one $t
+            [ "$failures" = 0 ] || return # the others need it
+            ;;
+        *) ! asked "$@" || run_one "$t" ;;
+        esac
+    done
+}
