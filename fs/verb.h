@@ -52,7 +52,7 @@ struct verb_arg {
     const char *shown; /* NAME, SIZE: what the help calls its value */
     const char *help;
 };
-#define VERB_ARGS_MAX 16
+#define VERB_ARGS_MAX 24
 
 struct verb_ctx;
 struct verb_args;

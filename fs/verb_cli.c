@@ -219,6 +219,13 @@ static int export_plain(struct verb_args *a, const struct verb_target *t, struct
     return r < 0 ? r : verb_do(t, a, ans);
 }
 
+static int migrate(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
+{
+    int r = verb_sides_resolve(a, &ans->err);
+
+    return r < 0 ? r : verb_do(t, a, ans);
+}
+
 /* Names of repositories are this process's. */
 static int create(struct verb_args *a, const struct verb_target *t, struct verb_answer *ans)
 {
@@ -318,7 +325,7 @@ static int run(struct verb_args *a, const struct verb_target *t, struct verb_ans
         {"tier", "release", tier_release},       {"tier", "run", tier_run},    {NULL, "export", export_plain},
         {"job", "wait", job_wait_all},           {NULL, "check", check},       {NULL, "dump", dump},
         {NULL, "upgrade", verb_upgrade},         {NULL, "events", events},     {NULL, "create", create},
-        {"profile", "set", profile_set}};
+        {"profile", "set", profile_set},         {"migrate", "plan", migrate}, {"migrate", "run", migrate}};
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         if (is_verb(a, own[i].noun, own[i].name))

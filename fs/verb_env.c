@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/daemon.h"
+#include "fs/migrate.h"
 #include "fs/recall.h"
 #include "fs/verb_profile.h"
 #include "fs/verb_runs.h"
@@ -64,6 +65,7 @@ static const struct job_kind kinds[] = {
     {.verb = "repository", .run = command_job},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
     {.verb = "recall", .run = recall_job, .again = true},
+    {.verb = "migrate", .run = migrate_job, .again = true},
 };
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */
@@ -262,6 +264,7 @@ int verb_tick(struct verb_env *e)
 {
     static _Thread_local struct volume_rec due[DUE_MAX];
     struct store_state st;
+    int64_t due_s;
     size_t n;
     int r;
 
@@ -273,6 +276,9 @@ int verb_tick(struct verb_env *e)
     if (st.mode != STORE_RW)
         return 0;
     e->wait_s = verb_schedules(e);
+    due_s = migrate_due(e->store);
+    if (due_s && (!e->wait_s || due_s < e->wait_s))
+        e->wait_s = due_s;
     recall_keep(e->store, false);
     idle_flush(e->store);
     n = deleted_due(e->store, due);

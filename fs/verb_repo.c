@@ -187,23 +187,40 @@ static int replace(struct verb_args *a, const char *name, const char *text, stru
     return *text ? verb_set(a, name, text, err) : 0;
 }
 
-static int resolve(struct verb_args *a, const char *name, bool with_id, struct buf *err)
+/* The option PREFIXwhat of a verb that has it. */
+static int replace_side(struct verb_args *a, const char *prefix, const char *what, const char *text,
+                        struct buf *err)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s%s", prefix, what);
+    return replace(a, name, text, err);
+}
+
+static int resolve(struct verb_args *a, const char *name, bool with_id, const char *prefix, struct buf *err)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(buf_free) struct buf url = {0};
-    int r = p ? repo_place_parse(verb_text(a, name), with_id, a, p, err) : -E_NOMEM;
+    int r = p ? place_parse(verb_text(a, name), with_id, a, prefix, p, err) : -E_NOMEM;
 
     if (r == 0)
         r = buf_printf(&url, "%s%s%s", p->conf.url, with_id ? "#" : "", with_id ? p->id : "");
     if (r == 0)
         r = buf_cstr(&url) ? replace(a, name, buf_cstr(&url), err) : -E_NOMEM;
     if (r == 0)
-        r = replace(a, "passphrase-file", p->conf.passphrase_file, err);
+        r = replace_side(a, prefix, "passphrase-file", p->conf.passphrase_file, err);
     if (r == 0)
-        r = replace(a, "key-file", p->conf.key_file, err);
+        r = replace_side(a, prefix, "key-file", p->conf.key_file, err);
     if (r == 0) /* it is in the URL now */
-        r = replace(a, "credentials", "", err);
+        r = replace_side(a, prefix, "credentials", "", err);
     return r;
+}
+
+int verb_sides_resolve(struct verb_args *a, struct buf *err)
+{
+    int r = verb_given(a, "from") ? resolve(a, "from", false, "", err) : 0;
+
+    return r < 0 || !verb_given(a, "to") ? r : resolve(a, "to", false, "to-", err);
 }
 
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
@@ -218,12 +235,12 @@ int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err)
 
 int verb_place_resolve(struct verb_args *a, const char *name, struct buf *err)
 {
-    return resolve(a, name, false, err);
+    return resolve(a, name, false, "", err);
 }
 
 int verb_from_resolve(struct verb_args *a, const char *name, struct buf *err)
 {
-    return resolve(a, name, true, err);
+    return resolve(a, name, true, "", err);
 }
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */

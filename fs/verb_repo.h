@@ -40,6 +40,8 @@ void repo_scratch_remove(const char *dir);
 int verb_repo_run(struct verb_args *a, struct verb_answer *ans);
 /* verb_place_resolve: an argument that is REPO as another process understands it: a URL, its secrets by absolute paths. */
 int verb_place_resolve(struct verb_args *a, const char *name, struct buf *err);
+/* verb_sides_resolve: the same of `from` and `to` of a verb that has both, where they are given. */
+int verb_sides_resolve(struct verb_args *a, struct buf *err);
 /* verb_url_resolve: the same of an argument that is a URL, or a name, without secrets. */
 int verb_url_resolve(struct verb_args *a, const char *name, struct buf *err);
 /* verb_from_resolve: the same as verb_place_resolve for an argument that is REPO#ID. */

@@ -77,6 +77,11 @@ int tier_path_find(struct vol *v, const char *path,
                    vfs_node *ret); /* by names alone; "" is the root. -E_NOENT, -E_NOTDIR */
 int release_job(struct job *j, struct store *s, const struct job_info *info);
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
+/* cmd_migrate.c; its job: fs/migrate.h */
+RUN(run_migrate_plan);
+RUN(run_migrate_run);
+RUN(run_migrate_status);
+RUN(run_migrate_cancel);
 /* cmd_hydrate.c. hydrate_begin: the job that does it, a new one if there is none. */
 RUN(run_hydrate);
 int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id);

@@ -14,6 +14,26 @@
     {                                                                                                        \
         "credentials", ARG_PATH, 0, "FILE", "keys of an s3: URL, as AWS' tools have them; a rados: keyring"  \
     }
+#define REPO_TO_SECRET                                                                                       \
+    {"to-passphrase-file", ARG_PATH, 0, "FILE",                                                              \
+     "of the other repository; default: as added, or $VARVE_PASSPHRASE"},                                    \
+        {"to-key-file", ARG_PATH, 0, "FILE", "of the other repository"},                                     \
+    {                                                                                                        \
+        "to-credentials", ARG_PATH, 0, "FILE", "of the other repository"                                     \
+    }
+/* Of `migrate`: both sides, and which recovery points. */
+#define MIGRATE_WHAT                                                                                         \
+    {"from", ARG_TEXT, 0, "REPO", "where they are: a name of varve repo list, or a URL"},                    \
+        {"to", ARG_TEXT, 0, "REPO", "where they go"}, REPO_SECRET, REPO_TO_SECRET,                           \
+        {"volume", ARG_VOLUME, 0, "NAME", "only those of this volume"},                                      \
+        {"label", ARG_TEXT, 0, "KEY=VALUE", "only those with this label"},                                   \
+        {"older", ARG_DURATION, 0, "AGE", "only those taken so long ago and before: 30d"},                   \
+        {"newer", ARG_DURATION, 0, "AGE", "only those taken since"},                                         \
+        {"larger", ARG_SIZE, 0, "SIZE", "only those of files of so many bytes in all, and more"},            \
+        {"smaller", ARG_SIZE, 0, "SIZE", "only those of so many bytes and less"},                            \
+    {                                                                                                        \
+        "bandwidth", ARG_SIZE, 0, "SIZE", "bytes a second each way, of each side; default: no limit"         \
+    }
 #define REPO_WORD                                                                                            \
     {                                                                                                        \
         "repo", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "REPO",                                                   \
@@ -230,6 +250,30 @@ static const struct verb table[] = {
      "path it is varve hydrate. recall_limit does not hold for it.\n", run_tier_recall},
     {"tier", "status", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {{0}},
      "how much of a volume lies in repositories only", NULL, run_tier_status},
+    {"migrate", "plan", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
+     {{"name", ARG_TEXT, ARG_WORD, "NAME", "of one that is there; default: what the options say"}, MIGRATE_WHAT},
+     "what a migration would copy, in bytes and objects, and what is there already",
+     "Objects are pieces: small files, mebibytes, runs of changed blocks. Reads metadata only.\n", run_migrate_plan},
+    {"migrate", "run", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
+     {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "what it is called; of one that is there: go on with it"},
+      MIGRATE_WHAT,
+      {"at", ARG_WHEN, 0, "WHEN", "begin then: 12h, a date, RFC 3339; default: now"},
+      {"verify", ARG_TEXT, 0, "HOW", "full: every byte (default); 5%: of so many packs, drawn at random"},
+      {"delete-source", ARG_FLAG, 0, NULL, "delete what was copied at the source, after all is proved and switched"},
+      {"grace", ARG_DURATION, 0, "TIME", "of the prune of the source then; default: 24h"},
+      {"background", ARG_FLAG, ARG_CLI_ONLY, NULL, "do not wait: varve migrate status shows how far it is"}},
+     "move recovery points to another repository, and volumes that read from the old one with them",
+     "Copies what the other side has not, proves what is there, lets the store's volumes that rely on the source\n"
+     "(released, mounted from it) read from the destination, and deletes at the source if that was asked for.\n"
+     "Volumes are in use meanwhile. A job does it; after a kill it goes on, and sends nothing twice. Recovery points\n"
+     "move whole: there is no filter by path.\n", run_migrate_run},
+    {"migrate", "status", NULL, NEED_STORE, ROLE_READ, "STORE",
+     {{"name", ARG_TEXT, ARG_WORD, "NAME", "only this one, with everything about it"}},
+     "migrations of a store, and how far they are", NULL, run_migrate_status},
+    {"migrate", "cancel", NULL, NEED_STORE, ROLE_ADMIN, "STORE",
+     {{"name", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "NAME", "which"},
+      {"forget", ARG_FLAG, 0, NULL, "and forget it: it cannot be gone on with"}},
+     "stop a migration; both sides stay sound", "What was copied stays. Volumes that read from the destination by then go on doing so.\n", run_migrate_cancel},
     {"backup", "list", "backup", NEED_NOTHING, ROLE_ADMIN, NULL,
      {REPO_WORD, {"volume", ARG_VOLUME, 0, "NAME", "only those of this volume"}, REPO_SECRET},
      "recovery points of a repository, oldest first", NULL, run_command},

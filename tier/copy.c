@@ -74,6 +74,8 @@ static int put_slice(struct copy *c, enum chunk_kind kind, const struct tree_key
     assert(at + SLICE_SIZE == is->vlen && is->vlen <= sizeof(v));
     memcpy(v, is->val, at);
     r = carry(c, kind, &s, &now);
+    if (r == 0 && c->o->pieces)
+        ++*c->o->pieces;
     slice_encode(&e, &now);
     return r < 0 ? r : edits_put(c->e, k, v, is->vlen);
 }
@@ -139,8 +141,7 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
 
 /* --- from which ----------------------------------------------------------------------------------------------------- */
 
-/* What a recovery point is called by all its copies: the id of the first of them. */
-static struct sha origin_of(const struct point *p)
+struct sha copy_origin(const struct point *p)
 {
     static const struct sha none;
     struct sha id = p->origin;
@@ -166,7 +167,7 @@ struct choosing {
 static int list_there(void *arg, const struct point *p)
 {
     struct choosing *g = arg;
-    struct there t = {.origin = origin_of(p), .tree = p->tree};
+    struct there t = {.origin = copy_origin(p), .tree = p->tree};
 
     if (!uuid_equal(&p->volume, &g->c->p->volume))
         return 0;
@@ -188,7 +189,7 @@ static bool find_there(const struct choosing *g, const struct sha *origin, struc
 static int choose(void *arg, const struct point *p)
 {
     struct choosing *g = arg;
-    struct sha origin = origin_of(p);
+    struct sha origin = copy_origin(p);
     struct there t;
 
     if (!uuid_equal(&p->volume, &g->c->p->volume) || p->tree.depth == 0 ||
@@ -203,7 +204,7 @@ static int choose(void *arg, const struct point *p)
 
 static int from_which(struct copy *c, bool whole, struct choosing *g)
 {
-    struct sha origin = origin_of(c->p);
+    struct sha origin = copy_origin(c->p);
     struct there t;
     int r = points_each(c->w.r, list_there, NULL, g);
 
@@ -228,7 +229,7 @@ static int publish(struct copy *c)
     packer_get_stat(c->w.p, &st);
     c->res.new_bytes = p.new_bytes = st.new_bytes;
     p.tree = c->tree;
-    p.origin = origin_of(c->p);
+    p.origin = copy_origin(c->p);
     p.regarded = (struct buf){0}; /* labels stay the other's */
     p.base = (struct sha){{0}};
     if (r == 0 && c->w.base[0])

@@ -9,6 +9,7 @@ struct copy_opts {
     void *arg;
     int (*progress)(void *arg, uint64_t items,
                     uint64_t bytes); /* inodes and bytes carried; negative ends it with that value */
+    uint64_t *pieces;                /* may be NULL: grows by each blob, or part of one, that is carried */
 };
 struct copy_result {
     char id[SHA_TEXT], base[SHA_TEXT]; /* in the other repository; base "": everything was read */
@@ -17,6 +18,9 @@ struct copy_result {
     uint64_t new_bytes, sent_bytes;    /* not there before; put, all objects */
     uint64_t hurt; /* after -E_CORRUPT: the inode that what is damaged belongs to; 0: not known */
 };
+
+/* copy_origin: what a recovery point is called by all its copies: the id of the first of them. */
+struct sha copy_origin(const struct point *p);
 
 /* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; others of repositories. Interrupted, it
  * is begun anew, and what is in the other repository by then is not sent again. */

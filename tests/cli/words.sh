@@ -8,6 +8,7 @@ test_every_command_has_help_and_a_page() {
         'repo add' 'repo remove' 'repo list' 'repo show' 'repo test' 'repo verify' 'repo prune' 'repo unlock' 'repo pins' 'repo forget' 'repo key' \
         'backup run' 'backup list' 'backup show' 'backup delete' 'backup copy' 'backup status' \
         'backup diff' 'backup export' 'backup import' restore export 'tier release' 'tier status' 'tier pin' 'tier unpin' 'tier run' 'tier recall' \
+        'migrate plan' 'migrate run' 'migrate status' 'migrate cancel' \
         'profile list' 'profile show' 'profile add' 'profile remove' 'profile import' 'profile export' 'profile check' 'profile set' \
         'profile get' 'config check' 'config show' 'config reload'; do
         # shellcheck disable=SC2086

@@ -5,21 +5,6 @@
 #include "tier/copy.h"
 #include "tier/prune.h"
 
-/* Another repository, of another key. */
-static void other_open(struct world *o, const char *name)
-{
-    struct repo_root root;
-    struct backend *b;
-
-    *o = (struct world){.m = mem_new(), .s = {.kdf = KDF_FILE}};
-    memset(o->s.file.b, name[0], sizeof(o->s.file.b));
-    snprintf(o->cache, sizeof(o->cache), "%s/%s", test_dir(), name);
-    b = mem_backend(o->m);
-    CHECK_OK(repo_init(b, NULL, &o->s, &root));
-    backend_close(b);
-    world_repo(o);
-}
-
 static struct copy_result copied(struct repo *from, struct repo *to, const char *id)
 {
     cleanup(buf_free) struct buf err = {0};
@@ -63,7 +48,7 @@ TEST(test_copy__is_whole_and_the_next_one_costs_what_differs)
     char id[SHA_TEXT];
 
     rig_begin(&g);
-    other_open(&o, "other");
+    world_other(&o, "other");
     rig_fill_file(&g, "db", 24u << 20);
     box_text(&g.b, g.b.v, "small", "text");
     rig_picture(&g, &a);
@@ -98,7 +83,7 @@ TEST(test_copy__parts_of_what_is_there_are_not_sent)
     struct world o;
 
     rig_begin(&g);
-    other_open(&o, "other");
+    world_other(&o, "other");
     rig_fill_file(&g, "db", 3u << 20);
     copied(g.w.r, o.r, rig_back_up(&g, "a").id);
     box_fill(&g.b, g.b.v, "db", 1000000, 10, 9);
@@ -123,8 +108,8 @@ TEST(test_copy__a_copy_of_a_copy_is_the_same_recovery_point)
     struct world o, p;
 
     rig_begin(&g);
-    other_open(&o, "other");
-    other_open(&p, "third");
+    world_other(&o, "other");
+    world_other(&p, "third");
     rig_fill_file(&g, "f", 3u << 20);
     rig_picture(&g, &a);
     x = rig_back_up(&g, "a");
@@ -190,7 +175,7 @@ TEST(test_copy__begins_anew_where_what_it_relied_on_is_gone)
     struct point p;
 
     rig_begin(&g);
-    other_open(&o, "other");
+    world_other(&o, "other");
     rig_fill_file(&g, "f", 6u << 20);
     x = rig_back_up(&g, "a");
     box_fill(&g.b, g.b.v, "f", 100000, 5000, 9);
@@ -220,7 +205,7 @@ TEST(test_copy__random_trees_arrive)
     struct world o;
 
     rig_begin(&g);
-    other_open(&o, "other");
+    world_other(&o, "other");
     for (size_t i = 0; i < POINTS; i++) {
         struct backup_result res;
         char name[16];
@@ -271,7 +256,7 @@ TEST(test_copy__every_call_may_fail)
         int r;
 
         rig_begin(&g);
-        other_open(&o, "other");
+        world_other(&o, "other");
         rig_fill_file(&g, "f", 2u << 20);
         rig_picture(&g, &want);
         x = rig_back_up(&g, "a");

@@ -42,6 +42,20 @@ void world_open(struct world *w)
     CHECK_OK(repo_sync(w->r));
 }
 
+void world_other(struct world *o, const char *name)
+{
+    struct repo_root root;
+    struct backend *b;
+
+    *o = (struct world){.m = mem_new(), .s = {.kdf = KDF_FILE}};
+    memset(o->s.file.b, name[0], sizeof(o->s.file.b));
+    snprintf(o->cache, sizeof(o->cache), "%s/%s", test_dir(), name);
+    b = mem_backend(o->m);
+    CHECK_OK(repo_init(b, NULL, &o->s, &root));
+    backend_close(b);
+    world_repo(o);
+}
+
 void world_close(struct world *w)
 {
     repo_close(TAKE(w->r));

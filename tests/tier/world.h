@@ -13,6 +13,8 @@ struct world {
 };
 
 void world_open(struct world *w); /* makes the repository */
+void world_other(struct world *o,
+                 const char *name); /* another repository, of another key; name: of its cache */
 void world_close(struct world *w);
 void world_repo(struct world *w);             /* opens it again: the cache stays */
 void world_forget(struct world *w);           /* and with an empty cache */

@@ -129,6 +129,17 @@ static const struct both {
      "tier run to=n after=30d by=change larger=1024 smaller=1048576 high=80 low=70 upload=1 whole=1"},
     {"tier run T --pattern *.x --snap s", "tier run pattern=*.x snap=s", "tier run pattern=*.x snap=s"},
     {"tier recall T a/b c", "tier recall path=a/b path=c", "tier recall path=a/b path=c"},
+    {"migrate plan T mv --from a --to b --volume v --label k=v --larger 1M --smaller 2M",
+     "migrate plan mv from=a to=b volume=v label=k=v larger=1M smaller=2M",
+     "migrate plan name=mv from=a to=b volume=v label=k=v larger=1048576 smaller=2097152"},
+    {"migrate run T mv --from a --to b --to-key-file /k --older 1d --newer 2d --bandwidth 1K --verify 5% "
+     "--delete-source",
+     "migrate run mv from=a to=b to-key-file=/k older=1d newer=2d bandwidth=1K verify=5% delete-source",
+     "migrate run name=mv from=a to=b to-key-file=/k older=1d newer=2d "
+     "bandwidth=1024 verify=5% "
+     "delete-source=1"},
+    {"migrate status T mv", "migrate status mv", "migrate status name=mv"},
+    {"migrate cancel T mv --forget", "migrate cancel mv forget=yes", "migrate cancel name=mv forget=1"},
     {"backup list n --volume v", "backup list n volume=v", "backup list repo=n volume=v"},
     {"backup show n#latest", "backup show n#latest", "backup show point=n#latest"},
     {"backup delete n#12345678", "backup delete n#12345678", "backup delete point=n#12345678"},
