@@ -317,22 +317,37 @@ int migrate_copy(struct repo *from, struct repo *to, struct migrate_list *l, str
 
 /* --- the source goes ------------------------------------------------------------------------------------------------------ */
 
+/* Of what this machine has read before the place itself is asked: is it there? */
+static int copy_is_there(struct repo *to, const char *copy)
+{
+    char name[BACKEND_NAME_MAX + 1];
+    struct backend_stat st;
+    struct point p;
+    int r;
+
+    snprintf(name, sizeof(name), "points/%s", copy);
+    r = backend_stat(to->b, &to->call, name, &st);
+    if (r == 0)
+        r = point_get(to, copy, &p);
+    if (r == 0)
+        point_release(&p);
+    return r;
+}
+
 static int drop_one(struct repo *from, struct repo *to, const struct migrate_moved *x, bool *ret_gone,
                     struct buf *err)
 {
     char id[SHA_TEXT], copy[SHA_TEXT], name[BACKEND_NAME_MAX + 1];
-    struct point p;
     int r;
 
     hex_format(x->from.b, sizeof(x->from.b), id);
     hex_format(x->to.b, sizeof(x->to.b), copy);
-    r = point_get(to, copy, &p);
+    r = copy_is_there(to, copy);
     if (r < 0) {
         buf_printf(err, "recovery point %.12s stays: its copy %.12s cannot be read: %s", id, copy,
                    backend_text(r));
         return r == -E_NOENT ? -E_CORRUPT : r;
     }
-    point_release(&p);
     snprintf(name, sizeof(name), "points/%s", id);
     r = backend_del(from->b, &from->call, name);
     *ret_gone = r == 0;

@@ -226,14 +226,12 @@ TEST(test_migrate__a_volume_reads_from_the_copy_afterwards)
             char name[] = {'a', (char)('0' + i), 0};
 
             up = rig_back_up(&v.g, name);
-            if (i == 3)
-                release_all(&v, up.id, name);
             for (int k = 0; k < 6 && i < 3; k++)
                 box_fill(&v.g.b, v.g.b.v, "db", test_rand(&rng) % 4900000, 1 + test_rand(&rng) % 9000,
                          (uint8_t)k);
             box_mess(&v.g.b, v.g.b.v, &rng, 8);
         }
-        rig_picture(&v.g, &v.want); /* brings what it reads; the rest of it is elsewhere again after this */
+        rig_picture(&v.g, &v.want);
         release_all(&v, up.id, "a3");
         q = copied(&v, up.id);
         CHECK_EQ(v.m.done.points, 4);
@@ -293,12 +291,8 @@ TEST(test_migrate__interrupted_it_sends_nothing_twice)
     struct moving v;
 
     moving_begin(&v);
-    for (int i = 0; i < 3; i++) {
-        char name[] = {'f', (char)('0' + i), 0};
-
-        rig_fill_file(&v.g, name, 18000000);
-        rig_back_up(&v.g, name);
-    }
+    rig_fill_file(&v.g, "f", 54000000);
+    rig_back_up(&v.g, "a");
     s.m = &v.m;
     for (int n = 0; n < 4; n++) {
         struct migrate_list l = {0};
@@ -311,8 +305,9 @@ TEST(test_migrate__interrupted_it_sends_nothing_twice)
         CHECK_ERR(migrate_copy(v.g.w.r, v.o.r, &l, &v.m, last ? &plain : &h, &err), last ? 0 : -E_CANCELED);
         migrate_list_free(&l);
     }
-    CHECK_EQ(v.m.moved.len, 3 * sizeof(struct migrate_moved));
-    CHECK(v.m.sent_bytes > 54000000 && v.m.sent_bytes < 70000000);
+    CHECK_EQ(v.m.moved.len, sizeof(struct migrate_moved));
+    printf("    %llu bytes sent of %llu\n", (unsigned long long)v.m.sent_bytes, 54000000ull);
+    CHECK(v.m.sent_bytes > 50000000 && v.m.sent_bytes < 60000000);
     moving_end(&v);
 }
 
