@@ -8,7 +8,7 @@ s3_bin=$VARVE_CACHE/s3/bin
 s3_pid=''
 
 s3_get() {
-    local go package
+    local package
     case $1 in
     versitygw) package=$VERSITYGW ;;
     minio) package=$MINIO ;;
@@ -20,9 +20,15 @@ s3_get() {
     *) say "no server $1 is known"; return 1 ;;
     esac
     [ ! -x "$s3_bin/$1-${package##*@}" ] || return 0
+    mkdir -p "$s3_bin"
+    (flock 8 && s3_build "$1" "$package") 8>"$s3_bin/.lock"
+}
+
+s3_build() { # NAME PACKAGE; another suite may have built it meanwhile
+    local go package=$2
+    [ ! -x "$s3_bin/$1-${package##*@}" ] || return 0
     go=$(go env GOVERSION 2>/dev/null)
     at_least "${go#go}" $GO_MIN || { say "the S3 server $1 needs Go >= $GO_MIN; here: ${go:-none}"; return 1; }
-    mkdir -p "$s3_bin"
     say "building the S3 server $1 ${package##*@} (once)"
     GOBIN=$s3_bin GOFLAGS='-buildvcs=false -p=2' CGO_ENABLED=0 nice go install -trimpath -ldflags='-s -w' "$package" >"$s3_bin/$1.log" 2>&1 \
         || { say "the S3 server $1 cannot be built: $(tail -n 1 "$s3_bin/$1.log")"; return 1; }
