@@ -462,10 +462,7 @@ static int begin(struct verb_ctx *c, const struct verb_args *a, struct migrate *
     r = migrate_start(c->env->store, m, &id);
     if (r < 0)
         return r;
-    c->job = id;
-    if (!verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
+    verb_job_await(c, a, id);
     return answer(c, m->name, id, out, err);
 }
 

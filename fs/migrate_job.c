@@ -147,11 +147,6 @@ struct working {
     struct buf err;
 };
 
-static bool is_canceled(void *arg)
-{
-    return job_canceled(((struct working *)arg)->j);
-}
-
 static int save(struct working *w)
 {
     w->saved_ns = clock_mono_ns();
@@ -235,7 +230,7 @@ static int stage_verify(struct working *w)
                             .arg = w,
                             .progress = on_verified,
                             .found = on_damage};
-    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    struct backend_call call = {.canceled = job_stopped, .arg = w->j};
     struct verify_result res = {0};
     cleanup(repo_done) struct repo *repo = NULL;
     char dir[PATH_MAX];
@@ -460,7 +455,7 @@ static int ended(struct working *w, uint64_t id, int r)
 
 static int work(struct working *w, const char *name, uint64_t id)
 {
-    struct backend_call call = {.canceled = is_canceled, .arg = w};
+    struct backend_call call = {.canceled = job_stopped, .arg = w->j};
     int r = migrate_load(store_io(w->s), store_path(w->s), name, &w->m);
 
     if (r < 0) {
