@@ -106,6 +106,8 @@ class Tiered(World):
         if rc == 0:
             self.count("releases")
             self.did["MiB released"] = self.did.get("MiB released", 0) + max(0, self.status(v)["remote_bytes"] - before) / 2**20
+            if self.rng.random() < 0.7:
+                self.remount(v)  # nothing of it is in the kernel's memory
 
     def recall(self):
         v = self.rng.choice(self.volumes)
@@ -159,14 +161,14 @@ class Tiered(World):
             same(picture(f"{self.dir}/{shot}"), is_, f"{v.mount}@{shot}")
             self.count("snapshots read")
 
-    def remount(self):
-        v = self.rng.choice(self.volumes)
+    def remount(self, v=None):
+        v = v or self.rng.choice(self.volumes)
         v.settle()
         self.note(v)
         self.must("umount", v.mount)
         v.up()
         self.seen[v.store] = self.status(v)["fetches"]
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.5:
             same(picture(v.plain), picture(v.mount), v.mount)
         self.note(v)
         self.count("mounted anew")
@@ -178,7 +180,7 @@ class Tiered(World):
             self.operations()
         else:
             self.left -= 1
-            self.rng.choices(heavy, [14, 26, 6, 8, 5, 4, 4, 40, 6, 2])[0]()
+            self.rng.choices(heavy, [24, 40, 4, 8, 5, 4, 4, 20, 6, 2])[0]()
             self.tidy()
 
     def why(self):
@@ -198,7 +200,7 @@ class Tiered(World):
         self.reconcile(0)
 
     def work(self, steps):
-        self.left, self.light, self.run = steps, 0.75, RUN if steps > 2000 else RUN // 4
+        self.left, self.light, self.run = steps, 0.6, RUN if steps > 2000 else RUN // 4
         self.begin()
         while self.left > 0:
             self.step()
