@@ -206,10 +206,16 @@ static void say(struct working *w, const struct repo_place *p)
     const struct {
         const char *name;
         uint64_t n;
-    } counts[] = {
-        {"files", s->files},         {"directories", s->dirs},      {"others", s->others},
-        {"bytes", s->bytes},         {"read_items", s->read_items}, {"read_bytes", s->read_bytes},
-        {"new_bytes", s->new_bytes}, {"sent_bytes", s->sent_bytes}, {"gathered_bytes", s->gathered_bytes}};
+    } counts[] = {{"files", s->files},
+                  {"directories", s->dirs},
+                  {"others", s->others},
+                  {"bytes", s->bytes},
+                  {"read_items", s->read_items},
+                  {"read_bytes", s->read_bytes},
+                  {"new_bytes", s->new_bytes},
+                  {"sent_bytes", s->sent_bytes},
+                  {"gathered_bytes", s->gathered_bytes},
+                  {"named_bytes", s->named_bytes}};
 
     conf_size_text(s->bytes, size);
     conf_size_text(s->read_bytes, read);

@@ -464,6 +464,10 @@ static int attempt(struct backup *b, const struct layer_rec *rec)
 
     if (r == 0)
         r = edits_new(&b->e);
+    if (r == 0 && (r = backup_cold_any(b)) >= 0) {
+        b->cold = r;
+        r = 0;
+    }
     if (r == 0)
         r = run(b, rec);
     r = writer_failed(&b->w, r);

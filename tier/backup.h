@@ -21,6 +21,7 @@ struct backup_result {
     bool same;                           /* the snapshot was there already: id is that one's */
     uint64_t files, dirs, others, bytes; /* of the snapshot */
     uint64_t read_items, read_bytes;     /* looked at */
+    uint64_t named_bytes;                /* that lie in the repository only: named, not read */
     uint64_t new_bytes, sent_bytes;      /* not in the repository before; put, all objects */
     uint64_t gathered_bytes;             /* of new_bytes: sent again out of chunks of which little is left */
 };

@@ -7,12 +7,15 @@
 #define SMALL_BYTES (64u << 10) /* a file up to here is sent anew as a whole: one blob */
 #define COMPARED (64u << 10)    /* a changed range from here on is compared with what was there before, */
 #define SAMPLES 8u              /* if one of so many blocks is as it was */
+#define WINDOW ((uint64_t)64 << 20)
 
 int backup_moved(struct backup *b, uint64_t items, uint64_t bytes)
 {
     b->res.read_items += items;
     b->res.read_bytes += bytes;
-    return b->o->progress ? b->o->progress(b->o->arg, b->res.read_items, b->res.read_bytes) : 0;
+    return b->o->progress
+               ? b->o->progress(b->o->arg, b->res.read_items, b->res.read_bytes + b->res.named_bytes)
+               : 0;
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -109,7 +112,7 @@ static int piece_changed(struct backup *b, const struct inode *in, uint64_t off,
     size_t len = (size_t)(end - off), old_len, from = 0;
     int r = backup_read(b, in->ino, off, len);
 
-    if (r == 0 && !may_be_same(b, in->ino, off, len))
+    if (r == 0 && (backup_cold_before(b, in->ino, off, end) || !may_be_same(b, in->ino, off, len)))
         r = send(b, b->room, off, len, true, out);
     else if (r == 0) {
         MARK("backup: blocks that are as before");
@@ -125,17 +128,70 @@ static int piece_changed(struct backup *b, const struct inode *in, uint64_t off,
     return r < 0 ? r : backup_moved(b, 0, len);
 }
 
-static int range(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, struct extents *out)
+static int compared(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, struct extents *out)
 {
     int r = 0;
 
-    if (to <= from || to - from < COMPARED || BROKEN(VARVE_BREAK_compare))
-        return pieces(b, in, from, to, true, out);
     if (!b->old && !(b->old = malloc(BLOB_MAX)))
         return -E_NOMEM;
     for (uint64_t off = from, end; r == 0 && off < to; off = end) {
         end = MIN_OF((off / BLOB_MAX + 1) * BLOB_MAX, to);
         r = piece_changed(b, in, off, end, out);
+    }
+    return r;
+}
+
+/* Bytes that are here. below: they changed, and something older may lie below. */
+static int local(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below,
+                 struct extents *out)
+{
+    if (!below || to <= from || to - from < COMPARED || BROKEN(VARVE_BREAK_compare))
+        return pieces(b, in, from, to, below, out);
+    return compared(b, in, from, to, out);
+}
+
+static int named(struct backup *b, const struct extent *e, uint64_t len, bool below, struct extents *out)
+{
+    int r = e->kind == EXTENT_SLICE || below ? extents_add(out, e) : 0;
+
+    b->res.named_bytes += len;
+    return r < 0 ? r : backup_moved(b, 0, 0);
+}
+
+/* Between what the repository has and this place has not, what is here. */
+static int window(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below,
+                  struct extents *out)
+{
+    struct extents cold = {0};
+    uint64_t at = from;
+    int r = backup_cold_runs(b, in, from, to, &cold);
+
+    for (size_t i = 0; r == 0 && i < cold.n; i++) {
+        uint64_t off = cold.v[i].block * TIER_BLOCK;
+        uint64_t end = MIN_OF(off + (uint64_t)cold.v[i].blocks * TIER_BLOCK, to);
+
+        r = local(b, in, at, off, below, out);
+        if (r == 0)
+            r = named(b, &cold.v[i], end - off, below, out);
+        at = end;
+    }
+    if (r == 0)
+        r = local(b, in, at, to, below, out);
+    extents_free(&cold);
+    return r;
+}
+
+/* Windows: what is known of them lies in memory. */
+static int range(struct backup *b, const struct inode *in, uint64_t from, uint64_t to, bool below,
+                 struct extents *out)
+{
+    int r = 0;
+
+    if (!b->cold)
+        return local(b, in, from, to, below, out);
+    for (uint64_t at = from, end; r == 0 && at < to; at = end) {
+        end = MIN_OF((at / WINDOW + 1) * WINDOW, to);
+        r = window(b, in, at, end, below, out);
     }
     return r;
 }
@@ -167,7 +223,7 @@ int backup_file_whole(struct backup *b, const struct inode *in)
         if (r == 0)
             r = file_seek(b->v, b->at, in->ino, true, from, &to);
         if (r == 0)
-            r = pieces(b, in, from / TIER_BLOCK * TIER_BLOCK, to, false, &l);
+            r = range(b, in, from / TIER_BLOCK * TIER_BLOCK, to, false, &l);
     }
     if (r == 0 && (in->flags & INODE_SPANS))
         r = walk_reserved(b->v, b->at, in->ino, reserved, &l);
@@ -203,7 +259,7 @@ static int ranges(struct backup *b, const struct inode *in, const struct diff_ra
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), &l);
+        r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), true, &l);
     if (r == 0 && !BROKEN(VARVE_BREAK_backup_shrink))
         r = zeros(tail, blocks_of(old_size), &l);
     if (r == 0 && l.n && !BROKEN(VARVE_BREAK_gather))

@@ -18,6 +18,7 @@ struct backup {
     struct vt_at from; /* its snapshot; branch 0: none */
     uint8_t *room;     /* BLOB_MAX */
     uint8_t *old;      /* the same, once it is needed */
+    bool cold;         /* the store has bytes that lie elsewhere */
     bool compared;     /* something is left out, as `from` has it: that snapshot has to be there at the end */
     struct writer w;
     bool again; /* an attempt before this one relied on what was condemned meanwhile */
@@ -30,6 +31,13 @@ int backup_file_ranges(struct backup *b, const struct inode *in, const struct di
 /* backup_gather.c: bytes of the file in chunks of which it uses less than half are sent again and added to top, what changed of it, so
  * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. */
 int backup_gather(struct backup *b, const struct inode *in, struct extents *top);
+/* backup_cold.c: extents of the file in bytes [from, to), which begin with a block, that the repository has already, and that are not here;
+ * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_before: are any of these, as `from` has the file,
+ * not here? */
+int backup_cold_runs(struct backup *b, const struct inode *in, uint64_t from, uint64_t to,
+                     struct extents *ret);
+int backup_cold_any(struct backup *b);
+bool backup_cold_before(struct backup *b, uint64_t ino, uint64_t from, uint64_t to);
 int backup_read(struct backup *b, uint64_t ino, uint64_t off,
                 size_t len); /* into b->room, all of it; else -E_CORRUPT */
 /* A symbolic link's target, appended. */

@@ -68,8 +68,7 @@ static int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct 
 
 /* --- laying over ---------------------------------------------------------------------------------------------------- */
 
-/* The part of an extent in blocks [from, to). */
-static struct extent cut(const struct extent *x, uint64_t from, uint64_t to)
+struct extent extent_cut(const struct extent *x, uint64_t from, uint64_t to)
 {
     struct extent e = *x;
     uint64_t before = (from - x->block) * TIER_BLOCK, bytes = (to - from) * TIER_BLOCK;
@@ -129,7 +128,7 @@ int map_overlay(const struct extents *newer, const struct extents *older, struct
             struct extent part;
 
             from = MAX_OF(o->block, at);
-            part = cut(o, from, to);
+            part = extent_cut(o, from, to);
             r = extents_add(ret, &part);
             at = to;
         } else if (n && (!o || end_of(o) > at)) {

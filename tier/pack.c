@@ -384,6 +384,25 @@ int packer_known(struct packer *p, const void *bytes, size_t len, struct slice *
     return at.len == len;
 }
 
+int packer_slice(struct packer *p, const struct slice *s)
+{
+    struct have_chunk c;
+    bool stays = false;
+    int r = p->failed;
+
+    if (r < 0 || idset_get(&p->retired, &s->chunk))
+        return r;
+    r = have_get_chunk(p->r->have, &s->chunk, &c);
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    if (s->off > c.plain_len || s->len > c.plain_len - s->off)
+        return 0;
+    if (BROKEN(VARVE_BREAK_cold_relied))
+        return 1;
+    r = chunk_stays(p, &s->chunk, &stays);
+    return r < 0 ? r : stays;
+}
+
 int packer_retire(struct packer *p, const struct id16 *chunk)
 {
     return idset_put(&p->retired, chunk, NULL);
