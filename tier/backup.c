@@ -9,9 +9,9 @@
 #include "snap/layer.h"
 #include "tier/backup_i.h"
 
-#define LET_GO_INODES 1024u     /* walked through, after which memory of the tables is given back */
-#define EDITS_BYTES (32u << 20) /* edits in memory before they become pages */
-#define TRIES 3                 /* where what a backup relied on was condemned meanwhile */
+#define LET_GO_INODES 1024u    /* walked through, after which memory of the tables is given back */
+#define EDITS_BYTES (6u << 20) /* edits in memory before they become pages */
+#define TRIES 3                /* where what a backup relied on was condemned meanwhile */
 #define FLAGS_KEPT (INODE_IMMUTABLE | INODE_APPEND)
 
 /* --- one inode ------------------------------------------------------------------------------------------------------ */

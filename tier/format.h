@@ -69,7 +69,8 @@ enum chunk_kind {
 #define PACK_END_MAGIC "vPKE"
 #define PACK_HEAD 40u
 #define PACK_FOOT 28u
-#define PACK_SIZE (8u << 20) /* about: a pack ends with the chunk that passes it; three of them are in memory */
+#define PACK_SIZE                                                                                            \
+    (8u << 20) /* about: a pack ends with the chunk that passes it; three of them are in memory */
 #define PACK_SIZE_MAX (256u << 20)
 #define PACK_NAME 96
 #define TRAILER_HEAD 8u

@@ -75,7 +75,7 @@ static int pack_ended(struct packer *p, struct pack_work *w)
         backend_text_set(r, w->why, strlen(w->why));
     else
         r = pack_known(p, w);
-    line_pack_spare(&p->line, w);
+    line_pack_free(w);
     return r;
 }
 
@@ -85,14 +85,14 @@ static int pack_send(struct packer *p, bool last)
     int r = 0;
 
     if (w && w->nchunks == 0)
-        line_pack_spare(&p->line, TAKE(w));
+        line_pack_free(TAKE(w));
     if (!w)
         return 0;
     while (r == 0 && line_packs_full(&p->line))
         r = pack_ended(p, line_pack_take(&p->line, true));
     if (r == 0)
         return line_pack_send(&p->line, w, last);
-    line_pack_spare(&p->line, w);
+    line_pack_free(w);
     return r;
 }
 
@@ -180,7 +180,6 @@ static int put_all(struct packer *p)
     while (r == 0 && (put = line_pack_take(&p->line, true)))
         r = pack_ended(p, put);
     p->failed = r;
-    line_rest(&p->line);
     assert(r < 0 || p->fresh.n == 0);
     return r;
 }
@@ -536,7 +535,7 @@ void packer_free(struct packer *p)
     if (p->meta)
         line_chunk_spare(&p->line, p->meta);
     if (p->pack)
-        line_pack_spare(&p->line, p->pack);
+        line_pack_free(p->pack);
     line_release(&p->line);
     fresh_free(&p->fresh);
     idset_free(&p->retired);

@@ -40,7 +40,7 @@ struct pack_line {
     struct repo *r;
     struct task_pool *sealing, *putting; /* NULL: nothing was enough for threads yet */
     struct chunk_work *chunks, **chunks_end, *chunks_spare;
-    struct pack_work *packs, **packs_end, *packs_spare;
+    struct pack_work *packs, **packs_end;
     unsigned nchunks, npacks, threads;
     struct sealer sealer[LINE_THREADS_MAX]; /* one for each thread: they are large */
     atomic_bool busy[LINE_THREADS_MAX];
@@ -57,12 +57,12 @@ bool line_packs_full(const struct pack_line *l);
 /* line_send: takes w in any case. last: nothing follows soon, it is done at once where no threads are there yet. */
 int line_chunk_send(struct pack_line *l, struct chunk_work *w, bool last);
 int line_pack_send(struct pack_line *l, struct pack_work *w, bool last);
-/* line_take: the oldest, once it is done; NULL: there is none, or (wait false) it is not done. Given back by line_spare. */
+/* line_take: the oldest, once it is done; NULL: there is none, or (wait false) it is not done. Given back by line_chunk_spare, which keeps
+ * its memory for the next one, and line_pack_free, which does not: packs are large. */
 struct chunk_work *line_chunk_take(struct pack_line *l, bool wait);
 struct pack_work *line_pack_take(struct pack_line *l, bool wait);
 void line_chunk_spare(struct pack_line *l, struct chunk_work *w);
-void line_pack_spare(struct pack_line *l, struct pack_work *w);
-void line_rest(struct pack_line *l); /* nothing is put for a while: the memory of packs goes back */
+void line_pack_free(struct pack_work *w);
 
 /* Blobs of this session that no acknowledged pack holds yet. The zero state is empty. */
 struct fresh {

@@ -124,7 +124,8 @@ struct chunk_work *line_chunk_take(struct pack_line *l, bool wait)
 
 /* --- packs ---------------------------------------------------------------------------------------------------------- */
 
-static void pack_free(struct pack_work *w)
+/* Its memory goes at once: else it would lie there while the next one fills up. */
+void line_pack_free(struct pack_work *w)
 {
     task_unref(w->task);
     buf_free(&w->pack);
@@ -132,31 +133,17 @@ static void pack_free(struct pack_work *w)
     free(w);
 }
 
-void line_pack_spare(struct pack_line *l, struct pack_work *w)
-{
-    task_unref(w->task);
-    w->task = NULL;
-    buf_reset(&w->pack);
-    buf_reset(&w->trailer);
-    w->nchunks = 0;
-    w->next = l->packs_spare;
-    l->packs_spare = w;
-}
-
 /* The head of its trailer is written when it is known how many chunks there are. */
 struct pack_work *line_pack_new(struct pack_line *l)
 {
-    struct pack_work *w = l->packs_spare;
+    struct pack_work *w = calloc(1, sizeof(*w));
 
-    if (w)
-        l->packs_spare = w->next;
-    else if (!(w = calloc(1, sizeof(*w))))
+    if (!w)
         return NULL;
-    w->next = NULL;
     w->repo = l->r;
     if (pack_begin(&l->r->root.uuid, &l->r->dom, &w->pack) < 0 ||
         buf_add_zero(&w->trailer, TRAILER_HEAD) < 0) {
-        line_pack_spare(l, w);
+        line_pack_free(w);
         return NULL;
     }
     return w;
@@ -210,7 +197,7 @@ int line_pack_send(struct pack_line *l, struct pack_work *w, bool last)
     if (r == 0 && l->putting)
         r = task_submit_wait(l->putting, put_one, w, &w->task);
     if (r < 0) {
-        line_pack_spare(l, w);
+        line_pack_free(w);
         return r;
     }
     *l->packs_end = w;
@@ -235,13 +222,8 @@ static void packs_free(struct pack_work *w)
 {
     for (struct pack_work *next; w; w = next) {
         next = w->next;
-        pack_free(w);
+        line_pack_free(w);
     }
-}
-
-void line_rest(struct pack_line *l)
-{
-    packs_free(TAKE(l->packs_spare));
 }
 
 /* --- its end -------------------------------------------------------------------------------------------------------- */
@@ -261,7 +243,6 @@ void line_release(struct pack_line *l)
     chunks_free(l->chunks);
     chunks_free(l->chunks_spare);
     packs_free(l->packs);
-    packs_free(l->packs_spare);
     for (unsigned i = 0; i < l->threads; i++)
         sealer_release(&l->sealer[i]);
 }

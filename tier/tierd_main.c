@@ -19,7 +19,7 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20); /* packs go back when they are put, whichever thread had them */
-    signal(SIGINT, SIG_IGN); /* who asked decides what ends */
+    signal(SIGINT, SIG_IGN);                  /* who asked decides what ends */
     signal(SIGPIPE, SIG_IGN);
     log_set_level(LOG_WARN);
     fcntl(TIERD_FD, F_SETFD, FD_CLOEXEC);
