@@ -6,6 +6,7 @@
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
+#include "snap/line.h"
 
 static int path_text(const char *path, uint32_t type, struct buf *out)
 {
@@ -32,6 +33,14 @@ static int entry_text(struct diff_say *d, const struct diff_entry *e)
     return r < 0 ? r : buf_puts(d->out, "\n");
 }
 
+static void range_json(struct jw *j, uint64_t off, uint64_t len)
+{
+    jw_object(j, NULL);
+    jw_u64(j, "offset", off);
+    jw_u64(j, "length", len);
+    jw_close(j);
+}
+
 static int entry_json(struct diff_say *d, const struct diff_entry *e)
 {
     jw_object(&d->j, NULL);
@@ -43,12 +52,8 @@ static int entry_json(struct diff_say *d, const struct diff_entry *e)
     jw_u64(&d->j, "ino", e->ino);
     jw_bool(&d->j, "meta", e->meta);
     jw_array(&d->j, "ranges");
-    for (size_t i = 0; i < e->nranges; i++) {
-        jw_object(&d->j, NULL);
-        jw_u64(&d->j, "offset", e->ranges[i].off_bytes);
-        jw_u64(&d->j, "length", e->ranges[i].len_bytes);
-        jw_close(&d->j);
-    }
+    for (size_t i = 0; i < e->nranges; i++)
+        range_json(&d->j, e->ranges[i].off_bytes, e->ranges[i].len_bytes);
     jw_close(&d->j);
     jw_close(&d->j);
     return d->j.err;
@@ -64,13 +69,44 @@ int diff_say_entry(void *arg, const struct diff_entry *e)
     return d->json ? entry_json(d, e) : entry_text(d, e);
 }
 
-int diff_say_end(struct diff_say *d)
+/* A page of it: entries are sorted by path, and what has one path stays together. */
+struct paging {
+    struct diff_say *say;
+    const char *after;
+    uint64_t limit; /* 0: none */
+    struct buf last;
+    bool more;
+};
+
+static int paging_entry(void *arg, const struct diff_entry *e)
 {
-    jw_close(&d->j);
+    struct paging *p = arg;
+    const char *last = p->last.len ? (const char *)p->last.data : "";
+    int r;
+
+    if (p->after && strcmp(e->path, p->after) <= 0)
+        return 0;
+    if (p->limit && p->say->count >= p->limit && strcmp(e->path, last) != 0) {
+        p->more = true;
+        return 1;
+    }
+    buf_reset(&p->last);
+    r = buf_add(&p->last, e->path, strlen(e->path) + 1);
+    return r < 0 ? r : diff_say_entry(p->say, e);
+}
+
+static int say_end(struct diff_say *d)
+{
     jw_u64(&d->j, "count", d->count);
     jw_u64(&d->j, "bytes", d->bytes);
     jw_close(&d->j);
     return jw_end(&d->j);
+}
+
+int diff_say_end(struct diff_say *d)
+{
+    jw_close(&d->j);
+    return say_end(d);
 }
 
 static int find(struct vol *v, const char *name, struct layer_rec *ret, struct buf *err)
@@ -95,7 +131,8 @@ static void side_json(struct jw *j, const char *key, const struct layer_rec *rec
     jw_close(j);
 }
 
-int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf *out, struct buf *err)
+static int diff_page(struct vol *v, const char *a, const char *b, bool json, struct paging *p,
+                     struct buf *out, struct buf *err)
 {
     struct diff_say d = {.out = out, .json = json};
     struct layer_rec ra, rb = {.name = ""};
@@ -106,6 +143,7 @@ int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf
         r = find(v, b, &rb, err);
     if (r < 0)
         return r;
+    p->say = &d;
     d.j = jw_begin(out, true);
     if (json) {
         jw_object(&d.j, NULL);
@@ -115,16 +153,98 @@ int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf
         side_json(&d.j, "b", &rb);
         jw_array(&d.j, "entries");
     }
-    r = diff_run(v, ra.name, now ? NULL : rb.name, diff_say_entry, &d);
+    r = diff_run(v, ra.name, now ? NULL : rb.name, paging_entry, p);
     if (r < 0 || !json) {
         if (r < 0 && err->len == 0)
             buf_printf(err, "diff %s %s: %s", ra.name, now ? "now" : rb.name, err_text(r));
-        return r;
+        return MIN_OF(r, 0);
     }
-    return diff_say_end(&d);
+    jw_close(&d.j);
+    jw_bool(&d.j, "more", p->more);
+    return say_end(&d);
+}
+
+int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf *out, struct buf *err)
+{
+    struct paging p = {.after = NULL};
+    int r = diff_page(v, a, b, json, &p, out, err);
+
+    buf_free(&p.last);
+    return r;
 }
 
 RUN(run_diff)
 {
-    return verb_diff(c->vol, verb_text(a, "a"), verb_text(a, "b"), c->json, out, err);
+    struct paging p = {.after = verb_text(a, "after"), .limit = verb_num(a, "limit")};
+    int r = diff_page(c->vol, verb_text(a, "a"), verb_text(a, "b"), c->json, &p, out, err);
+
+    buf_free(&p.last);
+    return r;
+}
+
+/* --- ranges on a line ------------------------------------------------------------------------------------------------ */
+
+#define RANGES_AT_ONCE 65536u
+
+struct telling {
+    struct buf *out;
+    struct jw j;
+    bool json;
+    uint64_t n, end;
+};
+
+static int tell_range(void *arg, const struct line_range *r)
+{
+    struct telling *t = arg;
+
+    t->n++;
+    t->end = r->off_bytes + r->len_bytes;
+    if (!t->json)
+        return buf_printf(t->out, "%" PRIu64 " %" PRIu64 "\n", r->off_bytes, r->len_bytes);
+    range_json(&t->j, r->off_bytes, r->len_bytes);
+    return t->j.err;
+}
+
+static int ranges_complain(int r, const char *snap, struct buf *err)
+{
+    if (r == -E_RANGE)
+        buf_puts(err, "snapshot ranges: a large file has too high an inode number for the line of offsets");
+    else
+        buf_printf(err, "snapshot ranges %s: %s", snap, err_text(r));
+    return r;
+}
+
+RUN(run_snapshot_ranges)
+{
+    const char *snap = verb_text(a, "name"), *base = verb_given(a, "base") ? verb_text(a, "base") : "";
+    uint64_t limit = verb_num(a, "limit");
+    struct telling t = {.out = out, .json = c->json, .end = verb_num(a, "from")};
+    struct layer_rec rec;
+    bool more = true;
+    int r = find(c->vol, snap, &rec, err);
+
+    if (r == 0 && *base)
+        r = find(c->vol, base, &rec, err);
+    if (r < 0)
+        return r;
+    t.j = jw_begin(out, true);
+    if (c->json) {
+        jw_object(&t.j, NULL);
+        jw_u64(&t.j, "schema", 1);
+        jw_name(&t.j, "volume", c->vol->rec.name, strlen(c->vol->rec.name));
+        jw_array(&t.j, "ranges");
+    }
+    while (r == 0 && more && (limit == 0 || t.n < limit)) {
+        size_t n = limit ? (size_t)MIN_OF(limit - t.n, (uint64_t)RANGES_AT_ONCE) : RANGES_AT_ONCE;
+
+        r = line_ranges(c->vol, base, snap, t.end, n, tell_range, &t, &more);
+    }
+    if (r < 0)
+        return ranges_complain(r, snap, err);
+    if (!c->json)
+        return 0;
+    jw_close(&t.j);
+    jw_bool(&t.j, "more", more);
+    jw_close(&t.j);
+    return jw_end(&t.j);
 }

@@ -33,6 +33,7 @@ RUN(run_snapshot_list);
 RUN(run_snapshot_show);
 /* cmd_diff.c */
 RUN(run_diff);
+RUN(run_snapshot_ranges);
 /* cmd_job.c. verb_job_await: notes the job that goes on with the verb, and waits where who asked can; verb_job_answer: what the verb
  * says of it, whether it has ended or not; the result is the job's. */
 struct verb_job_words {

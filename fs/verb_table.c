@@ -85,6 +85,14 @@ static const struct verb table[] = {
      "snapshots of a volume, oldest first", NULL, run_snapshot_list},
     {"snapshot", "show", NULL, NEED_VOLUME, ROLE_READ, "TARGET", {SNAP_NAME},
      "everything about one snapshot, with the bytes that only it holds", NULL, run_snapshot_show},
+    {"snapshot", "ranges", NULL, NEED_VOLUME, ROLE_READ, "TARGET",
+     {SNAP_NAME,
+      {"base", ARG_SNAP, 0, "A", "only what changed since this snapshot"},
+      {"from", ARG_COUNT, 0, "OFFSET", "only what ends behind it"},
+      {"limit", ARG_COUNT, 0, "N", "so many at most"}},
+     "where a snapshot has bytes, all files on one line of offsets",
+     "A line each: offset, length. Byte O of inode I lies, with c the largest for which (2^c - 1) MiB <= O, at\n"
+     "c * 2^58 + I * 2^(c+20) + (O - (2^c - 1) MiB): the same place in all snapshots.\n", run_snapshot_ranges},
     {"snapshot", "hold", "snapshots", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET",
      {SNAP_NAME, {"tag", ARG_TAG, ARG_WORD, "TAG", "who holds it; default: user"}},
      "keep a snapshot from being deleted", NULL, run_snapshot_hold},
@@ -102,7 +110,9 @@ static const struct verb table[] = {
 
     {NULL, "diff", NULL, NEED_VOLUME, ROLE_READ, "TARGET",
      {{"a", ARG_SNAP, ARG_REQUIRED | ARG_WORD, "A", "a snapshot"},
-      {"b", ARG_SNAP, ARG_WORD, "B", "another one; default: now"}},
+      {"b", ARG_SNAP, ARG_WORD, "B", "another one; default: now"},
+      {"after", ARG_TEXT, 0, "PATH", "only paths that are sorted behind this one"},
+      {"limit", ARG_COUNT, 0, "N", "so many at most, and others of the last one's path"}},
      "what changed from A to B: paths, kinds, byte ranges",
      "+ created, - removed, M changed, R renamed; then the path (directories end in /) and the changed\n"
      "ranges as OFFSET+LENGTH; (meta): mode, owner, times, links or attributes differ.\n"

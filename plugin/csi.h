@@ -71,6 +71,9 @@ int csi_nomem(struct csi_call *k);
 /* csi_missing(k, field, value): fails where a required text is empty (NULL or ""). */
 int csi_missing(struct csi_call *k, const char *field, const char *value);
 
+/* csi_send: one message of a method that streams. */
+int csi_send(struct csi_call *k, const ProtobufCMessage *a);
+
 /* csi_enter: nobody else works at this key (a volume's uuid, a name) until csi_leave; else ABORTED. A call has at most CSI_KEYS. */
 #define CSI_KEYS 4
 struct csi_held {

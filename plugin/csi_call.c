@@ -97,15 +97,21 @@ struct method {
     struct csi *d;
 };
 
-#define M(service, name) {"/" service "/" #name, (csi_fn *)(void *)csi_##name},
+#define M(service, name) {"/" service "/" #name, (csi_fn *)(void *)csi_##name, false},
+#define S(service, name) {"/" service "/" #name, (csi_fn *)(void *)csi_##name, true},
 static const struct {
     const char *path;
     csi_fn *fn;
-} table[] = {CSI_METHODS(M)};
+    bool streams;
+} table[] = {CSI_METHODS(M) CSI_STREAMS(S)};
 
-static const ProtobufCServiceDescriptor *const services[] = {
-    &csi__v1__identity__descriptor, &csi__v1__controller__descriptor, &csi__v1__node__descriptor,
-    &csi__v1__group_controller__descriptor, &pluginregistration__registration__descriptor};
+static const ProtobufCServiceDescriptor *const services[] = {&csi__v1__identity__descriptor,
+                                                             &csi__v1__controller__descriptor,
+                                                             &csi__v1__node__descriptor,
+                                                             &csi__v1__group_controller__descriptor,
+                                                             &csi__v1__snapshot_metadata__descriptor,
+                                                             &varve__csi__v1__file_metadata__descriptor,
+                                                             &pluginregistration__registration__descriptor};
 
 static const ProtobufCMethodDescriptor *describe(const char *path)
 {
@@ -129,15 +135,16 @@ static void pb_free(void *arg, void *p)
     (void)p;
 }
 
-static void reply(struct csi_call *k, const ProtobufCMessage *a)
+int csi_send(struct csi_call *k, const ProtobufCMessage *a)
 {
     size_t len = protobuf_c_message_get_packed_size(a);
     uint8_t *p = arena_alloc(&k->arena, len + 1);
+    int r = p ? grpc_call_send(k->grpc, p, protobuf_c_message_pack(a, p)) : -E_NOMEM;
 
-    if (!p || grpc_call_send(k->grpc, p, protobuf_c_message_pack(a, p)) < 0)
-        grpc_call_end(k->grpc, GRPC_RESOURCE_EXHAUSTED, "out of memory; try again");
-    else
-        grpc_call_end(k->grpc, GRPC_OK, NULL);
+    if (r == 0)
+        return 0;
+    return r == -E_CANCELED ? csi_fail(k, GRPC_CANCELLED, "nobody waits for the answer any more")
+                            : csi_nomem(k);
 }
 
 /* Names and values of what was asked for stay out of the log: there may be secrets among them. */
@@ -172,8 +179,10 @@ static void run(struct grpc_call *c, void *arg)
         protobuf_c_message_init(m->desc->output, a);
         r = m->fn(&k, q, a);
     }
+    if (r == 0 && !m->grpc.streams)
+        r = csi_send(&k, a);
     if (r == 0)
-        reply(&k, a);
+        grpc_call_end(c, GRPC_OK, NULL);
     else
         grpc_call_end(c, k.code, "%s", k.why ? k.why : "out of memory");
     log_end(&k, grpc_call_path(c), r, began);
@@ -186,10 +195,11 @@ int csi_init(struct csi *d)
 {
     lock_init(&d->lock, RANK_JOB, 0);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        methods[i] = (struct method){.grpc = {.path = table[i].path, .fn = run, .arg = &methods[i]},
-                                     .desc = describe(table[i].path),
-                                     .fn = table[i].fn,
-                                     .d = d};
+        methods[i] = (struct method){
+            .grpc = {.path = table[i].path, .streams = table[i].streams, .fn = run, .arg = &methods[i]},
+            .desc = describe(table[i].path),
+            .fn = table[i].fn,
+            .d = d};
         assert(methods[i].desc);
     }
     return 0;

@@ -3,6 +3,7 @@
 #define VARVE_PLUGIN_CSI_METHODS_H
 
 #include "plugin/csi.h"
+#include "plugin/files.pb-c.h"
 #include "plugin/registration.pb-c.h"
 
 #define CSI_METHODS(X)                                                                                       \
@@ -43,6 +44,12 @@
     X("pluginregistration.Registration", GetInfo)                                                            \
     X("pluginregistration.Registration", NotifyRegistrationStatus)
 
+/* These send any number of answers: each fills in a, sends it by csi_send, and fills it in anew. */
+#define CSI_STREAMS(X)                                                                                       \
+    X("csi.v1.SnapshotMetadata", GetMetadataAllocated)                                                       \
+    X("csi.v1.SnapshotMetadata", GetMetadataDelta)                                                           \
+    X("varve.csi.v1.FileMetadata", GetChangedFiles)
+
 /* Each fills in a, which is empty, for q: 0, or what csi_fail gave. */
 #define CSI_METHOD(name)                                                                                     \
     int csi_##name(struct csi_call *k, const Csi__V1__##name##Request *q, Csi__V1__##name##Response *a)
@@ -80,6 +87,10 @@ CSI_METHOD(NodeGetCapabilities);
 CSI_METHOD(NodeGetInfo);
 CSI_METHOD(NodeGetVolumeHealth);
 CSI_METHOD(NodeGetStorageHealth);
+CSI_METHOD(GetMetadataAllocated);
+CSI_METHOD(GetMetadataDelta);
+int csi_GetChangedFiles(struct csi_call *k, const Varve__Csi__V1__GetChangedFilesRequest *q,
+                        Varve__Csi__V1__GetChangedFilesResponse *a);
 int csi_GetInfo(struct csi_call *k, const Pluginregistration__InfoRequest *q,
                 Pluginregistration__PluginInfo *a);
 int csi_NotifyRegistrationStatus(struct csi_call *k, const Pluginregistration__RegistrationStatus *q,

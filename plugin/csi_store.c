@@ -38,6 +38,8 @@ int csi_result_fail(struct csi_call *k, const char *field, const struct csi_resu
                  {"KEY", GRPC_UNAUTHENTICATED},
                  {"REPO_MISSING", GRPC_NOT_FOUND},
                  {"TIMEOUT", GRPC_UNAVAILABLE},
+                 {"RANGE", GRPC_FAILED_PRECONDITION},
+                 {"UNRELATED", GRPC_FAILED_PRECONDITION},
                  {"CANCELED", GRPC_ABORTED},
                  {"DEPTH", GRPC_FAILED_PRECONDITION},
                  {"ROFS", GRPC_UNAVAILABLE},

@@ -3,7 +3,7 @@
 test_every_command_has_help_and_a_page() {
     local verb page
     for verb in create mount umount serve list status 'snapshot create' 'snapshot group' 'snapshot delete' 'snapshot rename' 'snapshot list' \
-        'snapshot show' 'snapshot hold' 'snapshot release' 'snapshot label' 'snapshot expire' diff rollback clone resize rename \
+        'snapshot show' 'snapshot ranges' 'snapshot hold' 'snapshot release' 'snapshot label' 'snapshot expire' diff rollback clone resize rename \
         delete undelete 'job list' 'job wait' 'job cancel' events upgrade doctor check hydrate scrub dump 'repo init' \
         'repo add' 'repo remove' 'repo list' 'repo show' 'repo test' 'repo verify' 'repo prune' 'repo unlock' 'repo pins' 'repo forget' 'repo key' \
         'backup run' 'backup list' 'backup show' 'backup delete' 'backup copy' 'backup status' \
