@@ -55,7 +55,7 @@ static const struct {
                "retention: { weekly = 12; monthly = 12; };\n"
                "protection: { rpo = \"1h\"; };\n"
                "\n"
-               "# kept for when tiering is there\n"
+               "# where backups go, and what leaves the local disk for there:\n"
                "# backups = ( { occurrence = \"daily\"; at = \"01:00\"; to = \"offsite\"; } );\n"
                "# tiering: { policy = \"auto\"; after = \"31d\"; by = \"access\"; min_size = \"64K\"; };\n"},
 };

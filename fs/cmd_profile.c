@@ -12,6 +12,7 @@
 #include "fs/verb_runs.h"
 #include "fs/verb_value.h"
 #include "snap/schedule.h"
+#include "tier/policy.h"
 
 #define RPO_LATEST(rpo_s) ((rpo_s) + (rpo_s) / 10 + 120) /* a run begins a little late, and takes its time */
 
@@ -307,7 +308,7 @@ static int volume_view(struct verb_ctx *c, struct view *w, struct buf *err)
 
         if (run->kind == (w->p->nbackups ? POLICY_LAST : POLICY_SNAPSHOT))
             w->last_s = MAX_OF(w->last_s, run->ok_s);
-        if (run->kind != POLICY_LAST)
+        if (run->kind != POLICY_LAST && run->kind != POLICY_TIER)
             w->begun_s = MIN_OF(w->begun_s, run->state.since_s);
     }
     return 0;
@@ -344,12 +345,27 @@ static void plan_row(struct show_cols *c, struct view *w, const struct profile_p
     show_cell(c, "%s", run && run->result[0] ? run->result : "-");
 }
 
+static void tier_row(struct show_cols *c, struct view *w)
+{
+    const struct policy_run *run = policy_run_find(&w->runs, POLICY_TIER, POLICY_TIER_NAME);
+
+    show_cell(c, POLICY_TIER_NAME);
+    show_cell(c, "-");
+    show_cell(c, "by age and level");
+    show_cell(c, "to %s", tier_policy_to(w->p));
+    show_cell(c, "-");
+    time_cell(c, run ? run->ok_s : 0);
+    show_cell(c, "%s", run && run->result[0] ? run->result : "-");
+}
+
 static int plans_print(struct view *w, struct buf *out)
 {
     static const char *const heads[] = {"KIND", "NAME", "WHEN", "WHAT", "NEXT", "LAST GOOD", "RESULT"};
     struct show_cols c = {.ncols = ARRAY_LEN(heads)};
+    struct tier_policy policy;
+    bool tiers = tier_policy_of(w->p, &policy);
 
-    if (w->p->nsnapshots + w->p->nbackups == 0)
+    if (w->p->nsnapshots + w->p->nbackups == 0 && !tiers)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(heads); i++)
         show_cell(&c, "%s", heads[i]);
@@ -357,6 +373,8 @@ static int plans_print(struct view *w, struct buf *out)
         plan_row(&c, w, &w->p->snapshots[i], POLICY_SNAPSHOT);
     for (size_t i = 0; i < w->p->nbackups; i++)
         plan_row(&c, w, &w->p->backups[i], POLICY_BACKUP);
+    if (tiers)
+        tier_row(&c, w);
     return show_cols_print(&c, "", out);
 }
 
@@ -375,6 +393,21 @@ static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p
     jw_str(j, "when", text);
     jw_str(j, "to", kind == POLICY_BACKUP ? p->to : NULL);
     jw_time(j, "next", next < INT64_MAX / 1000000000 ? next * 1000000000 : 0);
+    jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
+    jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
+    jw_str(j, "result", run && run->result[0] ? run->result : NULL);
+    jw_u64(j, "failures", run ? run->state.failures : 0);
+    jw_u64(j, "job", run ? run->job : 0);
+    jw_close(j);
+}
+
+static void tier_json(struct jw *j, struct view *w)
+{
+    const struct policy_run *run = policy_run_find(&w->runs, POLICY_TIER, POLICY_TIER_NAME);
+
+    jw_object(j, NULL);
+    jw_str(j, "kind", POLICY_TIER_NAME);
+    jw_str(j, "to", tier_policy_to(w->p));
     jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
     jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
     jw_str(j, "result", run && run->result[0] ? run->result : NULL);
@@ -412,6 +445,8 @@ static int term_json(void *arg, const char *term, const char *value, bool acted_
 
 static void view_json(struct jw *j, struct view *w)
 {
+    struct tier_policy policy;
+
     jw_object(j, "profile");
     jw_str(j, "name", w->p->name);
     jw_str(j, "id", w->p->id[0] ? w->p->id : NULL);
@@ -421,6 +456,8 @@ static void view_json(struct jw *j, struct view *w)
         plan_json(j, w, &w->p->snapshots[i], POLICY_SNAPSHOT);
     for (size_t i = 0; i < w->p->nbackups; i++)
         plan_json(j, w, &w->p->backups[i], POLICY_BACKUP);
+    if (tier_policy_of(w->p, &policy))
+        tier_json(j, w);
     jw_close(j);
     jw_close(j);
 }

@@ -6,6 +6,7 @@
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
 #include "snap/event.h"
+#include "snap/idle.h"
 
 static int recall(struct job *j, struct store *s, struct vol *v, const struct verb_args *a, struct buf *err)
 {
@@ -24,6 +25,7 @@ static int recall(struct job *j, struct store *s, struct vol *v, const struct ve
     if (r < 0)
         return r;
     job_say(j, "what was asked for lies here: %s came", size);
+    idle_sweep_reset(v); /* policies are to look at it anew */
     event_emit(s, "tier-recalled", v->rec.name, "%s of what was asked for came", size);
     return 0;
 }

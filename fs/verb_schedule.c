@@ -7,6 +7,7 @@
 #include "fs/verb_profile.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_runs.h"
+#include "fs/verb_tier.h"
 #include "snap/schedule.h"
 
 #define BACKUP_PREFIX "backup-"
@@ -129,10 +130,55 @@ static int backup(void *arg, struct vol *v, const struct profile_plan *p, int64_
     return begin(e, v, p, name, ret_job, err);
 }
 
+/* --- tiering ---------------------------------------------------------------------------------------------------------- */
+
+static int64_t tier_period_of(void *arg, const struct profile *p)
+{
+    struct tier_policy policy;
+
+    (void)arg;
+    return tier_policy_of(p, &policy) ? tier_period(&policy) : 0;
+}
+
+/* Levels alone are looked at without asking the repository. */
+static int is_wanted(struct vol *v, const struct tier_policy *p, bool due)
+{
+    uint64_t used, total;
+    int r = p->high_pct ? tier_room(v, p, &used, &total) : 0;
+
+    if (r < 0)
+        return r;
+    return (p->high_pct && tier_excess(p, used, total)) || (due && (p->after_s || p->what != TIER_COLD));
+}
+
+static int tier(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct buf *err)
+{
+    cleanup(verb_args_free) struct verb_args a = {.verb = verb_find("tier", "run")};
+    cleanup(buf_free) struct buf out = {0};
+    struct verb_ctx c = {.env = arg, .vol = v, .role = ROLE_ADMIN, .via = VIA_CONTROL};
+    struct tier_terms terms;
+    int r = tier_follow(v);
+
+    if (r == 0)
+        r = tier_terms_of(v, NULL, &terms, err);
+    if (r == 0)
+        r = is_wanted(v, &terms.p, due);
+    if (r == 1)
+        r = verb_run(&c, &a, &out, err);
+    if (r == 0)
+        *ret_job = c.job;
+    return r;
+}
+
 int64_t verb_schedules(struct verb_env *e)
 {
-    struct schedule_hooks hooks = {
-        .arg = e, .flush = flush, .changed = changed, .trouble = trouble, .backup = backup};
+    struct schedule_hooks hooks = {.arg = e,
+                                   .flush = flush,
+                                   .changed = changed,
+                                   .trouble = trouble,
+                                   .backup = backup,
+                                   .tier_period = tier_period_of,
+                                   .tier = tier};
     cleanup(zone_release) struct zone z = {.n = 0};
     struct conf_live live;
     int r;

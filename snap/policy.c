@@ -117,7 +117,7 @@ int policy_runs_decode(const void *p, size_t len, struct policy_runs *ret)
         one->due_s = (int64_t)dec_u64(&d);
         text_get(&d, one->name, SCHEDULE_NAME_MAX);
         text_get(&d, one->result, POLICY_RESULT_MAX);
-        d.bad |= one->kind < POLICY_SNAPSHOT || one->kind > POLICY_LAST;
+        d.bad |= one->kind < POLICY_SNAPSHOT || one->kind > POLICY_TIER;
     }
     return d.bad || (d.left > 0 && version == RECORD_VERSION) ? -E_CORRUPT : 0;
 }

@@ -21,9 +21,16 @@ int policy_get(struct vol *v, struct profile **ret, struct buf *err);
 int policy_each(struct store *s, int (*cb)(void *arg, uint32_t id, const char *name, uint32_t volumes),
                 void *arg);
 
-enum policy_kind { POLICY_SNAPSHOT = 1, POLICY_BACKUP = 2, POLICY_LAST = 3 }; /* numbers are format */
+enum policy_kind {
+    POLICY_SNAPSHOT = 1,
+    POLICY_BACKUP = 2,
+    POLICY_LAST = 3,
+    POLICY_TIER = 4
+}; /* numbers are format */
 
-/* What became of one schedule. POLICY_LAST has the name "": ok_s is when the last good backup's snapshot was taken, whoever asked. */
+/* What became of one schedule. POLICY_LAST has the name "": ok_s is when the last good backup's snapshot was taken, whoever asked. POLICY_TIER: one a
+ * volume, by the name POLICY_TIER_NAME. */
+#define POLICY_TIER_NAME "tiering"
 struct policy_run {
     uint32_t kind;
     char name[SCHEDULE_NAME_MAX + 1];
@@ -34,7 +41,7 @@ struct policy_run {
     int64_t due_s;                      /* which due time that is of */
     char result[POLICY_RESULT_MAX + 1]; /* "" none yet; "ok", or a sentence */
 };
-#define POLICY_RUNS_MAX (2 * PROFILE_PLANS_MAX + 1)
+#define POLICY_RUNS_MAX (2 * PROFILE_PLANS_MAX + 2)
 struct policy_runs {
     struct policy_run v[POLICY_RUNS_MAX];
     size_t n;

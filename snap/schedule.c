@@ -140,7 +140,11 @@ static void went_wrong(struct round *rd, struct vol *v, struct policy_run *run, 
     snprintf(run->result, sizeof(run->result), "%s", why);
     snprintf(text, sizeof(text), "%s: %s; it is tried again", run->name, why);
     if (run->state.failures == 1)
-        trouble(rd, v, run->kind == POLICY_BACKUP ? "backup-failed" : "snapshot-failed", text);
+        trouble(rd, v,
+                run->kind == POLICY_BACKUP ? "backup-failed"
+                : run->kind == POLICY_TIER ? "tier-failed"
+                                           : "snapshot-failed",
+                text);
 }
 
 /* --- runs ------------------------------------------------------------------------------------------------------------- */
@@ -248,6 +252,46 @@ static void backup_due(struct round *rd, struct vol *v, const struct profile_pla
         backup_begin(rd, v, p, run, &t);
 }
 
+static void tier_begin(struct round *rd, struct vol *v, struct policy_run *run, const struct schedule_todo *t)
+{
+    cleanup(buf_free) struct buf err = {0};
+    bool rested = rd->now_s >= run->ended_s + SCHEDULE_FULL_S || run->ended_s > rd->now_s;
+    uint64_t job = 0;
+    int r = t->run || rested ? rd->h->tier(rd->h->arg, v, t->run, &job, &err) : 0;
+
+    if (r < 0) {
+        went_wrong(rd, v, run, err.len && buf_cstr(&err) ? buf_cstr(&err) : err_text(r));
+    } else if (job) {
+        run->job = job;
+        run->due_s = t->run ? t->due_s : run->state.done_s;
+        snprintf(run->result, sizeof(run->result), "under way");
+    } else if (t->run) {
+        went_well(rd, run, t->due_s, 0);
+    } else {
+        return;
+    }
+    put(v, run);
+}
+
+/* By the profile's age, and whenever there is too much. */
+static void tier_due(struct round *rd, struct vol *v, int64_t period_s, struct policy_run *run)
+{
+    struct schedule when = {.occurrence = OCCUR_EVERY, .every_s = period_s};
+    struct schedule_todo t;
+
+    if (run->job)
+        backup_look(rd, v, run);
+    if (run->job) {
+        wake(rd, rd->now_s + 30);
+        return;
+    }
+    t = schedule_decide(&when, rd->z, &run->state, rd->now_s);
+    if (t.went_back)
+        clock_was_wrong(rd, v, run, &t);
+    wake(rd, MIN_OF(t.wake_s, rd->now_s + 60));
+    tier_begin(rd, v, run, &t);
+}
+
 /* The run of a plan; one that is not known begins now (a clone's). */
 static struct policy_run *run_of(struct round *rd, struct vol *v, struct policy_runs *runs,
                                  enum policy_kind kind, const char *name)
@@ -260,6 +304,19 @@ static struct policy_run *run_of(struct round *rd, struct vol *v, struct policy_
     *run = (struct policy_run){.kind = kind, .state = {.since_s = rd->now_s}};
     snprintf(run->name, sizeof(run->name), "%s", name);
     return put(v, run) < 0 ? NULL : run;
+}
+
+/* A profile that is new acts at once. */
+static void tiering(struct round *rd, struct vol *v, const struct profile *p, struct policy_runs *runs)
+{
+    int64_t period_s = rd->h->tier ? rd->h->tier_period(rd->h->arg, p) : 0;
+    bool fresh = !policy_run_find(runs, POLICY_TIER, POLICY_TIER_NAME);
+    struct policy_run *run = period_s ? run_of(rd, v, runs, POLICY_TIER, POLICY_TIER_NAME) : NULL;
+
+    if (run && fresh)
+        run->state.since_s -= period_s;
+    if (run)
+        tier_due(rd, v, period_s, run);
 }
 
 /* --- letting go --------------------------------------------------------------------------------------------------------- */
@@ -397,6 +454,7 @@ static int one_volume(void *arg, struct vol *v)
             backup_due(rd, v, &p->backups[i], run);
     }
     retain(rd, v, p);
+    tiering(rd, v, p, &runs);
     return 0;
 }
 

@@ -21,7 +21,13 @@ struct schedule_hooks {
     /* begins the backup of this due time, or finds it under way: its job. NULL: no backups here. err: a sentence */
     int (*backup)(void *arg, struct vol *v, const struct profile_plan *p, int64_t due_s, uint64_t *ret_job,
                   struct buf *err);
+    /* tier_period: how often what may be released is to be looked for, in seconds; 0: the profile says nothing of it. tier begins that, if
+     * it is due, or there is more in use than the profile allows: its job; 0: nothing is to be done now. NULL: no tiering here. */
+    int64_t (*tier_period)(void *arg, const struct profile *p);
+    int (*tier)(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct buf *err);
 };
+#define SCHEDULE_FULL_S                                                                                      \
+    300 /* what is full is worked on again after so long, where the last time was in vain */
 
 /* schedules_tick: seconds until something is due next, at most an hour. Volumes that cannot be written are left out. */
 int64_t schedules_tick(struct store *s, const struct zone *z, const struct schedule_hooks *h);

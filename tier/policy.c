@@ -134,5 +134,7 @@ int64_t tier_period(const struct tier_policy *p)
 {
     int64_t period = p->after_s / GRAINS;
 
-    return p->high_pct || period < 60 ? 60 : period > 3600 ? 3600 : period;
+    if (!p->after_s)
+        return 3600;
+    return period < 60 ? 60 : period > 3600 ? 3600 : period;
 }

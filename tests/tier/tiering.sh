@@ -208,6 +208,26 @@ test_room_is_made() {
     is "$dir/m/f5" remote
 }
 
+test_profiles_tier() {
+    begin
+    tree "$dir/m"
+    touch -d '40 days ago' "$dir/m/large" "$dir/m/copy" "$dir/m/d/e/f5"
+    backup
+    ok varve repo add r "dir:$dir/r" --key-file "$dir/key"
+    printf 'name = "cold"; tiering: { after = "30d"; to = "r"; min_size = "100K"; };\n' >"$dir/cold.conf"
+    printf 'tiering: { policy = "all"; by = "access"; to = "r"; };\n' >"$dir/wrong.conf"
+    refused - "contradict" varve profile check "$dir/wrong.conf"
+    ok varve profile add "$dir/cold.conf"
+    ok varve profile show cold
+    ok varve profile set "$dir/m" cold
+    within 100 released "$dir/m/large"
+    is "$dir/m/d/e/f5" both
+    ok varve profile get "$dir/m"
+    has tiering
+    ok varve profile set "$dir/m" none
+}
+released() { [ "$(state "$1")" = remote ]; }
+
 # What is written to released files is as if they were here.
 test_writes_go_on() {
     begin

@@ -333,6 +333,77 @@ TEST(test_schedule__backups_are_begun_and_looked_after)
     box_close(&b);
 }
 
+/* --- tiering ------------------------------------------------------------------------------------------------------------ */
+
+static unsigned tier_dues, tier_looks, tier_jobs;
+static bool too_much;
+
+static int64_t tier_period(void *arg, const struct profile *p)
+{
+    (void)arg;
+    return p->tiering.after_s ? HOUR : 0;
+}
+
+static int tier(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct buf *err)
+{
+    (void)arg;
+    (void)v;
+    (void)err;
+    tier_dues += due;
+    tier_looks += !due;
+    *ret_job = !due && too_much ? 4711 + tier_jobs++ : 0;
+    return 0;
+}
+
+TEST(test_schedule__tiering_is_due_at_once_and_then_in_its_time)
+{
+    struct policy_runs runs;
+    struct box b;
+
+    begin("2026-11-20T12:10:00Z");
+    tier_dues = tier_looks = tier_jobs = too_much = 0;
+    hooks.tier = tier;
+    hooks.tier_period = tier_period;
+    box_open(&b, NULL, NULL);
+    give(b.v, "name = \"n\"; tiering: { policy = \"none\"; };");
+    tick(&b);
+    CHECK_EQ(tier_dues + tier_looks, 0);
+    give(b.v, "name = \"c\"; tiering: { after = \"3d\"; to = \"r\"; };");
+    tick(&b);
+    tick(&b);
+    CHECK_EQ(tier_dues, 1);
+    CHECK_EQ(tier_looks, 0);
+    box_reopen(&b); /* a restart begins nothing anew */
+    at("2026-11-20T12:14:59Z");
+    tick(&b);
+    CHECK_EQ(tier_dues + tier_looks, 1);
+    at("2026-11-20T12:15:00Z");
+    tick(&b);
+    CHECK_EQ(tier_looks, 1);
+    too_much = true;
+    tick(&b);
+    CHECK_EQ(tier_jobs, 1);
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(policy_run_find(&runs, POLICY_TIER, POLICY_TIER_NAME)->job, 4711);
+    too_much = false;
+    at("2026-11-20T13:00:00Z");
+    tick(&b); /* nobody knows how that ended */
+    CHECK_EQ(troubles, 1);
+    at("2026-11-20T13:10:00Z");
+    tick(&b);
+    CHECK_EQ(tier_dues, 2);
+    at("2026-11-19T13:10:00Z"); /* the clock goes back */
+    tick(&b);
+    at("2026-11-19T14:10:00Z");
+    tick(&b);
+    CHECK(tier_dues >= 3);
+    give(b.v, "name = \"c\"; tiering: { after = \"4d\"; to = \"r\"; };"); /* another text acts at once */
+    tick(&b);
+    CHECK(tier_dues >= 4);
+    hooks.tier = NULL;
+    box_close(&b);
+}
+
 /* --- a month ------------------------------------------------------------------------------------------------------------ */
 
 #define MONTH                                                                                                \
