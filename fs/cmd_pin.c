@@ -4,7 +4,7 @@
 
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
-#include "tier/pin.h"
+#include "tier/trash.h"
 
 #define ID_SHOWN 12
 
@@ -42,7 +42,8 @@ static int keep(void *arg, const struct pin *p)
     struct pin_seen *v;
     int r;
 
-    if (l->which && !is_meant(l->which, p))
+    if (trash_is(p) ||
+        (l->which && !is_meant(l->which, p))) /* of no volume: varve backup undelete tells those */
         return 0;
     if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
         return -E_NOMEM;

@@ -7,6 +7,7 @@
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
 #include "tier/attach.h"
+#include "tier/trash.h"
 
 #define ID_SHOWN 12
 
@@ -260,7 +261,7 @@ REPO_LOCAL(backup_show)
 /* --- delete --------------------------------------------------------------------------------------------------------- */
 
 /* A whole id goes also where the recovery point cannot be read. */
-static int delete_find(struct repo *repo, const char *id, char name[BACKEND_NAME_MAX + 1], struct buf *err)
+static int delete_find(struct repo *repo, const char *id, char ret[SHA_TEXT], struct buf *err)
 {
     struct point pt = {.flags = 0};
     int r = 0;
@@ -270,17 +271,37 @@ static int delete_find(struct repo *repo, const char *id, char name[BACKEND_NAME
         id = pt.id;
     }
     if (r == 0)
-        snprintf(name, BACKEND_NAME_MAX + 1, "points/%s", id);
+        snprintf(ret, SHA_TEXT, "%s", id);
     point_release(&pt);
     return r;
+}
+
+static int deleted(const char *id, int64_t keep_ns, bool json, struct buf *out)
+{
+    char when[CONF_SIZE_TEXT];
+    struct jw j;
+
+    conf_duration_text(keep_ns, when);
+    if (!json && keep_ns)
+        return buf_printf(
+            out, "recovery point %.12s is deleted; for %s varve backup undelete brings it back\n", id, when);
+    if (!json)
+        return buf_printf(out, "recovery point %.12s is deleted; varve repo prune frees its space\n", id);
+    j = jw_begin(out, true);
+    jw_object(&j, NULL);
+    jw_u64(&j, "schema", 1);
+    jw_str(&j, "deleted", id);
+    jw_u64(&j, "undo_seconds", (uint64_t)(keep_ns / 1000000000));
+    jw_close(&j);
+    return jw_end(&j);
 }
 
 REPO_LOCAL(backup_delete)
 {
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(repo_done) struct repo *repo = NULL;
-    char name[BACKEND_NAME_MAX + 1];
-    struct jw j;
+    int64_t keep_ns = (int64_t)verb_num(a, "undo");
+    char id[SHA_TEXT];
     int r = p ? repo_place_parse(verb_text(a, "point"), true, a, p, &ans->err) : -E_NOMEM;
 
     if (r == 0 && strcmp(p->id, "latest") == 0) {
@@ -289,25 +310,15 @@ REPO_LOCAL(backup_delete)
     }
     if (r == 0)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
-    if (r == 0)
-        r = repo_may_write(repo);
-    if (r == 0 && (r = delete_find(repo, p->id, name, &ans->err)) < 0)
+    if (r == 0 && (r = delete_find(repo, p->id, id, &ans->err)) < 0)
         return r;
     if (r == 0)
-        r = backend_del(repo->b, &repo->call, name);
+        r = trash_put(repo, id, keep_ns);
     if (r < 0) {
         if (ans->err.len == 0)
             buf_printf(&ans->err, "%s: %s %.12s", repo_place_name(p),
                        r == -E_NOENT ? "there is no recovery point" : backend_text(r), p->id);
         return r;
     }
-    if (!a->json)
-        return buf_printf(&ans->out, "recovery point %.12s is deleted; varve repo prune frees its space\n",
-                          name + strlen("points/"));
-    j = jw_begin(&ans->out, true);
-    jw_object(&j, NULL);
-    jw_u64(&j, "schema", 1);
-    jw_str(&j, "deleted", name + strlen("points/"));
-    jw_close(&j);
-    return jw_end(&j);
+    return deleted(id, keep_ns, a->json, &ans->out);
 }

@@ -306,6 +306,8 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"backup", "list", backup_list},
                {"backup", "show", backup_show},
                {"backup", "delete", backup_delete},
+               {"backup", "undelete", backup_undelete},
+               {"backup", "expire", backup_expire},
                {"repo", "prune", repo_prune},
                {"repo", "unlock", repo_unlock_lease},
                {"repo", "key", repo_key},

@@ -65,6 +65,9 @@ REPO_LOCAL(repo_key);
 REPO_LOCAL(backup_list);
 REPO_LOCAL(backup_show);
 REPO_LOCAL(backup_delete);
+/* cmd_expire.c */
+REPO_LOCAL(backup_undelete);
+REPO_LOCAL(backup_expire);
 /* cmd_copy.c. copy_json: what a copy did, as the answer. */
 REPO_LOCAL(backup_copy);
 struct copy_result;

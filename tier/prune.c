@@ -8,6 +8,7 @@
 #include "tier/lease.h"
 #include "tier/mark.h"
 #include "tier/prune_i.h"
+#include "tier/trash.h"
 
 /* --- what is there -------------------------------------------------------------------------------------------------- */
 
@@ -334,12 +335,23 @@ static int look(struct prune *w)
     return x == 0 ? claim(w) : x;
 }
 
+/* Deleted recovery points that could be had back until now. Before anything is marked. */
+static int empty_trash(struct prune *w)
+{
+    int64_t now_ns;
+    int x = backend_now(w->r->b, &w->r->call, &now_ns);
+
+    return x < 0 ? x : trash_empty(w->r, now_ns, &w->res.forgotten);
+}
+
 static int run(struct prune *w)
 {
     int x = lease_take(w->r, &w->lease, w->err);
 
     if (x == 0)
         x = repo_may_write(w->r);
+    if (x == 0 && !w->o->dry)
+        x = empty_trash(w);
     if (x == 0)
         x = look(w);
     if (x == 0)

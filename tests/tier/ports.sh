@@ -396,5 +396,40 @@ test_flags_and_reserved_space_come_back() {
 
 # shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(all_cases)
+# By a rule, and had back: the same id, the same bytes, also after a prune.
+test_recovery_points_expire_and_come_back() {
+    local gone
+    mkdir -p "$dir"
+    random 64 >"$dir/key"
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+    new_volume
+    for i in 1 2 3 4; do
+        random 300000 >"$dir/m/f$i"
+        ok varve snapshot create "$dir/m" "s$i"
+        ok varve backup run "$dir/m@s$i" --to "dir:$dir/r" --key-file "$dir/key"
+    done
+    list() { ok varve backup list "dir:$dir/r" --key-file "$dir/key" --json && json '" ".join(p["snapshot"] for p in d["recovery_points"])'; }
+    ok varve backup expire "dir:$dir/r" --key-file "$dir/key" --keep 2 --dry-run --json
+    [ "$(json '[p["snapshot"] for p in d["would_be_deleted"]]')" = "['s1', 's2']" ] || fail "$out"
+    ok varve backup expire "dir:$dir/r" --key-file "$dir/key" --keep 1 --older 1d
+    has 'nothing to delete'
+    [ "$(list)" = 's1 s2 s3 s4' ] || fail "$out"
+    refused 2 'say what stays' varve backup expire "dir:$dir/r" --key-file "$dir/key"
+    ok varve backup expire "dir:$dir/r" --key-file "$dir/key" --keep 2 --undo 7d --json
+    gone=$(json '[p["id"] for p in d["deleted"] if p["snapshot"] == "s1"][0]')
+    [ "$(list)" = 's3 s4' ] || fail "$out"
+    ok varve repo prune "dir:$dir/r" --key-file "$dir/key" --exclusive
+    ok varve repo pins "dir:$dir/r" --key-file "$dir/key"
+    has 'no volume relies on it'
+    ok varve backup undelete "dir:$dir/r" --key-file "$dir/key"
+    has s1
+    ok varve backup undelete "dir:$dir/r" "${gone:0:12}" --key-file "$dir/key"
+    [ "$(list)" = 's1 s3 s4' ] || fail "$out"
+    ok varve restore "dir:$dir/r#$gone" --key-file "$dir/key" "$dir/out"
+    cmp "$dir/out/f1" "$dir/m/f1" || fail "restored"
+    refused - 'can be had back' varve backup undelete "dir:$dir/r" "${gone:0:12}" --key-file "$dir/key"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --full
+}
+
 run_cases "$@"
 suite_end

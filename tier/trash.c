@@ -1,0 +1,243 @@
+#include "tier/trash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mark.h"
+
+#define POINT_MAX (64u << 20) /* bytes of one as it lies there */
+
+static void name_of(const char *dir, const char *id, char out[80])
+{
+    snprintf(out, 80, "%s/%s", dir, id);
+}
+
+bool trash_is(const struct pin *p)
+{
+    static const struct uuid none;
+
+    return uuid_equal(&p->store, &none) && uuid_equal(&p->dir, &none) && p->npoints == 1;
+}
+
+/* --- away ----------------------------------------------------------------------------------------------------------- */
+
+static int raw_copy(struct repo *r, const char *from, const char *to, const char *id)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char name[80];
+    int x;
+
+    name_of(from, id, name);
+    x = backend_get_all(r->b, &r->call, name, POINT_MAX, &b);
+    name_of(to, id, name);
+    return x < 0 ? x : repo_put(r, name, b.data, b.len);
+}
+
+static int hold(struct repo *r, const char *id, int64_t keep_ns)
+{
+    struct pin pin = {.generation = (uint64_t)keep_ns};
+    struct point pt;
+    int x = point_get(r, id, &pt);
+
+    if (x < 0)
+        return x;
+    pin.volume = pt.volume;
+    memcpy(pin.volume_name, pt.volume_name, sizeof(pin.volume_name));
+    x = pin_add(&pin, &pt);
+    point_release(&pt);
+    if (x == 0)
+        x = pin_put(r, &pin, false);
+    pin_release(&pin);
+    return x;
+}
+
+/* What needs it is held, and it can be had back, before it goes: a death between leaves too much, not too little. */
+int trash_put(struct repo *r, const char *id, int64_t keep_ns)
+{
+    struct backend_stat st;
+    char name[80];
+    int x = repo_may_write(r);
+
+    name_of("points", id, name);
+    if (x == 0 && keep_ns > 0)
+        x = backend_stat(r->b, &r->call, name, &st);
+    if (x == 0 && keep_ns > 0) {
+        if (!BROKEN(VARVE_BREAK_trash_unheld))
+            x = hold(r, id, keep_ns);
+        if (x == 0)
+            x = raw_copy(r, "points", "trash", id);
+    }
+    return x < 0 ? x : backend_del(r->b, &r->call, name);
+}
+
+/* --- what is there -------------------------------------------------------------------------------------------------- */
+
+struct held { /* a pin of one */
+    char pin[SHA_TEXT], point[SHA_TEXT];
+    int64_t until_ns;
+};
+struct listing {
+    struct repo *r;
+    struct buf held; /* struct held each */
+};
+
+static int first_id(void *arg, const struct point *pt)
+{
+    memcpy(arg, pt->id, SHA_TEXT);
+    return 1;
+}
+
+/* By the backend's clock. -E_NOENT: the pin went in this moment. */
+static int until_of(struct repo *r, const struct pin *p, int64_t *ret)
+{
+    struct backend_stat st;
+    char name[80];
+    int x;
+
+    name_of("pins", p->id, name);
+    x = backend_stat(r->b, &r->call, name, &st);
+    if (x == 0)
+        *ret = st.mtime_ns + (int64_t)MIN_OF(p->generation, (uint64_t)INT64_MAX / 4);
+    return x;
+}
+
+static int note(void *arg, const struct pin *p)
+{
+    struct listing *l = arg;
+    struct held h = {.until_ns = 0};
+    int x = trash_is(p) ? until_of(l->r, p, &h.until_ns) : -E_NOENT;
+
+    if (x < 0)
+        return x == -E_NOENT ? 0 : x;
+    memcpy(h.pin, p->id, sizeof(h.pin));
+    x = pin_points(p, first_id, h.point);
+    return x < 0 ? x : buf_add(&l->held, &h, sizeof(h));
+}
+
+static int list(struct repo *r, struct listing *l)
+{
+    *l = (struct listing){.r = r};
+    return pins_each(r, note, NULL, l);
+}
+
+static const struct held *held_at(const struct listing *l, size_t at)
+{
+    return (const struct held *)(const void *)(l->held.data + at);
+}
+
+struct telling {
+    struct repo *r;
+    int (*cb)(void *arg, const struct point *p, int64_t until_ns);
+    void *arg;
+    int64_t until_ns;
+};
+
+static int tell_point(void *arg, const struct point *p)
+{
+    const struct telling *t = arg;
+
+    return t->cb(t->arg, p, t->until_ns);
+}
+
+static int tell_pin(void *arg, const struct pin *p)
+{
+    struct telling *t = arg;
+    int x = trash_is(p) ? until_of(t->r, p, &t->until_ns) : -E_NOENT;
+
+    return x == -E_NOENT ? 0 : x < 0 ? x : pin_points(p, tell_point, t);
+}
+
+int trash_each(struct repo *r, int (*cb)(void *arg, const struct point *p, int64_t until_ns), void *arg)
+{
+    struct telling t = {r, cb, arg, 0};
+
+    return pins_each(r, tell_pin, NULL, &t);
+}
+
+/* --- back, and gone ------------------------------------------------------------------------------------------------- */
+
+static int still_held(struct repo *r, const char *pin)
+{
+    struct backend_stat st;
+    char name[80];
+
+    name_of("pins", pin, name);
+    return backend_stat(r->b, &r->call, name, &st);
+}
+
+/* Marks read recovery points before pins: if it was put while its pin was there, each mark sees one of them. */
+static int bring(struct repo *r, const struct held *h)
+{
+    char name[80];
+    int x = raw_copy(r, "trash", "points", h->point);
+
+    MARK("trash: a recovery point is back, its pin is looked for");
+    if (x < 0 || (x = still_held(r, h->pin)) == 0)
+        return x;
+    name_of("points", h->point, name);
+    (void)backend_del(r->b, &r->call, name);
+    return x;
+}
+
+static int forget(struct repo *r, const struct listing *l, const char *point)
+{
+    char name[80];
+    int x = 0;
+
+    for (size_t at = 0; x == 0 && at < l->held.len; at += sizeof(struct held))
+        if (strcmp(held_at(l, at)->point, point) == 0)
+            x = pin_drop(r, held_at(l, at)->pin);
+    name_of("trash", point, name);
+    if (x == 0)
+        x = backend_del(r->b, &r->call, name);
+    return x == -E_NOENT ? 0 : x;
+}
+
+int trash_back(struct repo *r, const char *id)
+{
+    const struct held *last = NULL;
+    struct listing l;
+    int x = repo_may_write(r);
+
+    if (x < 0)
+        return x;
+    x = list(r, &l);
+    for (size_t at = 0; x == 0 && at < l.held.len; at += sizeof(struct held))
+        if (strcmp(held_at(&l, at)->point, id) == 0 && (!last || held_at(&l, at)->until_ns > last->until_ns))
+            last = held_at(&l, at);
+    if (x == 0)
+        x = last ? bring(r, last) : -E_NOENT;
+    if (x == 0)
+        x = forget(r, &l, id);
+    buf_free(&l.held);
+    return x;
+}
+
+static int64_t latest(const struct listing *l, const char *point)
+{
+    int64_t until = INT64_MIN;
+
+    for (size_t at = 0; at < l->held.len; at += sizeof(struct held))
+        if (strcmp(held_at(l, at)->point, point) == 0)
+            until = MAX_OF(until, held_at(l, at)->until_ns);
+    return until;
+}
+
+int trash_empty(struct repo *r, int64_t now_ns, uint64_t *ret_gone)
+{
+    struct listing l;
+    int x = list(r, &l);
+
+    for (size_t at = 0; x == 0 && at < l.held.len; at += sizeof(struct held)) {
+        const struct held *h = held_at(&l, at);
+
+        if (latest(&l, h->point) > now_ns)
+            continue;
+        x = forget(r, &l, h->point);
+        ++*ret_gone;
+        log_note("tier", "trash-emptied", "point=%.12s", h->point);
+    }
+    buf_free(&l.held);
+    return x;
+}
