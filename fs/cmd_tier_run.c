@@ -123,8 +123,13 @@ static int replaced(struct running *w, bool full, struct buf *err)
             all = false;
             continue;
         }
-        r = release_held(w, &v[i], &o, err);
+        r = snap_hold(w->v, v[i + 1].rec.name, w->tag);
+        if (r == 0) {
+            r = release_held(w, &v[i], &o, err);
+            snap_release(w->v, v[i + 1].rec.name, w->tag);
+        }
         all &= r == 0 && !o.most_bytes;
+        r = r == -E_NOENT ? 0 : r; /* one of them went meanwhile */
         if (all)
             sweep_set_replaced(w->sw, v[i].rec.layer + 1);
     }
