@@ -189,6 +189,20 @@ static size_t snaps_listed(const char *id)
     return n;
 }
 
+/* Of those that are listed on this node. */
+static bool any_ready(void)
+{
+    Csi__V1__ListSnapshotsRequest q = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    Csi__V1__ListSnapshotsResponse *a = RPC(Controller, ListSnapshots, &q, 0);
+    bool ready = false;
+
+    CHECK_EQ(a->n_entries, 1);
+    for (size_t i = 0; i < a->n_entries; i++)
+        ready |= a->entries[i]->snapshot->ready_to_use;
+    rpc_free(a);
+    return ready;
+}
+
 /* --- a machine with a repository, a profile that names it, a store ---------------------------------------------------------- */
 
 static char repo_url[400], other_url[400];
@@ -471,6 +485,7 @@ TEST(test_csi__what_a_class_cannot_mean_is_told)
         status = snap_status(id, "s-2", "repository", "offsite");
         CHECK(status == 0 || status == GRPC_UNAUTHENTICATED);
     }
+    CHECK(!any_ready()); /* it is taken, and nowhere yet */
     secret_is("offsite.key", SECRET);
     free(snap_up(id, "s-2", "repository", "offsite"));
     CHECK_EQ(snap_status(id, "s-2", "repository", "vault"), GRPC_ALREADY_EXISTS);
