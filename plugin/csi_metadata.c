@@ -11,7 +11,8 @@
 #define LINE_SIZE ((int64_t)25 << 58)
 #define PAGE_RANGES 16384
 #define PAGE_FILES 1024
-#define MESSAGE_MAX 4096 /* entries of a message, where nothing is said */
+#define MESSAGE_MAX 4096   /* entries of a message, where nothing is said */
+#define FILE_RANGES 65536u /* of the files of a message: clients take 4 MiB */
 
 /* --- snapshots --------------------------------------------------------------------------------------------------------------- */
 
@@ -168,7 +169,8 @@ struct filing {
     struct pair of;
     Varve__Csi__V1__GetChangedFilesResponse *a;
     size_t max;
-    char *after; /* NULL: from the beginning */
+    size_t ranges; /* in the message */
+    char *after;   /* NULL: from the beginning */
     bool more;
 };
 
@@ -262,6 +264,38 @@ static int file_take(struct csi_call *k, const json_t *e, Varve__Csi__V1__Change
     return r < 0 ? r : ranges_take(k, json_object_get(e, "ranges"), to);
 }
 
+static int message_send(struct csi_call *k, struct filing *f)
+{
+    int r = f->a->n_files > 0 ? csi_send(k, &f->a->base) : 0;
+
+    f->a->n_files = 0;
+    f->ranges = 0;
+    return r;
+}
+
+/* One with very many ranges is told in several entries, one after the other. */
+static int file_put(struct csi_call *k, struct filing *f, const Varve__Csi__V1__ChangedFile *file)
+{
+    size_t at = 0;
+    int r = 0;
+
+    do {
+        Varve__Csi__V1__ChangedFile *part = arena_alloc(&k->arena, sizeof(*part));
+
+        if (!part)
+            return csi_nomem(k);
+        *part = *file;
+        part->ranges = file->ranges + at;
+        part->n_ranges = MIN_OF(file->n_ranges - at, FILE_RANGES - f->ranges);
+        at += part->n_ranges;
+        f->ranges += part->n_ranges;
+        f->a->files[f->a->n_files++] = part;
+        if (f->a->n_files == f->max || f->ranges == FILE_RANGES)
+            r = message_send(k, f);
+    } while (r == 0 && at < file->n_ranges);
+    return r;
+}
+
 /* The last path of a page is where the next one begins. */
 static int files_send(struct csi_call *k, struct filing *f, const json_t *j)
 {
@@ -278,12 +312,10 @@ static int files_send(struct csi_call *k, struct filing *f, const json_t *j)
         if (r == 0)
             r = file_take(k, e, &last);
         if (r == 0)
-            f->a->files[f->a->n_files++] = last;
-        if (r == 0 && (f->a->n_files == f->max || i + 1 == json_array_size(list))) {
-            r = csi_send(k, &f->a->base);
-            f->a->n_files = 0;
-        }
+            r = file_put(k, f, last);
     }
+    if (r == 0)
+        r = message_send(k, f);
     if (r < 0 || !last)
         return r;
     free(f->after);

@@ -390,3 +390,39 @@ TEST(test_csi__many_changed_files_come_page_by_page)
     free(s2);
     rig_stop();
 }
+
+/* A file with more ranges than a message of 4 MiB holds: in several entries, none lost. */
+TEST(test_csi__a_file_of_very_many_ranges_is_told_in_parts)
+{
+    enum { RANGES = 150000 };
+    cleanup(buf_free) struct buf b = {0};
+    char *id, *s1, *s2;
+    size_t lines = 0, ranges = 0;
+    int fd;
+
+    rig_start(NULL);
+    id = make_volume("pvc-ranges", 4 * GIB);
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    fill("db", 0, 4096, 1);
+    s1 = make_snapshot(id, "ranges-1");
+    fd = open(in_stage("db"), O_WRONLY | O_CLOEXEC);
+    for (int64_t i = 1; i <= RANGES; i++)
+        CHECK(pwrite(fd, "x", 1, i * 8192) == 1);
+    close(fd);
+    s2 = make_snapshot(id, "ranges-2");
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(files(s1, s2, "", 0, &b), 0);
+    for (const char *p = buf_cstr(&b); *p; p++) {
+        lines += *p == '\n';
+        ranges += *p == '+';
+    }
+    CHECK_EQ(ranges, RANGES);
+    CHECK_EQ(lines, RANGES / 65536 + 1);
+    CHECK_EQ(delete_snapshot(s1), 0);
+    CHECK_EQ(delete_snapshot(s2), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    free(s1);
+    free(s2);
+    rig_stop();
+}
