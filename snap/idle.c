@@ -157,7 +157,7 @@ static int by_number(const void *a, const void *b)
 /* Is it a file whose bytes could be released? */
 static bool has_blocks(struct txn *t, struct vol *v, uint64_t ino)
 {
-    struct inode in;
+    struct inode in = {.mode = 0};
 
     return inode_get(t, vol_now(v), ino, &in) == 0 && S_ISREG(in.mode) && !(in.flags & INODE_INLINE);
 }
