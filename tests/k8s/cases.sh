@@ -202,9 +202,15 @@ docs[1]["spec"]["volumes"][0]["name"] = docs[1]["spec"]["containers"][0]["volume
 yaml.safe_dump_all(docs, sys.stdout)' | k apply -f - >/dev/null
     running "$1"
 }
+lines() { in_pod "$1" sh -c 'wc -l </data/log'; }
 moves() { # NAME: it has written since
-    local n
-    n=$(in_pod "$1" cat /data/last) && within sh -c "[ \"\$(kubectl exec $1 -- cat /data/last)\" -gt $n ]"
+    local before i
+    before=$(lines "$1") || return 1
+    for ((i = 0; i < NEEDS; i++)); do
+        [ "$(lines "$1")" -le "$before" ] || return 0
+        sleep 1
+    done
+    return 1
 }
 quiet() {
     is "pod/$1" '{.status.phase}' Running || fail "$1 has ended: $(k logs "$1")"
