@@ -5,12 +5,28 @@
 set -u
 here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
+. "$here/s3_server.sh"
 files=400 kib=600 kills=3
 if [ "${SCALE:-full}" = short ]; then files=60 kib=200; fi
 [ -z "${SAN:-}" ] || files=30
-# A case may set these to other places.
-from() { echo "dir:$dir/r"; }
-to() { echo "dir:$dir/other"; }
+# A case may set these to other places: URLs, and the directories in which their objects are files.
+from_url='' to_url='' from_files='' to_files=''
+from() { echo "${from_url:-dir:$dir/r}"; }
+to() { echo "${to_url:-dir:$dir/other}"; }
+servers=()
+say() { printf '%s\n' "$*"; }
+servers_end() {
+    local pid
+    for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null; done
+    servers=()
+}
+end_all() {
+    local rc=$?
+    servers_end
+    (exit $rc)
+    scratch_release
+}
+trap end_all EXIT
 
 keys() { echo --key-file "$dir/key" --to-key-file "$dir/key2"; }
 begin() { # a volume at $dir/m, a repository that has it, another one that has nothing
@@ -41,7 +57,7 @@ status() { # EXPRESSION of the migration `mv`, as m
     json "(lambda m: ($1))(d['migration'])"
 }
 points() { varve backup list "$1" --key-file "$2" --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["recovery_points"]))'; }
-put_bytes() { find "$dir/other/packs" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
+put_bytes() { find "${to_files:-$dir/other}/packs" -type f -printf '%s\n' 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
 again() { # another mount: nothing is in the kernel's memory
     cd /
     ok varve umount "$dir/m"
@@ -123,7 +139,7 @@ test_filters() {
 
 # The volume has its bytes in the old repository only, is read all the time, and the daemon is killed three times; then the old one is
 # pruned and taken away.
-test_a_released_volume_moves_while_it_is_read() {
+moves_while_it_is_read() { # COMMAND...: that takes the source away
     begin
     fill
     backup
@@ -164,8 +180,8 @@ test_a_released_volume_moves_while_it_is_read() {
     varve events "$dir/m" | grep -o 'migrate-[a-z]*' | tr '\n' ' ' >"$dir/order"
     [ "$(cat "$dir/order")" = 'migrate-verified migrate-switched migrate-dropped migrate-done ' ] || fail "$(cat "$dir/order")"
     [ "$(points "$(from)" "$dir/key")$(points "$(to)" "$dir/key2")" = 02 ] || fail "not moved"
-    [ "$(find "$dir/r/pins" -type f | wc -l)" = 0 ] || fail "the source is pinned still"
-    mv "$dir/r" "$dir/gone"
+    [ "$(find "${from_files:-$dir/r}/pins" -type f 2>/dev/null | wc -l)" = 0 ] || fail "the source is pinned still"
+    "$@"
     again
     reads_all
     ok varve restore "$(to)#latest" --key-file "$dir/key2" "$dir/out"
@@ -173,6 +189,36 @@ test_a_released_volume_moves_while_it_is_read() {
     cd / && ok varve umount "$dir/m"
     ok varve check "$dir/s"
     ok varve repo verify "$(to)" --key-file "$dir/key2" --full
+}
+
+test_a_released_volume_moves_while_it_is_read() { moves_while_it_is_read mv "$dir/r" "$dir/gone"; }
+
+# Likewise between two servers of S3, of which the old one ends.
+s3_server() { # NAME: sets server_url, server_files, server_pid
+    s3_start versitygw "$dir/$1" || return 1
+    servers+=("$s3_pid")
+    server_pid=$s3_pid
+    for ((i = 0; i < 100; i++)); do
+        "$here/s3_tool.py" "$s3_endpoint" PUT "/bucket-$1" >"$dir/made" 2>&1 && break
+        sleep 0.1
+    done
+    server_url="s3://bucket-$1/x?endpoint=$s3_endpoint"
+    server_files=$dir/$1/data/bucket-$1/x
+}
+test_from_one_s3_server_to_another() {
+    local old
+    [ "${SCALE:-full}" != short ] || { skip='the longer form only'; return; }
+    unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
+    export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
+    s3_get versitygw >"$scratch/why" 2>&1 || { skip=$(tail -n 1 "$scratch/why"); return; }
+    mkdir -p "$dir"
+    s3_server old || { skip='versitygw does not start here'; return; }
+    from_url=$server_url from_files=$server_files old=$server_pid
+    s3_server new || { skip='versitygw does not start here'; return; }
+    to_url=$server_url to_files=$server_files
+    moves_while_it_is_read kill "$old"
+    from_url='' to_url='' from_files='' to_files=''
+    servers_end
 }
 
 # What was damaged on its way is found before anything is deleted or switched.
