@@ -334,8 +334,7 @@ static int copy_is_there(struct repo *to, const char *copy)
     return r;
 }
 
-static int drop_one(struct repo *from, struct repo *to, const struct migrate_moved *x, bool *ret_gone,
-                    struct buf *err)
+static int drop_one(struct repo *from, struct repo *to, const struct migrate_moved *x, struct buf *err)
 {
     char id[SHA_TEXT], copy[SHA_TEXT], name[BACKEND_NAME_MAX + 1];
     int r;
@@ -350,7 +349,6 @@ static int drop_one(struct repo *from, struct repo *to, const struct migrate_mov
     }
     snprintf(name, sizeof(name), "points/%s", id);
     r = backend_del(from->b, &from->call, name);
-    *ret_gone = r == 0;
     if (r < 0 && r != -E_NOENT)
         buf_printf(err, "recovery point %.12s cannot be deleted: %s", id, backend_text(r));
     return r == -E_NOENT ? 0 : r;
@@ -361,13 +359,13 @@ int migrate_drop(struct repo *from, struct repo *to, struct migrate *m, const st
 {
     int r = repo_may_write(from);
 
+    m->dropped = 0; /* those that a run before this one deleted are counted again */
     for (size_t at = 0; r == 0 && at < m->moved.len; at += sizeof(struct migrate_moved)) {
         struct migrate_moved x;
-        bool gone = false;
 
         memcpy(&x, m->moved.data + at, sizeof(x));
-        r = drop_one(from, to, &x, &gone, err);
-        m->dropped += gone;
+        r = drop_one(from, to, &x, err);
+        m->dropped += r == 0;
         if (r == 0)
             r = h->progress(h->arg);
     }
