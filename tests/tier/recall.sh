@@ -53,6 +53,15 @@ test_files_and_trees_come_by_name() {
     diff -r "$dir/was" "$dir/m" || fail "others"
 }
 
+test_what_has_just_come_can_go_again() {
+    begin
+    all=$(remote)
+    ok varve tier recall "$dir/m" a
+    same b/4
+    ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key"
+    [ "$(remote)" = "$all" ] || fail "$(remote) of $all are released"
+}
+
 test_it_goes_on_after_a_kill_and_can_be_cancelled() {
     begin
     ok varve tier recall "$dir/m" a b --background
