@@ -96,7 +96,7 @@ static int touched_ge(struct idle_walk *w, struct txn *t, size_t step, struct id
         put_be64(ino, p->ino);
         n = key_touched(k, w->steps[step].branch, p->layer, TAB_INODE, ino, sizeof(ino));
         r = txn_ge(t, KEEP_PENDING, k, n, 5, &key, &klen, &val);
-        if (r == 0 && klen < 10)
+        if (r == 0 && (klen < 10 || (key[9] == TAB_INODE && klen < 18)))
             r = -E_CORRUPT;
         if (r == 0)
             w->looked++;
