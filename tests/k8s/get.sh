@@ -15,7 +15,7 @@ home=$VARVE_CACHE/k8s
 bin=$home/bin
 # what is made on the way; it can be dropped when the programs are there
 export GOMODCACHE=${GOMODCACHE:-$home/go/mod} GOCACHE=${K8S_GOCACHE:-$home/go/build}
-export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=mod -trimpath -p=${JOBS:-1}"
+export GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=mod -p=${JOBS:-1}"
 
 needs_go() {
     local go
