@@ -248,6 +248,12 @@ static uint64_t at_most(uint64_t n, uint64_t most)
     return MIN_OF(n, most);
 }
 
+static void note_sent(struct carrying *c)
+{
+    c->m->sent_bytes += c->to->put_bytes - c->put;
+    c->put = c->to->put_bytes;
+}
+
 static int carried(void *arg, uint64_t items, uint64_t bytes)
 {
     struct carrying *c = arg;
@@ -255,8 +261,7 @@ static int carried(void *arg, uint64_t items, uint64_t bytes)
     (void)items;
     c->m->done.pieces = at_most(c->before.pieces + c->pieces, c->m->todo.pieces);
     c->m->done.bytes = at_most(c->before.bytes + bytes, c->m->todo.bytes);
-    c->m->sent_bytes += c->to->put_bytes - c->put;
-    c->put = c->to->put_bytes;
+    note_sent(c);
     return c->h->progress(c->h->arg);
 }
 
@@ -273,6 +278,7 @@ static int carry_point(struct carrying *c, struct repo *from, struct migrate_ite
     c->pieces = 0;
     r = copy_run(from, c->to, &p, &o, &res);
     point_release(&p);
+    note_sent(c); /* what was on its way when it ended, too */
     if (r == 0)
         memcpy(it->copy, res.id, sizeof(it->copy));
     if (r == 0)
