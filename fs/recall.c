@@ -332,6 +332,7 @@ static int fetch_part(struct recall *rc, struct pool *p, const struct slice *s, 
     return r;
 }
 
+/* A varve-tierd that died, perhaps long ago, is no failure: another one is started. */
 static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
                       uint32_t blocks, void *out)
 {
@@ -339,8 +340,15 @@ static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, 
     cleanup(buf_free) struct buf err = {0};
     int r = 0;
 
-    if (fetch_whole(rc, p, s, ref, blocks, until, out) == 0)
-        r = fetch_part(rc, p, s, ref, blocks, until, out, &err);
+    for (unsigned n = 0; n <= DEATHS; n++) {
+        buf_reset(&err);
+        r = 0;
+        if (fetch_whole(rc, p, s, ref, blocks, until, out) == 0)
+            r = fetch_part(rc, p, s, ref, blocks, until, out, &err);
+        if (r != -E_CLOSED || BROKEN(VARVE_BREAK_recall_deaths))
+            break;
+        MARK("recall: again, with another process");
+    }
     if (r == 0)
         moved(rc);
     (void)buf_cstr(&err);
@@ -365,18 +373,13 @@ static int pause_until(struct recall *rc, int64_t at_ns)
     return r == -E_TIMEOUT ? 0 : r;
 }
 
-/* A varve-tierd that died, perhaps long ago, is no failure: another one is started. Whoever wants it so waits for a repository that is
- * away. */
+/* Whoever wants it so waits for a repository that is away. */
 static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
                  uint32_t blocks, void *out)
 {
     int64_t until = clock_mono_ns() + (int64_t)rc->opts.wait_ms * 1000000;
     int r = fetch_once(rc, p, s, ref, blocks, out);
 
-    for (unsigned n = 0; r == -E_CLOSED && n < DEATHS && !BROKEN(VARVE_BREAK_recall_deaths); n++) {
-        MARK("recall: again, with another process");
-        r = fetch_once(rc, p, s, ref, blocks, out);
-    }
     for (int64_t step = AGAIN_NS; is_passing(r) && clock_mono_ns() < until;
          step = MIN_OF(2 * step, AGAIN_MAX_NS)) {
         int w = pause_until(rc, MIN_OF(clock_mono_ns() + step, until));

@@ -19,6 +19,8 @@ begin() { # [SETTING...]: a volume at $dir/m whose files lie in a repository bes
     mkdir "$dir/m/a" "$dir/m/b"
     random $((big << 20)) >"$dir/m/a/big"
     for i in 1 2 3 4; do random $((i * 300000)) >"$dir/m/b/$i"; done
+    mkdir "$dir/m/c"
+    for i in $(seq 80); do random 30000 >"$dir/m/c/$i"; done # many in a chunk, and several of those
     cp -a "$dir/m" "$dir/was"
     ok varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key"
     ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key"
@@ -45,7 +47,7 @@ test_files_and_trees_come_by_name() {
     has "0 B came"
     refused - "none" varve tier recall "$dir/m" b/none
     ok varve tier recall "$dir/m" b
-    [ "$(remote)" = $((big << 20)) ] || fail "$(remote) are left"
+    [ "$(remote)" = $(((big << 20) + 80 * 32768)) ] || fail "$(remote) are left"
     ok varve tier recall "$dir/m"
     [ "$(remote)" = 0 ] || fail "$(remote) are left"
     mv "$dir/r" "$dir/away"
@@ -64,7 +66,7 @@ test_what_has_just_come_can_go_again() {
 
 test_it_goes_on_after_a_kill_and_can_be_cancelled() {
     begin
-    ok varve tier recall "$dir/m" a b --background
+    ok varve tier recall "$dir/m" a b c --background
     sleep 0.1
     kill -9 "$(head -n 1 "$dir/s/lock")"
     for _ in $(seq 200); do
@@ -106,8 +108,9 @@ test_reads_wait_where_that_is_set() {
 
 test_the_death_of_varve_tierd_is_nobodys_trouble() {
     begin
-    same b/1
+    same c/1
     for pid in $(served_by "dir:$dir/r"); do kill -9 "$pid"; done
+    same c/80
     same b/2
     (for _ in 1 2; do
         sleep 0.05
