@@ -30,6 +30,7 @@ struct pack_work {
     struct buf pack, trailer; /* trailer: its plain bytes */
     uint32_t nchunks;
     struct sha name;
+    bool put; /* it is there, whatever came after */
     int result;
     char why[256]; /* what is said of the result */
 };

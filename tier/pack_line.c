@@ -164,6 +164,7 @@ static int pack_put(struct pack_work *w)
         return r;
     pack_name(&w->name, name);
     r = backend_put_same(repo->b, &repo->call, name, w->pack.data, w->pack.len);
+    w->put = r == 0;
     if (r == 0)
         r = have_pack(repo->have, &w->name, w->pack.len, w->trailer.data, w->trailer.len, true);
     if (r == 0)
@@ -218,10 +219,15 @@ struct pack_work *line_pack_take(struct pack_line *l, bool wait)
     return w;
 }
 
+/* Those that nobody waits for any more, as the work was stopped: what is there was sent. */
 static void packs_free(struct pack_work *w)
 {
     for (struct pack_work *next; w; w = next) {
         next = w->next;
+        if (w->put) {
+            w->repo->put_bytes += w->pack.len;
+            w->repo->puts++;
+        }
         line_pack_free(w);
     }
 }

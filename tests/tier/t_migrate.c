@@ -308,8 +308,7 @@ TEST(test_migrate__interrupted_it_sends_nothing_twice)
     CHECK_EQ(v.m.moved.len, sizeof(struct migrate_moved));
     printf("    %llu bytes of packs for 54000000\n", (unsigned long long)mem_bytes(v.o.m, "packs/"));
     CHECK(mem_bytes(v.o.m, "packs/") > 50000000 && mem_bytes(v.o.m, "packs/") < 60000000);
-    CHECK(v.m.sent_bytes > 40000000 &&
-          v.m.sent_bytes < 60000000); /* one on its way when it ends is not counted */
+    CHECK(v.m.sent_bytes > 50000000 && v.m.sent_bytes < 60000000); /* with those on their way when it ended */
     moving_end(&v);
 }
 
