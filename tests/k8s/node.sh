@@ -158,7 +158,7 @@ test_words() {
     grep -q 'id' "$scratch/out" || fail "$(cat "$scratch/out")"
 }
 
-trap 'node_end; scratch_release' EXIT
+trap 'rc=$?; node_end; (exit $rc); scratch_release' EXIT
 mount --make-rprivate / 2>/dev/null
 unpack "$scratch/root" || exit 1
 for t in ${*:-$(declare -F | sed -n 's/^declare -f \(test_\)/\1/p')}; do
