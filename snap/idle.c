@@ -109,7 +109,7 @@ static int64_t rounded(int64_t now, int64_t grain_s)
 
 int idle_follow(struct vol *v, int64_t grain_s, bool reads)
 {
-    struct idle *i = __atomic_load_n(&v->idle, __ATOMIC_ACQUIRE);
+    struct idle *i = __atomic_load_n(&v->idle, __ATOMIC_ACQUIRE), *other = NULL;
 
     if (!i && !grain_s)
         return 0;
@@ -117,10 +117,14 @@ int idle_follow(struct vol *v, int64_t grain_s, bool reads)
         if (!(i = calloc(1, sizeof(*i))))
             return -E_NOMEM;
         pthread_mutex_init(&i->lock, NULL);
+        if (!__atomic_compare_exchange_n(&v->idle, &other, i, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            pthread_mutex_destroy(&i->lock);
+            free(i);
+            i = other;
+        }
     }
     __atomic_store_n(&i->reads, reads, __ATOMIC_RELAXED);
     __atomic_store_n(&i->grain_s, grain_s, __ATOMIC_RELAXED);
-    __atomic_store_n(&v->idle, i, __ATOMIC_RELEASE);
     return 0;
 }
 
