@@ -417,7 +417,8 @@ int release_run(struct repo *r, const struct point *p, struct vol *v, const stru
         buf_printf(err, "recovery point %.12s was not made from snapshot %s", p->id, rec->name);
         x = -E_INVAL;
     }
-    if (x == 0) /* what was recalled a moment ago is here, and its ranges are to go before there can be new ones */
+    if (x ==
+        0) /* what was recalled a moment ago is here, and its ranges are to go before there can be new ones */
         x = cold_settle(v->store);
     if (x == 0 && o->npaths)
         x = get_ready(&w);
