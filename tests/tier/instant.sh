@@ -307,6 +307,7 @@ test_killed_while_it_is_made() {
         ok varve list "$dir/t$i" --json
         [ "$(json 'len(d["volumes"])')" = 1 ] || fail "$out"
         ok varve hydrate "$dir/w$i" # sees to what nothing needs, too
+        wait_for 20 no_pins
         diff -r "$dir/m" "$dir/w$i" >/dev/null || fail 'another tree'
         ok varve umount "$dir/w$i"
         sound "$dir/t$i"
