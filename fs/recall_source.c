@@ -134,18 +134,9 @@ static int all_of(struct store *s, struct buf *ret)
     return cold_source_each(s, keep_one, ret);
 }
 
-static int any_one(void *arg, uint32_t source, const void *text, size_t len)
-{
-    (void)arg;
-    (void)source;
-    (void)text;
-    (void)len;
-    return 1;
-}
-
 bool recall_any(struct store *s)
 {
-    return cold_source_each(s, any_one, NULL) == 1;
+    return cold_source_any(s) == 1;
 }
 
 bool recall_from(struct store *s, const struct vol *v)

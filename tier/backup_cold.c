@@ -5,18 +5,9 @@
 #include "snap/store/span.h"
 #include "tier/backup_i.h"
 
-static int any_source(void *arg, uint32_t source, const void *text, size_t len)
-{
-    (void)arg;
-    (void)source;
-    (void)text;
-    (void)len;
-    return 1;
-}
-
 int backup_cold_any(struct backup *b)
 {
-    return BROKEN(VARVE_BREAK_cold_named) ? 0 : cold_source_each(b->v->store, any_source, NULL);
+    return BROKEN(VARVE_BREAK_cold_named) ? 0 : cold_source_any(b->v->store);
 }
 
 struct looking {

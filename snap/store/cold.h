@@ -55,7 +55,7 @@ void store_set_cold(struct store *s, const struct cold_hooks *hooks);
 int cold_begin(struct store *s);
 
 /* Sources: which repository, recovery point, ... in words of the rooms above. Numbers are never reused while any range names
- * one. cold_source_get appends to ret. cold_source_each: cb non-zero ends it. cold_source_del: -E_BUSY while a range names it
+ * one. cold_source_get appends to ret. cold_source_each: cb non-zero ends it. cold_source_any: 1: there is one. cold_source_del: -E_BUSY while a range names it
  * (cost: all ranges). */
 int cold_source_put(struct store *s, const void *text, size_t len, uint32_t *ret); /* firm and flushed */
 int cold_source_set(struct store *s, uint32_t source, const void *text,
@@ -63,6 +63,7 @@ int cold_source_set(struct store *s, uint32_t source, const void *text,
 int cold_source_get(struct store *s, uint32_t source, struct buf *ret); /* -E_NOENT */
 int cold_source_each(struct store *s, int (*cb)(void *arg, uint32_t source, const void *text, size_t len),
                      void *arg);
+int cold_source_any(struct store *s);
 int cold_source_del(struct store *s, uint32_t source);
 
 /* A run of a file's blocks and what its bytes are called. */

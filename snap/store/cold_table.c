@@ -331,6 +331,20 @@ int cold_source_each(struct store *s, int (*cb)(void *arg, uint32_t source, cons
     return r == -E_NOENT ? 0 : r;
 }
 
+int cold_source_any(struct store *s)
+{
+    uint32_t source;
+    struct txn_val v;
+    struct txn t;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    r = source_ge(&t, 1, &source, &v);
+    txn_abort(&t);
+    return r == 0 ? 1 : r == -E_NOENT ? 0 : r;
+}
+
 /* Does a range name it? In the transaction that takes it away. */
 static int source_named(struct txn *t, uint32_t source)
 {
