@@ -378,6 +378,16 @@ static int plans_print(struct view *w, struct buf *out)
     return show_cols_print(&c, "", out);
 }
 
+/* What became of it; NULL: it never ran. */
+static void run_json(struct jw *j, const struct policy_run *run)
+{
+    jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
+    jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
+    jw_str(j, "result", run && run->result[0] ? run->result : NULL);
+    jw_u64(j, "failures", run ? run->state.failures : 0);
+    jw_u64(j, "job", run ? run->job : 0);
+}
+
 static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p, enum policy_kind kind)
 {
     const struct policy_run *run = policy_run_find(&w->runs, kind, p->name);
@@ -393,11 +403,7 @@ static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p
     jw_str(j, "when", text);
     jw_str(j, "to", kind == POLICY_BACKUP ? p->to : NULL);
     jw_time(j, "next", next < INT64_MAX / 1000000000 ? next * 1000000000 : 0);
-    jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
-    jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
-    jw_str(j, "result", run && run->result[0] ? run->result : NULL);
-    jw_u64(j, "failures", run ? run->state.failures : 0);
-    jw_u64(j, "job", run ? run->job : 0);
+    run_json(j, run);
     jw_close(j);
 }
 
@@ -408,11 +414,7 @@ static void tier_json(struct jw *j, struct view *w)
     jw_object(j, NULL);
     jw_str(j, "kind", POLICY_TIER_NAME);
     jw_str(j, "to", tier_policy_to(w->p));
-    jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
-    jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
-    jw_str(j, "result", run && run->result[0] ? run->result : NULL);
-    jw_u64(j, "failures", run ? run->state.failures : 0);
-    jw_u64(j, "job", run ? run->job : 0);
+    run_json(j, run);
     jw_close(j);
 }
 
