@@ -310,13 +310,11 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = verb_line_add(ret, "label", verb_val(a, "label")->texts[i]);
     if (r == 0 && verb_num(a, "full"))
         r = buf_puts(ret, " full");
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(
-            err,
-            "backup run: the URL, paths, attachments and labels are too long together; use shorter ones");
-        r = -E_TOOBIG;
-    }
-    return r;
+    return r < 0 ? r
+                 : verb_job_fits(ret,
+                                 "backup run: the URL, paths, attachments and labels are too long together; "
+                                 "use shorter ones",
+                                 err);
 }
 
 /* A snapshot of its own, where none is named. */
@@ -363,7 +361,6 @@ RUN(run_backup)
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     enum codec_id codec;
     struct layer_rec rec;
-    uint64_t id;
     int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
 
     if (r == 0)
@@ -378,11 +375,6 @@ RUN(run_backup)
     if (!snap && (r = backup_snapshot(c, verb_text(a, "to"), &rec, err)) < 0)
         return r;
     r = detail_of(a, rec.name, &detail, err);
-    if (r == 0)
-        r = job_start(c->env->store, "backup", c->vol->rec.id, buf_cstr(&detail), &id);
-    if (r < 0)
-        return r;
-    verb_job_await(c, a, id);
     words.snap = rec.name;
-    return verb_job_answer(c, id, &words, out, err);
+    return r < 0 ? r : verb_job_run(c, a, "backup", &detail, &words, out, err);
 }

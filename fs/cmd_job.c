@@ -269,6 +269,26 @@ int verb_job_answer(struct verb_ctx *c, uint64_t id, const struct verb_job_words
     return buf_printf(out, "%s\n", i.text);
 }
 
+int verb_job_run(struct verb_ctx *c, const struct verb_args *a, const char *kind, struct buf *detail,
+                 const struct verb_job_words *w, struct buf *out, struct buf *err)
+{
+    uint64_t id;
+    int r = job_start(c->env->store, kind, c->vol->rec.id, buf_cstr(detail), &id);
+
+    if (r < 0)
+        return r;
+    verb_job_await(c, a, id);
+    return verb_job_answer(c, id, w, out, err);
+}
+
+int verb_job_fits(struct buf *detail, const char *why, struct buf *err)
+{
+    if (buf_cstr(detail) && detail->len <= JOB_DETAIL_MAX)
+        return 0;
+    buf_puts(err, why);
+    return -E_TOOBIG;
+}
+
 /* --- verbs about one ---------------------------------------------------------------------------------------------------- */
 
 RUN(run_job_wait)

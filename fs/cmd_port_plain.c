@@ -112,11 +112,7 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = verb_line_add(ret, "base", verb_text(a, "base"));
     if (r == 0 && verb_num(a, "delete"))
         r = buf_puts(ret, " delete=yes");
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(err, "export: the URL is too long; use a shorter one");
-        r = -E_TOOBIG;
-    }
-    return r;
+    return r < 0 ? r : verb_job_fits(ret, "export: the URL is too long; use a shorter one", err);
 }
 
 static int check(struct verb_ctx *c, const struct verb_args *a, struct layer_rec *rec, struct buf *err)
@@ -142,16 +138,10 @@ RUN(run_plain)
     struct verb_job_words words = {.verb = "export", .doing = "exports", .report = "export"};
     cleanup(buf_free) struct buf detail = {0};
     struct layer_rec rec;
-    uint64_t id;
     int r = check(c, a, &rec, err);
 
     if (r == 0)
         r = detail_of(a, rec.name, &detail, err);
-    if (r == 0)
-        r = job_start(c->env->store, "export", c->vol->rec.id, buf_cstr(&detail), &id);
-    if (r < 0)
-        return r;
-    verb_job_await(c, a, id);
     words.snap = rec.name;
-    return verb_job_answer(c, id, &words, out, err);
+    return r < 0 ? r : verb_job_run(c, a, "export", &detail, &words, out, err);
 }

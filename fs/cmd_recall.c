@@ -58,11 +58,9 @@ static int detail_of(struct vol *v, const struct verb_val *paths, struct buf *re
         else
             r = verb_line_add(ret, "path", paths->texts[i]);
     }
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(err, "tier recall: the paths are too long together; name a directory above them");
-        r = -E_TOOBIG;
-    }
-    return r;
+    return r < 0 ? r
+                 : verb_job_fits(
+                       ret, "tier recall: the paths are too long together; name a directory above them", err);
 }
 
 RUN(run_tier_recall)
@@ -70,16 +68,10 @@ RUN(run_tier_recall)
     static const struct verb_job_words words = {.verb = "tier recall", .doing = "recalls"};
     const struct verb_val *paths = verb_val(a, "path");
     cleanup(buf_free) struct buf detail = {0};
-    uint64_t id;
     int r;
 
     if (!paths || paths->ntexts == 0)
         return run_hydrate(c, a, out, err);
     r = detail_of(c->vol, paths, &detail, err);
-    if (r == 0)
-        r = job_start(c->env->store, "recall", c->vol->rec.id, buf_cstr(&detail), &id);
-    if (r < 0)
-        return r;
-    verb_job_await(c, a, id);
-    return verb_job_answer(c, id, &words, out, err);
+    return r < 0 ? r : verb_job_run(c, a, "recall", &detail, &words, out, err);
 }

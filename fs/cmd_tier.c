@@ -132,12 +132,12 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = buf_printf(ret, " larger=%" PRIu64, verb_num(a, "larger"));
     if (r == 0 && verb_given(a, "older"))
         r = buf_printf(ret, " older=%" PRIu64 "s", verb_num(a, "older") / 1000000000);
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(err,
-                 "tier release: the URL and the paths are too long together; name a directory above them");
-        r = -E_TOOBIG;
-    }
-    return r;
+    return r < 0
+               ? r
+               : verb_job_fits(
+                     ret,
+                     "tier release: the URL and the paths are too long together; name a directory above them",
+                     err);
 }
 
 RUN(run_tier_release)
@@ -146,19 +146,13 @@ RUN(run_tier_release)
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
     cleanup(buf_free) struct buf detail = {0};
     struct layer_rec rec = {.name = ""};
-    uint64_t id;
     int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
 
     if (r == 0 && verb_num(a, "upload"))
         r = backup_snapshot(c, p->conf.url, &rec, err);
     if (r == 0)
         r = detail_of(a, rec.name[0] ? rec.name : NULL, &detail, err);
-    if (r == 0)
-        r = job_start(c->env->store, "release", c->vol->rec.id, buf_cstr(&detail), &id);
-    if (r < 0)
-        return r;
-    verb_job_await(c, a, id);
-    return verb_job_answer(c, id, &words, out, err);
+    return r < 0 ? r : verb_job_run(c, a, "release", &detail, &words, out, err);
 }
 
 /* Where what is missing of the store's volumes lies, and by which files that is opened: they are needed as long as this says so. */

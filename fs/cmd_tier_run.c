@@ -304,11 +304,9 @@ static int detail_of(const struct verb_args *a, const char *snap, struct buf *re
         r = verb_line_add(ret, "snap", snap);
     if (r == 0)
         r = tier_secrets(a, ret);
-    if (r == 0 && (!buf_cstr(ret) || ret->len > JOB_DETAIL_MAX)) {
-        buf_puts(err, "tier run: the URL and the pattern are too long together; use shorter ones");
-        r = -E_TOOBIG;
-    }
-    return r;
+    return r < 0 ? r
+                 : verb_job_fits(
+                       ret, "tier run: the URL and the pattern are too long together; use shorter ones", err);
 }
 
 RUN(run_tier_run)
@@ -319,7 +317,6 @@ RUN(run_tier_run)
     cleanup(buf_free) struct buf detail = {0};
     struct layer_rec rec = {.name = ""};
     struct tier_terms terms;
-    uint64_t id;
     int r = p ? tier_terms_of(c->vol, a, &terms, err) : -E_NOMEM;
 
     if (r == 0)
@@ -328,10 +325,5 @@ RUN(run_tier_run)
         r = backup_snapshot(c, p->conf.url, &rec, err);
     if (r == 0)
         r = detail_of(a, rec.name[0] ? rec.name : NULL, &detail, err);
-    if (r == 0)
-        r = job_start(c->env->store, "tier", c->vol->rec.id, buf_cstr(&detail), &id);
-    if (r < 0)
-        return r;
-    verb_job_await(c, a, id);
-    return verb_job_answer(c, id, &words, out, err);
+    return r < 0 ? r : verb_job_run(c, a, "tier", &detail, &words, out, err);
 }

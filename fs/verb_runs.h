@@ -35,7 +35,8 @@ RUN(run_snapshot_show);
 RUN(run_diff);
 RUN(run_snapshot_ranges);
 /* cmd_job.c. verb_job_await: notes the job that goes on with the verb, and waits where who asked can; verb_job_answer: what the verb
- * says of it, whether it has ended or not; the result is the job's. */
+ * says of it, whether it has ended or not; the result is the job's. verb_job_run: a job of the volume, all three. verb_job_fits: 0, or
+ * -E_TOOBIG with why in err: is its detail, a line of verb_line_add(), as long as one may be? */
 struct verb_job_words {
     const char *verb;     /* "backup run": before what went wrong */
     const char *doing;    /* "backs": after "job 7" */
@@ -47,6 +48,9 @@ struct verb_job_words {
 void verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id);
 int verb_job_answer(struct verb_ctx *c, uint64_t id, const struct verb_job_words *w, struct buf *out,
                     struct buf *err);
+int verb_job_run(struct verb_ctx *c, const struct verb_args *a, const char *kind, struct buf *detail,
+                 const struct verb_job_words *w, struct buf *out, struct buf *err);
+int verb_job_fits(struct buf *detail, const char *why, struct buf *err);
 RUN(run_job_list);
 RUN(run_job_wait);
 RUN(run_job_cancel);
