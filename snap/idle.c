@@ -29,21 +29,12 @@ struct idle {
 
 /* --- keys ----------------------------------------------------------------------------------------------------------------- */
 
-static size_t key_read(uint8_t *k, uint32_t vol, uint64_t ino)
-{
-    k[0] = TAB_READ;
-    put_be32(k + 1, vol);
-    put_be64(k + 5, ino);
-    return 13;
-}
-
 static size_t key_idle(uint8_t *k, uint32_t vol, int64_t stamp_s, uint64_t ino)
 {
-    k[0] = TAB_IDLE;
-    put_be32(k + 1, vol);
-    put_be64(k + 5, (uint64_t)stamp_s);
-    put_be64(k + 13, ino);
-    return 21;
+    size_t n = key_u32_u64(k, TAB_IDLE, vol, (uint64_t)stamp_s);
+
+    put_be64(k + n, ino);
+    return n + 8;
 }
 
 static int read_put(struct txn *t, uint32_t vol, uint64_t ino, int64_t stamp_s)
@@ -51,7 +42,7 @@ static int read_put(struct txn *t, uint32_t vol, uint64_t ino, int64_t stamp_s)
     uint8_t k[KEY_SIZE_MAX], v[8];
 
     put_le64(v, (uint64_t)stamp_s);
-    return txn_put_plain(t, k, key_read(k, vol, ino), v, sizeof(v));
+    return txn_put_plain(t, k, key_u32_u64(k, TAB_READ, vol, ino), v, sizeof(v));
 }
 
 static int idle_put(struct txn *t, uint32_t vol, uint64_t ino, int64_t stamp_s)
@@ -72,7 +63,7 @@ int idle_stamp(struct txn *t, uint32_t vol, uint64_t ino, int64_t *ret_s)
 {
     uint8_t k[KEY_SIZE_MAX];
     struct txn_val v;
-    int r = txn_get(t, KEEP_FIRM, k, key_read(k, vol, ino), &v);
+    int r = txn_get(t, KEEP_FIRM, k, key_u32_u64(k, TAB_READ, vol, ino), &v);
 
     if (r < 0 && r != -E_NOENT)
         return r;
@@ -378,7 +369,7 @@ int idle_drop(struct vol *v, const struct idle_entry *e, size_t n)
             continue;
         r = idle_del(&t, v->rec.id, &e[i]);
         if (r == 0)
-            r = txn_del(&t, KEEP_FIRM, nobody, k, key_read(k, v->rec.id, e[i].ino));
+            r = txn_del(&t, KEEP_FIRM, nobody, k, key_u32_u64(k, TAB_READ, v->rec.id, e[i].ino));
     }
     if (r == 0)
         return txn_commit(&t);
@@ -387,14 +378,6 @@ int idle_drop(struct vol *v, const struct idle_entry *e, size_t n)
 }
 
 /* --- how far --------------------------------------------------------------------------------------------------------------- */
-
-static size_t key_sweep(uint8_t *k, uint32_t vol, uint64_t policy)
-{
-    k[0] = TAB_SWEEP;
-    put_be32(k + 1, vol);
-    put_be64(k + 5, policy);
-    return 13;
-}
 
 static void place_put(struct enc *e, const struct idle_place *p)
 {
@@ -425,7 +408,7 @@ int idle_sweep_get(struct vol *v, uint64_t policy, struct idle_sweep *ret)
     if (r < 0)
         return r;
     *ret = (struct idle_sweep){.replaced = 0};
-    r = txn_get(&t, KEEP_FIRM, k, key_sweep(k, v->rec.id, policy), &val);
+    r = txn_get(&t, KEEP_FIRM, k, key_u32_u64(k, TAB_SWEEP, v->rec.id, policy), &val);
     if (r == 0 && val.len < SWEEP_SIZE)
         r = -E_CORRUPT;
     if (r == 0) {
@@ -490,7 +473,7 @@ int idle_sweep_put(struct vol *v, uint64_t policy, const struct idle_sweep *s)
     if (sweeps(&t, v->rec.id) >= IDLE_SWEEPS)
         r = drop_all(&t, TAB_SWEEP, v->rec.id, &most);
     if (r >= 0)
-        r = txn_put_plain(&t, k, key_sweep(k, v->rec.id, policy), out, sizeof(out));
+        r = txn_put_plain(&t, k, key_u32_u64(k, TAB_SWEEP, v->rec.id, policy), out, sizeof(out));
     if (r == 0)
         return txn_commit(&t);
     txn_abort(&t);

@@ -39,6 +39,14 @@ size_t key_u32_u32(uint8_t *out, uint8_t tab, uint32_t a, uint32_t b)
     return 9;
 }
 
+size_t key_u32_u64(uint8_t *out, uint8_t tab, uint32_t a, uint64_t b)
+{
+    out[0] = tab;
+    put_be32(out + 1, a);
+    put_be64(out + 5, b);
+    return 13;
+}
+
 size_t key_u64(uint8_t *out, uint8_t tab, uint64_t a)
 {
     out[0] = tab;

@@ -37,6 +37,7 @@ size_t key_u32(uint8_t *out, uint8_t tab,
                uint32_t a); /* TAB_VOLUME, TAB_VSTAT, TAB_BRANCH, TAB_PROFILE, TAB_SCHEDULE */
 size_t key_u32_u32(uint8_t *out, uint8_t tab, uint32_t a, uint32_t b); /* TAB_LAYER, TAB_VIEW */
 size_t key_u64(uint8_t *out, uint8_t tab, uint64_t a);                 /* TAB_OBJECT, TAB_RECLAIM, TAB_JOB */
+size_t key_u32_u64(uint8_t *out, uint8_t tab, uint32_t a, uint64_t b); /* TAB_READ, TAB_SWEEP */
 size_t key_name(uint8_t *out, uint8_t tab, const char *name);          /* TAB_VOLNAME */
 size_t key_snapname(uint8_t *out, uint32_t vol, const char *name);     /* TAB_SNAPNAME */
 size_t key_objref(uint8_t *out, uint64_t object, uint32_t branch, uint64_t ino);
