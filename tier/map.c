@@ -49,6 +49,29 @@ int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vl
     return 0;
 }
 
+int record_slice(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct slice *ret)
+{
+    struct extent e;
+    uint32_t run;
+    int r;
+
+    if (klen < 9)
+        return -E_CORRUPT;
+    if (key[8] == REC_XATTR && vlen > 0 && val[0] == 1) {
+        struct dec d = dec_of(val + 1, vlen - 1);
+
+        *ret = slice_decode(&d);
+        return vlen == 1 + SLICE_SIZE ? 1 : -E_CORRUPT;
+    }
+    if (key[8] != REC_EXTENT)
+        return 0;
+    r = extent_decode(key, klen, val, vlen, &e, &run);
+    if (r < 0 || e.kind != EXTENT_SLICE)
+        return r;
+    *ret = e.s;
+    return 1;
+}
+
 static int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct extent *x)
 {
     struct tree_key k = tree_key(ino, REC_EXTENT);

@@ -21,6 +21,9 @@ void extents_sort(struct extents *l); /* ascending by block */
 int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct extent *ret,
                   uint32_t *ret_run); /* a record of kind REC_EXTENT. -E_CORRUPT */
 
+/* record_slice: the slice that a record of any kind names: an extent's, or that of a large attribute. 1; 0: none; -E_CORRUPT. */
+int record_slice(const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen, struct slice *ret);
+
 /* extent_cut: the part of it in blocks [from, to), which lie in it; zeros where its slice has ended. */
 struct extent extent_cut(const struct extent *x, uint64_t from, uint64_t to);
 

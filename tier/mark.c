@@ -24,30 +24,13 @@ struct marking {
     int bad;
 };
 
-static int slice_mark(struct marking *g, const uint8_t *val)
-{
-    struct dec d = dec_of(val, SLICE_SIZE);
-    struct slice s = slice_decode(&d);
-
-    return idset_put(&g->m->chunks, &s.chunk, NULL);
-}
-
 static int record_mark(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
-    struct extent e;
-    uint32_t run;
-    int r;
+    struct marking *g = arg;
+    struct slice s;
+    int r = record_slice(key, klen, val, vlen, &s);
 
-    if (klen < 9)
-        return -E_CORRUPT;
-    if (key[8] == REC_XATTR && vlen > 0 && val[0] == 1)
-        return vlen == 1 + SLICE_SIZE ? slice_mark(arg, val + 1) : -E_CORRUPT;
-    if (key[8] != REC_EXTENT)
-        return 0;
-    r = extent_decode(key, klen, val, vlen, &e, &run);
-    if (r < 0 || e.kind != EXTENT_SLICE)
-        return r;
-    return idset_put(&((struct marking *)arg)->m->chunks, &e.s.chunk, NULL);
+    return r == 1 ? idset_put(&g->m->chunks, &s.chunk, NULL) : r;
 }
 
 static int page_mark(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error)

@@ -177,22 +177,10 @@ static int weigh_slice(struct weighing *w, const struct slice *s)
 
 static int weigh_record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
-    struct extent e;
-    uint32_t run;
-    int r;
+    struct slice s;
+    int r = record_slice(key, klen, val, vlen, &s);
 
-    if (klen < 9)
-        return -E_CORRUPT;
-    if (key[8] == REC_XATTR && vlen == 1 + SLICE_SIZE && val[0] == 1) {
-        struct dec d = dec_of(val + 1, SLICE_SIZE);
-
-        e.s = slice_decode(&d);
-        return weigh_slice(arg, &e.s);
-    }
-    if (key[8] != REC_EXTENT)
-        return 0;
-    r = extent_decode(key, klen, val, vlen, &e, &run);
-    return r < 0 || e.kind != EXTENT_SLICE ? r : weigh_slice(arg, &e.s);
+    return r == 1 ? weigh_slice(arg, &s) : r;
 }
 
 static int weigh_page(void *arg, const struct slice *page, const uint8_t *p, size_t len, int error)
