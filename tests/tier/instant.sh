@@ -368,14 +368,7 @@ test_time_from_a_directory() {
 
 # S3, where a server can be had
 s3_begin() {
-    unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-    export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
-    s3_get versitygw >"$scratch/why" 2>&1 || { skip=$(tail -n 1 "$scratch/why"); return 1; }
-    s3_start versitygw "$dir/server" || { skip='versitygw does not start here'; return 1; }
-    for ((i = 0; i < 100; i++)); do
-        "$here/s3_tool.py" "$s3_endpoint" PUT /instant-bucket >"$dir/made" 2>&1 && break
-        sleep 0.1
-    done
+    s3_case_get && s3_case_start "$dir/server" instant-bucket || return 1
     url="s3://instant-bucket/x?endpoint=$s3_endpoint"
     ok varve repo init "$url" --key-file "$dir/key"
 }

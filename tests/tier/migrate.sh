@@ -198,46 +198,36 @@ moves_while_it_is_read() { # COMMAND...: that takes the source away
 test_a_released_volume_moves_while_it_is_read() { moves_while_it_is_read mv "$dir/r" "$dir/gone"; }
 
 # Likewise between two servers of S3, of which the old one ends.
-s3_server() { # NAME: sets server_url, server_files, server_pid
-    s3_start versitygw "$dir/$1" || return 1
+may_use_s3() {
+    [ "${SCALE:-full}" != short ] || { skip='the longer form only'; return 1; }
+    s3_case_get
+}
+s3_server() { # NAME: sets server_url, server_files
+    s3_case_start "$dir/$1" "bucket-$1" || return 1
     servers+=("$s3_pid")
-    server_pid=$s3_pid
-    for ((i = 0; i < 100; i++)); do
-        "$here/s3_tool.py" "$s3_endpoint" PUT "/bucket-$1" >"$dir/made" 2>&1 && break
-        sleep 0.1
-    done
     server_url="s3://bucket-$1/x?endpoint=$s3_endpoint"
     server_files=$dir/$1/data/bucket-$1/x
 }
+from_s3() { # sets from_pid, too
+    s3_server old || return 1
+    from_url=$server_url from_files=$server_files from_pid=$s3_pid
+}
 test_from_one_s3_server_to_another() {
-    local old
-    [ "${SCALE:-full}" != short ] || { skip='the longer form only'; return; }
-    unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-    export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
-    s3_get versitygw >"$scratch/why" 2>&1 || { skip=$(tail -n 1 "$scratch/why"); return; }
-    mkdir -p "$dir"
-    s3_server old || { skip='versitygw does not start here'; return; }
-    from_url=$server_url from_files=$server_files old=$server_pid
-    s3_server new || { skip='versitygw does not start here'; return; }
+    may_use_s3 && from_s3 || return 0
+    s3_server new || return 0
     to_url=$server_url to_files=$server_files
-    moves_while_it_is_read kill "$old"
+    moves_while_it_is_read kill "$from_pid"
     from_url='' to_url='' from_files='' to_files=''
     servers_end
 }
 
 # From S3 to a real Ceph, where one is installed.
 test_from_s3_to_rados() {
-    local old
-    [ "${SCALE:-full}" != short ] || { skip='the longer form only'; return; }
-    unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-    export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
-    s3_get versitygw >"$scratch/why" 2>&1 || { skip=$(tail -n 1 "$scratch/why"); return; }
-    mkdir -p "$dir"
+    may_use_s3 || return 0
     ceph_start "$scratch/ceph" >"$scratch/why" 2>&1 || { skip="no cluster starts here: $(tail -n 1 "$scratch/why")"; return; }
-    s3_server old || { skip='versitygw does not start here'; return; }
-    from_url=$server_url from_files=$server_files old=$server_pid
+    from_s3 || return 0
     to_url="rados://data/moved?conf=$ceph_conf&id=all" to_files=none
-    moves_while_it_is_read kill "$old"
+    moves_while_it_is_read kill "$from_pid"
     from_url='' to_url='' from_files='' to_files=''
     servers_end
     ceph_stop

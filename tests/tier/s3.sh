@@ -6,8 +6,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 . "$here/s3_server.sh"
 SERVER=${SERVER:-versitygw}
-unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
+s3_environment
 export VARVE_TEST_BUCKET=test-bucket VARVE_TEST_S3
 
 s3_get "$SERVER" >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
@@ -23,10 +22,7 @@ trap end_all EXIT
 s3_start "$SERVER" "$scratch/server" || skip_suite "$SERVER does not start here"
 VARVE_TEST_S3=$s3_endpoint
 tool() { "$here/s3_tool.py" "$s3_endpoint" "$@"; }
-for ((i = 0; i < 100; i++)); do
-    tool PUT "/$VARVE_TEST_BUCKET" >"$scratch/made" 2>&1 && break
-    sleep 0.1
-done
+s3_bucket "$VARVE_TEST_BUCKET"
 say "    server: $SERVER"
 # a proxy that does harm; it ends when its input does, and the input is ours
 export VARVE_TEST_FAULT=$scratch/fault VARVE_TEST_PROXY
@@ -110,10 +106,7 @@ test_tls() {
     ) >"$dir/openssl" 2>&1 || fail "openssl: $(cat "$dir/openssl")"
     s3_start "$SERVER" "$dir/tls" "$dir" || fail start
     at="s3://$VARVE_TEST_BUCKET/x?endpoint=$s3_endpoint"
-    for ((i = 0; i < 100; i++)); do
-        S3_CA=$dir/ca.pem tool PUT "/$VARVE_TEST_BUCKET" >"$dir/made" 2>&1 && break
-        sleep 0.1
-    done
+    S3_CA=$dir/ca.pem s3_bucket "$VARVE_TEST_BUCKET"
     refused - 'its certificate is not to be trusted' varve repo init "$at" --key-file "$dir/key"
     refused - 'its certificate is not to be trusted' varve repo init "$at&ca=$dir/missing.pem" --key-file "$dir/key"
     ok varve repo init "$at&ca=$dir/ca.pem" --key-file "$dir/key"

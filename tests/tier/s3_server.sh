@@ -1,6 +1,8 @@
 # Sourced by tests/tier/s3.sh: S3 servers that an ordinary package client builds once into $VARVE_CACHE, on loopback; and radosgw of the
 # cluster that tests/tier/ceph.sh runs ($VARVE_TEST_CEPH_CONF).
 # s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [TLS_DIR [PORT]]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
+# s3_environment: their keys and no proxy. s3_bucket NAME: made in what was started last. For cases, which are skipped where there is none:
+# s3_case_get, then s3_case_start DIR BUCKET.
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GO_MIN=1.25
@@ -33,6 +35,11 @@ s3_build() { # NAME PACKAGE; another suite may have built it meanwhile
     GOBIN=$s3_bin GOFLAGS='-buildvcs=false -p=2' CGO_ENABLED=0 nice go install -trimpath -ldflags='-s -w' "$package" >"$s3_bin/$1.log" 2>&1 \
         || { say "the S3 server $1 cannot be built: $(tail -n 1 "$s3_bin/$1.log")"; return 1; }
     mv "$s3_bin/$1" "$s3_bin/$1-${package##*@}"
+}
+
+s3_environment() {
+    unset ${!AWS_*} http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
+    export AWS_ACCESS_KEY_ID=AKTESTAKTEST AWS_SECRET_ACCESS_KEY=SKTESTSKTESTSKTEST AWS_EC2_METADATA_DISABLED=true
 }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
@@ -79,6 +86,23 @@ s3_start() {
     [ -z "$tls" ] || scheme=https
     s3_endpoint=$scheme://127.0.0.1:$port
     wait_port "$port" $s3_pid || { say "the server $1 does not start: $(tail -n 3 "$2/log")"; return 1; }
+}
+
+s3_bucket() { # the server may take a moment until it answers; what it says is in $scratch/made
+    local i
+    for ((i = 0; i < 100; i++)); do
+        "$here/s3_tool.py" "$s3_endpoint" PUT "/$1" >"$scratch/made" 2>&1 && break
+        sleep 0.1
+    done
+}
+
+s3_case_get() {
+    s3_environment
+    s3_get versitygw >"$scratch/why" 2>&1 || { skip=$(tail -n 1 "$scratch/why"); return 1; }
+}
+s3_case_start() {
+    s3_start versitygw "$1" || { skip='versitygw does not start here'; return 1; }
+    s3_bucket "$2"
 }
 
 s3_stop() {
