@@ -267,6 +267,20 @@ void rig_wait_grace(struct repo_rig *g)
     mem_later(g->w.m, CONDEMNED_GRACE_NS + 1);
 }
 
+struct prune_result rig_prune_later(struct repo_rig *g)
+{
+    rig_wait_grace(g);
+    return rig_prune(g, false);
+}
+
+void rig_outlives_prunes(struct repo_rig *g, const char *id, const struct buf *want)
+{
+    rig_prune_later(g);
+    rig_prune_later(g);
+    rig_sound(g);
+    rig_restores_to(g, id, want);
+}
+
 struct repo *rig_elsewhere(struct repo_rig *g, const char *name)
 {
     struct world w = g->w;

@@ -43,7 +43,10 @@ void rig_sound(struct repo_rig *g);
 int rig_try_prune(struct repo_rig *g, bool exclusive, struct prune_result *res);
 struct prune_result rig_prune(struct repo_rig *g, bool exclusive);
 void rig_point_delete(struct repo_rig *g, const char *id);
-void rig_wait_grace(struct repo_rig *g); /* it passes */
+void rig_wait_grace(struct repo_rig *g);                 /* it passes */
+struct prune_result rig_prune_later(struct repo_rig *g); /* after the grace, beside others */
+/* Pruned twice so, the repository is sound and a recovery point what it was. */
+void rig_outlives_prunes(struct repo_rig *g, const char *id, const struct buf *want);
 struct repo *rig_elsewhere(struct repo_rig *g,
                            const char *name); /* another machine's view of the repository */
 

@@ -175,12 +175,7 @@ static void beside_a_prune(bool before)
     tiering_fetches = 0;
     CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
     CHECK(m.done && tiering_fetches > 0);
-    for (unsigned i = 0; i < 2; i++) {
-        rig_wait_grace(&g);
-        rig_prune(&g, false);
-    }
-    rig_sound(&g);
-    rig_restores_to(&g, b.id, &want);
+    rig_outlives_prunes(&g, b.id, &want);
     repo_close(m.other);
     rig_end(&g);
 }

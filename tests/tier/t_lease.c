@@ -72,8 +72,7 @@ TEST(test_lease__damaged_lists_are_removed_safely)
     rig_picture(&g, &want);
     a = rig_back_up(&g, "a");
     rig_point_delete(&g, a.id);
-    rig_wait_grace(&g);
-    CHECK(rig_prune(&g, false).condemned > 0);
+    CHECK(rig_prune_later(&g).condemned > 0);
     CHECK_OK(lease_take(g.w.r, &l, &err)); /* which is wanted only where there is something to do */
     CHECK_OK(condemned_mend(g.w.r, &n, &err));
     CHECK(n == 0 && mem_count(g.w.m, "condemned/") == 1); /* one that is whole stays */
@@ -95,8 +94,7 @@ TEST(test_lease__damaged_lists_are_removed_safely)
     CHECK(n == 1 && mem_count(g.w.m, "condemned/") == 0 && mem_count(g.w.m, "lease/") == 0);
     CHECK_OK(rig_try_backup(&g, "b", false, &b));
     rig_prune(&g, false);
-    rig_wait_grace(&g);
-    rig_prune(&g, false);
+    rig_prune_later(&g);
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
     rig_end(&g);

@@ -82,12 +82,10 @@ TEST(test_prune__condemned_packs_count_as_absent)
     rig_picture(&g, &want);
     a = rig_back_up(&g, "a");
     rig_point_delete(&g, a.id);
-    rig_wait_grace(&g);
-    CHECK(rig_prune(&g, false).condemned > 0);
+    CHECK(rig_prune_later(&g).condemned > 0);
     b = rig_back_up(&g, "b");
     CHECK(b.sent_bytes > 5u << 20);
-    rig_wait_grace(&g);
-    CHECK(rig_prune(&g, false).deleted > 0);
+    CHECK(rig_prune_later(&g).deleted > 0);
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);
     rig_end(&g);
@@ -171,12 +169,7 @@ static void while_writing(bool sweep, bool full, uint64_t at, bool resync)
     m.other = rig_elsewhere(&g, "other");
     CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
     CHECK(m.done);
-    for (unsigned i = 0; i < 2; i++) {
-        rig_wait_grace(&g);
-        rig_prune(&g, false);
-    }
-    rig_sound(&g);
-    rig_restores_to(&g, b.id, &want);
+    rig_outlives_prunes(&g, b.id, &want);
     repo_close(m.other);
     rig_end(&g);
 }
@@ -279,8 +272,7 @@ TEST(test_prune__a_list_does_not_stop_increments)
     rig_back_up(&g, "b");
     rig_point_delete(&g, res.id);
     rig_fill_file(&g, "f", 1u << 20);
-    rig_wait_grace(&g);
-    rig_prune(&g, false);
+    rig_prune_later(&g);
     for (unsigned i = 0; i < 10; i++) {
         char name[16];
 
@@ -289,10 +281,8 @@ TEST(test_prune__a_list_does_not_stop_increments)
         res = rig_back_up(&g, name);
         CHECK(res.base[0]);
         CHECK(res.read_bytes <= 4u << 20);
-        if (i == 4) {
-            rig_wait_grace(&g);
-            rig_prune(&g, false);
-        }
+        if (i == 4)
+            rig_prune_later(&g);
     }
     rig_sound(&g);
     rig_end(&g);
@@ -321,13 +311,11 @@ TEST(test_prune__a_mostly_unneeded_pack_is_written_anew)
     rig_picture(&g, &want);
     b = rig_back_up(&g, "b");
     rig_point_delete(&g, a.id);
-    rig_wait_grace(&g);
-    res = rig_prune(&g, false);
+    res = rig_prune_later(&g);
     CHECK(res.moved >= 1);
     CHECK(res.moved_bytes > 2u << 20 && res.moved_bytes < 5u << 20);
     rig_sound(&g);
-    rig_wait_grace(&g);
-    CHECK(rig_prune(&g, false).deleted >= 1);
+    CHECK(rig_prune_later(&g).deleted >= 1);
     CHECK(mem_bytes(g.w.m, "packs/") < 5u << 20);
     rig_sound(&g);
     rig_restores_to(&g, b.id, &want);

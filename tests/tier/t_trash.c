@@ -40,8 +40,7 @@ TEST(test_trash__it_is_had_back_as_it_was_after_any_prune)
     CHECK_EQ(in_trash(&g), 1);
     CHECK_EQ(mem_count(g.w.m, "points/"), 1);
     rig_prune(&g, false);
-    rig_wait_grace(&g);
-    rig_prune(&g, false);
+    rig_prune_later(&g);
     rig_prune(&g, true);
     CHECK_OK(trash_back(g.w.r, up.id));
     CHECK_EQ(mem_count(g.w.m, "points/"), 2);
