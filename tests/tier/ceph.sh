@@ -163,20 +163,14 @@ test_monitor_stands_still() {
 
 # The OSD dies in the middle of a backup, as by a power cut, and comes back
 test_osd_dies() {
-    local pid
     new_case
     url="$url&bandwidth=16M"
-    ok varve repo init "$url" --key-file "$dir/key"
-    new_volume
-    head -c 60000000 /dev/urandom >"$dir/m/large"
-    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
+    backup_begins 60000000
     sleep 2
     osd_kill
     sleep 2
     osd_start
-    wait $pid || fail "$(cat "$dir/log")"
-    ok varve repo verify "$url" --full --key-file "$dir/key"
+    backup_ends
     restored
 }
 
@@ -225,13 +219,10 @@ test_pool_deleted() {
     ceph_tool osd pool create gone 4 4 replicated >/dev/null 2>&1 || fail pool
     ceph_tool osd pool application enable gone varve >/dev/null 2>&1
     url="rados://gone/x?conf=$ceph_conf&id=admin&keyring=$scratch/ceph/client.admin.keyring&bandwidth=4M"
-    ok varve repo init "$url" --key-file "$dir/key"
-    new_volume
-    head -c 40000000 /dev/urandom >"$dir/m/large"
-    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
+    backup_begins 40000000
     sleep 2
     ceph_tool osd pool delete gone gone --yes-i-really-really-mean-it >/dev/null 2>&1 || fail delete
-    wait $! && fail 'it went well'
+    wait "$backing_up" && fail 'it went well'
     grep -q 'pool gone, namespace x: the pool is gone' "$dir/log" || fail "$(cat "$dir/log")"
     refused - 'there is no pool gone' varve repo show "$url" --key-file "$dir/key"
 }

@@ -89,19 +89,31 @@ restored() { # the newest backup has $dir/m/large as it is
     cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
 }
 
-speaker_dies() { # a repository at $url; in the middle of a backup the process that speaks to it is killed: another takes its place
-    local pid p killed=0
-    url="$url&bandwidth=16M"
+# A repository at $url, and a backup to it that goes on in the background, $backing_up, of so many BYTES in $dir/m/large: what is
+# to happen meanwhile comes in between. It goes well, and what it has put is sound.
+backup_begins() {
     ok varve repo init "$url" --key-file "$dir/key"
     new_volume
-    head -c 60000000 /dev/urandom >"$dir/m/large"
+    head -c "$1" /dev/urandom >"$dir/m/large"
     varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    sleep 2
-    for p in $(served_by "$url"); do kill -9 "$p" && killed=1; done
-    [ $killed = 1 ] || fail 'none was there'
-    wait $pid || fail "$(cat "$dir/log")"
+    backing_up=$!
+}
+backup_ends() {
+    wait "$backing_up" || fail "$(cat "$dir/log")"
     ok varve repo verify "$url" --full --key-file "$dir/key"
+}
+kill_speakers() { # with the repository of this URL: there is one
+    local p killed=0
+    for p in $(served_by "$1"); do kill -9 "$p" && killed=1; done
+    [ $killed = 1 ] || fail 'none was there'
+}
+
+speaker_dies() { # a repository at $url; in the middle of a backup the process that speaks to it is killed: another takes its place
+    url="$url&bandwidth=16M"
+    backup_begins 60000000
+    sleep 2
+    kill_speakers "$url"
+    backup_ends
 }
 
 # All of the C program, or the named tests of it: what it says, and its figures taken in

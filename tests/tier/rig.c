@@ -161,6 +161,15 @@ struct backup_result rig_back_up(struct repo_rig *g, const char *name)
     return res;
 }
 
+struct backup_result rig_begin_with(struct repo_rig *g, size_t bytes, struct buf *want)
+{
+    rig_begin(g);
+    rig_fill_file(g, "f", bytes);
+    if (want)
+        rig_picture(g, want);
+    return rig_back_up(g, "a");
+}
+
 static void on_hurt(void *arg, const char *path, int why)
 {
     (void)why;

@@ -16,6 +16,8 @@ struct repo_rig {
 
 void rig_begin(struct repo_rig *g);
 void rig_end(struct repo_rig *g);
+/* With a file "f", and a recovery point of it by the snapshot "a"; want: its picture, or NULL. */
+struct backup_result rig_begin_with(struct repo_rig *g, size_t bytes, struct buf *want);
 
 struct layer_rec rig_snapshot(struct repo_rig *g, const char *name); /* durable */
 int rig_try_backup(struct repo_rig *g, const char *name, bool full, struct backup_result *res);

@@ -294,18 +294,22 @@ test_killed_and_begun_again() {
     cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
 }
 
-# The daemon dies in the middle: the next one goes on, and who waits is answered
-test_daemon_killed() {
-    local pid total
+packs_are_put() { # by a backup that goes on in the background, $backing_up
     new_repo
     new_volume
     random $((load * 1048576)) >"$dir/m/f"
     varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
+    backing_up=$!
     wait_packs 1
+}
+
+# The daemon dies in the middle: the next one goes on, and who waits is answered
+test_daemon_killed() {
+    local total
+    packs_are_put
     ok varve status "$dir/m" --json
     kill -9 "$(json 'd["daemon_pid"]')"
-    wait $pid || fail "$(cat "$dir/log")"
+    wait "$backing_up" || fail "$(cat "$dir/log")"
     grep -q 'recovery point' "$dir/log" || fail "$(cat "$dir/log")"
     [ "$(ls "$dir/r/points" | wc -l)" = 1 ] || fail "recovery points: $(ls "$dir/r/points")"
     total=$(repo_bytes "$dir/r")
@@ -315,16 +319,9 @@ test_daemon_killed() {
 }
 
 test_the_process_that_speaks_dies() {
-    local pid i killed=0
-    new_repo
-    new_volume
-    random $((load * 1048576)) >"$dir/m/f"
-    varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    wait_packs 1
-    for i in $(served_by "dir:$dir/r"); do kill -9 "$i" && killed=1; done
-    [ $killed = 1 ] || fail "none was there"
-    wait $pid || fail "$(cat "$dir/log")"
+    packs_are_put
+    kill_speakers "dir:$dir/r"
+    wait "$backing_up" || fail "$(cat "$dir/log")"
     restore latest "$dir/out"
     cmp "$dir/out/f" "$dir/m/f" || fail 'other bytes'
     verify --full

@@ -155,24 +155,19 @@ test_conditions_passed_over() {
 
 # Everything goes wrong now and then: the backup is whole
 test_backup_on_a_bad_line() {
-    local kind n=0 pid
+    local kind n=0
     new_case
     url="s3://$VARVE_TEST_BUCKET/line?endpoint=$VARVE_TEST_PROXY&timeout=2s"
-    ok varve repo init "$url" --key-file "$dir/key"
-    new_volume
-    head -c 100000000 /dev/urandom >"$dir/m/large"
-    varve backup run "$dir/m" --to "$url" --key-file "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    while kill -0 $pid 2>/dev/null; do
+    backup_begins 100000000
+    while kill -0 "$backing_up" 2>/dev/null; do
         for kind in lose-answer cut-request slow-down error-done garbage corrupt-request cut-body refuse; do
             echo "line$$-$((n++)) $kind ANY 1" >"$VARVE_TEST_FAULT.n" && mv "$VARVE_TEST_FAULT.n" "$VARVE_TEST_FAULT"
             sleep 0.3
         done
-        [ $n -lt 400 ] || { fail 'it does not end'; kill $pid; }
+        [ $n -lt 400 ] || { fail 'it does not end'; kill "$backing_up"; }
     done
-    wait $pid || fail "$(cat "$dir/log")"
     : >"$VARVE_TEST_FAULT"
-    ok varve repo verify "$url" --full --key-file "$dir/key"
+    backup_ends
     ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
     cmp "$dir/m/large" "$dir/out/large" || fail 'other bytes'
     say "    faults while a backup ran: $(grep -c ' [a-z]' "$VARVE_TEST_FAULT.log")"

@@ -67,10 +67,7 @@ TEST(test_lease__damaged_lists_are_removed_safely)
     struct repo_rig g;
     uint64_t n;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 5u << 20);
-    rig_picture(&g, &want);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 5u << 20, &want);
     rig_point_delete(&g, a.id);
     CHECK(rig_prune_later(&g).condemned > 0);
     CHECK_OK(lease_take(g.w.r, &l, &err)); /* which is wanted only where there is something to do */

@@ -117,9 +117,7 @@ TEST(test_pin__keeps_what_a_deleted_recovery_point_had)
     struct pin p;
     uint64_t before;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 5u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 5u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
     CHECK_OK(pin_put(g.w.r, &p, false));
     rig_point_delete(&g, a.id);
@@ -146,9 +144,7 @@ TEST(test_pin__rescues_what_is_condemned)
     struct backup_result a;
     struct pin p;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 5u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 5u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
     CHECK_OK(pin_put(g.w.r, &p, false));
     pin_release(&p);
@@ -172,9 +168,7 @@ TEST(test_pin__that_comes_too_late_is_taken_away)
     struct backup_result a;
     struct pin p;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 1u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 1u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
     rig_point_delete(&g, a.id);
     CHECK_ERR(pin_put(g.w.r, &p, false), -E_NOENT);
@@ -191,9 +185,7 @@ TEST(test_pin__each_call_may_fail)
     struct repo_rig g;
     struct backup_result a;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 1u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 1u << 20, NULL);
     for (uint64_t n = 1;; n++) {
         struct pin p = pinned(&g, a.id, 0x22);
         int r;
@@ -223,9 +215,7 @@ TEST(test_pin__that_cannot_be_read_stops_deletion)
     struct pin p;
     char name[80];
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 1u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 1u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
     CHECK_OK(pin_put(g.w.r, &p, false));
     snprintf(name, sizeof(name), "pins/%s", p.id);

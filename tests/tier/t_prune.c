@@ -77,10 +77,7 @@ TEST(test_prune__condemned_packs_count_as_absent)
     struct backup_result a, b;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 5u << 20);
-    rig_picture(&g, &want);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 5u << 20, &want);
     rig_point_delete(&g, a.id);
     CHECK(rig_prune_later(&g).condemned > 0);
     b = rig_back_up(&g, "b");
@@ -158,9 +155,7 @@ static void while_writing(bool sweep, bool full, uint64_t at, bool resync)
     struct layer_rec rec;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 24u << 20);
-    a = rig_back_up(&g, "a");
+    a = rig_begin_with(&g, 24u << 20, NULL);
     rig_fill_file(&g, "g", 2u << 20);
     rig_picture(&g, &want);
     rec = rig_snapshot(&g, "b");
@@ -265,9 +260,7 @@ TEST(test_prune__a_list_does_not_stop_increments)
     struct backup_result res;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 3u << 20);
-    res = rig_back_up(&g, "a");
+    res = rig_begin_with(&g, 3u << 20, NULL);
     rig_fill_file(&g, "g", 8u << 20);
     rig_back_up(&g, "b");
     rig_point_delete(&g, res.id);

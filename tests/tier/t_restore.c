@@ -60,9 +60,7 @@ TEST(test_restore__what_is_replaced_is_old_or_new)
     struct repo_rig g;
     char to[400];
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 8u << 20);
-    b = rig_back_up(&g, "a");
+    b = rig_begin_with(&g, 8u << 20, NULL);
     snprintf(to, sizeof(to), "%s/to", test_dir());
     CHECK(mkdir(to, 0700) == 0);
     put_text(to, "f", "mine");
@@ -186,10 +184,7 @@ TEST(test_restore__goes_on_with_what_was_begun)
     struct repo_rig g;
     char to[400];
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 16u << 20);
-    rig_picture(&g, &want);
-    b = rig_back_up(&g, "a");
+    b = rig_begin_with(&g, 16u << 20, &want);
     snprintf(to, sizeof(to), "%s/to", test_dir());
     CHECK_ERR(restore_to(&g, b.id, to, &o).result, -E_CANCELED);
     CHECK(!text_is(to, "f", ""));

@@ -29,10 +29,7 @@ TEST(test_trash__it_is_had_back_as_it_was_after_any_prune)
     struct backup_result up;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 3000000);
-    rig_picture(&g, &want);
-    up = rig_back_up(&g, "a");
+    up = rig_begin_with(&g, 3000000, &want);
     rig_fill_file(&g, "g", 1000);
     rig_back_up(&g, "b");
     CHECK_OK(trash_put(g.w.r, up.id, 400 * DAY_NS));
@@ -59,10 +56,7 @@ TEST(test_trash__a_pin_holds_what_it_needs)
     struct backup_result up;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 3000000);
-    rig_picture(&g, &want);
-    up = rig_back_up(&g, "a");
+    up = rig_begin_with(&g, 3000000, &want);
     CHECK_OK(trash_put(g.w.r, up.id, 400 * DAY_NS));
     rig_prune(&g, true);
     CHECK_OK(trash_back(g.w.r, up.id));
@@ -76,9 +70,7 @@ TEST(test_trash__when_the_time_is_over_a_prune_forgets_it)
     struct backup_result up;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 3000000);
-    up = rig_back_up(&g, "a");
+    up = rig_begin_with(&g, 3000000, NULL);
     CHECK_OK(trash_put(g.w.r, up.id, 1));
     rig_wait_grace(&g);
     CHECK_OK(rig_try_prune(&g, true, &res));
@@ -94,9 +86,7 @@ TEST(test_trash__twice_and_without_a_time)
     struct backup_result up;
     struct repo_rig g;
 
-    rig_begin(&g);
-    rig_fill_file(&g, "f", 100000);
-    up = rig_back_up(&g, "a");
+    up = rig_begin_with(&g, 100000, NULL);
     for (int i = 0; i < 3; i++) {
         CHECK_OK(trash_put(g.w.r, up.id, 400 * DAY_NS));
         CHECK_OK(trash_back(g.w.r, up.id));
