@@ -277,59 +277,6 @@ int kv_checkpoint_seal(struct kv *kv)
     return 0;
 }
 
-static int write_one(MDB_cursor *c, const void *key, size_t klen, const void *val, size_t vlen)
-{
-    MDB_val k = {klen, (void *)(uintptr_t)key}, v = {vlen, (void *)(uintptr_t)val};
-    int m;
-
-    if (val)
-        return mdb_cursor_put(c, &k, &v, 0);
-    m = mdb_cursor_get(c, &k, &v, MDB_SET);
-    if (m == MDB_NOTFOUND)
-        return 0;
-    return m ? m : mdb_cursor_del(c, 0);
-}
-
-struct written {
-    uint64_t entries, bytes;
-};
-
-static int write_sealed(struct kv *kv, MDB_txn *txn, const struct kv_item *extra, struct written *w)
-{
-    const struct delta_node *n;
-    MDB_cursor *c;
-    int m = mdb_cursor_open(txn, kv->dbi, &c);
-
-    if (m)
-        return m;
-    *w = (struct written){0};
-    for (n = kv->sealed ? delta_first(kv->sealed) : NULL; n && !m; n = delta_next(n)) {
-        m = write_one(c, delta_key(n), n->klen, n->tomb ? NULL : n->val, n->vlen);
-        w->entries++;
-        w->bytes += n->klen + n->vlen;
-    }
-    if (!m && extra->key)
-        m = write_one(c, extra->key, extra->klen, extra->val, extra->vlen);
-    mdb_cursor_close(c);
-    return m;
-}
-
-/* One try: all of it, or nothing. */
-static int write_once(struct kv *kv, const struct kv_item *extra, struct written *w)
-{
-    MDB_txn *txn;
-    int m = mdb_txn_begin(kv->env, NULL, 0, &txn);
-
-    if (m)
-        return m;
-    m = write_sealed(kv, txn, extra, w);
-    if (m) {
-        mdb_txn_abort(txn);
-        return m;
-    }
-    return mdb_txn_commit(txn);
-}
-
 /* Nobody is inside any more, and nobody comes in until gate_open. */
 static void gate_close(struct kv *kv)
 {
@@ -485,7 +432,7 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
                         uint64_t *ret_entries, uint64_t *ret_bytes)
 {
     const struct kv_item extra = {.key = extra_key, .klen = klen, .val = extra_val, .vlen = vlen};
-    struct written w = {0};
+    struct kv_written w = {0};
     int m, r;
 
     if (kv->readonly)
@@ -494,7 +441,7 @@ int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const
     if (r < 0)
         return r;
     (void)mdb_reader_check(kv->env, NULL); /* a check that died while it read would keep old pages for ever */
-    while ((m = write_once(kv, &extra, &w)) == MDB_MAP_FULL && !BROKEN(VARVE_BREAK_mapfull)) {
+    while ((m = kv__write_once(kv, &extra, &w)) == MDB_MAP_FULL && !BROKEN(VARVE_BREAK_mapfull)) {
         MARK("kv: the map grows");
         r = kv__grow(kv);
         if (r < 0)

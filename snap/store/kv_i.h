@@ -1,4 +1,4 @@
-/* snap/store/kv_i: what kv.c and kv_read.c share. */
+/* snap/store/kv_i: what kv.c, kv_read.c and kv_write.c share. */
 #ifndef VARVE_SNAP_STORE_KV_I_H
 #define VARVE_SNAP_STORE_KV_I_H
 
@@ -75,6 +75,11 @@ int kv__error(int mdb); /* the code of an LMDB result; 0 for success */
 void kv__read_free(struct kv_read *r);
 int kv__read_fresh(struct kv *kv, struct kv_read *r); /* before LMDB is looked into */
 void kv__holds_end(struct kv *kv); /* before the environment is closed; lock held, or nobody else there */
-int kv__grow(struct kv *kv);       /* doubles the map when no reader is inside; without a write transaction */
+/* One try to write the sealed delta and `extra`: all of it, or nothing. An LMDB result. */
+struct kv_written {
+    uint64_t entries, bytes;
+};
+int kv__write_once(struct kv *kv, const struct kv_item *extra, struct kv_written *ret);
+int kv__grow(struct kv *kv); /* doubles the map when no reader is inside; without a write transaction */
 
 #endif
