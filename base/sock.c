@@ -418,6 +418,51 @@ int sock_verb(const char *store, const struct buf *words, struct sock_answer *re
     return r < 0 ? r : -E_CLOSED;
 }
 
+/* --- lines ------------------------------------------------------------------------------------------------------- */
+
+/* The whole lines of b; what follows them stays. */
+static int lines_take(struct buf *b, int (*line)(void *arg, char *s, size_t len), void *arg)
+{
+    size_t at = 0;
+    uint8_t *nl;
+    int r = 0;
+
+    while (r >= 0 && b->len > at && (nl = memchr(b->data + at, '\n', b->len - at))) {
+        size_t len = (size_t)(nl - b->data) - at;
+
+        *nl = 0;
+        r = line(arg, (char *)b->data + at, len);
+        at += len + 1;
+    }
+    if (at > 0)
+        memmove(b->data, b->data + at, b->len - at);
+    b->len -= at;
+    return MIN_OF(r, 0);
+}
+
+int sock_lines(const char *store, const char *const *words, size_t n,
+               int (*line)(void *arg, char *s, size_t len), void *arg, struct sock_answer *ret)
+{
+    cleanup(buf_free) struct buf req = {0};
+    cleanup(close_fd) int s = -1;
+    int r = sock_connect(store, &s);
+
+    if (r == 0)
+        r = sock_words(&req, words, n);
+    if (r == 0)
+        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
+    while (r == 0) {
+        cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
+
+        r = sock_recv(s, &m);
+        if (r == 0)
+            r = take_part(&m, ret);
+        if (r == 0)
+            r = lines_take(&ret->out, line, arg);
+    }
+    return r == 1 && ret->out.len > 0 ? -E_PROTO : MIN_OF(r, 0);
+}
+
 int sock_peer(int sock, struct sock_peer *ret)
 {
     struct ucred c;

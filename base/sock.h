@@ -5,6 +5,7 @@
  *             verb [#ID] WORD...  a command's words without `varve`: run by the table of verbs, `verb snapshot create main x`.
  *                            ID: hexadecimal, the client's own: the same again is the same request (F19)
  *             mount ...      fs/cmd_mount.c
+ *             changes ...    fs/daemon_changes.c: lines, sent while they are found
  *             ping           answers DONE
  *   answer  any number of OUT (for standard output) and ERR (for standard error), then one DONE: exit code i32 le, then the
  *           name of the error ("OK", "NOENT", ...) with its NUL. FD carries one descriptor beside it and comes before DONE.
@@ -72,6 +73,11 @@ struct sock_answer {
 };
 void sock_answer_free(struct sock_answer *a);
 int sock_verb(const char *store, const struct buf *words, struct sock_answer *ret);
+
+/* sock_lines(store, words, n, line, arg, ret): one request, whose answer is lines: each as it comes, without its newline, its bytes the callee's to
+ * change; a line that is negative ends it with that. ret: as of sock_verb, without the lines. -E_CLOSED: it was cut off. */
+int sock_lines(const char *store, const char *const *words, size_t n,
+               int (*line)(void *arg, char *s, size_t len), void *arg, struct sock_answer *ret);
 
 /* sock_peer(sock): who is at the other end. */
 struct sock_peer {

@@ -88,4 +88,7 @@ int daemon_add(struct daemon *d, struct vol *v, const char *snap, const struct m
 void *daemon_serve_main(void *arg);
 void daemon_accept_over(struct daemon *d);
 
+/* daemon_changes: the words of a request `changes`; its lines go to the socket. -E_CLOSED: nobody is there, or is to be. */
+int daemon_changes(struct daemon *d, int sock, char **words, size_t n);
+
 #endif

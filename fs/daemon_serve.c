@@ -459,6 +459,16 @@ static int serve_kept(struct client *c, char **words, size_t n)
     return finish(c, 0, NULL);
 }
 
+static int serve_changes(struct client *c, char **words, size_t n)
+{
+    int r = daemon_changes(c->d, c->sock, words, n);
+
+    if (r == -E_CLOSED)
+        return r;
+    return finish(c, r,
+                  r == -E_RANGE ? "a large file has too high an inode number for the line of offsets" : NULL);
+}
+
 static int serve_ping(struct client *c, char **words, size_t n)
 {
     (void)words;
@@ -471,7 +481,7 @@ static const struct {
     int (*serve)(struct client *c, char **words, size_t n);
 } services[] = {{"verb", serve_verb},         {"mount", serve_mount},     {"gone", serve_gone},
                 {"requests", serve_requests}, {"upgrade", serve_upgrade}, {"who", serve_who},
-                {"kept", serve_kept},         {"ping", serve_ping}};
+                {"kept", serve_kept},         {"changes", serve_changes}, {"ping", serve_ping}};
 
 static int serve_one(struct client *c, const struct sock_msg *m)
 {

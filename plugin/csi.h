@@ -177,6 +177,10 @@ struct csi_result {
 };
 int csi_verb(struct csi_call *k, struct csi_result *ret, char **ret_out, const char *const *words);
 #define CSI_VERB(k, ret, out, ...) csi_verb(k, ret, out, (const char *const[]){__VA_ARGS__, NULL})
+/* csi_lines: a request that is answered by lines (sock_lines): 1: it was cut off, and is to be asked for anew from where it was. */
+int csi_lines(struct csi_call *k, struct csi_result *ret, const char *const *words, size_t n,
+              int (*line)(void *arg, char *s, size_t len), void *arg);
+int csi_no_daemon(struct csi_call *k);
 bool csi_result_is(const struct csi_result *r, const char *name);
 int csi_result_fail(struct csi_call *k, const char *field, const struct csi_result *r);
 

@@ -1,18 +1,19 @@
 /* SnapshotMetadata: where the files of a snapshot have bytes, and where they changed since another one, on the line of offsets of
  * `varve snapshot ranges` (snap/line.h), which is the same for all snapshots of a volume; and FileMetadata, varve's own: which files
- * changed. Streams, page by page: what is held at a time does not grow with what there is. */
+ * changed. Streams: the daemon sends lines while it finds them, and waits while the client does not read; what is held here is a message. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "plugin/csi_methods.h"
 
 #define LINE_SIZE ((int64_t)25 << 58)
-#define PAGE_RANGES 16384
-#define PAGE_FILES 1024
 #define MESSAGE_MAX 4096   /* entries of a message, where nothing is said */
 #define FILE_RANGES 65536u /* of the files of a message: clients take 4 MiB */
+#define TRIES 500          /* of 20 ms, without anything that comes; and at the beginning */
+#define FIRST_TRIES 10
 
 /* --- snapshots --------------------------------------------------------------------------------------------------------------- */
 
@@ -51,16 +52,50 @@ static int max_check(struct csi_call *k, int32_t max, size_t *ret)
     return 0;
 }
 
-/* One page: a call of its own, whose memory goes with it. */
-static int page_of(struct csi_call *k, int (*fn)(struct csi_call *page, void *arg), void *arg)
+/* A message: in memory of its own, which goes with it. */
+static int send(struct csi_call *k, const ProtobufCMessage *m)
 {
-    struct csi_call page = {.d = k->d, .grpc = k->grpc, .code = GRPC_INTERNAL};
-    int r = fn(&page, arg);
+    struct csi_call part = {.d = k->d, .grpc = k->grpc, .code = GRPC_INTERNAL};
+    int r = csi_send(&part, m);
 
     if (r < 0)
-        r = csi_fail(k, page.code, "%s", page.why ? page.why : "out of memory");
-    arena_free(&page.arena);
+        r = csi_fail(k, part.code, "%s", part.why ? part.why : "out of memory");
+    arena_free(&part.arena);
     return r;
+}
+
+/* Asks until all was told. A daemon that makes room for another one cuts it off: words are for what is missing then. told: grows with
+ * what comes. */
+struct asking {
+    const char *words[6]; /* as the daemon takes them; the last one says from where */
+    const char *field;
+    int (*from)(struct csi_call *k, void *arg, const char **ret);
+    int (*line)(void *arg, char *s, size_t len);
+    void *arg;
+    const uint64_t *told;
+};
+
+static int ask(struct csi_call *k, struct asking *q)
+{
+    struct timespec wait = {.tv_nsec = 20000000};
+    uint64_t before = 0;
+    struct csi_result res;
+    int r = 1;
+
+    for (int tries = 0; r == 1; tries++) {
+        r = q->from(k, q->arg, &q->words[5]);
+        if (r == 0)
+            r = csi_lines(k, &res, q->words, ARRAY_LEN(q->words), q->line, q->arg);
+        if (r != 1)
+            break;
+        if (*q->told > before)
+            tries = 0;
+        else if (tries >= (*q->told ? TRIES : FIRST_TRIES) || grpc_call_ended(k->grpc))
+            return csi_no_daemon(k);
+        before = *q->told;
+        nanosleep(&wait, NULL);
+    }
+    return r < 0 || csi_result_is(&res, "OK") ? r : csi_result_fail(k, q->field, &res);
 }
 
 /* --- ranges ------------------------------------------------------------------------------------------------------------------ */
@@ -76,75 +111,80 @@ SAME(n_block_metadata);
 SAME(block_metadata);
 
 struct ranging {
+    struct csi_call *k;
     struct pair of;
     answer *a;
+    Csi__V1__BlockMetadata *blocks; /* of a message */
     int64_t from;
+    uint64_t told;
     size_t max;
-    bool more, said;
+    bool said;
 };
 
-static int send(struct csi_call *k, struct ranging *g)
+static int ranges_send(struct ranging *g)
 {
-    int r = csi_send(k, &g->a->base);
+    int r = send(g->k, &g->a->base);
 
     g->said = true;
     g->a->n_block_metadata = 0;
     return r;
 }
 
-/* A line of `varve snapshot ranges`. */
-static int take_line(struct csi_call *k, struct ranging *g, const char *line, Csi__V1__BlockMetadata *b)
-{
-    char *end;
-
-    csi__v1__block_metadata__init(b);
-    b->byte_offset = (int64_t)strtoull(line, &end, 10);
-    b->size_bytes = (int64_t)strtoull(end, NULL, 10);
-    g->from = b->byte_offset + b->size_bytes;
-    g->a->block_metadata[g->a->n_block_metadata++] = b;
-    return g->a->n_block_metadata == g->max ? send(k, g) : 0;
-}
-
-static int ranges_page(struct csi_call *k, void *arg)
+static int range_line(void *arg, char *s, size_t len)
 {
     struct ranging *g = arg;
-    const char *from = arena_printf(&k->arena, "--from=%" PRId64, g->from);
-    const char *base = g->of.base ? arena_printf(&k->arena, "--base=%s", g->of.base->name) : NULL;
-    const char *limit = arena_printf(&k->arena, "--limit=%d", PAGE_RANGES);
-    Csi__V1__BlockMetadata *b = arena_alloc(&k->arena, g->max * sizeof(*b));
-    struct csi_result res;
-    char *out = NULL;
-    size_t n = 0;
-    int r;
+    Csi__V1__BlockMetadata *b = &g->blocks[g->a->n_block_metadata];
+    char *end;
 
-    g->a->block_metadata = arena_alloc(&k->arena, g->max * sizeof(*g->a->block_metadata));
-    if (!from || !limit || (g->of.base && !base) || !b || !g->a->block_metadata)
-        return csi_nomem(k);
-    r = CSI_VERB(k, &res, &out, "snapshot", "ranges", g->of.target->volume->name, g->of.target->name, from,
-                 limit, base);
-    if (r == 0 && !csi_result_is(&res, "OK"))
-        r = csi_result_fail(k, "snapshot_id", &res);
-    for (const char *at = out; r == 0 && *at; at = strchr(at, '\n') + 1, n++)
-        r = take_line(k, g, at, &b[g->a->n_block_metadata]);
-    if (r == 0 && g->a->n_block_metadata > 0)
-        r = send(k, g);
-    g->more = n == PAGE_RANGES;
-    return r;
+    (void)len;
+    csi__v1__block_metadata__init(b);
+    b->byte_offset = (int64_t)strtoull(s, &end, 10);
+    b->size_bytes = (int64_t)strtoull(end, NULL, 10);
+    g->from = b->byte_offset + b->size_bytes;
+    g->told++;
+    g->a->block_metadata[g->a->n_block_metadata++] = b;
+    if (g->a->n_block_metadata < g->max)
+        return 0;
+    if (ranges_send(g) < 0)
+        return -E_FAILED;
+    return BROKEN(VARVE_BREAK_csi_again) ? -E_CLOSED : 0;
 }
 
-static int ranges_send(struct csi_call *k, struct ranging *g, int64_t from, int32_t max)
+static int range_from(struct csi_call *k, void *arg, const char **ret)
 {
+    *ret = arena_printf(&k->arena, "%" PRId64, ((struct ranging *)arg)->from);
+    return *ret ? 0 : csi_nomem(k);
+}
+
+static int ranges(struct csi_call *k, struct ranging *g, int64_t from, int32_t max)
+{
+    struct asking q = {.words = {"changes", "ranges"},
+                       .field = "snapshot_id",
+                       .from = range_from,
+                       .line = range_line,
+                       .arg = g,
+                       .told = &g->told};
     int r = max_check(k, max, &g->max);
 
     if (r == 0 && (from < 0 || from > LINE_SIZE))
         r = csi_fail(k, GRPC_OUT_OF_RANGE, "starting_offset: is negative, or beyond %" PRId64, LINE_SIZE);
+    if (r < 0)
+        return r;
+    g->k = k;
     g->from = BROKEN(VARVE_BREAK_csi_offset) ? 0 : from;
     g->a->block_metadata_type = CSI__V1__BLOCK_METADATA_TYPE__VARIABLE_LENGTH;
     g->a->volume_capacity_bytes = LINE_SIZE;
-    g->more = true;
-    while (r == 0 && g->more)
-        r = page_of(k, ranges_page, g);
-    return r < 0 || g->said ? r : send(k, g); /* nothing is an answer, too */
+    g->blocks = arena_alloc(&k->arena, g->max * sizeof(*g->blocks));
+    g->a->block_metadata = arena_alloc(&k->arena, g->max * sizeof(*g->a->block_metadata));
+    if (!g->blocks || !g->a->block_metadata)
+        return csi_nomem(k);
+    q.words[2] = g->of.target->volume->name;
+    q.words[3] = g->of.base ? g->of.base->name : "";
+    q.words[4] = g->of.target->name;
+    r = ask(k, &q);
+    if (r == 0 && (g->a->n_block_metadata > 0 || !g->said)) /* nothing is an answer, too */
+        r = ranges_send(g);
+    return r;
 }
 
 CSI_METHOD(GetMetadataAllocated)
@@ -152,7 +192,7 @@ CSI_METHOD(GetMetadataAllocated)
     struct ranging g = {.a = (answer *)a};
     int r = find(k, "snapshot_id", q->snapshot_id, &g.of.target);
 
-    return r < 0 ? r : ranges_send(k, &g, q->starting_offset, q->max_results);
+    return r < 0 ? r : ranges(k, &g, q->starting_offset, q->max_results);
 }
 
 CSI_METHOD(GetMetadataDelta)
@@ -160,18 +200,22 @@ CSI_METHOD(GetMetadataDelta)
     struct ranging g = {.a = a};
     int r = find_both(k, q->base_snapshot_id, q->target_snapshot_id, &g.of);
 
-    return r < 0 ? r : ranges_send(k, &g, q->starting_offset, q->max_results);
+    return r < 0 ? r : ranges(k, &g, q->starting_offset, q->max_results);
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------------- */
 
 struct filing {
+    struct csi_call *k;
+    struct csi_call message; /* memory of the one that is being filled in */
     struct pair of;
     Varve__Csi__V1__GetChangedFilesResponse *a;
     size_t max;
     size_t ranges; /* in the message */
-    char *after;   /* NULL: from the beginning */
-    bool more;
+    uint64_t told;
+    char *after, *last; /* paths: the last one, and that before it; NULL: none */
+    uint64_t same, root,
+        skip; /* entries of the last path; of the root, when `after` is that; those of a further asking that are known */
 };
 
 static int nibble(char c)
@@ -264,90 +308,121 @@ static int file_take(struct csi_call *k, const json_t *e, Varve__Csi__V1__Change
     return r < 0 ? r : ranges_take(k, json_object_get(e, "ranges"), to);
 }
 
-static int message_send(struct csi_call *k, struct filing *f)
+static int message_end(struct filing *f)
 {
-    int r = f->a->n_files > 0 ? csi_send(k, &f->a->base) : 0;
+    int r = f->a->n_files > 0 ? send(f->k, &f->a->base) : 0;
 
     f->a->n_files = 0;
     f->ranges = 0;
+    arena_free(&f->message.arena);
+    f->message.arena = (struct arena){0};
+    f->a->files = NULL;
     return r;
+}
+
+static int room_for_file(struct filing *f)
+{
+    if (!f->a->files)
+        f->a->files = arena_alloc(&f->message.arena, f->max * sizeof(*f->a->files));
+    return f->a->files ? 0 : csi_nomem(f->k);
 }
 
 /* One with very many ranges is told in several entries, one after the other. */
-static int file_put(struct csi_call *k, struct filing *f, const Varve__Csi__V1__ChangedFile *file)
+static int file_put(struct filing *f, const json_t *e)
 {
-    size_t at = 0;
-    int r = 0;
+    Varve__Csi__V1__ChangedFile *file = NULL;
+    size_t at = 0, n;
+    int r;
 
     do {
-        Varve__Csi__V1__ChangedFile *part = arena_alloc(&k->arena, sizeof(*part));
-
-        if (!part)
-            return csi_nomem(k);
-        *part = *file;
-        part->ranges = file->ranges + at;
-        part->n_ranges = MIN_OF(file->n_ranges - at, FILE_RANGES - f->ranges);
-        at += part->n_ranges;
-        f->ranges += part->n_ranges;
-        f->a->files[f->a->n_files++] = part;
+        r = room_for_file(f);
+        if (r == 0)
+            r = file_take(&f->message, e, &file);
+        if (r < 0)
+            return csi_nomem(f->k);
+        n = MIN_OF(file->n_ranges - at, FILE_RANGES - f->ranges);
+        file->ranges += at;
+        file->n_ranges = n;
+        at += n;
+        f->ranges += n;
+        f->a->files[f->a->n_files++] = file;
         if (f->a->n_files == f->max || f->ranges == FILE_RANGES)
-            r = message_send(k, f);
-    } while (r == 0 && at < file->n_ranges);
+            r = message_end(f);
+    } while (r == 0 && at < json_array_size(json_object_get(e, "ranges")));
     return r;
 }
 
-/* The last path of a page is where the next one begins. */
-static int files_send(struct csi_call *k, struct filing *f, const json_t *j)
+/* Where it is to go on: behind `after`, without those of the path `last` that came. */
+static int noted(struct filing *f, const json_t *e)
 {
-    json_t *list = json_object_get(j, "entries"), *e;
-    Varve__Csi__V1__ChangedFile *last = NULL;
-    size_t i;
-    int r = 0;
+    ProtobufCBinaryData path;
+    int r = path_take(&f->message, e, "path", &path);
 
-    f->a->files = arena_alloc(&k->arena, f->max * sizeof(*f->a->files));
-    if (!f->a->files)
-        return csi_nomem(k);
-    json_array_foreach(list, i, e)
-    {
-        if (r == 0)
-            r = file_take(k, e, &last);
-        if (r == 0)
-            r = file_put(k, f, last);
+    f->told++;
+    if (r < 0)
+        return csi_nomem(f->k);
+    if (f->last && strlen(f->last) == path.len && memcmp(f->last, path.data, path.len) == 0) {
+        f->same++;
+        return 0;
     }
-    if (r == 0)
-        r = message_send(k, f);
-    if (r < 0 || !last)
-        return r;
-    free(f->after);
-    f->after = strndup((const char *)last->path.data, last->path.len);
-    return f->after ? 0 : csi_nomem(k);
+    f->root = f->last && !*f->last ? f->same : 0;
+    if (f->last) {
+        free(f->after);
+        f->after = f->last;
+    }
+    f->last = strndup((const char *)path.data, path.len);
+    f->same = 1;
+    return f->last ? 0 : csi_nomem(f->k);
 }
 
-static int files_page(struct csi_call *k, void *arg)
+static int file_line(void *arg, char *s, size_t len)
+{
+    cleanup(csi_json_free) json_t *e = NULL;
+    struct filing *f = arg;
+    int r;
+
+    if (f->skip > 0) {
+        f->skip--;
+        return 0;
+    }
+    e = json_loadb(s, len, 0, NULL);
+    r = e ? noted(f, e) : csi_nomem(f->k);
+    if (r == 0)
+        r = file_put(f, e);
+    return r < 0 ? -E_FAILED : 0;
+}
+
+static int file_from(struct csi_call *k, void *arg, const char **ret)
 {
     struct filing *f = arg;
-    const char *limit = arena_printf(&k->arena, "--limit=%d", PAGE_FILES);
-    const char *after = f->after ? arena_printf(&k->arena, "--after=%s", f->after) : NULL;
-    cleanup(csi_json_free) json_t *j = NULL;
-    struct csi_result res;
-    char *out = NULL;
-    int r = limit && (after || !f->after) ? 0 : csi_nomem(k);
+
+    (void)k;
+    *ret = f->after ? f->after : "";
+    f->skip = f->root + f->same; /* the root's own path is said as none */
+    return 0;
+}
+
+static int files(struct csi_call *k, struct filing *f)
+{
+    struct asking q = {
+        .words = {"changes", "files", f->of.target->volume->name, f->of.base->name, f->of.target->name},
+        .field = "target_snapshot_id",
+        .from = file_from,
+        .line = file_line,
+        .arg = f,
+        .told = &f->told};
+    int r = ask(k, &q);
 
     if (r == 0)
-        r = CSI_VERB(k, &res, &out, "diff", f->of.target->volume->name, f->of.base->name, f->of.target->name,
-                     "--json", limit, after);
-    if (r == 0 && !csi_result_is(&res, "OK"))
-        r = csi_result_fail(k, "target_snapshot_id", &res);
-    if (r == 0 && !(j = json_loads(out, 0, NULL)))
-        r = csi_nomem(k);
-    f->more = json_is_true(json_object_get(j, "more"));
-    return r < 0 ? r : files_send(k, f, j);
+        r = message_end(f);
+    arena_free(&f->message.arena);
+    return r;
 }
 
 int csi_GetChangedFiles(struct csi_call *k, const Varve__Csi__V1__GetChangedFilesRequest *q,
                         Varve__Csi__V1__GetChangedFilesResponse *a)
 {
-    struct filing f = {.a = a, .more = true};
+    struct filing f = {.k = k, .message = {.d = k->d, .grpc = k->grpc}, .a = a};
     int r = find_both(k, q->base_snapshot_id, q->target_snapshot_id, &f.of);
 
     if (r == 0)
@@ -358,8 +433,9 @@ int csi_GetChangedFiles(struct csi_call *k, const Varve__Csi__V1__GetChangedFile
     if (r == 0 && q->starting_path.len > 0 &&
         !(f.after = strndup((const char *)q->starting_path.data, q->starting_path.len)))
         r = csi_nomem(k);
-    while (r == 0 && f.more)
-        r = page_of(k, files_page, &f);
+    if (r == 0)
+        r = files(k, &f);
     free(f.after);
+    free(f.last);
     return r;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/sock.h"
 #include "plugin/csi.h"
 
@@ -59,7 +60,19 @@ static char *sentence(struct csi_call *k, struct buf *err)
 
     if (to)
         to[strcspn(to, "\n")] = 0;
-    return to;
+    return to && strncmp(to, "varve: ", 7) == 0 ? to + 7 : to;
+}
+
+static int unasked(struct csi_call *k, int r)
+{
+    return csi_fail(k, r == -E_NOMEM ? GRPC_RESOURCE_EXHAUSTED : GRPC_UNAVAILABLE,
+                    "the daemon of the store %s cannot be asked: %s", k->d->store, err_text(r));
+}
+
+int csi_no_daemon(struct csi_call *k)
+{
+    return csi_fail(k, GRPC_UNAVAILABLE, "no daemon serves the store %s; start `varve serve %s` on node %s",
+                    k->d->store, k->d->store, k->d->node);
 }
 
 int csi_verb(struct csi_call *k, struct csi_result *ret, char **ret_out, const char *const *words)
@@ -75,17 +88,32 @@ int csi_verb(struct csi_call *k, struct csi_result *ret, char **ret_out, const c
     if (r == 0)
         r = sock_verb(k->d->store, &req, &ans);
     if (r == -E_NOTMOUNTED || r == -E_CLOSED)
-        return csi_fail(k, GRPC_UNAVAILABLE,
-                        "no daemon serves the store %s; start `varve serve %s` on node %s", k->d->store,
-                        k->d->store, k->d->node);
+        return csi_no_daemon(k);
     if (r < 0)
-        return csi_fail(k, r == -E_NOMEM ? GRPC_RESOURCE_EXHAUSTED : GRPC_UNAVAILABLE,
-                        "the daemon of the store %s cannot be asked: %s", k->d->store, err_text(r));
+        return unasked(k, r);
     snprintf(ret->result, sizeof(ret->result), "%s", ans.result);
     ret->why = ans.err.len > 0 ? sentence(k, &ans.err) : "";
     if (ret_out)
         *ret_out = buf_cstr(&ans.out) ? arena_dup(&k->arena, (const char *)ans.out.data) : NULL;
     return !ret->why || (ret_out && !*ret_out) ? csi_nomem(k) : 0;
+}
+
+int csi_lines(struct csi_call *k, struct csi_result *ret, const char *const *words, size_t n,
+              int (*line)(void *arg, char *s, size_t len), void *arg)
+{
+    cleanup(sock_answer_free) struct sock_answer ans = {.exit_code = 0};
+    int r = sock_lines(k->d->store, words, n, line, arg, &ans);
+
+    log_debug("csi", "asked", "words=%s result=%d", words[0], r);
+    if (r == -E_CLOSED || r == -E_NOTMOUNTED)
+        return 1;
+    if (r == -E_FAILED)
+        return r; /* the line has said why */
+    if (r < 0)
+        return unasked(k, r);
+    snprintf(ret->result, sizeof(ret->result), "%s", ans.result);
+    ret->why = ans.err.len > 0 ? sentence(k, &ans.err) : "";
+    return ret->why ? 0 : csi_nomem(k);
 }
 
 static const char *text_of(struct csi_call *k, const json_t *o, const char *key)

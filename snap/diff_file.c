@@ -29,6 +29,11 @@ static bool is_inline(const struct file_state *f)
     return is_file(f) && (f->in.flags & INODE_INLINE);
 }
 
+static struct window clipped(const struct diff *d, const struct window *w)
+{
+    return (struct window){MAX_OF(w->from, d->clip.from), d->clip.to ? MIN_OF(w->to, d->clip.to) : w->to};
+}
+
 /* Changed blocks as ranges of bytes, ascending and joined, cut at the larger size. */
 static int put_ranges(struct diff *d, struct windows *w, uint64_t size, size_t *ret_first, size_t *ret_n)
 {
@@ -39,7 +44,11 @@ static int put_ranges(struct diff *d, struct windows *w, uint64_t size, size_t *
     windows_sort(w);
     *ret_first = d->l.ranges.len / sizeof(rg);
     for (size_t i = 0; i < w->n && r == 0; i++) {
-        uint64_t from = w->v[i].from * BLOCK_SIZE, to = MIN_OF(w->v[i].to * BLOCK_SIZE, size);
+        struct window at = clipped(d, &w->v[i]);
+        uint64_t from = at.from * BLOCK_SIZE, to;
+        if (at.from >= at.to)
+            continue;
+        to = MIN_OF(at.to * BLOCK_SIZE, size);
         if (from >= to)
             continue;
         rg = (struct diff_range){from, to - from};
@@ -131,15 +140,17 @@ static int compare_outgrown(struct diff *d, const struct file_state *a, const st
 static int all_of(struct diff *d, const struct file_state *f, struct windows *w)
 {
     cleanup(runs_free) struct runs runs = {0};
-    uint64_t end;
+    struct window at = {0};
     int r;
 
     if (!is_file(f))
         return 0;
     if (is_inline(f))
         return windows_add(w, 0, (f->in.size + BLOCK_SIZE - 1) / BLOCK_SIZE);
-    if ((r = runs_end(d->t, f->at, &f->in, &end)) < 0 ||
-        (r = runs_of(d->t, f->at, &f->in, 0, end, true, &runs)) < 0)
+    if ((r = runs_end(d->t, f->at, &f->in, &at.to)) < 0)
+        return r;
+    at = clipped(d, &at);
+    if (at.from < at.to && (r = runs_of(d->t, f->at, &f->in, at.from, at.to, true, &runs)) < 0)
         return r;
     return add_runs(w, &runs);
 }
@@ -162,18 +173,41 @@ static int compare_window(struct diff *d, const struct file_state *a, const stru
     return add_runs(w, &only);
 }
 
+/* The first span that is wanted: they are sorted by table and number. */
+static size_t first_span(const struct diff *d, const struct change *v, size_t n)
+{
+    uint64_t span = d->clip.from / SPAN_BLOCKS;
+    size_t lo = 0, hi = n;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+
+        if (v[mid].tab < TAB_SPAN || (v[mid].tab == TAB_SPAN && v[mid].a < span))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 static int compare_mapped(struct diff *d, const struct file_state *a, const struct file_state *b,
                           const struct change *v, size_t n, struct windows *w)
 {
     cleanup(windows_free) struct windows at = {0};
     int r = runs_windows(d->t, a, b, &at);
 
-    for (size_t i = 0; i < n && r == 0; i++)
-        if (v[i].tab == TAB_SPAN)
-            r = windows_add(&at, v[i].a * SPAN_BLOCKS, (v[i].a + 1) * SPAN_BLOCKS);
+    for (size_t i = first_span(d, v, n); i < n && r == 0 && v[i].tab == TAB_SPAN; i++) {
+        if (d->clip.to && v[i].a >= d->clip.to / SPAN_BLOCKS + 1)
+            break;
+        r = windows_add(&at, v[i].a * SPAN_BLOCKS, (v[i].a + 1) * SPAN_BLOCKS);
+    }
     windows_sort(&at);
-    for (size_t i = 0; i < at.n && r == 0; i++)
-        r = compare_window(d, a, b, &at.v[i], w);
+    for (size_t i = 0; i < at.n && r == 0; i++) {
+        struct window one = clipped(d, &at.v[i]);
+
+        if (one.from < one.to)
+            r = compare_window(d, a, b, &one, w);
+    }
     return r;
 }
 

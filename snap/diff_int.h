@@ -32,6 +32,7 @@ struct diff {
     struct vol *v;
     struct txn *t;
     struct vt_at a, b;
+    struct window clip; /* blocks of files that are compared; to 0: all */
     struct changes c;
     struct paths pa, pb;
     struct diff_list l;

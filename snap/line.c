@@ -30,19 +30,129 @@ int line_place(uint64_t ino, uint64_t off, uint64_t *ret)
     return 0;
 }
 
-/* --- the lowest ones ------------------------------------------------------------------------------------------------------- */
+/* --- telling: ascending, joined ---------------------------------------------------------------------------------------------- */
 
-struct gathering {
+#define PIECE_BYTES ((uint64_t)1 << 30) /* of a file, looked at in one go: so much of it is held at a time */
+
+struct telling {
     struct vol *v;
     struct vt_at a, b;
-    uint64_t from, below; /* below: those that begin here or later are not wanted */
-    unsigned part;        /* of a walk over one of them; LINE_PARTS: all are wanted */
-    uint64_t largest;     /* file that was met */
-    size_t limit;
-    struct line_range *r;
+    struct walk_changed *w; /* NULL: all of b */
+    uint64_t from;
+    struct line_range last; /* may go on still; len_bytes 0: none */
+    struct line_range *r;   /* of a piece */
     size_t n, cap;
-    bool more;
+    int (*cb)(void *arg, const struct line_range *r);
+    void *arg;
 };
+
+/* Files stay apart, also where one ends and the next begins. */
+static bool begins_part(uint64_t at)
+{
+    return (at & (((uint64_t)1 << ((at >> PART_SHIFT) + UNIT_SHIFT)) - 1)) == 0;
+}
+
+static int tell_last(struct telling *t)
+{
+    int r = t->last.len_bytes ? t->cb(t->arg, &t->last) : 0;
+
+    t->last.len_bytes = 0;
+    return r;
+}
+
+/* Not before the one that was told last. */
+static int tell(struct telling *t, struct line_range x)
+{
+    uint64_t end = t->last.off_bytes + t->last.len_bytes, x_end = x.off_bytes + x.len_bytes;
+    int r;
+
+    if (x_end <= t->from)
+        return 0;
+    if (x.off_bytes < t->from)
+        x = (struct line_range){t->from, x_end - t->from};
+    if (t->last.len_bytes && (x.off_bytes < end || (x.off_bytes == end && !begins_part(end)))) {
+        t->last.len_bytes = MAX_OF(end, x_end) - t->last.off_bytes;
+        return 0;
+    }
+    r = tell_last(t);
+    t->last = x;
+    return r;
+}
+
+/* --- a piece of a file -------------------------------------------------------------------------------------------------------- */
+
+static int add(struct telling *t, uint64_t ino, uint64_t off, uint64_t len)
+{
+    struct line_range *r, one = {.len_bytes = len};
+    int e = line_place(ino, off, &one.off_bytes);
+
+    if (e < 0)
+        return e;
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? t->cap * 2 : 64;
+
+        if (!(r = realloc(t->r, cap * sizeof(*r))))
+            return -E_NOMEM;
+        t->r = r;
+        t->cap = cap;
+    }
+    t->r[t->n++] = one;
+    return 0;
+}
+
+static int runs_at(struct telling *t, struct vt_at at, const struct inode *in, struct window w,
+                   struct runs *ret)
+{
+    struct txn txn;
+    int r = txn_begin(t->v->store, TXN_READ, OP_NONE, t->v, &txn);
+
+    if (r < 0)
+        return r;
+    r = runs_of(&txn, at, in, w.from, w.to, true, ret);
+    txn_abort(&txn);
+    return r;
+}
+
+/* What a state has of it. */
+static int add_state(struct telling *t, struct vt_at at, uint64_t ino, uint64_t from, uint64_t to)
+{
+    cleanup(runs_free) struct runs runs = {0};
+    struct window w = {from / BLOCK_SIZE, (to + BLOCK_SIZE - 1) / BLOCK_SIZE};
+    struct inode in;
+    int r = walk_inode(t->v, at, ino, &in);
+
+    if (r == -E_NOENT || (r == 0 && (in.nlink == 0 || (in.mode & S_IFMT) != S_IFREG || in.size <= from)))
+        return 0;
+    if (r == 0 && (in.flags & INODE_INLINE))
+        return add(t, ino, from, MIN_OF(in.size, to) - from);
+    if (r == 0)
+        r = runs_at(t, at, &in, w, &runs);
+    for (size_t i = 0; r == 0 && i < runs.n; i++) {
+        uint64_t off = runs.v[i].block * BLOCK_SIZE, end = off + runs.v[i].count * BLOCK_SIZE;
+
+        if (off < MIN_OF(in.size, to))
+            r = add(t, ino, off, MIN_OF(end, MIN_OF(in.size, to)) - off);
+    }
+    return r;
+}
+
+/* What is other in b than in a. */
+static int add_changed(struct telling *t, size_t at, uint64_t ino, uint64_t from, uint64_t to)
+{
+    struct walk_change c;
+    int r = walk_changed_look(t->w, at, from / BLOCK_SIZE, (to + BLOCK_SIZE - 1) / BLOCK_SIZE, &c);
+
+    if (r != 1)
+        return r;
+    r = 0;
+    if (!c.same || !c.in_b) {
+        r = BROKEN(VARVE_BREAK_line_gone) ? 0 : add_state(t, t->a, ino, from, to);
+        return r < 0 ? r : add_state(t, t->b, ino, from, to);
+    }
+    for (size_t i = 0; r == 0 && i < c.nranges; i++)
+        r = add(t, ino, c.ranges[i].off_bytes, c.ranges[i].len_bytes);
+    return r;
+}
 
 static int by_offset(const void *a, const void *b)
 {
@@ -51,185 +161,150 @@ static int by_offset(const void *a, const void *b)
     return (x->off_bytes > y->off_bytes) - (x->off_bytes < y->off_bytes);
 }
 
-/* Files stay apart, also where one ends and the next begins. */
-static bool begins_part(uint64_t at)
+/* --- files, part by part ------------------------------------------------------------------------------------------------------ */
+
+/* A file; `at`: where its changes are. */
+struct item {
+    uint64_t ino, size;
+    size_t at;
+};
+
+static int part_of_file(struct telling *t, unsigned part, const struct item *f)
 {
-    return (at & (((uint64_t)1 << ((at >> PART_SHIFT) + UNIT_SHIFT)) - 1)) == 0;
+    uint64_t off = part_begin(part), end = MIN_OF(f->size, part_begin(part + 1)), at = 0;
+    int r = 0;
+
+    while (r == 0 && off < end) {
+        uint64_t to = MIN_OF(end, off + PIECE_BYTES);
+
+        if ((r = line_place(f->ino, to - 1, &at)) < 0)
+            return r;
+        t->n = 0;
+        if (at >= t->from)
+            r = t->w ? add_changed(t, f->at, f->ino, off, to) : add_state(t, t->b, f->ino, off, to);
+        if (t->n > 1)
+            qsort(t->r, t->n, sizeof(*t->r), by_offset);
+        for (size_t i = 0; r == 0 && i < t->n; i++)
+            r = tell(t, t->r[i]);
+        off = to;
+    }
+    return r;
 }
 
-/* Sorted, joined, no more than are wanted. */
-static void settle(struct gathering *g)
+static uint64_t size_of(const struct inode *in)
 {
-    size_t n = 0;
-
-    if (g->n == 0)
-        return;
-    qsort(g->r, g->n, sizeof(*g->r), by_offset);
-    for (size_t i = 1; i < g->n; i++) {
-        uint64_t end = g->r[n].off_bytes + g->r[n].len_bytes;
-
-        if (g->r[i].off_bytes > end || begins_part(g->r[i].off_bytes))
-            g->r[++n] = g->r[i];
-        else
-            g->r[n].len_bytes = MAX_OF(end, g->r[i].off_bytes + g->r[i].len_bytes) - g->r[n].off_bytes;
-    }
-    g->n = n + 1;
-    if (g->n <= g->limit)
-        return;
-    g->below = g->r[g->limit].off_bytes;
-    g->n = g->limit;
-    g->more = true;
+    return (in->mode & S_IFMT) == S_IFREG && in->nlink > 0 ? in->size : 0;
 }
 
-static int add(struct gathering *g, uint64_t off, uint64_t len)
+/* As large as it is in either state. */
+static int size_at(struct telling *t, struct vt_at at, uint64_t ino, uint64_t *size)
 {
-    struct line_range *r;
+    struct inode in;
+    int r = walk_inode(t->v, at, ino, &in);
 
-    if (off + len <= g->from)
-        return 0;
-    if (off < g->from) {
-        len -= g->from - off;
-        off = g->from;
-    }
-    if (off >= g->below) {
-        g->more = true;
-        return 0;
-    }
-    if (g->n == 4 * g->limit)
-        settle(g);
-    if (g->n == g->cap) {
-        size_t cap = MIN_OF(g->cap ? g->cap * 2 : 1024, 4 * g->limit);
-
-        if (!(r = realloc(g->r, cap * sizeof(*r))))
-            return -E_NOMEM;
-        g->r = r;
-        g->cap = cap;
-    }
-    g->r[g->n++] = (struct line_range){off, len};
-    return 0;
+    if (r == 0)
+        *size = MAX_OF(*size, size_of(&in));
+    return r == -E_NOENT ? 0 : r;
 }
 
-/* Bytes of a file, piece by piece. */
-static int add_file(struct gathering *g, uint64_t ino, uint64_t off, uint64_t len)
+/* A part of all files; those that have a further one go to *ret. */
+struct pass {
+    struct telling *t;
+    unsigned part;
+    bool telling;
+    struct buf *ret;
+};
+
+static int pass_file(struct pass *p, const struct item *f)
 {
     int r = 0;
 
-    while (r == 0 && len > 0) {
-        unsigned c = part_of(off);
-        uint64_t n = MIN_OF(len, part_begin(c + 1) - off), at = 0;
-
-        if (g->part == LINE_PARTS || g->part == c) {
-            r = line_place(ino, off, &at);
-            if (r == 0)
-                r = add(g, at, n);
-        }
-        off += n;
-        len -= n;
-    }
-    return r;
+    if (f->size <= part_begin(p->part))
+        return 0;
+    if (p->telling)
+        r = part_of_file(p->t, p->part, f);
+    return r == 0 && f->size > part_begin(p->part + 1) ? buf_add(p->ret, f, sizeof(*f)) : r;
 }
 
-/* --- what a file has ------------------------------------------------------------------------------------------------------- */
-
-static int runs_at(struct gathering *g, struct vt_at at, const struct inode *in, struct runs *ret)
+static int pass_changed(struct pass *p, uint64_t from, uint64_t to)
 {
-    struct txn t;
-    int r = txn_begin(g->v->store, TXN_READ, OP_NONE, g->v, &t);
-
-    if (r < 0)
-        return r;
-    r = runs_of(&t, at, in, 0, (in->size + BLOCK_SIZE - 1) / BLOCK_SIZE, true, ret);
-    txn_abort(&t);
-    return r;
-}
-
-static int add_whole(struct gathering *g, struct vt_at at, const struct inode *in)
-{
-    cleanup(runs_free) struct runs runs = {0};
+    struct telling *t = p->t;
+    struct item f = {.at = 0};
     int r = 0;
 
-    if ((in->mode & S_IFMT) != S_IFREG)
-        return 0;
-    g->largest = MAX_OF(g->largest, in->size);
-    if (g->part < LINE_PARTS && in->size <= part_begin(g->part))
-        return 0;
-    if (in->flags & INODE_INLINE)
-        return add_file(g, in->ino, 0, in->size);
-    r = runs_at(g, at, in, &runs);
-    for (size_t i = 0; r == 0 && i < runs.n; i++) {
-        uint64_t off = runs.v[i].block * BLOCK_SIZE, end = off + runs.v[i].count * BLOCK_SIZE;
-
-        r = add_file(g, in->ino, off, MIN_OF(end, in->size) - off);
+    while (r == 0 && walk_changed_next(t->w, &f.at, &f.ino)) {
+        if (f.ino < from || f.ino >= to)
+            continue;
+        f.size = 0;
+        r = size_at(t, t->a, f.ino, &f.size);
+        if (r == 0)
+            r = size_at(t, t->b, f.ino, &f.size);
+        if (r == 0)
+            r = pass_file(p, &f);
     }
     return r;
 }
 
-/* --- all of a state -------------------------------------------------------------------------------------------------------- */
-
-/* One part of all files, from this inode on. */
-static int walk_part(struct gathering *g, uint64_t after)
+static int pass_inodes(struct pass *p, uint64_t from, uint64_t to)
 {
     struct inode *in = malloc(WALK_BATCH * sizeof(*in));
+    uint64_t after = from ? from - 1 : 0;
     size_t n = 1;
     int r = in ? 0 : -E_NOMEM;
 
-    while (r == 0 && n > 0 && !g->more) {
-        r = walk_inodes(g->v, g->b, after, in, &n);
+    while (r == 0 && n > 0 && after + 1 < to) {
+        r = walk_inodes(p->t->v, p->t->b, after, in, &n);
         for (size_t i = 0; r == 0 && i < n; i++) {
-            r = add_whole(g, g->b, &in[i]);
             after = in[i].ino;
+            if (after < to)
+                r = pass_file(p, &(struct item){.ino = after, .size = size_of(&in[i])});
         }
-        if (g->n > g->limit)
-            settle(g);
     }
     free(in);
     return r;
 }
 
-static int walk_all(struct gathering *g)
+static int pass_some(struct pass *p, uint64_t from, uint64_t to)
 {
-    unsigned first = (unsigned)(g->from >> PART_SHIFT);
-    int r = 0;
+    return p->t->w ? pass_changed(p, from, to) : pass_inodes(p, from, to);
+}
 
-    for (g->part = first; r == 0 && g->part < LINE_PARTS && !g->more; g->part++) {
-        uint64_t ino =
-            g->part == first ? (g->from & (((uint64_t)1 << PART_SHIFT) - 1)) >> (g->part + UNIT_SHIFT) : 0;
+/* The part in which `from` lies. Files before that place are looked up afterwards: who wants a page only does without. */
+static int first_pass(struct telling *t, struct buf *ret)
+{
+    cleanup(buf_free) struct buf rest = {0};
+    unsigned part = (unsigned)(t->from >> PART_SHIFT);
+    uint64_t ino = (t->from & (((uint64_t)1 << PART_SHIFT) - 1)) >> (part + UNIT_SHIFT);
+    struct pass p = {.t = t, .part = part, .telling = true, .ret = &rest};
+    int r = part < LINE_PARTS ? pass_some(&p, ino, UINT64_MAX) : 0;
 
-        g->largest = 0;
-        r = walk_part(g, ino ? ino - 1 : 0);
-        if (ino <= 1 && g->largest <= part_begin(g->part + 1))
-            break; /* all were seen, and none goes on */
+    p.telling = false;
+    p.ret = ret;
+    if (r == 0 && part < LINE_PARTS)
+        r = pass_some(&p, 0, ino);
+    return r == 0 && rest.len > 0 ? buf_add(ret, rest.data, rest.len) : r;
+}
+
+static int all_parts(struct telling *t)
+{
+    cleanup(buf_free) struct buf now = {0}, next = {0};
+    struct pass p = {.t = t, .part = (unsigned)(t->from >> PART_SHIFT), .telling = true, .ret = &next};
+    int r = first_pass(t, &now);
+
+    while (r == 0 && now.len > 0 && ++p.part < LINE_PARTS) {
+        const struct item *f = (const struct item *)now.data;
+        struct buf keep = now;
+
+        buf_reset(&next);
+        for (size_t i = 0; r == 0 && i < now.len / sizeof(*f); i++)
+            r = pass_file(&p, &f[i]);
+        now = next;
+        next = keep;
     }
-    return r;
+    return r == 0 ? tell_last(t) : r;
 }
 
-/* --- what changed ---------------------------------------------------------------------------------------------------------- */
-
-static int add_state(struct gathering *g, struct vt_at at, uint64_t ino)
-{
-    struct inode in;
-    int r = walk_inode(g->v, at, ino, &in);
-
-    if (r == -E_NOENT || (r == 0 && in.nlink == 0))
-        return 0;
-    return r < 0 ? r : add_whole(g, at, &in);
-}
-
-static int on_change(void *arg, const struct walk_change *c)
-{
-    struct gathering *g = arg;
-    int r = 0;
-
-    if (!c->same || !c->in_b) {
-        r = BROKEN(VARVE_BREAK_line_gone) ? 0 : add_state(g, g->a, c->ino);
-        return r < 0 ? r : add_state(g, g->b, c->ino);
-    }
-    for (size_t i = 0; r == 0 && i < c->nranges; i++)
-        r = add_file(g, c->ino, c->ranges[i].off_bytes, c->ranges[i].len_bytes);
-    return r;
-}
-
-/* --- both ------------------------------------------------------------------------------------------------------------------ */
+/* --- from outside ------------------------------------------------------------------------------------------------------------- */
 
 static int place_of(struct vol *v, const char *name, struct vt_at *ret)
 {
@@ -241,22 +316,48 @@ static int place_of(struct vol *v, const char *name, struct vt_at *ret)
     return r;
 }
 
+int line_each(struct vol *v, const char *a, const char *b, uint64_t from,
+              int (*cb)(void *arg, const struct line_range *r), void *arg)
+{
+    struct telling t = {.v = v, .from = from, .cb = cb, .arg = arg};
+    int r = place_of(v, b, &t.b);
+
+    if (r == 0 && *a)
+        r = place_of(v, a, &t.a);
+    if (r == 0 && *a)
+        r = walk_changed_new(v, t.a, t.b, &t.w);
+    if (r == 0)
+        r = all_parts(&t);
+    walk_changed_free(t.w);
+    free(t.r);
+    return r;
+}
+
+struct page {
+    int (*cb)(void *arg, const struct line_range *r);
+    void *arg;
+    size_t left;
+    bool more;
+};
+
+static int page_range(void *arg, const struct line_range *r)
+{
+    struct page *p = arg;
+
+    p->more = p->left == 0;
+    if (p->more)
+        return 1;
+    p->left--;
+    return p->cb(p->arg, r);
+}
+
 int line_ranges(struct vol *v, const char *a, const char *b, uint64_t from, size_t limit,
                 int (*cb)(void *arg, const struct line_range *r), void *arg, bool *ret_more)
 {
-    struct gathering g = {.v = v, .from = from, .below = UINT64_MAX, .part = LINE_PARTS, .limit = limit};
-    int r = place_of(v, b, &g.b);
+    struct page p = {.cb = cb, .arg = arg, .left = limit};
+    int r = line_each(v, a, b, from, page_range, &p);
 
     assert(limit > 0);
-    if (r == 0 && *a)
-        r = place_of(v, a, &g.a);
-    if (r == 0)
-        r = *a ? walk_changes(v, g.a, g.b, on_change, &g) : walk_all(&g);
-    if (r == 0)
-        settle(&g);
-    for (size_t i = 0; r == 0 && i < g.n; i++)
-        r = cb(arg, &g.r[i]);
-    *ret_more = g.more;
-    free(g.r);
-    return r;
+    *ret_more = p.more;
+    return p.more ? 0 : r;
 }

@@ -22,9 +22,14 @@ struct line_range {
 /* line_place: where a byte lies. -E_RANGE: there is no room for it. */
 int line_place(uint64_t ino, uint64_t off_bytes, uint64_t *ret);
 
-/* line_ranges: the first `limit` ranges that end behind `from`, ascending, not overlapping, the first one cut at `from`; exact to the block. a "":
- * where state b has bytes; else where they are others than in a. cb non-zero ends it with that value. *ret_more: there are more.
- * Costs what changed; without a, what is told, and the inodes once for each part. -E_RANGE, -E_UNRELATED, -E_NOENT. */
+/* line_each: the ranges that end behind `from`, ascending, not overlapping, the first one cut at `from`; exact to the block. a "": where
+ * state b has bytes; else where they are others than in a. cb non-zero ends it with that value; it runs outside of transactions. Costs what
+ * changed, once; without a, the inodes and what is told. Holds what was touched (24 bytes a key), the files above a MiB, and the ranges of
+ * a GiB of one file. -E_RANGE, -E_UNRELATED, -E_NOENT. */
+int line_each(struct vol *v, const char *a, const char *b, uint64_t from_bytes,
+              int (*cb)(void *arg, const struct line_range *r), void *arg);
+
+/* line_ranges: the first `limit` of them. *ret_more: there are more. */
 int line_ranges(struct vol *v, const char *a, const char *b, uint64_t from, size_t limit,
                 int (*cb)(void *arg, const struct line_range *r), void *arg, bool *ret_more);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/mark.h"
 #include "snap/diff_int.h"
 #include "snap/store/span.h"
 
@@ -217,21 +218,77 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
     return !f.same || any || ret->nhashes || named(&a.in) != named(&b.in);
 }
 
+struct walk_changed {
+    struct diff d;
+    struct buf hashes;
+};
+
+int walk_changed_new(struct vol *v, struct vt_at a, struct vt_at b, struct walk_changed **ret)
+{
+    struct walk_changed *w = calloc(1, sizeof(*w));
+    int r;
+
+    if (!w)
+        return -E_NOMEM;
+    w->d = (struct diff){.v = v, .a = a, .b = b};
+    MARK("walk: what was touched is gathered");
+    r = diff_candidates(&w->d);
+    if (r < 0) {
+        walk_changed_free(w);
+        return r;
+    }
+    changes_sort(&w->d.c);
+    *ret = w;
+    return 0;
+}
+
+void walk_changed_free(struct walk_changed *w)
+{
+    if (!w)
+        return;
+    diff_free(&w->d);
+    buf_free(&w->hashes);
+    free(w);
+}
+
+/* *at: one more than where the group begins; 0: before all of them. */
+bool walk_changed_next(const struct walk_changed *w, size_t *at, uint64_t *ret_ino)
+{
+    size_t i = *at ? changes_group(&w->d.c, *at - 1) : 0;
+
+    if (i >= w->d.c.n)
+        return false;
+    *ret_ino = w->d.c.v[i].ino;
+    *at = i + 1;
+    return true;
+}
+
+int walk_changed_look(struct walk_changed *w, size_t at, uint64_t from, uint64_t to, struct walk_change *ret)
+{
+    size_t i = at - 1;
+
+    assert(at > 0);
+    MARK("walk: an inode is looked at");
+    w->d.clip = (struct window){from, to};
+    return change_of(&w->d, &w->d.c.v[i], changes_group(&w->d.c, i) - i, ret, &w->hashes);
+}
+
+static void changed_free(struct walk_changed **w)
+{
+    walk_changed_free(*w);
+}
+
 int walk_changes(struct vol *v, struct vt_at a, struct vt_at b,
                  int (*cb)(void *arg, const struct walk_change *c), void *arg)
 {
-    cleanup(diff_free) struct diff d = {.v = v, .a = a, .b = b};
-    cleanup(buf_free) struct buf hashes = {0};
-    int r = diff_candidates(&d);
+    cleanup(changed_free) struct walk_changed *w = NULL;
+    int r = walk_changed_new(v, a, b, &w);
+    struct walk_change c;
+    size_t at = 0;
+    uint64_t ino;
 
-    if (r < 0)
-        return r;
-    changes_sort(&d.c);
-    for (size_t i = 0, end; r == 0 && i < d.c.n; i = end) {
-        struct walk_change c;
-
-        end = changes_group(&d.c, i);
-        r = change_of(&d, &d.c.v[i], end - i, &c, &hashes);
+    while (r == 0 && walk_changed_next(w, &at, &ino)) {
+        r = walk_changed_look(w, at, 0, UINT64_MAX, &c);
         if (r == 1)
             r = cb(arg, &c);
     }

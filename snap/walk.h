@@ -46,4 +46,14 @@ struct walk_change {
 int walk_changes(struct vol *v, struct vt_at a, struct vt_at b,
                  int (*cb)(void *arg, const struct walk_change *c), void *arg);
 
+/* walk_changed: the same in steps. What was touched is gathered once (24 bytes for each key), then each inode can be looked at, piece
+ * by piece: a piece costs what was touched in it. walk_changed_next: *at 0 at first; false: there are no more. walk_changed_look: of the inode at
+ * `at`, the blocks [from, to) only; 1: anything differs, and *ret lives until the next look; 0: nothing. */
+struct walk_changed;
+int walk_changed_new(struct vol *v, struct vt_at a, struct vt_at b, struct walk_changed **ret);
+void walk_changed_free(struct walk_changed *w); /* NULL is allowed */
+bool walk_changed_next(const struct walk_changed *w, size_t *at, uint64_t *ret_ino);
+int walk_changed_look(struct walk_changed *w, size_t at, uint64_t from_block, uint64_t to_block,
+                      struct walk_change *ret);
+
 #endif

@@ -1,9 +1,11 @@
 /* SnapshotMetadata and FileMetadata: streams of what changed, against files whose blocks are known. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "plugin/files.pb-c.h"
 #include "tests/csi/rig.h"
 
@@ -382,6 +384,87 @@ TEST(test_csi__many_changed_files_come_page_by_page)
     CHECK_EQ(lines, MANY + 3); /* the root; f1023 as it was; the other name */
     CHECK(strstr(buf_cstr(&b), "1 1 \xff\xfe <  0+10\n"));
     CHECK(strstr(buf_cstr(&b), "2 1 f1023 < \n") && strstr(buf_cstr(&b), "1 1 f1023 <  0+10\n"));
+    CHECK_EQ(delete_snapshot(s1), 0);
+    CHECK_EQ(delete_snapshot(s2), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    free(s1);
+    free(s2);
+    rig_stop();
+}
+
+static size_t asked(void)
+{
+    cleanup(buf_free) struct buf log = {0};
+    size_t n = 0;
+
+    CHECK_OK(io_read_file(io_real(), rig.log, 64 << 20, &log));
+    for (const char *p = buf_cstr(&log); (p = strstr(p, "words=changes")); p++)
+        n++;
+    return n;
+}
+
+/* What changed is gathered once for a stream, however many messages it has. */
+TEST(test_csi__a_stream_costs_the_changes_once)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct two t;
+
+    begin(&t);
+    CHECK_EQ(ask(t.s1, t.s2, 0, 1)->messages, 6);
+    CHECK_EQ(asked(), 1);
+    CHECK_EQ(files(t.s1, t.s2, "", 1, &b), 0);
+    CHECK_EQ(asked(), 2);
+    CHECK_EQ(ask(NULL, t.s2, 0, 1)->status, 0);
+    CHECK_EQ(asked(), 3);
+    end(&t);
+}
+
+/* The daemon dies, or makes room for another, while a client reads nothing: the stream goes on where it was. */
+TEST(test_csi__a_stream_goes_on_with_the_next_daemon)
+{
+    Varve__Csi__V1__GetChangedFilesRequest q = VARVE__CSI__V1__GET_CHANGED_FILES_REQUEST__INIT;
+    struct client *c = malloc(sizeof(*c));
+    enum { FILES = 30000 };
+    char *id, *s1, *s2, name[64];
+    size_t n = 0, len;
+    const uint8_t *p;
+    struct call *k;
+    pid_t daemon;
+
+    rig_start(NULL);
+    id = make_volume("pvc-goes-on", 4 * GIB);
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    s1 = make_snapshot(id, "goes-on-1");
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof(name), "a-name-that-takes-some-room-%032d", i);
+        fill(name, 0, 10, i);
+    }
+    s2 = make_snapshot(id, "goes-on-2");
+    q.base_snapshot_id = s1;
+    q.target_snapshot_id = s2;
+    q.max_results = 100;
+    client_open(c, rig.sock);
+    k = rpc_begin(c, "/varve.csi.v1.FileMetadata/GetChangedFiles", &q, NULL);
+    while (call_messages(k) < 2)
+        client_turn(c, 10);
+    daemon = rig_daemon();
+    CHECK(kill(daemon, SIGKILL) == 0);
+    CHECK(client_wait(c, k, 60000));
+    CHECK_EQ(k->status, 0);
+    for (size_t m = 0; call_message(k, m, &p, &len); m++) {
+        Varve__Csi__V1__GetChangedFilesResponse *a =
+            varve__csi__v1__get_changed_files_response__unpack(NULL, len, p);
+
+        CHECK(a);
+        n += a->n_files;
+        varve__csi__v1__get_changed_files_response__free_unpacked(a, NULL);
+    }
+    CHECK_EQ(n, FILES + 1); /* the root */
+    CHECK(asked() > 1);
+    client_close(c);
+    free(c);
+    CHECK_EQ(unstage(id, rig.stage), 0);
     CHECK_EQ(delete_snapshot(s1), 0);
     CHECK_EQ(delete_snapshot(s2), 0);
     CHECK_EQ(delete_volume(id), 0);

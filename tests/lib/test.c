@@ -26,6 +26,7 @@ static uint64_t seed;
 static bool seed_known;
 static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER; /* guards marks and mark_count */
 static const char *marks[MARKS_MAX];
+static size_t mark_times[MARKS_MAX];
 static size_t mark_count;
 
 void test_register(struct test_case *t)
@@ -44,8 +45,22 @@ void mark_hit(const char *mark)
     if (i == mark_count) {
         assert(mark_count < MARKS_MAX);
         marks[mark_count++] = mark;
+        mark_times[i] = 0;
     }
+    mark_times[i]++;
     pthread_mutex_unlock(&mark_lock);
+}
+
+size_t mark_passed(const char *mark)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&mark_lock);
+    for (size_t i = 0; i < mark_count; i++)
+        if (strcmp(marks[i], mark) == 0)
+            n = mark_times[i];
+    pthread_mutex_unlock(&mark_lock);
+    return n;
 }
 
 void expect_mark(const char *mark)

@@ -21,10 +21,11 @@ int test_main(int argc, char **argv);
 void test_fail(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4) __attribute__((noreturn));
 void test_skip(const char *why) __attribute__((noreturn)); /* printed; counted apart */
 
-uint64_t test_seed(void);            /* SEED= or a fresh one; printed by test_main on failure */
-uint64_t test_rand(uint64_t *state); /* splitmix64 step */
-const char *test_dir(void);          /* an empty directory of this test, removed after it */
-void expect_mark(const char *mark);  /* fails when MARK(mark) was not passed since the test began */
+uint64_t test_seed(void);             /* SEED= or a fresh one; printed by test_main on failure */
+uint64_t test_rand(uint64_t *state);  /* splitmix64 step */
+const char *test_dir(void);           /* an empty directory of this test, removed after it */
+size_t mark_passed(const char *mark); /* so many times since the test began */
+void expect_mark(const char *mark);   /* fails when MARK(mark) was not passed since the test began */
 
 #define TEST(fn_)                                                                                            \
     static void fn_(void);                                                                                   \

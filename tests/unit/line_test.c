@@ -204,6 +204,64 @@ TEST(test_line__tells_each_block_that_is_there_or_changed)
     box_close(&b);
 }
 
+/* --- what it costs ----------------------------------------------------------------------------------------------------------- */
+
+#define GATHERED "walk: what was touched is gathered"
+#define LOOKED "walk: an inode is looked at"
+
+static int count(void *arg, const struct line_range *r)
+{
+    uint64_t *n = arg;
+
+    CHECK(r->len_bytes > 0);
+    ++*n;
+    return 0;
+}
+
+/* Many small files, and one that lies in five parts: all is gathered once, each file looked at once for each part that it has. */
+TEST(test_line__each_change_is_looked_at_once)
+{
+    enum { SMALL = 3000, BIG = 2000 };
+    uint64_t n = 0, looked, gathered;
+    char name[16];
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    box_fill(&b, b.v, "big", 20 * MIB, BLOCK, 1);
+    CHECK_OK(snap_create(b.v, &b.c, "x", NULL));
+    for (int i = 0; i < SMALL; i++) {
+        snprintf(name, sizeof(name), "s%d", i);
+        box_fill(&b, b.v, name, 0, 100, 1);
+    }
+    for (uint64_t i = 0; i < BIG; i++)
+        box_fill(&b, b.v, "big", 2 * i * BLOCK, BLOCK, i);
+    CHECK_OK(snap_create(b.v, &b.c, "y", NULL));
+    gathered = mark_passed(GATHERED);
+    looked = mark_passed(LOOKED);
+    CHECK_OK(line_each(b.v, "x", "y", 0, count, &n));
+    CHECK_EQ(n, SMALL + BIG);
+    CHECK_EQ(mark_passed(GATHERED) - gathered, 1);
+    CHECK_EQ(mark_passed(LOOKED) - looked, SMALL + 5);
+    box_close(&b);
+}
+
+/* A range ends with a part of its file, and nowhere else. */
+TEST(test_line__a_large_file_is_told_by_its_parts)
+{
+    struct told t = {.end = 0};
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    box_fill(&b, b.v, "f", 0, 5 * BLOCK, 1);
+    CHECK_OK(snap_create(b.v, &b.c, "x", NULL));
+    box_fill(&b, b.v, "f", 4 * BLOCK, 40 * MIB, 2);
+    CHECK_OK(snap_create(b.v, &b.c, "y", NULL));
+    CHECK_OK(line_each(b.v, "x", "y", 0, tell, &t));
+    CHECK_EQ(t.ranges.len / sizeof(struct line_range), 6);
+    buf_free(&t.ranges);
+    box_close(&b);
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
