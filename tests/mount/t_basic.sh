@@ -29,6 +29,14 @@ test_basic_o_trunc() {
     expect "$(stat -c %s f)" 0
 }
 
+# what the mount is set to and what INIT is answered with both bound it, in whichever order they come
+test_basic_read_ahead() {
+    local knob
+    knob=/sys/class/bdi/$(mountpoint -d "$mnt")/read_ahead_kb
+    [ -w "$knob" ] || skip "this /sys cannot be written"
+    expect "$(cat "$knob")" 1024
+}
+
 test_basic_append_of_many() {
     for p in 1 2 3 4; do (for i in $(seq 200); do echo "line of $p" >>log; done) & done
     wait
