@@ -106,8 +106,8 @@ static const struct conf_key lifecycle_keys[] = {
     {"transition_after", CONF_SECONDS, ROOT(lifecycle.transition_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY},
     {"storage_class", CONF_TEXT, ROOT(lifecycle.storage_class)},
     {"tier", CONF_COUNT, ROOT(lifecycle.tier), 1, 9999, "1 to 9999"},
-    {"expire_after", CONF_SECONDS, ROOT(lifecycle.expire_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY},
-    {"undo", CONF_SECONDS, ROOT(lifecycle.undo_s), 60, YEARS_100, TIME_RANGE},
+    {"expire_after", CONF_SECONDS, ROOT(lifecycle.expire_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY, .doc = "Recovery points of the volume that are so old are deleted, in each repository of backups and tiering; the newest never.", .flags = CONF_ACTED},
+    {"undo", CONF_SECONDS, ROOT(lifecycle.undo_s), 60, YEARS_100, TIME_RANGE, .doc = "They can be had back for so long; default: not at all.", .flags = CONF_ACTED},
 };
 
 #define SECTION(name_, keys_, doc_, acted_, list_) {name_, doc_, keys_, ARRAY_LEN(keys_), acted_, list_}

@@ -1,11 +1,14 @@
-/* varve backup undelete, varve backup expire: recovery points go by a rule, and can be had back for a while. In the command line's process. */
+/* varve backup undelete, varve backup expire: recovery points go by a rule, and can be had back for a while. In the command line's process;
+ * as a job where a profile asks for it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "conf/daemon.h"
+#include "conf/lifecycle.h"
 #include "fs/verb_repo.h"
+#include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "tier/expire.h"
 #include "tier/trash.h"
@@ -22,7 +25,8 @@ struct seen {
 struct points {
     struct seen *v;
     size_t n;
-    const char *volume; /* NULL: all */
+    const char *volume;    /* NULL: all */
+    const struct uuid *of; /* only this one's, whatever it was called; NULL: all */
     struct buf *err;
 };
 
@@ -37,6 +41,8 @@ static int keep_until(void *arg, const struct point *p, int64_t until_ns)
     struct seen *v;
 
     if (l->volume && strcmp(l->volume, p->volume_name) != 0)
+        return 0;
+    if (l->of && !uuid_equal(l->of, &p->volume) && !BROKEN(VARVE_BREAK_expire_others))
         return 0;
     if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
         return -E_NOMEM;
@@ -186,15 +192,14 @@ static int rule_of(const struct verb_args *a, struct expire_rule *ret, struct bu
 }
 
 /* Those that may go are left in the list. */
-static int decide(const struct verb_args *a, struct points *l, struct buf *err)
+static int decide(const struct expire_rule *rule, struct points *l)
 {
     struct expire_item *v = calloc(l->n + 1, sizeof(*v));
     cleanup(zone_release) struct zone z = {.n = 0};
-    struct expire_rule rule;
     struct conf_live live;
     struct seen *gone = calloc(l->n + 1, sizeof(*gone));
     size_t n = 0;
-    int r = v && gone ? rule_of(a, &rule, err) : -E_NOMEM;
+    int r = v && gone ? 0 : -E_NOMEM;
 
     conf_live_get(&live);
     if (r == 0)
@@ -202,7 +207,7 @@ static int decide(const struct verb_args *a, struct points *l, struct buf *err)
     for (size_t i = 0; r == 0 && i < l->n; i++)
         v[i] = (struct expire_item){.volume = l->v[i].of, .taken_ns = l->v[i].taken_ns, .tag = i};
     if (r == 0)
-        r = expire_decide(&rule, &z, v, l->n);
+        r = expire_decide(rule, &z, v, l->n);
     for (size_t i = 0; r >= 0 && i < l->n; i++)
         if (v[i].drop)
             gone[n++] = l->v[v[i].tag];
@@ -217,12 +222,14 @@ static int decide(const struct verb_args *a, struct points *l, struct buf *err)
     return MIN_OF(r, 0);
 }
 
-static int drop_all(struct repo *repo, const struct verb_args *a, struct points *l, struct buf *err)
+/* j NULL: nobody stops it. */
+static int drop_all(struct repo *repo, int64_t keep_ns, struct points *l, struct job *j, struct buf *err)
 {
-    int64_t keep_ns = (int64_t)verb_num(a, "undo");
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < l->n && !verb_num(a, "dry-run"); i++) {
+    for (size_t i = 0; r == 0 && i < l->n; i++) {
+        if (j && (r = job_step(j, i, 0)) < 0)
+            return r;
         r = trash_put(repo, l->v[i].id, keep_ns);
         r = r == -E_NOENT ? 0 : r; /* somebody else did */
         l->v[i].until_ns = keep_ns ? clock_wall_ns() + keep_ns : 0;
@@ -243,19 +250,101 @@ REPO_LOCAL(backup_expire)
     cleanup(repo_place_free) struct repo_place *p = NULL;
     cleanup(repo_done) struct repo *repo = NULL;
     cleanup(points_free) struct points l = {.volume = verb_text(a, "volume"), .err = &ans->err};
+    struct expire_rule rule;
     int r = repo_place_of(a, ans, &p);
 
+    if (r == 0)
+        r = rule_of(a, &rule, &ans->err);
     if (r == 0)
         r = repo_place_open(p, NULL, NULL, &repo, &ans->err);
     if (r == 0)
         r = points_each(repo, keep, unreadable, &l);
     if (r == 0)
-        r = decide(a, &l, &ans->err);
-    if (r == 0)
-        r = drop_all(repo, a, &l, &ans->err);
+        r = decide(&rule, &l);
+    if (r == 0 && !verb_num(a, "dry-run"))
+        r = drop_all(repo, (int64_t)verb_num(a, "undo"), &l, NULL, &ans->err);
     if (r < 0)
         return r;
     return a->json ? rows_json(&l, verb_num(a, "dry-run") ? "would_be_deleted" : "deleted", &ans->out)
                    : rows_text(&l, "nothing to delete\n", verb_num(a, "dry-run") ? "(NOT DELETED)" : "UNTIL",
                                &ans->out);
+}
+
+/* --- by a profile --------------------------------------------------------------------------------------------------------- */
+
+struct expiring {
+    struct job *j;
+    struct store *s;
+    struct vol *v;
+    struct verb_args a; /* of the job's detail: a line of the control file */
+    struct repo_place *place;
+    struct repo *repo;
+};
+
+static void expired_say(struct expiring *w, size_t n, size_t of)
+{
+    char text[160], until[64] = "";
+    int64_t undo_ns = (int64_t)verb_num(&w->a, "undo");
+
+    if (undo_ns) {
+        char when[32];
+
+        show_time(clock_wall_ns() + undo_ns, when);
+        snprintf(until, sizeof(until), "; to be had back until %s", when);
+    }
+    snprintf(text, sizeof(text), "%zu of %zu recovery points deleted%s", n, of, n ? until : "");
+    job_say(w->j, "%s in %.80s", text, repo_place_name(w->place));
+    if (n)
+        event_emit(w->s, "expired", w->v->rec.name, "%s in %.300s", text, repo_place_name(w->place));
+}
+
+/* What cannot be read stays. */
+static int expire_run(struct expiring *w, struct buf *err)
+{
+    struct backend_call call = {.canceled = job_stopped, .arg = w->j};
+    cleanup(buf_free) struct buf unread = {0};
+    cleanup(points_free) struct points l = {.of = &w->v->rec.uuid, .err = &unread};
+    struct expire_rule rule = {.before_ns = 0};
+    int64_t there_ns = 0, older_s = (int64_t)(verb_num(&w->a, "older") / 1000000000);
+    size_t all;
+    int r = repo_place_parse(verb_text(&w->a, "repo"), false, &w->a, w->place, err);
+
+    if (r == 0)
+        r = repo_place_open(w->place, &call, NULL, &w->repo, err);
+    if (r == 0)
+        r = points_each(w->repo, keep, unreadable, &l);
+    if (r == 0)
+        r = backend_now(w->repo->b, &call, &there_ns);
+    rule.before_ns = lifecycle_before(older_s, clock_wall_ns(), there_ns);
+    all = l.n;
+    if (r == 0)
+        r = decide(&rule, &l);
+    if (r < 0)
+        return r;
+    job_total(w->j, l.n, 0);
+    r = drop_all(w->repo, (int64_t)verb_num(&w->a, "undo"), &l, w->j, err);
+    if (r == 0)
+        expired_say(w, l.n, all);
+    return r;
+}
+
+int expire_job(struct job *j, struct store *s, const struct job_info *info)
+{
+    struct expiring w = {
+        .j = j, .s = s, .v = verb_vol_of_id(s, info->vol), .place = calloc(1, sizeof(*w.place))};
+    cleanup(buf_free) struct buf err = {0};
+    int r = verb_parse_line("backup", info->detail, strlen(info->detail), &w.a, &err);
+
+    if (r == 0 && (!w.a.verb || !w.v || !verb_num(&w.a, "older")))
+        r = -E_INVAL;
+    if (r == 0 && !w.place)
+        r = -E_NOMEM;
+    if (r == 0)
+        r = expire_run(&w, &err);
+    if (r < 0 && r != -E_CANCELED)
+        job_say(j, "%s", err.len ? buf_cstr(&err) : backend_text(r));
+    repo_done(&w.repo);
+    repo_place_free(&w.place);
+    verb_args_free(&w.a);
+    return r;
 }

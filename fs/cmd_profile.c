@@ -308,18 +308,10 @@ static int volume_view(struct verb_ctx *c, struct view *w, struct buf *err)
 
         if (run->kind == (w->p->nbackups ? POLICY_LAST : POLICY_SNAPSHOT))
             w->last_s = MAX_OF(w->last_s, run->ok_s);
-        if (run->kind != POLICY_LAST && run->kind != POLICY_TIER)
+        if (run->kind == POLICY_SNAPSHOT || run->kind == POLICY_BACKUP)
             w->begun_s = MIN_OF(w->begun_s, run->state.since_s);
     }
     return 0;
-}
-
-static void time_cell(struct show_cols *c, int64_t s)
-{
-    char when[32];
-
-    show_time(s > 0 && s < INT64_MAX / 1000000000 ? s * 1000000000 : 0, when);
-    show_cell(c, "%s", when);
 }
 
 static void plan_row(struct show_cols *c, struct view *w, const struct profile_plan *p, enum policy_kind kind)
@@ -340,8 +332,8 @@ static void plan_row(struct show_cols *c, struct view *w, const struct profile_p
         show_cell(c, "keep %u", p->keep);
     else
         show_cell(c, p->keep_for_s ? "keep for %s" : "-", span);
-    time_cell(c, t.run && !(run && run->job) ? t.due_s : t.next_s);
-    time_cell(c, run ? run->ok_s : 0);
+    profile_time_cell(c, t.run && !(run && run->job) ? t.due_s : t.next_s);
+    profile_time_cell(c, run ? run->ok_s : 0);
     show_cell(c, "%s", run && run->result[0] ? run->result : "-");
 }
 
@@ -354,7 +346,7 @@ static void tier_row(struct show_cols *c, struct view *w)
     show_cell(c, "by age and level");
     show_cell(c, "to %s", tier_policy_to(w->p));
     show_cell(c, "-");
-    time_cell(c, run ? run->ok_s : 0);
+    profile_time_cell(c, run ? run->ok_s : 0);
     show_cell(c, "%s", run && run->result[0] ? run->result : "-");
 }
 
@@ -363,9 +355,10 @@ static int plans_print(struct view *w, struct buf *out)
     static const char *const heads[] = {"KIND", "NAME", "WHEN", "WHAT", "NEXT", "LAST GOOD", "RESULT"};
     struct show_cols c = {.ncols = ARRAY_LEN(heads)};
     struct tier_policy policy;
+    struct life_view life = {w->p, &w->runs, &w->z, w->now_s};
     bool tiers = tier_policy_of(w->p, &policy);
 
-    if (w->p->nsnapshots + w->p->nbackups == 0 && !tiers)
+    if (w->p->nsnapshots + w->p->nbackups == 0 && !tiers && !life_asked(w->p))
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(heads); i++)
         show_cell(&c, "%s", heads[i]);
@@ -375,17 +368,8 @@ static int plans_print(struct view *w, struct buf *out)
         plan_row(&c, w, &w->p->backups[i], POLICY_BACKUP);
     if (tiers)
         tier_row(&c, w);
+    life_rows(&c, &life);
     return show_cols_print(&c, "", out);
-}
-
-/* What became of it; NULL: it never ran. */
-static void run_json(struct jw *j, const struct policy_run *run)
-{
-    jw_time(j, "last_good", run ? run->ok_s * 1000000000 : 0);
-    jw_time(j, "last_ended", run ? run->ended_s * 1000000000 : 0);
-    jw_str(j, "result", run && run->result[0] ? run->result : NULL);
-    jw_u64(j, "failures", run ? run->state.failures : 0);
-    jw_u64(j, "job", run ? run->job : 0);
 }
 
 static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p, enum policy_kind kind)
@@ -403,7 +387,7 @@ static void plan_json(struct jw *j, struct view *w, const struct profile_plan *p
     jw_str(j, "when", text);
     jw_str(j, "to", kind == POLICY_BACKUP ? p->to : NULL);
     jw_time(j, "next", next < INT64_MAX / 1000000000 ? next * 1000000000 : 0);
-    run_json(j, run);
+    profile_run_json(j, run);
     jw_close(j);
 }
 
@@ -414,7 +398,7 @@ static void tier_json(struct jw *j, struct view *w)
     jw_object(j, NULL);
     jw_str(j, "kind", POLICY_TIER_NAME);
     jw_str(j, "to", tier_policy_to(w->p));
-    run_json(j, run);
+    profile_run_json(j, run);
     jw_close(j);
 }
 
@@ -447,6 +431,7 @@ static int term_json(void *arg, const char *term, const char *value, bool acted_
 
 static void view_json(struct jw *j, struct view *w)
 {
+    struct life_view life = {w->p, &w->runs, &w->z, w->now_s};
     struct tier_policy policy;
 
     jw_object(j, "profile");
@@ -460,6 +445,7 @@ static void view_json(struct jw *j, struct view *w)
         plan_json(j, w, &w->p->backups[i], POLICY_BACKUP);
     if (tier_policy_of(w->p, &policy))
         tier_json(j, w);
+    life_json(j, &life);
     jw_close(j);
     jw_close(j);
 }
@@ -600,7 +586,7 @@ void profile_status_rows(struct show_cols *cols, struct verb_ctx *c)
     show_cell(cols, w.p->nbackups ? "last good backup" : "last good snapshot");
     show_cell(cols, "%s", text);
     show_cell(cols, "next run");
-    time_cell(cols, next == SCHEDULE_NEVER ? 0 : next);
+    profile_time_cell(cols, next == SCHEDULE_NEVER ? 0 : next);
 }
 
 void profile_status_json(struct jw *j, struct verb_ctx *c)
@@ -611,6 +597,11 @@ void profile_status_json(struct jw *j, struct verb_ctx *c)
         jw_null(j, "profile");
     else
         view_json(j, &w);
+}
+
+static const char *trouble_of(uint32_t kind)
+{
+    return kind == POLICY_EXPIRE || kind == POLICY_MOVE ? policy_kind_name(kind) : "schedule";
 }
 
 int profile_trouble(struct verb_ctx *c, struct buf *out)
@@ -629,7 +620,8 @@ int profile_trouble(struct verb_ctx *c, struct buf *out)
     }
     for (size_t i = 0; i < w.runs.n; i++)
         if (w.runs.v[i].state.failures > 0) {
-            buf_printf(out, "schedule %s: %s\n", w.runs.v[i].name, w.runs.v[i].result);
+            buf_printf(out, "%s %s: %s\n", trouble_of(w.runs.v[i].kind), w.runs.v[i].name,
+                       w.runs.v[i].result);
             r = r ? r : -E_TIMEOUT;
         }
     return r;

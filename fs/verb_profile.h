@@ -18,6 +18,21 @@ void profile_status_rows(struct show_cols *cols, struct verb_ctx *c);
 void profile_status_json(struct jw *j, struct verb_ctx *c);
 int profile_trouble(struct verb_ctx *c, struct buf *out);
 
+/* What became of a run, as members; NULL: it never ran. A time of a table's cell; SCHEDULE_NEVER, 0: "-". */
+void profile_run_json(struct jw *j, const struct policy_run *run);
+void profile_time_cell(struct show_cols *c, int64_t s);
+
+/* What a profile says of recovery points that are there (conf/lifecycle.h): rows of the table of schedules, members of its array. */
+struct life_view {
+    const struct profile *p;
+    struct policy_runs *runs;
+    const struct zone *z;
+    int64_t now_s;
+};
+bool life_asked(const struct profile *p);
+void life_rows(struct show_cols *c, const struct life_view *w);
+void life_json(struct jw *j, const struct life_view *w);
+
 /* verb_schedules: does what is due; seconds until it is worth looking again. fs/verb_schedule.c. */
 int64_t verb_schedules(struct verb_env *e);
 

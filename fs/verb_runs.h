@@ -72,6 +72,8 @@ int create_from(struct verb_ctx *c, const struct verb_args *a, struct vol **ret,
 /* cmd_tier.c */
 RUN(run_tier_release);
 RUN(run_tier_status);
+/* cmd_expire.c: what a profile says of old recovery points; detail: a line of the control file `backup`. */
+int expire_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_tier_run.c */
 RUN(run_tier_run);
 int tier_job(struct job *j, struct store *s, const struct job_info *info);

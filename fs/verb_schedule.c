@@ -1,4 +1,5 @@
 /* What profiles have due, done by the process that serves the store. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -170,6 +171,67 @@ static int tier(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct bu
     return r;
 }
 
+/* --- lifecycle -------------------------------------------------------------------------------------------------------- */
+
+struct same {
+    uint32_t vol;
+    const char *verb, *detail;
+    uint64_t job;
+};
+
+static int same_job(void *arg, const struct job_info *i)
+{
+    struct same *s = arg;
+
+    if (i->vol == s->vol && !job_state_ended(i->state) && strcmp(i->verb, s->verb) == 0 &&
+        strcmp(i->detail, s->detail) == 0)
+        s->job = i->id;
+    return 0;
+}
+
+/* The line that says it, for the job. */
+static int life_detail(const struct profile *p, const struct conf_repo *c, struct buf *out, struct buf *err)
+{
+    int r = buf_puts(out, "expire");
+
+    if (r == 0)
+        r = verb_line_add(out, "repo", c->url);
+    if (r == 0)
+        r = verb_line_add(out, "passphrase-file", c->passphrase_file[0] ? c->passphrase_file : NULL);
+    if (r == 0)
+        r = verb_line_add(out, "key-file", c->key_file[0] ? c->key_file : NULL);
+    if (r == 0)
+        r = buf_printf(out, " older=%" PRId64 "s", p->lifecycle.expire_after_s);
+    if (r == 0 && p->lifecycle.undo_s)
+        r = buf_printf(out, " undo=%" PRId64 "s", p->lifecycle.undo_s);
+    return r < 0 ? r
+                 : verb_job_fits(out, "expiry: the URL and the paths of its secrets are too long together",
+                                 err);
+}
+
+/* The job of a former daemon that did not come to write it down is found again. */
+static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycle_what what, const char *to,
+                uint64_t *ret_job, struct buf *err)
+{
+    cleanup(repo_place_free) struct repo_place *place = calloc(1, sizeof(*place));
+    cleanup(buf_free) struct buf detail = {0};
+    struct store *s = ((struct verb_env *)arg)->store;
+    struct same same = {.vol = v->rec.id, .verb = "expire"};
+    int r = place ? repo_place_parse(to, false, NULL, place, err) : -E_NOMEM;
+
+    (void)what;
+    if (r == 0)
+        r = life_detail(p, &place->conf, &detail, err);
+    same.detail = r == 0 ? buf_cstr(&detail) : NULL;
+    if (r == 0)
+        r = jobs_each(s, same_job, &same);
+    if (r == 0 && !same.job)
+        r = job_start(s, same.verb, v->rec.id, same.detail, &same.job);
+    if (r == 0)
+        *ret_job = same.job;
+    return r;
+}
+
 int64_t verb_schedules(struct verb_env *e)
 {
     struct schedule_hooks hooks = {.arg = e,
@@ -178,7 +240,9 @@ int64_t verb_schedules(struct verb_env *e)
                                    .trouble = trouble,
                                    .backup = backup,
                                    .tier_period = tier_period_of,
-                                   .tier = tier};
+                                   .tier = tier,
+                                   .life = life};
+
     cleanup(zone_release) struct zone z = {.n = 0};
     struct conf_live live;
     int r;

@@ -285,14 +285,13 @@ static int dump_profile(struct buf *out, const struct txn_val *v)
 
 static int dump_schedule(struct buf *out, const struct txn_val *v)
 {
-    static const char *const kinds[] = {"?", "snapshot", "backup", "last-backup"};
     struct policy_runs runs;
     int r = policy_runs_decode(v->data, v->len, &runs);
 
     for (size_t i = 0; r == 0 && i < runs.n; i++)
         r = buf_printf(out, " %s:%s since=%" PRId64 " done=%" PRId64 " failures=%u ok=%" PRId64,
-                       kinds[runs.v[i].kind], runs.v[i].name, runs.v[i].state.since_s, runs.v[i].state.done_s,
-                       runs.v[i].state.failures, runs.v[i].ok_s);
+                       policy_kind_name(runs.v[i].kind), runs.v[i].name, runs.v[i].state.since_s,
+                       runs.v[i].state.done_s, runs.v[i].state.failures, runs.v[i].ok_s);
     return r;
 }
 

@@ -117,9 +117,17 @@ int policy_runs_decode(const void *p, size_t len, struct policy_runs *ret)
         one->due_s = (int64_t)dec_u64(&d);
         text_get(&d, one->name, SCHEDULE_NAME_MAX);
         text_get(&d, one->result, POLICY_RESULT_MAX);
-        d.bad |= one->kind < POLICY_SNAPSHOT || one->kind > POLICY_TIER;
+        d.bad |= one->kind < POLICY_SNAPSHOT || one->kind > POLICY_MOVE;
     }
     return d.bad || (d.left > 0 && version == RECORD_VERSION) ? -E_CORRUPT : 0;
+}
+
+const char *policy_kind_name(uint32_t kind)
+{
+    static const char *const names[] = {"?",    "snapshot", "backup",    "last-backup",
+                                        "tier", "expiry",   "transition"};
+
+    return names[kind < ARRAY_LEN(names) ? kind : 0];
 }
 
 /* --- runs ----------------------------------------------------------------------------------------------------------- */
@@ -270,19 +278,38 @@ static int number_of(struct txn *t, const char *name, uint32_t *ret)
     return r == -E_NOENT ? 0 : r;
 }
 
-static int plans_into(const struct profile_plan *plans, size_t n, enum policy_kind kind,
-                      const struct policy_runs *old, struct policy_runs *runs)
+/* As it was, or from now on. */
+static int run_follow(struct policy_runs *old, enum policy_kind kind, const char *name,
+                      struct policy_runs *runs)
 {
-    for (size_t i = 0; i < n; i++) {
-        struct policy_run fresh = {.kind = kind, .state = {.since_s = now_s()}};
-        struct policy_run *was = policy_run_find((struct policy_runs *)(uintptr_t)old, kind, plans[i].name);
-        int r;
+    struct policy_run fresh = {.kind = kind, .state = {.since_s = now_s()}};
+    const struct policy_run *was = policy_run_find(old, kind, name);
 
-        snprintf(fresh.name, sizeof(fresh.name), "%s", plans[i].name);
-        if ((r = run_into(runs, was ? was : &fresh)) < 0)
-            return r;
-    }
-    return 0;
+    snprintf(fresh.name, sizeof(fresh.name), "%s", name);
+    return run_into(runs, was ? was : &fresh);
+}
+
+static int plans_into(const struct profile_plan *plans, size_t n, enum policy_kind kind,
+                      struct policy_runs *old, struct policy_runs *runs)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = run_follow(old, kind, plans[i].name, runs);
+    return r;
+}
+
+static int places_into(const struct profile *p, enum lifecycle_what what, enum policy_kind kind,
+                       struct policy_runs *old, struct policy_runs *runs)
+{
+    struct lifecycle_place v[LIFECYCLE_PLACES_MAX];
+    size_t n = lifecycle_places(p, v);
+    struct schedule when;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < n && lifecycle_schedule(p, what, &when); i++)
+        r = run_follow(old, kind, v[i].name, runs);
+    return r;
 }
 
 /* Schedules of the same name go on, new ones begin now, others are forgotten; the last good backup stays. */
@@ -301,6 +328,10 @@ static int runs_follow(struct txn *t, uint32_t vol, const struct profile *p)
         r = plans_into(p->snapshots, p->nsnapshots, POLICY_SNAPSHOT, &old, &runs);
     if (r == 0 && p)
         r = plans_into(p->backups, p->nbackups, POLICY_BACKUP, &old, &runs);
+    if (r == 0 && p)
+        r = places_into(p, LIFECYCLE_EXPIRE, POLICY_EXPIRE, &old, &runs);
+    if (r == 0 && p)
+        r = places_into(p, LIFECYCLE_MOVE, POLICY_MOVE, &old, &runs);
     return r < 0 ? r : runs_store(t, vol, &runs);
 }
 

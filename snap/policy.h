@@ -3,7 +3,7 @@
 #ifndef VARVE_SNAP_POLICY_H
 #define VARVE_SNAP_POLICY_H
 
-#include "conf/profile.h"
+#include "conf/lifecycle.h"
 #include "snap/volume.h"
 
 #define POLICY_TEXT_MAX 16384u /* bytes of a profile in a store */
@@ -25,11 +25,14 @@ enum policy_kind {
     POLICY_SNAPSHOT = 1,
     POLICY_BACKUP = 2,
     POLICY_LAST = 3,
-    POLICY_TIER = 4
-}; /* numbers are format */
+    POLICY_TIER = 4,
+    POLICY_EXPIRE = 5,
+    POLICY_MOVE = 6
+};                                           /* numbers are format */
+const char *policy_kind_name(uint32_t kind); /* "snapshot"; "?" */
 
 /* What became of one schedule. POLICY_LAST has the name "": ok_s is when the last good backup's snapshot was taken, whoever asked. POLICY_TIER: one a
- * volume, by the name POLICY_TIER_NAME. */
+ * volume, by the name POLICY_TIER_NAME. POLICY_EXPIRE, POLICY_MOVE: one a repository, by the name of its lifecycle_place. */
 #define POLICY_TIER_NAME "tiering"
 struct policy_run {
     uint32_t kind;
@@ -41,7 +44,7 @@ struct policy_run {
     int64_t due_s;                      /* which due time that is of */
     char result[POLICY_RESULT_MAX + 1]; /* "" none yet; "ok", or a sentence */
 };
-#define POLICY_RUNS_MAX (2 * PROFILE_PLANS_MAX + 2)
+#define POLICY_RUNS_MAX (2 * PROFILE_PLANS_MAX + 2 + LIFECYCLE__N * LIFECYCLE_PLACES_MAX)
 struct policy_runs {
     struct policy_run v[POLICY_RUNS_MAX];
     size_t n;

@@ -130,6 +130,17 @@ static void went_well(struct round *rd, struct policy_run *run, int64_t due_s, u
         snprintf(run->result, sizeof(run->result), "ok");
 }
 
+static const char *failed_event(uint32_t kind)
+{
+    static const char *const events[] = {[POLICY_SNAPSHOT] = "snapshot-failed",
+                                         [POLICY_BACKUP] = "backup-failed",
+                                         [POLICY_TIER] = "tier-failed",
+                                         [POLICY_EXPIRE] = "expire-failed",
+                                         [POLICY_MOVE] = "transition-failed"};
+
+    return events[kind];
+}
+
 static void went_wrong(struct round *rd, struct vol *v, struct policy_run *run, const char *why)
 {
     char text[POLICY_RESULT_MAX + 64];
@@ -140,11 +151,7 @@ static void went_wrong(struct round *rd, struct vol *v, struct policy_run *run, 
     snprintf(run->result, sizeof(run->result), "%s", why);
     snprintf(text, sizeof(text), "%s: %s; it is tried again", run->name, why);
     if (run->state.failures == 1)
-        trouble(rd, v,
-                run->kind == POLICY_BACKUP ? "backup-failed"
-                : run->kind == POLICY_TIER ? "tier-failed"
-                                           : "snapshot-failed",
-                text);
+        trouble(rd, v, failed_event(run->kind), text);
 }
 
 /* --- runs ------------------------------------------------------------------------------------------------------------- */
@@ -195,7 +202,7 @@ static void snapshot_due(struct round *rd, struct vol *v, const struct profile_p
 }
 
 /* The job of a run: has it ended? */
-static void backup_look(struct round *rd, struct vol *v, struct policy_run *run)
+static void job_look(struct round *rd, struct vol *v, struct policy_run *run)
 {
     struct job_info i = {.text = "it is not known how it ended"};
     int r = job_get(rd->s, run->job, &i);
@@ -214,12 +221,38 @@ static void backup_look(struct round *rd, struct vol *v, struct policy_run *run)
     put(v, run);
 }
 
-static void backup_begin(struct round *rd, struct vol *v, const struct profile_plan *p,
-                         struct policy_run *run, const struct schedule_todo *t)
+/* Does a job of this run go on? Then it is looked at again soon. */
+static bool job_goes_on(struct round *rd, struct vol *v, struct policy_run *run)
+{
+    if (run->job)
+        job_look(rd, v, run);
+    if (run->job)
+        wake(rd, rd->now_s + 30);
+    return run->job != 0;
+}
+
+/* What a run begins: a backup (plan), or what becomes of those that are there (place). */
+struct work {
+    const struct schedule *when;
+    const struct profile_plan *plan;
+    const struct profile *p;
+    const struct lifecycle_place *place;
+    enum lifecycle_what what;
+};
+
+static int work_start(struct round *rd, struct vol *v, const struct work *w, int64_t due_s, uint64_t *ret_job,
+                      struct buf *err)
+{
+    return w->plan ? rd->h->backup(rd->h->arg, v, w->plan, due_s, ret_job, err)
+                   : rd->h->life(rd->h->arg, v, w->p, w->what, w->place->to, ret_job, err);
+}
+
+static void work_begin(struct round *rd, struct vol *v, const struct work *w, struct policy_run *run,
+                       const struct schedule_todo *t)
 {
     cleanup(buf_free) struct buf err = {0};
     uint64_t job = 0;
-    int r = rd->h->backup(rd->h->arg, v, p, t->due_s, &job, &err);
+    int r = work_start(rd, v, w, t->due_s, &job, &err);
 
     if (r == 0) {
         run->job = job;
@@ -232,24 +265,18 @@ static void backup_begin(struct round *rd, struct vol *v, const struct profile_p
     put(v, run);
 }
 
-static void backup_due(struct round *rd, struct vol *v, const struct profile_plan *p, struct policy_run *run)
+static void work_due(struct round *rd, struct vol *v, const struct work *w, struct policy_run *run)
 {
     struct schedule_todo t;
 
-    if (!rd->h->backup)
+    if (job_goes_on(rd, v, run))
         return;
-    if (run->job)
-        backup_look(rd, v, run);
-    if (run->job) {
-        wake(rd, rd->now_s + 30);
-        return;
-    }
-    t = schedule_decide(&p->when, rd->z, &run->state, rd->now_s);
+    t = schedule_decide(w->when, rd->z, &run->state, rd->now_s);
     if (t.went_back)
         clock_was_wrong(rd, v, run, &t);
     wake(rd, t.wake_s);
     if (t.run)
-        backup_begin(rd, v, p, run, &t);
+        work_begin(rd, v, w, run, &t);
 }
 
 static void tier_begin(struct round *rd, struct vol *v, struct policy_run *run, const struct schedule_todo *t)
@@ -279,12 +306,8 @@ static void tier_due(struct round *rd, struct vol *v, int64_t period_s, struct p
     struct schedule when = {.occurrence = OCCUR_EVERY, .every_s = period_s};
     struct schedule_todo t;
 
-    if (run->job)
-        backup_look(rd, v, run);
-    if (run->job) {
-        wake(rd, rd->now_s + 30);
+    if (job_goes_on(rd, v, run))
         return;
-    }
     t = schedule_decide(&when, rd->z, &run->state, rd->now_s);
     if (t.went_back)
         clock_was_wrong(rd, v, run, &t);
@@ -317,6 +340,37 @@ static void tiering(struct round *rd, struct vol *v, const struct profile *p, st
         run->state.since_s -= period_s;
     if (run)
         tier_due(rd, v, period_s, run);
+}
+
+static void backups(struct round *rd, struct vol *v, const struct profile *p, struct policy_runs *runs)
+{
+    for (size_t i = 0; i < p->nbackups; i++) {
+        struct work w = {.when = &p->backups[i].when, .plan = &p->backups[i]};
+        struct policy_run *run = run_of(rd, v, runs, POLICY_BACKUP, p->backups[i].name);
+
+        if (run && rd->h->backup)
+            work_due(rd, v, &w, run);
+    }
+}
+
+/* Of each repository that the profile names. */
+static void lifecycle(struct round *rd, struct vol *v, const struct profile *p, enum lifecycle_what what,
+                      struct policy_runs *runs)
+{
+    struct lifecycle_place places[LIFECYCLE_PLACES_MAX];
+    struct schedule when;
+    size_t n = lifecycle_places(p, places);
+
+    if (!rd->h->life || !lifecycle_schedule(p, what, &when))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        struct work w = {.when = &when, .p = p, .place = &places[i], .what = what};
+        struct policy_run *run =
+            run_of(rd, v, runs, what == LIFECYCLE_EXPIRE ? POLICY_EXPIRE : POLICY_MOVE, places[i].name);
+
+        if (run)
+            work_due(rd, v, &w, run);
+    }
 }
 
 /* --- letting go --------------------------------------------------------------------------------------------------------- */
@@ -447,12 +501,9 @@ static int one_volume(void *arg, struct vol *v)
         if (run)
             snapshot_due(rd, v, &p->snapshots[i], run);
     }
-    for (size_t i = 0; i < p->nbackups; i++) {
-        struct policy_run *run = run_of(rd, v, &runs, POLICY_BACKUP, p->backups[i].name);
-
-        if (run)
-            backup_due(rd, v, &p->backups[i], run);
-    }
+    backups(rd, v, p, &runs);
+    for (enum lifecycle_what what = 0; what < LIFECYCLE__N; what++)
+        lifecycle(rd, v, p, what, &runs);
     retain(rd, v, p);
     tiering(rd, v, p, &runs);
     return 0;

@@ -25,6 +25,9 @@ struct schedule_hooks {
      * it is due, or there is more in use than the profile allows: its job; 0: nothing is to be done now. NULL: no tiering here. */
     int64_t (*tier_period)(void *arg, const struct profile *p);
     int (*tier)(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct buf *err);
+    /* begins what the profile says of what is in a repository already, or finds it under way: its job. NULL: nothing of that here. */
+    int (*life)(void *arg, struct vol *v, const struct profile *p, enum lifecycle_what what, const char *to,
+                uint64_t *ret_job, struct buf *err);
 };
 #define SCHEDULE_FULL_S                                                                                      \
     300 /* what is full is worked on again after so long, where the last time was in vain */

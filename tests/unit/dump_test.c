@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "snap/check.h"
+#include "snap/policy.h"
 #include "snap/store/record.h"
 #include "snap/store/store_int.h"
 #include "tests/lib/box.h"
@@ -37,6 +38,8 @@ TEST(test_dump__prints_tables_records_objects_inodes_and_the_journal)
     box_fill(&b, b.v, "big", 0, 1 << 20, 1);
     box_text(&b, b.v, "small", "a few bytes");
     CHECK_OK(snap_create(b.v, &root, "s", NULL));
+    for (uint32_t kind = POLICY_SNAPSHOT; kind <= POLICY_MOVE; kind++)
+        CHECK_OK(policy_run_put(b.v, &(struct policy_run){.kind = kind, .name = "x"}));
     store_settle_all(b.s);
     CHECK_OK(store_checkpoint(b.s));
     CHECK_OK(vfs_place(b.v, box_node(b.v, box_root(b.v), "big"), &at));
@@ -54,6 +57,8 @@ TEST(test_dump__prints_tables_records_objects_inodes_and_the_journal)
     CHECK(strstr(dump("table", "LAYER", NULL), "state=durable"));
     CHECK(strstr(dump("table", "DIRENT", NULL), "name=\"small\""));
     CHECK(strstr(dump("table", "META", NULL), "applied_lsn="));
+    CHECK(strstr(dump("table", "SCHEDULE", NULL), " tier:x since="));
+    CHECK(strstr(buf_cstr(&said), " transition:x since="));
     CHECK(strstr(dump("key", "41", NULL), "VOLUME vol=1: id=1"));
     CHECK(strstr(dump("object", object, NULL), "allocated="));
     CHECK(strstr(dump("inode", "main", ino), "blocks "));

@@ -404,6 +404,92 @@ TEST(test_schedule__tiering_is_due_at_once_and_then_in_its_time)
     box_close(&b);
 }
 
+/* --- lifecycle ---------------------------------------------------------------------------------------------------------- */
+
+static unsigned lives, life_fails;
+static char life_to[64];
+
+static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycle_what what, const char *to,
+                uint64_t *ret_job, struct buf *err)
+{
+    (void)arg;
+    (void)v;
+    CHECK_EQ(p->lifecycle.undo_s, 7 * DAY);
+    CHECK_EQ(what, LIFECYCLE_EXPIRE);
+    if (life_fails && strcmp(to, "away") == 0) {
+        buf_puts(err, "no such repository");
+        return -E_NOENT;
+    }
+    lives++;
+    snprintf(life_to, sizeof(life_to), "%s", to);
+    *ret_job = 4711; /* nobody knows it: as a job that was forgotten */
+    return 0;
+}
+
+static const struct policy_run *expiry(struct box *b, const char *name)
+{
+    static struct policy_runs runs;
+
+    CHECK_OK(policy_runs_get(b->v, &runs));
+    CHECK(policy_run_find(&runs, POLICY_EXPIRE, name));
+    return policy_run_find(&runs, POLICY_EXPIRE, name);
+}
+
+#define EXPIRES                                                                                              \
+    "name = \"e\"; backups = ( { name = \"far\"; occurrence = \"monthly\"; to = \"away\"; },"                \
+    "{ name = \"near\"; occurrence = \"monthly\"; to = \"here\"; } );"                                       \
+    "lifecycle: { expire_after = \"90d\"; undo = \"7d\"; };"
+
+TEST(test_schedule__what_is_old_in_each_repository_is_looked_at_in_its_time)
+{
+    struct box b;
+
+    begin("2026-11-02T12:10:00Z");
+    lives = life_fails = 0;
+    hooks.life = life;
+    box_open(&b, NULL, NULL);
+    give(b.v, EXPIRES);
+    tick(&b); /* a profile that is new ends nothing at once */
+    CHECK_EQ(lives, 0);
+    life_fails = 1;
+    at("2026-11-03T00:00:00Z");
+    tick(&b);
+    CHECK_EQ(lives, 1);
+    CHECK(strcmp(life_to, "here") == 0);
+    CHECK_EQ(troubles, 1);
+    CHECK(expiry(&b, "far")->state.failures == 1 && strstr(expiry(&b, "far")->result, "no such repository"));
+    CHECK_EQ(expiry(&b, "near")->job, 4711);
+    box_reopen(
+        &b); /* how that ended is not known any more: it is tried again in its time, and nothing at once */
+    tick(&b);
+    CHECK_EQ(lives, 1);
+    CHECK(expiry(&b, "near")->job == 0 && expiry(&b, "near")->state.failures == 1);
+    at("2026-11-03T00:00:59Z");
+    tick(&b);
+    CHECK_EQ(lives, 1);
+    at("2026-11-03T00:01:00Z");
+    tick(&b);
+    CHECK_EQ(lives, 2);
+    CHECK_EQ(expiry(&b, "far")->state.failures, 2);
+    CHECK_EQ(troubles, 2); /* each is said once */
+    give(b.v, EXPIRES);    /* the same profile, given once more, forgets nothing */
+    CHECK_EQ(expiry(&b, "far")->state.failures, 2);
+    life_fails = 0;
+    at("2026-11-09T05:00:00Z"); /* days later: once, for the newest due time */
+    tick(&b);
+    at("2026-11-09T05:02:00Z");
+    tick(&b);
+    CHECK_EQ(lives, 4);
+    CHECK_EQ(expiry(&b, "far")->due_s, utc("2026-11-09T00:00:00Z"));
+    give(b.v, DAILY);
+    CHECK_OK(policy_set(b.v, NULL, true, NULL));
+    at("2026-11-12T05:00:00Z");
+    tick(&b);
+    CHECK_EQ(lives, 4);
+    hooks.life = NULL;
+    box_close(&b);
+}
+
 /* --- a month ------------------------------------------------------------------------------------------------------------ */
 
 #define MONTH                                                                                                \
