@@ -58,7 +58,8 @@ static void put_flags(struct answer *a, struct session *ss, const struct fuse_in
     ss->ring = (flags & INIT_OVER_IO_URING) != 0;
     a->o.flags = (uint32_t)flags;
     a->o.flags2 = (uint32_t)(flags >> 32);
-    if (!BROKEN(VARVE_BREAK_read_ahead)) /* a bound: mount_tune() sets it, often before this answer is there */
+    if (!BROKEN(
+            VARVE_BREAK_read_ahead)) /* a bound: mount_tune() sets it, often before this answer is there */
         a->o.max_readahead = OP_MAX_WRITE;
     a->o.max_write = flags & FUSE_MAX_PAGES ? OP_MAX_WRITE : 32 * 4096;
     a->o.max_pages = flags & FUSE_MAX_PAGES ? OP_MAX_WRITE / 4096 : 0;
