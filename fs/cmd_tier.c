@@ -175,6 +175,16 @@ static int source_json(void *arg, uint32_t source, const void *text, size_t len)
     return r == -E_CORRUPT ? 0 : r;
 }
 
+int tier_sources_json(struct store *s, const char *key, struct jw *j)
+{
+    int r;
+
+    jw_array(j, key);
+    r = cold_source_each(s, source_json, j);
+    jw_close(j);
+    return r;
+}
+
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)
 {
     char remote[CONF_SIZE_TEXT], local[CONF_SIZE_TEXT];
@@ -204,9 +214,7 @@ int tier_show(struct store *s, struct vol *v, bool json, struct buf *out)
     jw_u64(&j, "fetches", n.fetches);
     jw_u64(&j, "fetched_bytes", n.fetched_bytes);
     jw_u64(&j, "failed", n.failed);
-    jw_array(&j, "store_sources");
-    r = cold_source_each(s, source_json, &j);
-    jw_close(&j);
+    r = tier_sources_json(s, "store_sources", &j);
     jw_close(&j);
     return r < 0 ? r : jw_end(&j);
 }

@@ -177,7 +177,7 @@ static int list_info(struct vol *v, struct volume_info *ret)
     return r;
 }
 
-static int list_json(struct store *s, const struct vols *vs, struct buf *out)
+static int list_json(struct store *s, const struct vols *vs, bool sources, struct buf *out)
 {
     struct jw j = jw_begin(out, true);
     struct store_state st;
@@ -212,6 +212,8 @@ static int list_json(struct store *s, const struct vols *vs, struct buf *out)
     if (r == 0)
         r = deleted_each(s, deleted_json, &j);
     jw_close(&j);
+    if (r == 0 && sources)
+        r = tier_sources_json(s, "sources", &j);
     jw_close(&j);
     return r < 0 ? r : jw_end(&j);
 }
@@ -262,13 +264,16 @@ RUN(run_list)
     cleanup(vols_free) struct vols vs = {0};
     int r = volume_each(c->env->store, vols_add, &vs);
 
-    (void)a;
-    (void)err;
     if (r < 0)
         return r;
+    if (verb_num(a, "sources") && !c->json) {
+        buf_puts(err, "list: --sources tells something with --json only");
+        return -E_USAGE;
+    }
     if (vs.n)
         qsort(vs.v, vs.n, sizeof(*vs.v), by_name);
-    return c->json ? list_json(c->env->store, &vs, out) : list_text(c->env->store, &vs, out);
+    return c->json ? list_json(c->env->store, &vs, verb_num(a, "sources"), out)
+                   : list_text(c->env->store, &vs, out);
 }
 
 /* --- changes ------------------------------------------------------------------------------------------------------ */

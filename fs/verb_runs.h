@@ -84,6 +84,9 @@ int tier_path_find(struct vol *v, const char *path,
                    vfs_node *ret); /* by names alone; "" is the root. -E_NOENT, -E_NOTDIR */
 int release_job(struct job *j, struct store *s, const struct job_info *info);
 int tier_show(struct store *s, struct vol *v, bool json, struct buf *out);
+struct jw;
+int tier_sources_json(struct store *s, const char *key,
+                      struct jw *j); /* an array: where bytes lie that are not here */
 /* cmd_migrate.c; its job: fs/migrate.h */
 RUN(run_migrate_plan);
 RUN(run_migrate_run);

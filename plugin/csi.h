@@ -234,7 +234,7 @@ struct csi_secrets {
 int csi_secrets_take(struct csi_call *k, const char *repo, size_t n, csi_entry *const *entries,
                      struct csi_secrets *ret);
 void csi_secrets_drop(struct csi_secrets *s); /* fit for cleanup() */
-int csi_secrets_sweep(struct csi_call *k, const struct csi_volumes *vs, size_t *left);
+int csi_secrets_sweep(struct csi_call *k, size_t *left);
 
 /* --- recovery points: csi_point.c --------------------------------------------------------------------------------------------- */
 

@@ -187,18 +187,18 @@ int csi_secrets_take(struct csi_call *k, const char *repo, size_t n, csi_entry *
 
 /* --- away with it ------------------------------------------------------------------------------------------------------------ */
 
-/* All that jobs and volumes say of files, as one text each. */
+/* All that jobs and volumes say of files, as one text each; a volume that may be brought back needs them, too. */
 struct needs {
     char *jobs, *sources;
 };
 
-static int needs_ask(struct csi_call *k, const struct csi_volumes *vs, struct needs *ret)
+static int needs_ask(struct csi_call *k, struct needs *ret)
 {
     struct csi_result res = {.result = "OK"};
     int r = CSI_VERB(k, &res, &ret->jobs, "job", "list", ".", "--json");
 
-    if (r == 0 && csi_result_is(&res, "OK") && vs->n > 0)
-        r = CSI_VERB(k, &res, &ret->sources, "tier", "status", vs->v[0].name, "--json");
+    if (r == 0 && csi_result_is(&res, "OK"))
+        r = CSI_VERB(k, &res, &ret->sources, "list", ".", "--json", "--sources");
     return r < 0 || csi_result_is(&res, "OK") ? r : csi_result_fail(k, "store", &res);
 }
 
@@ -235,7 +235,7 @@ static int sweep_one(void *arg, const char *name)
 
     if (name[0] == '.')
         return 0;
-    goes = !job_needs(s->jobs, name) && !(s->sources && strstr(s->sources, name));
+    goes = !job_needs(s->jobs, name) && !(strstr(s->sources, name) && !BROKEN(VARVE_BREAK_csi_secret_early));
     path = arena_printf(&s->k->arena, "%s/csi/" DIR_NAME "/%s", d->store, name);
     if (!path)
         return -E_NOMEM;
@@ -254,7 +254,7 @@ static int count_one(void *arg, const char *name)
     return 0;
 }
 
-int csi_secrets_sweep(struct csi_call *k, const struct csi_volumes *vs, size_t *left)
+int csi_secrets_sweep(struct csi_call *k, size_t *left)
 {
     cleanup(csi_json_free) json_t *jobs = NULL;
     const char *dir = arena_printf(&k->arena, "%s/csi/" DIR_NAME, k->d->store);
@@ -268,7 +268,7 @@ int csi_secrets_sweep(struct csi_call *k, const struct csi_volumes *vs, size_t *
     lock_take(&k->d->lock);
     s.taken = k->d->secrets_taken;
     lock_drop(&k->d->lock);
-    r = needs_ask(k, vs, &needs);
+    r = needs_ask(k, &needs);
     if (r < 0 || !(jobs = json_loads(needs.jobs, 0, NULL)))
         return r < 0 ? r : csi_nomem(k);
     s.jobs = jobs;

@@ -35,7 +35,7 @@ static int sweep(struct csi *d, size_t *left)
         if (vs.v[i].retired)
             r = sweep_one(&k, &vs.v[i], left);
     if (r == 0)
-        r = csi_secrets_sweep(&k, &vs, left);
+        r = csi_secrets_sweep(&k, left);
     arena_free(&k.arena);
     return r;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/mounts.h"
 #include "base/sock.h"
 
@@ -64,11 +65,33 @@ static int ended(pid_t pid)
     return status;
 }
 
+static void went_well(const char *const *argv)
+{
+    cleanup(buf_free) struct buf log = {0};
+    int status = ended(run(argv, rig.log));
+
+    if (status == 0)
+        return;
+    io_read_file(io_real(), rig.log, 64 << 20, &log);
+    test_fail(__FILE__, __LINE__, "varve %s %s: status %d: ...%s", argv[1], argv[2], status,
+              log.len > 400 ? buf_cstr(&log) + log.len - 400 : buf_cstr(&log));
+}
+
 void rig_varve(const char *a, const char *b, const char *c, const char *d)
 {
     const char *argv[] = {program("varve"), a, b, c, d, NULL};
 
-    CHECK_EQ(ended(run(argv, rig.log)), 0);
+    went_well(argv);
+}
+
+void rig_varve_words(const char *const *words)
+{
+    const char *argv[16] = {program("varve")};
+    size_t n = 1;
+
+    for (; words[n - 1]; n++)
+        argv[n] = words[n - 1];
+    went_well(argv);
 }
 
 void rig_serve_start(void)

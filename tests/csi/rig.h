@@ -28,8 +28,9 @@ void rig_serve_start(void);
 void rig_serve_end(void);
 pid_t rig_daemon(void); /* of the process that serves requests now */
 void rig_varve(const char *a, const char *b, const char *c,
-               const char *d);         /* runs varve, which must go well */
-bool rig_left(char *what, size_t len); /* volumes or facts in the store */
+               const char *d);                  /* runs varve, which must go well */
+void rig_varve_words(const char *const *words); /* the same, as many as there are; ended by NULL */
+bool rig_left(char *what, size_t len);          /* volumes or facts in the store */
 
 /* rpc: one call; its status must be want; the answer, NULL where there is none: by protobuf_c_message_free_unpacked. */
 void *rpc(const char *path, const void *q, const ProtobufCMessageDescriptor *answer, int want);

@@ -393,6 +393,46 @@ TEST(test_csi__an_upload_goes_to_all_that_the_profile_names)
     rig_stop();
 }
 
+/* A volume that may be brought back needs what opens its repository, also where the store has no other one. */
+TEST(test_csi__a_deleted_volume_keeps_its_secret_until_it_is_gone)
+{
+    char *id, *snap, *copy, vol[300], main_vol[300], from[64], dir[300], file[400];
+    cleanup(buf_free) struct buf b = {0};
+
+    begin(ONE, "key");
+    CHECK_OK(buf_add_zero(&b, 100000));
+    memset(b.data, 'x', b.len - 1);
+    id = volume_with("pvc-upload", (const char *)b.data);
+    snap = snap_up(id, "snapshot-up", "profile", CLASS);
+    other_node();
+    CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
+    snprintf(vol, sizeof(vol), "%.200s/apart", rig.store);
+    snprintf(main_vol, sizeof(main_vol), "%.200s/main", rig.store);
+    snprintf(dir, sizeof(dir), "%.200s/csi/.secrets", rig.store);
+    snprintf(file, sizeof(file), "--key-file=%s/kept", dir);
+    snprintf(from, sizeof(from), "--from=%.50s", snap);
+    CHECK_EQ(delete_volume(copy), 0);
+    no_secret_left();
+    rig_csi_end(SIGTERM);
+    put(dir, "kept", SECRET);
+    rig_varve_words((const char *const[]){"create", vol, from, "--no-hydrate", file, NULL});
+    rig_varve("delete", main_vol, NULL, NULL);
+    rig_varve("delete", vol, NULL, NULL);
+    rig_csi_start(NULL); /* it sweeps when it begins */
+    pause_ms(500);
+    CHECK_EQ(secrets_left(), 1);
+    rig_varve("undelete", vol, NULL, NULL);
+    rig_varve("mount", vol, rig.stage, NULL);
+    CHECK(holds(rig.stage, "f", (const char *)b.data));
+    rig_varve("umount", rig.stage, NULL, NULL);
+    rig_varve("delete", vol, "--now", NULL);
+    CHECK_EQ(snap_delete(snap), 0);
+    free(copy);
+    free(id);
+    free(snap);
+    rig_stop();
+}
+
 /* Any recovery point, by what a person sees of it; one that is kept when its snapshot goes (Retain) is one of these. */
 TEST(test_csi__a_recovery_point_is_a_snapshot)
 {
