@@ -253,6 +253,6 @@ int volume_reclaim_begin(struct vol *v)
         return r;
     }
     if ((r = txn_commit(&t)) == 0)
-        state_views_forget(v->store, v->rec.id, 0, 0);
+        state_volume_forget(v->store, v->rec.id);
     return r;
 }

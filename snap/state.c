@@ -263,6 +263,23 @@ void state_views_forget(struct store *s, uint32_t vol, uint32_t branch, uint32_t
     pthread_mutex_unlock(&lock);
 }
 
+void state_volume_forget(struct store *s, uint32_t vol)
+{
+    struct list_mark **p, *m = NULL;
+    struct state *st;
+
+    state_views_forget(s, vol, 0, 0);
+    pthread_mutex_lock(&lock);
+    if ((st = find_locked(s))) {
+        for (p = &st->marks; (m = *p) && m->vol != vol;)
+            p = &m->next;
+        if (m)
+            *p = m->next;
+    }
+    pthread_mutex_unlock(&lock);
+    free(m);
+}
+
 struct state_cursor *state_cursor(struct store *s, const struct reclaim_rec *rec)
 {
     struct state_cursor *c = NULL;

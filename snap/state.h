@@ -21,6 +21,8 @@ int state_view_add(struct store *s, uint32_t vol, uint32_t view, const struct vi
 int state_view_find(struct store *s, uint32_t vol, const struct view_rec *rec, uint32_t *ret); /* -E_NOENT */
 /* Forgets those of a layer, or all of a volume (branch 0). */
 void state_views_forget(struct store *s, uint32_t vol, uint32_t branch, uint32_t layer);
+/* And when its list changed: of a volume that nothing shows any more. */
+void state_volume_forget(struct store *s, uint32_t vol);
 
 /* How far a reclaim has come. state_cursor: the entry's own memory, zeros at first; only its worker uses it. */
 struct state_cursor {

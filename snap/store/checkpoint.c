@@ -1,4 +1,5 @@
 /* Checkpoints, back-pressure and the background thread (F3, F20). */
+#include <malloc.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -8,7 +9,8 @@
 
 #define PUT_TAKES 256u /* of the delta's memory, beside key and value */
 
-#define REST_NS 3000000000 /* without any change */
+#define REST_NS 3000000000  /* without any change */
+#define TRIM_NS 30000000000 /* between two looks for free pages among those that malloc keeps */
 
 unsigned store_room_wait_ms = 1000;
 #define ROOM_WAITS 30
@@ -368,6 +370,17 @@ static void rest(struct store *s)
         store_fail(s, "the tables could not be opened anew");
 }
 
+/* Under work that never rests what was freed stays with malloc, between what is kept. */
+static void trim(struct store *s)
+{
+    int64_t now = clock_mono_ns();
+
+    if (now - s->last_trim_ns < TRIM_NS)
+        return;
+    s->last_trim_ns = now;
+    (void)malloc_trim(0);
+}
+
 static void *background(void *arg)
 {
     struct store *s = arg;
@@ -388,6 +401,7 @@ static void *background(void *arg)
         pthread_mutex_unlock(&s->bg_lock);
         (void)store_tick(s);
         rest(s);
+        trim(s);
         pthread_mutex_lock(&s->bg_lock);
     }
     pthread_mutex_unlock(&s->bg_lock);

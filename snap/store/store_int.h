@@ -100,6 +100,7 @@ struct store {
     uint64_t
         open_floor; /* atomic: objects below it are frozen: writes that left no record may have put bytes in them */
     struct vol *vols;
+    struct vol_row *vol_rows;    /* what holds them */
     struct vol *unborn;          /* made by a transaction that is not committed: see vol_new() */
     struct branch_mem *branches; /* by id */
     uint32_t nbranches;
@@ -143,12 +144,13 @@ struct store {
     int64_t last_ckpt_ns;                /* atomic */
     uint64_t rest_lsn; /* of the background alone: appended when it last looked, since when, */
     int64_t rest_ns;
-    bool rests;          /* and whether it has given memory back since */
-    uint64_t done_lsn;   /* atomic: the tables on disk hold everything up to it */
-    bool queue_rests;    /* atomic: the last run of the queue found nothing that it could do */
-    uint64_t seen_delta; /* atomic: bytes of the delta when it was last looked at */
-    uint64_t ckpts;      /* done since open */
-    int ckpts_making;    /* begun and not done, those that wait for another one included */
+    bool rests;           /* and whether it has given memory back since */
+    int64_t last_trim_ns; /* likewise of the background alone */
+    uint64_t done_lsn;    /* atomic: the tables on disk hold everything up to it */
+    bool queue_rests;     /* atomic: the last run of the queue found nothing that it could do */
+    uint64_t seen_delta;  /* atomic: bytes of the delta when it was last looked at */
+    uint64_t ckpts;       /* done since open */
+    int ckpts_making;     /* begun and not done, those that wait for another one included */
 
     struct store_hooks hooks;
     pthread_mutex_t state_lock; /* mode, why */

@@ -93,24 +93,39 @@ int vol_put_stat(struct txn *t, struct vol *v, const struct vstat_rec *st)
                : txn_put_plain(t, k, key_u32(k, TAB_VSTAT, v->rec.id), out, vstat_rec_encode(&c->stat, out));
 }
 
+/* They stay until the store is closed: in rows of their own, as one by one they would hold the pages that lie around them. */
+struct vol_row {
+    struct vol_row *next;
+    size_t used;
+    struct vol vols[16];
+};
+
 static struct vol *vol_alloc(struct store *s)
 {
-    struct vol *v = calloc(1, sizeof(*v));
+    struct vol_row *row = s->vol_rows;
 
-    if (v)
-        v->store = s;
+    if (!row || row->used == ARRAY_LEN(row->vols)) {
+        row = calloc(1, sizeof(*row));
+        if (!row)
+            return NULL;
+        row->next = s->vol_rows;
+        s->vol_rows = row;
+    }
+    struct vol *v = &row->vols[row->used++];
+    v->store = s;
     return v;
 }
 
 /* A volume whose transaction aborts is forgotten: it has no name and no id in any list. One in a transaction. */
 int vol_new(struct txn *t, struct vol **ret)
 {
-    struct vol *v = vol_alloc(t->store);
+    struct vol *v = t->store->unborn; /* of one that was aborted */
 
-    if (!v)
+    if (v)
+        *v = (struct vol){.store = t->store};
+    else if (!(v = vol_alloc(t->store)))
         return -E_NOMEM;
-    free(t->store->unborn); /* of one that was aborted */
-    t->store->unborn = BROKEN(VARVE_BREAK_unborn) ? NULL : v;
+    t->store->unborn = v;
     v->rec.id = txn_next_volume(t);
     *ret = v;
     return 0;
@@ -356,10 +371,8 @@ static int load_vol(struct store *s, const uint8_t *key, const struct txn_val *v
     int r = volume_rec_decode(val->data, val->len, &v->rec);
     if (r == 0 && v->rec.id != get_be32(key + 1))
         r = -E_CORRUPT;
-    if (r < 0) {
-        free(v);
+    if (r < 0)
         return r;
-    }
     v->next = s->vols;
     s->vols = v;
     return 0;
@@ -466,11 +479,11 @@ int vols_load(struct store *s)
 
 void vols_free(struct store *s)
 {
-    free(TAKE(s->unborn));
-    while (s->vols) {
-        struct vol *v = s->vols;
-        s->vols = v->next;
-        free(v);
+    s->vols = s->unborn = NULL;
+    while (s->vol_rows) {
+        struct vol_row *row = s->vol_rows;
+        s->vol_rows = row->next;
+        free(row);
     }
     for (uint32_t i = 0; i < s->nbranches; i++)
         free(s->branches[i].retained);
