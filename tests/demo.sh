@@ -48,6 +48,18 @@ must_fail() { # a command that has to be refused
     compared=$((compared + 1))
 }
 
+tier_is() { # STATE: that of the big file's bytes; its name, size and times are here in any case
+    printf '$ getfattr -n user.varve.tier --only-values vol/project/big.bin\n'
+    if command -v getfattr >/dev/null; then
+        state=$(getfattr -n user.varve.tier --only-values vol/project/big.bin 2>/dev/null)
+    else
+        state="$1 (not asked: no getfattr here, of Debian's package attr)"
+    fi
+    printf '%s\n' "$state"
+    [ "${state%% *}" = "$1" ] || fail "the big file is $state, not $1"
+    compared=$((compared + 1))
+}
+
 command -v varve >/dev/null || fail "no $BUILD/varve: run make"
 cd "$work" || exit 1
 mkdir vol copy restored expect
@@ -130,6 +142,17 @@ cp -a vol/project expect/backup || fail "copy of the state that is backed up"
 run "varve backup run vol --to dir:$work/repo --key-file key"
 run "varve backup list dir:$work/repo --key-file key"
 run "varve repo verify dir:$work/repo --full --key-file key"
+
+title "What the repository has need not lie here as well: released, and read as before"
+tier_is both
+run "varve tier release vol dir:$work/repo project/big.bin --key-file key"
+tier_is remote
+run 'varve tier status vol'
+run 'varve umount vol; varve mount store vol'
+run 'ls -l vol/project/big.bin'
+tier_is remote
+same "the released file, read through from the repository" expect/backup/big.bin vol/project/big.bin
+tier_is both
 
 title "The disk with the store is lost; what is in the repository comes back on any machine"
 run 'varve umount vol'
