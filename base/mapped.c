@@ -11,7 +11,7 @@ static void close_file(FILE **f)
 }
 
 /* The shared mapping of a file that holds p; private ones have bytes that are nowhere else. */
-static bool find(const void *p, uintptr_t *ret_from, uintptr_t *ret_to)
+bool mapped_find(const void *p, struct mapped *ret)
 {
     cleanup(close_file) FILE *f = fopen("/proc/self/maps", "re");
     char line[4400], mode[5];
@@ -22,16 +22,20 @@ static bool find(const void *p, uintptr_t *ret_from, uintptr_t *ret_to)
             continue;
         if ((uintptr_t)p < from || (uintptr_t)p >= to)
             continue;
-        *ret_from = (uintptr_t)from;
-        *ret_to = (uintptr_t)to;
+        *ret = (struct mapped){(uintptr_t)from, (uintptr_t)to};
         return (mode[3] == 's' && inode != 0) || BROKEN(VARVE_BREAK_mapped_private);
     }
     return false;
 }
 
+bool mapped_drop(const struct mapped *m)
+{
+    return madvise((void *)m->from, m->to - m->from, MADV_DONTNEED) == 0;
+}
+
 int mapped_let_go(const void *p)
 {
-    uintptr_t from, to;
+    struct mapped m;
 
-    return find(p, &from, &to) && madvise((void *)from, to - from, MADV_DONTNEED) == 0;
+    return mapped_find(p, &m) && mapped_drop(&m);
 }

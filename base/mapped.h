@@ -8,4 +8,11 @@
  * kernel likes, and is mapped again when it is read. Nobody may unmap it meanwhile. 1: done; 0: p lies in no shared mapping of a file. */
 int mapped_let_go(const void *p);
 
+/* The same in two steps, for who does it often. mapped_find: false as 0. */
+struct mapped {
+    uintptr_t from, to;
+};
+bool mapped_find(const void *p, struct mapped *ret);
+bool mapped_drop(const struct mapped *m);
+
 #endif

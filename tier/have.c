@@ -4,12 +4,18 @@
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/mapped.h"
+#include "base/mark.h"
+
 #define MAP_SIZE ((size_t)1 << 36)
 #define VERSION 1
+#define LET_GO_EACH 128  /* looks, each of which maps some 64 KiB anywhere */
+#define PUT_AT_ONCE 1024 /* blobs in a transaction: each is a page of its own, in memory until it ends */
 
 /* Keys: a kind, then 16, 32 or 64 bytes. */
 enum { K_BLOB = 'b', K_CHUNK = 'c', K_PENDING = 'p', K_INDEX = 'i', K_POINT = 'r', K_VERSION = 'v' };
@@ -20,6 +26,8 @@ struct have {
     char dir[PATH_MAX];
     unsigned users;
     struct have *next;
+    struct mapped map; /* to 0: not known */
+    atomic_uint looks;
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -99,6 +107,26 @@ static int check_version(struct have *h)
     return from_mdb(m);
 }
 
+/* Where LMDB has mapped it: there it stays until it is closed. */
+static void find_map(struct have *h)
+{
+    uint8_t key = K_VERSION;
+    MDB_val k = {1, &key}, v;
+    MDB_txn *t;
+
+    if (mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t) != 0)
+        return;
+    if (mdb_get(t, h->dbi, &k, &v) != 0 || !mapped_find(v.mv_data, &h->map))
+        h->map.to = 0;
+    mdb_txn_abort(t);
+}
+
+void have_let_go(struct have *h)
+{
+    if (h->map.to && !BROKEN(VARVE_BREAK_have_let_go) && mapped_drop(&h->map))
+        MARK("have: pages that were read are let go");
+}
+
 static void have_free(struct have *h)
 {
     if (h->env)
@@ -123,6 +151,7 @@ static int have_new(const char *dir, struct have **ret)
         have_free(h);
         return r;
     }
+    find_map(h);
     h->users = 1;
     h->next = registry;
     registry = h;
@@ -191,6 +220,8 @@ static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen,
     if (m == 0 && len)
         memcpy(out, v.mv_data, len);
     mdb_txn_abort(t);
+    if ((atomic_fetch_add(&h->looks, 1) + 1) % LET_GO_EACH == 0)
+        have_let_go(h);
     return from_mdb(m);
 }
 
@@ -308,28 +339,80 @@ static int take_trailer(struct writing *w, const struct sha *pack, const void *p
     return trailer_walk(pack, p, len, &cb);
 }
 
-static int pack_in(struct writing *w, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
-                   bool pending)
+static int put_pending(struct writing *w, const struct sha *pack, uint64_t size, const void *trailer,
+                       size_t len)
 {
     cleanup(buf_free) struct buf v = {0};
     uint8_t n[8];
-    int r = take_trailer(w, pack, trailer, len);
+    int r;
 
-    if (r < 0 || !pending)
-        return r;
     put_le64(n, size);
     if ((r = buf_add(&v, n, sizeof(n))) < 0 || (r = buf_add(&v, trailer, len)) < 0)
         return r;
     return put(w, K_PENDING, pack->b, 32, v.data, v.len);
 }
 
+struct named_blob {
+    struct id16 blob;
+    struct have_blob at;
+};
+
+static int gather_blob(void *arg, const struct id16 *blob, const struct have_blob *b)
+{
+    struct named_blob n = {*blob, *b};
+
+    return buf_add(arg, &n, sizeof(n));
+}
+
+static int by_blob(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct id16));
+}
+
+/* Side by side they share pages, and a transaction has few of them in memory. The others come in transactions of their own: where one is
+ * missing, what it names is sent another time. */
+static int blobs_in(struct writing *w, const struct buf *blobs)
+{
+    struct named_blob *v = (struct named_blob *)(void *)blobs->data;
+    size_t n = blobs->len / sizeof(*v);
+    int r = 0;
+
+    if (n)
+        qsort(v, n, sizeof(*v), by_blob);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        if (i > 0 && i % PUT_AT_ONCE == 0) {
+            MARK("have: a pack taken in by parts");
+            r = end(w, 0);
+            w->t = NULL;
+            have_let_go(w->h);
+            if (r == 0)
+                r = begin(w->h, w);
+        }
+        if (r == 0)
+            r = take_blob(w, &v[i].blob, &v[i].at);
+    }
+    return r;
+}
+
+/* Its chunks, and that it is pending, first of all: what is not in a pack's entries is looked for nowhere else. */
 int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
               bool pending)
 {
+    cleanup(buf_free) struct buf blobs = {0};
     struct writing w = {0};
-    int r = begin(h, &w);
+    struct trailer_cb chunks = {take_chunk, NULL, &w}, names = {NULL, gather_blob, &blobs};
+    int r = trailer_walk(pack, trailer, len, &names);
 
-    return r < 0 ? r : end(&w, pack_in(&w, pack, size, trailer, len, pending));
+    if (r == 0)
+        r = begin(h, &w);
+    if (r < 0)
+        return r;
+    r = trailer_walk(pack, trailer, len, &chunks);
+    if (r == 0 && pending)
+        r = put_pending(&w, pack, size, trailer, len);
+    if (r == 0)
+        r = blobs_in(&w, &blobs);
+    return end(&w, r);
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -565,7 +648,9 @@ static int pending_put_back(struct writing *w, const struct keeping *k)
         dec_copy(&d, pack.b, sizeof(pack.b));
         size = dec_u64(&d);
         len = dec_u64(&d);
-        r = pack_in(w, &pack, size, k->b.data + at + 48, (size_t)len, true);
+        r = take_trailer(w, &pack, k->b.data + at + 48, (size_t)len);
+        if (r == 0)
+            r = put_pending(w, &pack, size, k->b.data + at + 48, (size_t)len);
         at += 48 + (size_t)len;
     }
     return r;

@@ -26,6 +26,8 @@ int pack_name_parse(const char *name, struct sha *ret);      /* -E_INVAL: it is 
 int have_open(const char *dir, struct have **ret); /* makes it; -E_ACCES, -E_NOSPC, -E_IO, -E_CORRUPT */
 void have_close(struct have *h);
 int have_clear(struct have *h); /* forgets everything but pending packs */
+void have_let_go(
+    struct have *h); /* what was read of it leaves this process' memory, as it does now and then by itself */
 
 int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret);    /* -E_NOENT */
 int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *ret); /* -E_NOENT */
