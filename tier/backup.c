@@ -1,5 +1,6 @@
 #include "tier/backup.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -142,9 +143,11 @@ static int put_whole(struct backup *b, const struct inode *in)
     return r < 0 ? r : backup_moved(b, 1, 0);
 }
 
-static int apply_if(struct backup *b, size_t bytes)
+int backup_edits_full(void *arg)
 {
-    return edits_bytes(b->e) > bytes ? tree_apply(b->p, b->r, &b->tree, b->e) : 0;
+    struct backup *b = arg;
+
+    return edits_bytes(b->e) > EDITS_BYTES ? tree_apply(b->p, b->r, &b->tree, b->e) : 0;
 }
 
 static void count_inode(struct backup *b, const struct inode *in, int64_t by)
@@ -173,7 +176,7 @@ static int run_full(struct backup *b, const struct layer_rec *rec)
             count_inode(b, &v[i], 1);
             r = put_whole(b, &v[i]);
             if (r == 0)
-                r = apply_if(b, EDITS_BYTES);
+                r = backup_edits_full(b);
             after = v[i].ino;
         }
         if (walked / LET_GO_INODES != (walked + n) / LET_GO_INODES)
@@ -253,7 +256,7 @@ static int take_change(void *arg, const struct walk_change *c)
             r = c->same ? put_changed(b, c, &in) : put_whole(b, &in);
         }
     }
-    return r < 0 ? r : apply_if(b, EDITS_BYTES);
+    return r < 0 ? r : backup_edits_full(b);
 }
 
 /* --- from which ----------------------------------------------------------------------------------------------------- */
@@ -452,7 +455,7 @@ static int run(struct backup *b, const struct layer_rec *rec)
     if (r == 0 && (attached(b) || (b->w.base[0] && (c.base.flags & POINT_ATTACHED))))
         r = attach_put(b->p, b->e, attached(b) ? b->o->attach : &none);
     if (r == 0)
-        r = apply_if(b, 0);
+        r = tree_apply(b->p, b->r, &b->tree, b->e);
     if (r == 0 && b->compared)
         r = base_still(&c);
     return r < 0 ? r : publish(b, rec);
@@ -499,8 +502,10 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
             log_warn("tier", "backup-again", "snapshot=%s reason=condemned", rec->name);
     }
     store_pages_let_go(v->store);
+    have_let_go(r->have);
     r->dom.codec = codec;
     free(room);
+    (void)malloc_trim(0);
     if (x < 0 && x != -E_CANCELED)
         log_warn("tier", "backup-failed", "snapshot=%s reason=%s", rec->name, err_name(x));
     return x == -E_AGAIN ? -E_BUSY : x;

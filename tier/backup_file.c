@@ -265,7 +265,7 @@ static int ranges(struct backup *b, const struct inode *in, const struct diff_ra
     if (r == 0 && l.n && !BROKEN(VARVE_BREAK_gather))
         r = backup_gather(b, in, &l);
     if (r == 0 && l.n)
-        r = map_push(b->e, b->r, &b->base, in->ino, &l);
+        r = map_push(&(struct map_pushing){b->e, b->r, &b->base, in->ino, backup_edits_full, b}, &l);
     extents_free(&l);
     return r;
 }

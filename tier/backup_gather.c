@@ -5,6 +5,7 @@
 
 #include "base/mark.h"
 #include "tier/backup_i.h"
+#include "tier/map_cursor.h"
 
 #define SHARE 12     /* of what a backup sends, one part more at the most */
 #define LOOK_MAX 128 /* extents that are looked at for each that changed */
@@ -50,17 +51,37 @@ static int use_of(struct uses *u, const struct id16 *chunk, struct use **ret)
     return r;
 }
 
-/* How much of each chunk is used by these extents; chunks of this session, which are full of it, are left out. */
-static int count(struct backup *b, const struct extents *all, struct uses *u)
+/* What a file is made of, with what changed: each extent once. */
+static int each(struct backup *b, const struct inode *in, const struct extents *top,
+                int (*cb)(void *arg, const struct extent *e), void *arg)
 {
-    int r = 0;
+    struct map_cursor m;
+    struct extent e;
+    int r = map_cursor_open(&m, b->r, &b->base, in->ino, 0, top);
 
-    for (size_t i = 0; r == 0 && i < all->n; i++) {
-        struct use *x;
+    if (r < 0)
+        return r;
+    while ((r = map_cursor_next(&m, &e)) == 1 && (r = e.kind == EXTENT_SLICE ? cb(arg, &e) : 0) == 0)
+        ;
+    map_cursor_close(&m);
+    return r;
+}
 
-        if (all->v[i].kind == EXTENT_SLICE && (r = use_of(u, &all->v[i].s.chunk, &x)) == 0)
-            x->live += all->v[i].s.len;
-    }
+static int count_one(void *arg, const struct extent *e)
+{
+    struct use *x;
+    int r = use_of(arg, &e->s.chunk, &x);
+
+    if (r == 0)
+        x->live += e->s.len;
+    return r;
+}
+
+/* How much of each chunk is used by the file; chunks of this session, which are full of it, are left out. */
+static int count(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u)
+{
+    int r = each(b, in, top, count_one, u);
+
     for (size_t i = 0; r == 0 && i < u->n; i++) {
         struct have_chunk c;
 
@@ -132,33 +153,34 @@ static int send_again(struct backup *b, const struct inode *in, const struct ext
     return r < 0 ? r : backup_moved(b, 0, len);
 }
 
-static int gather(struct backup *b, const struct inode *in, const struct extents *all, struct uses *u,
-                  struct extents *out)
+struct gathering {
+    struct backup *b;
+    const struct inode *in;
+    struct uses *u;
+    struct extents *out;
+};
+
+static int gather_one(void *arg, const struct extent *e)
 {
-    int r = retire(b, u);
+    struct gathering *g = arg;
+    struct use *x;
+    int r = use_of(g->u, &e->s.chunk, &x);
 
-    for (size_t i = 0; r == 0 && i < all->n; i++) {
-        struct use *x = NULL;
-
-        if (all->v[i].kind != EXTENT_SLICE || (r = use_of(u, &all->v[i].s.chunk, &x)) < 0 ||
-            x->move < all->v[i].s.len)
-            continue;
-        x->move -= all->v[i].s.len;
-        r = send_again(b, in, &all->v[i], out);
-    }
-    MARK("backup: gathered");
-    return r;
+    if (r < 0 || x->move < e->s.len)
+        return r;
+    x->move -= e->s.len;
+    return send_again(g->b, g->in, e, g->out);
 }
 
-/* What the file is made of, with what changed. */
-static int look(struct backup *b, const struct inode *in, const struct extents *top, struct extents *ret)
+static int gather(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u,
+                  struct extents *out)
 {
-    struct extents old = {0};
-    int r = map_load(b->r, &b->base, in->ino, &old);
+    struct gathering g = {b, in, u, out};
+    int r = retire(b, u);
 
     if (r == 0)
-        r = map_overlay(top, &old, ret);
-    extents_free(&old);
+        r = each(b, in, top, gather_one, &g);
+    MARK("backup: gathered");
     return r;
 }
 
@@ -189,7 +211,7 @@ static uint64_t budget_of(struct backup *b)
 
 int backup_gather(struct backup *b, const struct inode *in, struct extents *top)
 {
-    struct extents all = {0}, again = {0};
+    struct extents again = {0};
     struct uses u = {.n = 0};
     uint64_t budget = budget_of(b), n;
     bool any = false;
@@ -198,17 +220,14 @@ int backup_gather(struct backup *b, const struct inode *in, struct extents *top)
     if (r < 0 || budget < TIER_BLOCK || n > LOOK_MAX * (uint64_t)top->n)
         return r;
     extents_sort(top);
-    r = look(b, in, top, &all);
-    if (r == 0)
-        r = count(b, &all, &u);
+    r = count(b, in, top, &u);
     if (r == 0)
         r = choose(&u, budget, &any);
     if (r == 0 && any)
-        r = gather(b, in, &all, &u, &again);
+        r = gather(b, in, top, &u, &again);
     if (r == 0)
         r = lay_over(top, &again);
     uses_free(&u);
-    extents_free(&all);
     extents_free(&again);
     return r;
 }

@@ -25,6 +25,8 @@ struct backup {
     struct backup_result res;
 };
 
+/* backup.c: the edits become pages of the tree where there are many. arg: the backup. */
+int backup_edits_full(void *arg);
 /* backup_file.c: the map of a regular file, as edits. whole: its records are new; else changed by these ranges. */
 int backup_file_whole(struct backup *b, const struct inode *in);
 int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n);

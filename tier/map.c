@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 
-#define EXTENT_FIX 8u /* kind, flags, zero, blocks */
+#include "tier/map_cursor.h"
+
+#define PUT_AT_ONCE 256 /* records between two looks at how many there are */
+#define EXTENT_FIX 8u   /* kind, flags, zero, blocks */
 
 void extents_free(struct extents *l)
 {
@@ -224,24 +227,22 @@ void map_runs_free(struct map_runs *m)
         extents_free(&m->v[i]);
 }
 
-static int load_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
-{
-    return map_runs_add(arg, key, klen, val, vlen);
-}
-
 int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret)
 {
-    struct map_runs m = {.n = 0};
-    struct tree_key k = tree_key(ino, REC_EXTENT);
-    int x = tree_scan(r, t, &k, NULL, load_one, &m);
+    struct extents l = {0};
+    struct map_cursor m;
+    struct extent e;
+    int x = map_cursor_open(&m, r, t, ino, 0, NULL);
 
+    if (x < 0)
+        return x;
+    while ((x = map_cursor_next(&m, &e)) == 1 && (x = extents_add(&l, &e)) == 0)
+        ;
+    map_cursor_close(&m);
     if (x == 0)
-        x = map_runs_lay(&m);
-    if (x == 0) {
-        *ret = m.v[0];
-        m.v[0] = (struct extents){0};
-    }
-    map_runs_free(&m);
+        *ret = l;
+    else
+        extents_free(&l);
     return x;
 }
 
@@ -303,46 +304,75 @@ int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret)
     return x;
 }
 
-static int merge_run(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
-                     struct extents *top)
+/* This one is no more. */
+static int run_remove(struct edits *e, uint64_t ino, uint32_t run)
 {
-    struct map_runs m = {.n = 0};
     struct tree_key k = tree_key(ino, REC_EXTENT), rec = tree_key(ino, REC_RUN);
-    int x;
+    int r;
 
     tree_key_u32(&k, run);
     tree_key_u32(&rec, run);
-    x = tree_scan(r, t, &k, NULL, load_one, &m);
-    if (x == 0)
-        x = lay_over(top, &m.v[0]);
-    if (x == 0) {
-        extents_free(top);
-        *top = m.v[0];
-        m.v[0] = (struct extents){0};
-    }
-    if (x == 0)
-        x = edits_remove(e, &k);
-    if (x == 0)
-        x = edits_remove(e, &rec);
-    map_runs_free(&m);
+    r = edits_remove(e, &k);
+    return r < 0 ? r : edits_remove(e, &rec);
+}
+
+/* How many extents there are in the runs from this one on, laid over each other, below top. */
+static int laid_count(struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
+                      const struct extents *top, uint64_t *ret)
+{
+    struct map_cursor m;
+    struct extent e;
+    uint64_t n = 0;
+    int x = map_cursor_open(&m, r, t, ino, run, top);
+
+    if (x < 0)
+        return x;
+    while ((x = map_cursor_next(&m, &e)) == 1)
+        n++;
+    map_cursor_close(&m);
+    *ret = n;
     return x;
 }
 
-int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, struct extents *top)
+/* They become one, as they are read: it may be as long as the file has blocks. */
+static int laid_put(const struct map_pushing *p, uint32_t run, const struct extents *top)
 {
-    struct tree_key k = tree_key(ino, REC_RUN);
+    struct tree_key k = tree_key(p->ino, REC_RUN);
+    struct map_cursor m;
+    struct extent x;
+    uint64_t n = 0;
+    uint8_t v[8];
+    int r = map_cursor_open(&m, p->r, p->t, p->ino, run, top);
+
+    if (r < 0)
+        return r;
+    while ((r = map_cursor_next(&m, &x)) == 1 && (r = extent_put(p->e, p->ino, run, &x)) == 0)
+        if (++n % PUT_AT_ONCE == 0 && p->full && !BROKEN(VARVE_BREAK_run_parts) && (r = p->full(p->arg)) < 0)
+            break;
+    map_cursor_close(&m);
+    tree_key_u32(&k, run);
+    put_le64(v, n);
+    return r < 0 || n == 0 ? r : edits_put(p->e, &k, v, sizeof(v));
+}
+
+int map_push(const struct map_pushing *p, struct extents *top)
+{
+    struct tree_key k = tree_key(p->ino, REC_RUN);
     struct counts c = {.runs = 0};
+    uint64_t n = top->n;
     uint32_t number;
-    int x = tree_scan(r, t, &k, NULL, count_one, &c);
+    int x = tree_scan(p->r, p->t, &k, NULL, count_one, &c);
 
     if (x < 0)
         return x;
     extents_sort(top);
     number = c.runs ? c.run[c.runs - 1] + 1 : 1;
     while (x == 0 && c.runs && !BROKEN(VARVE_BREAK_runs_many) &&
-           (c.n[c.runs - 1] <= 2 * (uint64_t)top->n || c.runs >= RUNS_MAX)) {
+           (c.n[c.runs - 1] <= 2 * n || c.runs >= RUNS_MAX)) {
         number = c.run[--c.runs];
-        x = merge_run(e, r, t, ino, number, top);
+        x = run_remove(p->e, p->ino, number);
+        if (x == 0)
+            x = laid_count(p->r, p->t, p->ino, number, top, &n);
     }
-    return x < 0 ? x : run_put(e, ino, number, top);
+    return x < 0 ? x : laid_put(p, number, top);
 }

@@ -1,4 +1,4 @@
-/* tier/map: where the bytes of a file are: a stack of runs of extents. Pure but for map_load. */
+/* tier/map: where the bytes of a file are: a stack of runs of extents. Pure but for what takes a repo. */
 #ifndef VARVE_TIER_MAP_H
 #define VARVE_TIER_MAP_H
 
@@ -50,8 +50,17 @@ int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents 
 int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret);
 
 /* map_replace: edits: the file has this one run. map_push: one more run on those that t has; runs are merged, newest first, while
- * the one below is not more than twice as long, or there would be more than RUNS_MAX. takes nothing; sorts top. */
+ * the one below is not more than twice as long, or there would be more than RUNS_MAX. takes nothing; sorts top. full (may be NULL) is called now
+ * and then: it may apply the edits that there are, to another tree than t. */
 int map_replace(struct edits *e, uint64_t ino, const struct extents *top);
-int map_push(struct edits *e, struct repo *r, const struct tree *t, uint64_t ino, struct extents *top);
+struct map_pushing {
+    struct edits *e;
+    struct repo *r;
+    const struct tree *t;
+    uint64_t ino;
+    int (*full)(void *arg);
+    void *arg;
+};
+int map_push(const struct map_pushing *p, struct extents *top);
 
 #endif

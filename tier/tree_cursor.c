@@ -1,0 +1,136 @@
+#include "tier/tree_cursor.h"
+
+static int step_in(struct tree_cursor *c, const struct slice *at)
+{
+    struct tree_step *s = &c->v[c->depth];
+    int r = c->depth < TREE_DEPTH_MAX ? repo_page_get(c->r, at, &s->page) : -E_CORRUPT;
+
+    if (r < 0)
+        return r;
+    c->depth++;
+    s->d = dec_of(s->page->plain.data, s->page->plain.len);
+    return page_head(&s->d, &s->head);
+}
+
+static int child_in(struct tree_cursor *c, const struct tree_rec *ref)
+{
+    struct dec d = dec_of(ref->val, ref->vlen);
+    struct slice s = slice_decode(&d);
+
+    return step_in(c, &s);
+}
+
+static void step_out(struct tree_cursor *c)
+{
+    repo_page_put(&c->v[--c->depth].page);
+}
+
+/* 1: the next entry of the page; 0: it is through. */
+static int entry_next(struct tree_step *s, struct tree_rec *ret)
+{
+    int r;
+
+    if (s->head.entries == 0)
+        return s->d.left ? -E_CORRUPT : 0;
+    if ((r = page_entry(&s->d, s->head.level, ret)) < 0)
+        return r;
+    s->head.entries--;
+    return 1;
+}
+
+/* In this page, up to the last entry that is not greater than from: *ret, the first one where all are greater. A leaf stands before what is
+ * not less. */
+static int page_seek(struct tree_step *s, const struct tree_key *from, struct tree_rec *ret)
+{
+    struct tree_step before = *s;
+    struct tree_rec e;
+    bool any = false;
+    int r;
+
+    while ((r = entry_next(s, &e)) == 1) {
+        int order = tree_key_cmp(e.key, e.klen, from->b, from->len);
+
+        if (s->head.level == 0 ? order >= 0 : any && order > 0) {
+            *s = before;
+            break;
+        }
+        before = *s;
+        *ret = e;
+        any = true;
+    }
+    return r < 0 ? r : any;
+}
+
+static int seek(struct tree_cursor *c, const struct slice *root, const struct tree_key *from)
+{
+    struct tree_rec e = {.klen = 0};
+    int r = step_in(c, root);
+
+    while (r == 0) {
+        struct tree_step *s = &c->v[c->depth - 1];
+        bool leaf = s->head.level == 0;
+
+        r = page_seek(s, from, &e);
+        if (leaf || r <= 0)
+            return MIN_OF(r, 0);
+        r = child_in(c, &e);
+    }
+    return r;
+}
+
+int tree_cursor_open(struct tree_cursor *c, struct repo *r, const struct tree *t,
+                     const struct tree_key *prefix, const struct tree_key *from)
+{
+    int x;
+
+    c->r = r;
+    c->prefix = *prefix;
+    c->depth = 0;
+    x = t->depth ? seek(c, &t->root, from ? from : prefix) : 0;
+    if (x < 0)
+        tree_cursor_close(c);
+    return x;
+}
+
+static int key_past(const struct tree_cursor *c, const struct tree_rec *e)
+{
+    const struct tree_key *p = &c->prefix;
+
+    return memcmp(e->key, p->b, MIN_OF(e->klen, p->len)) > 0;
+}
+
+int tree_cursor_next(struct tree_cursor *c, struct tree_rec *ret)
+{
+    int r = 0;
+
+    while (r == 0 && c->depth > 0) {
+        struct tree_step *s = &c->v[c->depth - 1];
+
+        r = entry_next(s, ret);
+        if (r == 0) {
+            step_out(c);
+        } else if (r == 1 && key_past(c, ret)) {
+            tree_cursor_close(c);
+            r = 0;
+        } else if (r == 1 && s->head.level > 0) {
+            r = child_in(c, ret);
+        } else if (r == 1 &&
+                   (ret->klen < c->prefix.len || memcmp(ret->key, c->prefix.b, c->prefix.len) != 0)) {
+            r = 0; /* less than all that is asked for */
+        }
+    }
+    return r;
+}
+
+void tree_cursor_copy(struct tree_cursor *to, const struct tree_cursor *c)
+{
+    *to = *c;
+    for (unsigned i = 0; i < to->depth; i++)
+        to->v[i].page->refs++;
+}
+
+void tree_cursor_close(struct tree_cursor *c)
+{
+    while (c->depth > 0)
+        step_out(c);
+}
