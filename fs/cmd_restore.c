@@ -1,6 +1,7 @@
 /* varve restore: files of a recovery point into a directory, or a volume by way of its mount, in the command line's process; or all of it as
  * a new volume, by whoever has that one's store open. */
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -95,6 +96,8 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
 
     if (r < 0)
         return r;
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10); /* what is large goes back when it is done with */
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
     r = into_open(words->texts[words->ntexts - 1], &to, &ans->err);
     if (r == 0) {
         long_begin(&w.l, a->json);

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "tier/map.h"
+#include "tier/map_cursor.h"
 #include "tier/repo_ahead.h"
 #include "tier/restore_i.h"
 
@@ -65,10 +65,6 @@ static int write_extent(struct restore *w, int fd, const struct extent *e, uint6
     size_t len;
     int r;
 
-    if (e->kind == EXTENT_ALLOCATED)
-        return reserve(w, fd, e);
-    if (e->kind != EXTENT_SLICE || off >= size)
-        return 0;
     r = extent_bytes(w, e, size, &p, &len);
     if (r == 0)
         r = io_pwrite(io_real(), fd, p, len, off);
@@ -169,88 +165,197 @@ static int compare(struct restore *w, int fd, const struct extents *l, uint64_t 
 
 /* --- each chunk once ------------------------------------------------------------------------------------------------ */
 
-/* Extents in the order in which they are written: those of one chunk together, chunks by where their first one lies. What changed often
- * has its blocks in many chunks, and each chunk has blocks from all over. */
+/* What is written: a part of a chunk. */
 struct turn {
-    uint64_t first;
-    uint32_t off;
-    const struct extent *e;
+    uint64_t block;
+    uint32_t off, len;
+    uint32_t next; /* of the same chunk, and 1; 0: it is the last one */
+};
+/* A chunk, and what of it is written, ascending by block. What changed often has its blocks in many chunks, and each chunk has blocks from
+ * all over: each is read once, in the order in which they lie in the repository; packs by where their first block goes. */
+struct source {
+    struct id16 chunk, pack;
+    uint64_t first; /* block of the pack */
+    uint32_t off;   /* in the pack */
+    uint32_t head, tail;
+};
+struct plan {
+    struct turn *turns;
+    struct source *sources;
+    size_t nturns, turns_cap, nsources, sources_cap;
+    struct idset index; /* chunk → its number in sources, and 1 */
 };
 
-static int by_turn(const void *a, const void *b)
+static void plan_free(struct plan *p)
 {
-    const struct turn *x = a, *y = b;
-
-    return x->first != y->first ? (x->first > y->first) - (x->first < y->first)
-                                : (x->off > y->off) - (x->off < y->off);
+    free(p->turns);
+    free(p->sources);
+    idset_free(&p->index);
 }
 
-static int turns_of(const struct extents *l, struct turn *v)
+static int room_for(void **v, size_t n, size_t *cap, size_t size)
 {
-    struct idset first = {0};
+    size_t more = *cap ? *cap * 2 : 4;
+    void *p;
+
+    if (n < *cap)
+        return 0;
+    if (n == UINT32_MAX || !(p = realloc(*v, more * size)))
+        return -E_NOMEM;
+    *v = p;
+    *cap = more;
+    return 0;
+}
+
+static int source_of(struct plan *p, const struct id16 *chunk, struct source **ret)
+{
     uint64_t *num;
+    int r = idset_put(&p->index, chunk, &num);
+
+    if (r == 0 && (*num == 0 || BROKEN(VARVE_BREAK_restore_turns))) {
+        r = room_for((void **)&p->sources, p->nsources, &p->sources_cap, sizeof(*p->sources));
+        if (r < 0)
+            return r;
+        p->sources[p->nsources] = (struct source){.chunk = *chunk};
+        *num = ++p->nsources;
+    }
+    if (r == 0)
+        *ret = &p->sources[*num - 1];
+    return r;
+}
+
+static int plan_add(struct plan *p, const struct extent *e)
+{
+    struct source *s = NULL;
+    int r = source_of(p, &e->s.chunk, &s);
+
+    if (r == 0)
+        r = room_for((void **)&p->turns, p->nturns, &p->turns_cap, sizeof(*p->turns));
+    if (r < 0)
+        return r;
+    p->turns[p->nturns] = (struct turn){e->block, e->s.off, e->s.len, 0};
+    *(s->head ? &p->turns[s->tail - 1].next : &s->head) = (uint32_t)p->nturns + 1;
+    s->tail = (uint32_t)++p->nturns;
+    return 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct source *x = a, *y = b;
+
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return x->off != y->off ? (x->off > y->off) - (x->off < y->off)
+                            : (x->head > y->head) - (x->head < y->head);
+}
+
+/* Where they lie. One that no index names has its own place: reading it is what tells. */
+static int plan_sort(struct restore *w, struct plan *p)
+{
+    struct idset packs = {0};
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < l->n; i++) {
-        const struct extent *e = &l->v[i];
+    for (size_t i = 0; r == 0 && i < p->nsources && p->nsources > 1; i++) {
+        struct source *s = &p->sources[i];
+        uint64_t *num, block = p->turns[s->head - 1].block;
+        struct have_chunk c;
 
-        v[i] = (struct turn){e->block, e->s.off, e};
-        if (e->kind != EXTENT_SLICE || (r = idset_put(&first, &e->s.chunk, &num)) < 0)
-            continue;
-        if (*num == 0)
-            *num = e->block + 1;
-        v[i].first = *num - 1;
+        r = have_get_chunk(w->r->have, &s->chunk, &c);
+        s->pack = r == 0 ? sha_half(&c.pack) : s->chunk;
+        s->off = r == 0 ? c.off : 0;
+        r = r == 0 || r == -E_NOENT ? idset_put(&packs, &s->pack, &num) : r;
+        if (r == 0)
+            *num = *num ? MIN_OF(*num, block + 1) : block + 1;
     }
-    idset_free(&first);
-    if (r == 0 && l->n && !BROKEN(VARVE_BREAK_restore_turns))
-        qsort(v, l->n, sizeof(*v), by_turn);
+    for (size_t i = 0; r == 0 && i < p->nsources && p->nsources > 1; i++)
+        p->sources[i].first = *idset_get(&packs, &p->sources[i].pack);
+    idset_free(&packs);
+    if (r == 0 && p->nsources > 1 && !BROKEN(VARVE_BREAK_restore_turns))
+        qsort(p->sources, p->nsources, sizeof(*p->sources), by_place);
+    return r;
+}
+
+static int plan_make(struct restore *w, int fd, uint64_t ino, uint64_t size, struct plan *p)
+{
+    struct map_cursor m;
+    struct extent e;
+    int r = map_cursor_open(&m, w->r, w->t, ino, 0, NULL);
+
+    if (r < 0)
+        return r;
+    while ((r = map_cursor_next(&m, &e)) == 1) {
+        r = 0;
+        if (e.kind == EXTENT_ALLOCATED)
+            r = reserve(w, fd, &e);
+        else if (e.kind == EXTENT_SLICE && e.block * TIER_BLOCK < size)
+            r = plan_add(p, &e);
+        if (r < 0)
+            break;
+    }
+    map_cursor_close(&m);
+    return r < 0 ? r : plan_sort(w, p);
+}
+
+static int write_source(struct restore *w, int fd, const struct plan *p, const struct source *s,
+                        uint64_t size)
+{
+    int r = 0;
+
+    for (uint32_t n = s->head; r == 0 && n; n = p->turns[n - 1].next) {
+        const struct turn *t = &p->turns[n - 1];
+
+        r = write_extent(w, fd,
+                         &(struct extent){.block = t->block,
+                                          .kind = EXTENT_SLICE,
+                                          .s = {.chunk = s->chunk, .off = t->off, .len = t->len}},
+                         size);
+    }
     return r;
 }
 
 /* All of a file that has nothing yet; chunks that come next are read meanwhile. */
-static int write_all(struct restore *w, int fd, const struct extents *l, uint64_t size)
+static int write_all(struct restore *w, int fd, uint64_t ino, uint64_t size)
 {
-    struct turn *v = calloc(l->n + 1, sizeof(*v));
+    struct plan p = {.turns = NULL};
+    int r = plan_make(w, fd, ino, size, &p);
     size_t next = 0;
-    int r = v ? turns_of(l, v) : -E_NOMEM;
 
-    for (size_t i = 0; r == 0 && i < l->n; i++) {
+    for (size_t i = 0; r == 0 && i < p.nsources; i++) {
         next = MAX_OF(next, i + 1);
-        while (l->n > 1 && next < l->n &&
-               (v[next].e->kind != EXTENT_SLICE || repo_ahead(w->r, &v[next].e->s.chunk)))
+        while (next < p.nsources && repo_ahead(w->r, &p.sources[next].chunk))
             next++;
-        r = write_extent(w, fd, v[i].e, size);
+        r = write_source(w, fd, &p, &p.sources[i], size);
     }
     repo_ahead_drop(w->r);
-    free(v);
+    plan_free(&p);
     return r;
 }
 
-int restore_bytes(struct restore *w, int fd, uint64_t ino, const struct point_inode *in, bool there)
-{
-    struct extents l = {0};
-    int r = map_load(w->r, w->t, ino, &l);
-
-    if (r == 0 && ftruncate(fd, (off_t)in->size) < 0)
-        r = err_from_errno(errno);
-    if (r == 0 && there)
-        r = compare(w, fd, &l, in->size, false);
-    if (r == 0 && !there)
-        r = write_all(w, fd, &l, in->size);
-    for (size_t i = 0; r == 0 && there && i < l.n; i++)
-        if (l.v[i].kind == EXTENT_ALLOCATED)
-            r = write_extent(w, fd, &l.v[i], in->size);
-    extents_free(&l);
-    return r;
-}
-
-int restore_bytes_equal(struct restore *w, int fd, uint64_t ino, const struct point_inode *in)
+/* A file that may hold some of its bytes. */
+static int compare_all(struct restore *w, int fd, uint64_t ino, uint64_t size, bool look)
 {
     struct extents l = {0};
     int r = map_load(w->r, w->t, ino, &l);
 
     if (r == 0)
-        r = compare(w, fd, &l, in->size, true);
+        r = compare(w, fd, &l, size, look);
+    for (size_t i = 0; r == 0 && !look && i < l.n; i++)
+        if (l.v[i].kind == EXTENT_ALLOCATED)
+            r = reserve(w, fd, &l.v[i]);
     extents_free(&l);
+    return r;
+}
+
+int restore_bytes(struct restore *w, int fd, uint64_t ino, const struct point_inode *in, bool there)
+{
+    if (ftruncate(fd, (off_t)in->size) < 0)
+        return err_from_errno(errno);
+    return there ? compare_all(w, fd, ino, in->size, false) : write_all(w, fd, ino, in->size);
+}
+
+int restore_bytes_equal(struct restore *w, int fd, uint64_t ino, const struct point_inode *in)
+{
+    int r = compare_all(w, fd, ino, in->size, true);
+
     return r < 0 ? r : r == 0;
 }
