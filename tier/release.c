@@ -164,28 +164,38 @@ static int part_put(struct release *w, struct txn *t, const struct part *p, stru
     return 0;
 }
 
-/* A transaction with all of them, or, where one of them is there already, with the rest. */
-static int ranges_put(struct release *w)
+/* A transaction with all of these, or, where one of them is there already, with the rest. */
+static int batch_put(struct release *w, const struct part *v, size_t n)
 {
-    const struct part *v = (const struct part *)(const void *)w->ranges.data;
-    size_t n = w->ranges.len / sizeof(*v);
     struct release_result was = w->res;
     struct tier_near near = {0};
     struct txn t;
-    int r = n ? txn_begin(w->v->store, TXN_WRITE, OP_COLD, w->v, &t) : 0;
+    int r = txn_begin(w->v->store, TXN_WRITE, OP_COLD, w->v, &t);
 
-    if (r < 0 || n == 0)
+    if (r < 0)
         return r;
     for (size_t i = 0; i < n && r == 0; i++)
         r = part_put(w, &t, &v[i], &near);
-    w->ranges.len = 0;
-    w->pending = 0;
     if (r == 0)
         r = txn_commit(&t);
     else
         txn_abort(&t);
     if (r < 0)
         w->res = was;
+    return r;
+}
+
+/* However many a file has: one that is released in part reads as before. */
+static int ranges_put(struct release *w)
+{
+    const struct part *v = (const struct part *)(const void *)w->ranges.data;
+    size_t n = w->ranges.len / sizeof(*v);
+    int r = 0;
+
+    for (size_t i = 0; i < n && r == 0; i += RANGES_TOGETHER)
+        r = batch_put(w, v + i, MIN_OF(n - i, RANGES_TOGETHER));
+    w->ranges.len = 0;
+    w->pending = 0;
     return r;
 }
 

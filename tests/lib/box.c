@@ -23,6 +23,8 @@ static void attach(struct box *b)
     CHECK_OK(volume_find(b->s, "main", &b->v));
 }
 
+size_t box_segment_bytes = 4 << 20;
+
 void box_attach(struct box *b)
 {
     attach(b);
@@ -39,7 +41,7 @@ void box_open(struct box *b, struct io *io, const char *path)
     else
         snprintf(b->path, sizeof(b->path), "%s/store", test_dir());
     b->set.no_threads = true;
-    b->set.segment_bytes = 4 << 20;
+    b->set.segment_bytes = box_segment_bytes;
     b->set.map_bytes = 64 << 20;
     CHECK_OK(store_create(b->io, b->path, &b->set));
     CHECK_OK(store_open(b->io, b->path, &b->set, 0, &b->s, why));

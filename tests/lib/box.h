@@ -16,6 +16,8 @@ struct box {
     struct vfs_ctx c;
 };
 
+extern size_t box_segment_bytes; /* of the stores that box_open makes: 4 MiB */
+
 /* box_open: makes the store (no background threads) and the volume, and attaches. io NULL: the real disk; path NULL:
  * "store" in the test's directory. box_close checks that closing goes well. */
 void box_open(struct box *b, struct io *io, const char *path);

@@ -60,6 +60,33 @@ TEST(test_release__again_releases_nothing)
     rig_end(&g);
 }
 
+/* What a record can hold is no bound for a file: every second of its blocks was written anew, so each block is a range. */
+TEST(test_release__a_file_of_many_ranges)
+{
+    cleanup(buf_free) struct buf want = {0}, is = {0};
+    struct release_result res;
+    struct backup_result up;
+    struct repo_rig g;
+
+    box_segment_bytes = 128 << 10;
+    rig_begin(&g);
+    box_segment_bytes = 4 << 20;
+    tiering_connect(&g);
+    rig_fill_file(&g, "f", 2000 * BLOCK_SIZE);
+    rig_back_up(&g, "a");
+    for (uint64_t i = 0; i < 2000; i += 2)
+        box_fill(&g.b, g.b.v, "f", i * BLOCK_SIZE, BLOCK_SIZE, i);
+    up = rig_back_up(&g, "b");
+    rig_picture(&g, &want);
+    res = tiering_released(&g, up.id, "b");
+    CHECK_EQ(res.bytes, 2000 * BLOCK_SIZE);
+    CHECK_EQ(res.files, 1);
+    rig_picture(&g, &is);
+    CHECK(box_same(&is, &want));
+    box_sound(&g.b);
+    rig_end(&g);
+}
+
 /* A pack was taken away behind the repository's back: what it held is here alone, and stays. */
 TEST(test_release__what_is_not_there_stays)
 {
