@@ -8,56 +8,15 @@
 
 #include "base/io.h"
 #include "base/sock.h"
-#include "tests/csi/rig.h"
+#include "tests/csi/rig_repo.h"
 
 #define GIB ((int64_t)1 << 30)
-#define SECRET "a-passphrase-that-nobody-may-see"
-#define CLASS "upload-snapshot-to-cloud"
-
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-static void put(const char *dir, const char *name, const char *bytes)
-{
-    char path[600];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    CHECK(fd >= 0);
-    CHECK(write(fd, bytes, strlen(bytes)) == (ssize_t)strlen(bytes));
-    close(fd);
-}
-
-static bool holds(const char *dir, const char *name, const char *bytes)
-{
-    cleanup(buf_free) struct buf b = {0};
-    char path[600];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    return io_read_file(io_real(), path, 1 << 20, &b) == 0 && b.len == strlen(bytes) &&
-           memcmp(b.data, bytes, b.len) == 0;
-}
+#define SECRET REPO_SECRET_TEXT
+#define CLASS REPO_CLASS
 
 /* --- calls ------------------------------------------------------------------------------------------------------------------ */
 
 static Csi__V1__CreateSnapshotRequest__ParametersEntry param, *params[] = {&param};
-static Csi__V1__CreateSnapshotRequest__SecretsEntry secret, *secrets[] = {&secret};
-
-static void secret_is(const char *key, const char *value)
-{
-    csi__v1__create_snapshot_request__secrets_entry__init(&secret);
-    secret.key = text(key);
-    secret.value = text(value);
-}
-
 static void ask(Csi__V1__CreateSnapshotRequest *q, const char *volume, const char *name, const char *key,
                 const char *value)
 {
@@ -110,36 +69,6 @@ static char *snap_up(const char *volume, const char *name, const char *key, cons
     }
     CHECK(ready);
     return id;
-}
-
-static int restore(const char *name, int64_t size, const char *snapshot, char **ret)
-{
-    Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
-    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
-    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
-    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
-    Csi__V1__CreateVolumeResponse *a;
-    struct cap c;
-
-    cap_init(&c, SNW);
-    q.name = text(name);
-    q.n_volume_capabilities = 1;
-    q.volume_capabilities = c.list;
-    q.capacity_range = &range;
-    range.required_bytes = size;
-    s.snapshot_id = text(snapshot);
-    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
-    from.snapshot = &s;
-    q.volume_content_source = &from;
-    q.secrets = (Csi__V1__CreateVolumeRequest__SecretsEntry **)(void *)secrets;
-    q.n_secrets = secret.key ? 1 : 0;
-    if (!ret)
-        return rpc_status("/csi.v1.Controller/CreateVolume", &q);
-    a = RPC(Controller, CreateVolume, &q, 0);
-    CHECK_EQ(a->volume->capacity_bytes, size);
-    *ret = strdup(a->volume->volume_id);
-    rpc_free(a);
-    return 0;
 }
 
 static int snap_delete(const char *id)
@@ -203,117 +132,12 @@ static bool any_ready(void)
     return ready;
 }
 
-/* --- a machine with a repository, a profile that names it, a store ---------------------------------------------------------- */
-
-static char repo_url[400], other_url[400];
-
-/* A passphrase takes a third of a second each time, a key nothing. */
-static void begin(const char *repos, const char *kind)
-{
-    char path[400], profile[1024];
-
-    secret_is(kind, SECRET);
-    rig_start(NULL); /* for its directory, and to skip */
-    rig_stop();
-    snprintf(path, sizeof(path), "%sconfig", rig.dir);
-    setenv("XDG_CONFIG_HOME", path, 1);
-    snprintf(path, sizeof(path), "%scache", rig.dir);
-    setenv("XDG_CACHE_HOME", path, 1);
-    put(rig.dir, "pass", SECRET);
-    snprintf(path, sizeof(path), "--%s-file=%spass", kind, rig.dir);
-    snprintf(repo_url, sizeof(repo_url), "dir:%srepo", rig.dir);
-    snprintf(other_url, sizeof(other_url), "dir:%sother", rig.dir);
-    rig_varve("repo", "init", repo_url, path);
-    rig_varve("repo", "init", other_url, path);
-    rig_varve("repo", "add", "offsite", repo_url);
-    rig_varve("repo", "add", "vault", other_url);
-    snprintf(profile, sizeof(profile), "name = \"" CLASS "\";\n%s", repos);
-    put(rig.dir, "profile", profile);
-    snprintf(path, sizeof(path), "%sprofile", rig.dir);
-    rig_varve("profile", "add", path, "--replace");
-    rig_serve_start();
-    rig_csi_start(NULL);
-}
-
-#define ONE "backups = ( { every = \"24h\"; to = \"offsite\"; } );\n"
-#define BOTH "backups = ( { every = \"24h\"; to = \"offsite\"; }, { every = \"12h\"; to = \"vault\"; } );\n"
-
-/* As another node: another store, with a daemon and a driver of its own. */
-static void other_node(void)
-{
-    rig_csi_end(SIGTERM);
-    rig_serve_end();
-    snprintf(rig.store, sizeof(rig.store), "%.200sstore-2", rig.dir);
-    rig_varve("create", rig.store, NULL, NULL);
-    rig_serve_start();
-    rig_csi_start(NULL);
-}
-
-static int count_name(void *arg, const char *name)
-{
-    *(size_t *)arg += name[0] != 0;
-    return 0;
-}
+/* --- the tests -------------------------------------------------------------------------------------------------------------- */
 
 static int take_name(void *arg, const char *name)
 {
     snprintf(arg, 65, "%s", name);
     return 0;
-}
-
-static size_t points_in(const char *repo)
-{
-    char path[400];
-    size_t n = 0;
-
-    snprintf(path, sizeof(path), "%s%s/points", rig.dir, repo);
-    io_list(path, count_name, &n);
-    return n;
-}
-
-static size_t secrets_left(void)
-{
-    char path[400];
-    size_t n = 0;
-
-    snprintf(path, sizeof(path), "%s/csi/.secrets", rig.store);
-    io_list(path, count_name, &n);
-    return n > 0 ? n - 1 : 0; /* but for the salt */
-}
-
-static void no_secret_left(void)
-{
-    cleanup(buf_free) struct buf log = {0}, jobs = {0};
-    cleanup(sock_answer_free) struct sock_answer a = {.exit_code = 0};
-    const char *w[] = {"job", "list", ".", "--json"};
-
-    for (int i = 0; i < 500 && secrets_left() > 0; i++)
-        pause_ms(20);
-    CHECK_EQ(secrets_left(), 0);
-    CHECK_OK(io_read_file(io_real(), rig.log, 64 << 20, &log));
-    CHECK(!strstr(buf_cstr(&log), SECRET));
-    CHECK_OK(sock_words(&jobs, w, ARRAY_LEN(w)));
-    CHECK_OK(sock_verb(rig.store, &jobs, &a));
-    CHECK(!strstr(buf_cstr(&a.out), SECRET));
-}
-
-/* --- the tests -------------------------------------------------------------------------------------------------------------- */
-
-static char *volume_with(const char *name, const char *bytes)
-{
-    char *id = make_volume(name, GIB);
-
-    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
-    put(rig.stage, "f", bytes);
-    CHECK_EQ(unstage(id, rig.stage), 0);
-    return id;
-}
-
-static void holds_volume(const char *id, const char *bytes)
-{
-    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
-    CHECK(holds(rig.stage, "f", bytes));
-    CHECK_EQ(unstage(id, rig.stage), 0);
 }
 
 TEST(test_csi__a_class_uploads_and_another_node_restores)
@@ -322,7 +146,7 @@ TEST(test_csi__a_class_uploads_and_another_node_restores)
     int64_t size;
     bool ready;
 
-    begin(ONE, "passphrase");
+    repo_begin(REPO_ONE, "passphrase");
     id = volume_with("pvc-upload", "then");
     snap = snap_up(id, "snapshot-up", "profile", CLASS);
     CHECK(strncmp(snap, "offsite#", 8) == 0 && strlen(snap) == 8 + 36);
@@ -333,7 +157,7 @@ TEST(test_csi__a_class_uploads_and_another_node_restores)
     holds_volume(copy, "then");
     free(copy);
     no_secret_left();
-    other_node();
+    repo_other_node();
     CHECK_EQ(snap_get(snap, &ready, &size), 0);
     CHECK(ready && size >= 4 && snaps_listed(snap) == 1);
     CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
@@ -369,7 +193,7 @@ TEST(test_csi__an_upload_goes_to_all_that_the_profile_names)
     int64_t size;
     bool ready;
 
-    begin(BOTH, "key");
+    repo_begin(REPO_BOTH, "key");
     id = volume_with("pvc-both", "twice");
     free(snap_once(id, "snapshot-both", "profile", CLASS, &ready));
     rig_csi_end(SIGKILL);
@@ -399,12 +223,12 @@ TEST(test_csi__a_deleted_volume_keeps_its_secret_until_it_is_gone)
     char *id, *snap, *copy, vol[300], main_vol[300], from[64], dir[300], file[400];
     cleanup(buf_free) struct buf b = {0};
 
-    begin(ONE, "key");
+    repo_begin(REPO_ONE, "key");
     CHECK_OK(buf_add_zero(&b, 100000));
     memset(b.data, 'x', b.len - 1);
     id = volume_with("pvc-upload", (const char *)b.data);
     snap = snap_up(id, "snapshot-up", "profile", CLASS);
-    other_node();
+    repo_other_node();
     CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
     snprintf(vol, sizeof(vol), "%.200s/apart", rig.store);
     snprintf(main_vol, sizeof(main_vol), "%.200s/main", rig.store);
@@ -441,7 +265,7 @@ TEST(test_csi__a_recovery_point_is_a_snapshot)
     bool ready;
 
     setenv("VARVE_PASSPHRASE", SECRET, 1);
-    begin(ONE, "passphrase");
+    repo_begin(REPO_ONE, "passphrase");
     unsetenv("VARVE_PASSPHRASE");
     id = volume_with("pvc-person", "by hand");
     snprintf(vol, sizeof(vol), "%s/pvc-person", rig.store);
@@ -509,7 +333,7 @@ TEST(test_csi__what_a_class_cannot_mean_is_told)
 {
     char *id, *snap;
 
-    begin("", "key");
+    repo_begin("", "key");
     id = make_volume("pvc-wrong", GIB);
     CHECK_EQ(snap_status(id, "s-1", "profile", "upload-snapshot-to-clowd"), GRPC_INVALID_ARGUMENT);
     CHECK(strstr(rig.why, "did you mean " CLASS "?") && strncmp(rig.why, "parameters[profile]: ", 21) == 0);
