@@ -60,6 +60,17 @@ static int group_fill(struct csi_call *k, const struct csi_volumes *vs, const st
     return r;
 }
 
+/* Every node's sidecar asks for every group: one that has nothing here is answered for by another node. The manifest's policy
+ * varve-groups knows the sentence. */
+static int here_or_fail(struct csi_call *k, const struct csi_volumes *vs, const char *field, size_t n,
+                        char *const *ids)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!csi_is_elsewhere(vs, ids[i]))
+            return 0;
+    return csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);
+}
+
 /* --- taking -------------------------------------------------------------------------------------------------------------- */
 
 struct group {
@@ -96,6 +107,9 @@ static int volumes_find(struct csi_call *k, const Csi__V1__CreateVolumeGroupSnap
 {
     int r = csi_volumes(k, &g->vs);
 
+    if (r < 0)
+        return r;
+    r = here_or_fail(k, &g->vs, "source_volume_ids", q->n_source_volume_ids, q->source_volume_ids);
     if (r < 0)
         return r;
     g->v = arena_alloc(&k->arena, q->n_source_volume_ids * sizeof(*g->v));
@@ -365,6 +379,8 @@ CSI_METHOD(GetVolumeGroupSnapshot)
 
     if (r == 0)
         r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids, away, &n);
+    if (r == 0 && (n == 0 || n < q->n_snapshot_ids)) /* else all of it is in repositories */
+        r = here_or_fail(k, &vs, "group_snapshot_id", 1, &q->group_snapshot_id);
     if (r == 0 && ss.n + n == 0)
         r = csi_fail(k, GRPC_NOT_FOUND, "group_snapshot_id: there is no such group snapshot on node %s",
                      k->d->node);
@@ -402,9 +418,8 @@ CSI_METHOD(DeleteVolumeGroupSnapshot)
     (void)a;
     if (r == 0)
         r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids, away, &n);
-    if (r == 0 && csi_is_elsewhere(&vs, q->group_snapshot_id) && (n == 0 || n < q->n_snapshot_ids))
-        r = csi_fail(k, GRPC_UNAVAILABLE, "group_snapshot_id: is of another store than that of node %s",
-                     k->d->node);
+    if (r == 0 && (n == 0 || n < q->n_snapshot_ids))
+        r = here_or_fail(k, &vs, "group_snapshot_id", 1, &q->group_snapshot_id);
     if (r == 0)
         r = csi_enter(k, &held, "group_snapshot_id", q->group_snapshot_id);
     for (size_t i = 0; i < ss.n && r == 0; i++)

@@ -624,18 +624,30 @@ TEST(test_csi__another_node_is_not_here)
 TEST(test_csi__another_store_is_asked_by_its_own_node)
 {
     static char id[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+    Csi__V1__CreateVolumeGroupSnapshotRequest c = CSI__V1__CREATE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
     Csi__V1__DeleteVolumeGroupSnapshotRequest d = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__GetVolumeGroupSnapshotRequest g = CSI__V1__GET_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
     Csi__V1__ControllerExpandVolumeRequest x = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
     Csi__V1__ControllerModifyVolumeRequest m = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__INIT;
     Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    char *ids[] = {id, NULL};
 
     rig_start(NULL);
     range.required_bytes = GIB;
-    x.volume_id = m.volume_id = d.group_snapshot_id = id;
+    x.volume_id = m.volume_id = d.group_snapshot_id = g.group_snapshot_id = id;
     x.capacity_range = &range;
     RPC(Controller, ControllerExpandVolume, &x, GRPC_UNAVAILABLE);
     RPC(Controller, ControllerModifyVolume, &m, GRPC_UNAVAILABLE);
     RPC(GroupController, DeleteVolumeGroupSnapshot, &d, GRPC_UNAVAILABLE);
+    RPC(GroupController, GetVolumeGroupSnapshot, &g, GRPC_UNAVAILABLE);
+    c.name = (char *)(uintptr_t) "groupsnapshot-there";
+    c.source_volume_ids = ids;
+    c.n_source_volume_ids = 1;
+    RPC(GroupController, CreateVolumeGroupSnapshot, &c, GRPC_UNAVAILABLE);
+    ids[1] = make_volume("pvc-here", GIB); /* of two nodes: refused for good */
+    c.n_source_volume_ids = 2;
+    RPC(GroupController, CreateVolumeGroupSnapshot, &c, GRPC_NOT_FOUND);
+    free(ids[1]);
     rig_stop();
 }
 

@@ -104,7 +104,8 @@ sidecar() {
 # kubernetes_pins: what Kubernetes requires, as replacements
 kubernetes_pins() {
     local dir=$home/src/kubernetes-$KUBERNETES
-    sed -nE 's/^\t([a-z][^ ]+) (v[^ ]+)( .*)?$/\t\1 => \1 \2/p' "$dir/go.mod" | grep -v '=> k8s.io/.* v0.0.0$' | grep -v '=>.*=>'
+    sed -nE 's/^\t([a-z][^ ]+) (v[^ ]+)( .*)?$/\t\1 => \1 \2/p' "$dir/go.mod" | grep -v '=> k8s.io/.* v0.0.0$' | grep -v '=>.*=>' \
+        | grep -v container-storage-interface/spec # the kubelet still has the one of 2023
     sed -nE 's,^\t(k8s\.io/[a-z0-9-]+) => k8s\.io/.* (v0\.[0-9.]+)$,\t\1 => \1 \2,p' "$dir/go.mod"
 }
 
