@@ -241,9 +241,9 @@ int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, s
 
 bool csi_is_elsewhere(const struct csi_volumes *vs, const char *id)
 {
-    char parts[2][UUID_TEXT_SIZE];
+    char parts[3][UUID_TEXT_SIZE];
 
-    return !BROKEN(VARVE_BREAK_csi_elsewhere) && csi_id_split(id, 2, parts) &&
+    return !BROKEN(VARVE_BREAK_csi_elsewhere) && (csi_id_split(id, 2, parts) || csi_id_split(id, 3, parts)) &&
            strcmp(parts[0], vs->store) != 0;
 }
 

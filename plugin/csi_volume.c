@@ -70,6 +70,16 @@ static int look(struct csi_call *k, struct making *m)
     return r;
 }
 
+/* RESOURCE_EXHAUSTED is what a provisioner answers by giving the claim to another node. */
+static int source_missing(struct csi_call *k, const struct making *m, const char *field, const char *what,
+                          const char *id)
+{
+    if (csi_is_elsewhere(&m->vs, id))
+        return csi_fail(k, GRPC_RESOURCE_EXHAUSTED, "%s: is on another node than %s, a copy of it can be only there",
+                        field, k->d->node);
+    return csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such %s on node %s", field, what, k->d->node);
+}
+
 /* A snapshot that is here, or a recovery point. */
 static int source_snapshot(struct csi_call *k, struct making *m, const char *id)
 {
@@ -83,7 +93,7 @@ static int source_snapshot(struct csi_call *k, struct making *m, const char *id)
     if (r < 0)
         return r;
     if (!s && !point)
-        return csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such snapshot on node %s", field, k->d->node);
+        return source_missing(k, m, field, "snapshot", id);
     m->facts.source = arena_printf(&k->arena, "snapshot %s", id);
     m->from_snapshot = s;
     m->from = s ? s->volume : NULL;
@@ -105,9 +115,8 @@ static int source_find(struct csi_call *k, struct making *m)
     if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME) {
         m->from = csi_volume_by_id(&m->vs, s->volume->volume_id);
         if (!m->from)
-            return csi_fail(k, GRPC_NOT_FOUND,
-                            "volume_content_source.volume.volume_id: there is no such volume on node %s",
-                            k->d->node);
+            return source_missing(k, m, "volume_content_source.volume.volume_id", "volume",
+                                  s->volume->volume_id);
         m->from_bytes = m->from->used;
         m->facts.source = arena_printf(&k->arena, "volume %s", s->volume->volume_id);
     } else if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT) {

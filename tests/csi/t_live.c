@@ -651,6 +651,34 @@ TEST(test_csi__another_store_is_asked_by_its_own_node)
     rig_stop();
 }
 
+/* What a claim is made from may be on another node: the provisioner gives it back, and that of the other node takes it. */
+TEST(test_csi__a_copy_of_what_another_node_has_is_made_there)
+{
+    static char volume[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+    static char snapshot[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/"
+                             "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+    Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
+    Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
+    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap cap;
+
+    rig_start(NULL);
+    create_request(&q, &cap, "pvc-copy");
+    q.volume_content_source = &from;
+    v.volume_id = volume;
+    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
+    from.volume = &v;
+    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_RESOURCE_EXHAUSTED);
+    v.volume_id = volume + 37; /* no id of ours */
+    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_NOT_FOUND);
+    s.snapshot_id = snapshot;
+    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
+    from.snapshot = &s;
+    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_RESOURCE_EXHAUSTED);
+    rig_stop();
+}
+
 TEST(test_csi__secrets_are_in_no_log)
 {
     Csi__V1__CreateVolumeRequest__SecretsEntry s = CSI__V1__CREATE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,

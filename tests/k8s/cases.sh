@@ -182,6 +182,96 @@ test_group() {
     drop pod/shop pvc/shop-files pvc/shop-index
 }
 
+# pinned FILE NODE: its pods go to this node
+pinned() {
+    python3 - "$1" "$2" <<'PY'
+import sys, yaml
+docs = list(yaml.safe_load_all(open(sys.argv[1])))
+for d in docs:
+    if d["kind"] == "Pod":
+        d["spec"]["nodeSelector"] = {"kubernetes.io/hostname": sys.argv[2]}
+yaml.safe_dump_all(docs, sys.stdout)
+PY
+}
+
+test_group_of_two_nodes() {
+    local n
+    for n in 1 2; do
+        sed "s/name: data$/name: pair-$n\n  labels: {app: pair}/; s/name: writer$/name: pair-$n/; s/claimName: data/claimName: pair-$n/; s/name: data,/name: data,/" "$EX/pvc.yaml" >$W/pair.yaml
+        pinned $W/pair.yaml node$n | k apply -f - >/dev/null
+    done
+    running pair-1 && running pair-2 || return
+    sed -n '/^kind: VolumeGroupSnapshot$/,$p' "$EX/group.yaml" | sed "1i apiVersion: groupsnapshot.storage.k8s.io/v1beta2" | sed 's/shop/pair/' | k apply -f - >/dev/null
+    within sh -c 'kubectl get volumegroupsnapshot/pair-1 -o "jsonpath={.status.error.message}" | grep -q "a group is of one node"' \
+        || fail "not refused: $(k get volumegroupsnapshot/pair-1 -o 'jsonpath={.status}')"
+    is volumegroupsnapshot/pair-1 '{.status.readyToUse}' true && fail 'taken'
+    k get volumesnapshots -o name | grep -v /data-1 | grep . && fail 'there is half of it'
+    drop volumegroupsnapshot/pair-1
+    drop pod/pair-1 pod/pair-2 pvc/pair-1 pvc/pair-2
+}
+
+# --- snapshots that are uploaded ---------------------------------------------------------------------------------------------
+
+S3_PORT=7070
+# varve_on N WORDS...: as its administrator, whose settings are the machine's
+varve_on() { on "$1" env -u HOME XDG_CONFIG_HOME=/etc /opt/varve/bin/varve "${@:2}"; }
+opened=(--credentials $W/s3/credentials --passphrase-file $W/s3/passphrase)
+
+# a server that both nodes reach; its repository opens by what is in the secret, and the nodes do not have that
+repository() {
+    local n url="s3://vault/k8s?endpoint=http://$HUB:$S3_PORT"
+    mkdir -p $W/s3/data/vault $W/s3/versions
+    s3_environment
+    printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" >$W/s3/credentials
+    printf 'a passphrase of many words' >$W/s3/passphrase
+    ROOT_ACCESS_KEY=$AWS_ACCESS_KEY_ID ROOT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY daemon s3 "$s3_bin/versitygw-${VERSITYGW##*@}" --port "$HUB:$S3_PORT" \
+        --quiet --keep-alive posix --versioning-dir $W/s3/versions $W/s3/data
+    unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+    within bash -c "exec 3<>/dev/tcp/$HUB/$S3_PORT" || { fail "no S3 server: $(tail -n 3 "$logs/s3.log")"; return 1; }
+    varve_on 1 repo init "$url" "${opened[@]}" >"$logs/repo.log" 2>&1 || { fail "$(cat "$logs/repo.log")"; return 1; }
+    printf 'name = "upload-snapshot-to-cloud";\nbackups = ( { every = "24h"; to = "offsite"; } );\n' >$W/s3/upload.conf
+    for n in 1 2; do
+        varve_on $n repo add offsite "$url" >"$logs/repo.log" 2>&1 && varve_on $n profile add $W/s3/upload.conf >>"$logs/repo.log" 2>&1 \
+            || { fail "node$n: $(cat "$logs/repo.log")"; return 1; }
+    done
+    python3 - "$EX/secret.yaml" $W/s3 <<'PY' | k apply -f - >/dev/null
+import sys, yaml
+docs = list(yaml.safe_load_all(open(sys.argv[1])))
+docs[0]["stringData"] = {k: open(f"{sys.argv[2]}/{k}").read() for k in docs[0]["stringData"]}
+yaml.safe_dump_all(docs, sys.stdout)
+PY
+}
+points() { varve_on 1 backup list offsite "${opened[@]}" --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["recovery_points"]))'; }
+
+test_uploaded_here_restored_there() {
+    local here_is there handle
+    [ -z "${K8S_NO_S3:-}" ] || { skipped=$((skipped + 1)); say "    skipped: $K8S_NO_S3"; return; }
+    repository || return
+    here_is=$(number writer)
+    there=$((3 - here_is))
+    k apply -f "$EX/upload.yaml" >/dev/null
+    within is volumesnapshot/data-offsite '{.status.readyToUse}' true || { fail "$(k get volumesnapshot/data-offsite -o 'jsonpath={.status.error.message}')"; return; }
+    [ "$(points)" = 1 ] || fail "$(points) recovery points"
+    handle=$(k get "volumesnapshotcontent/$(k get volumesnapshot/data-offsite -o 'jsonpath={.status.boundVolumeSnapshotContentName}')" -o 'jsonpath={.status.snapshotHandle}')
+    [[ $handle == offsite#* ]] || fail "its handle is $handle"
+    pinned "$EX/restore-elsewhere.yaml" "node$there" | k apply -f - >/dev/null
+    running elsewhere || return
+    [ "$(number elsewhere)" = "$there" ] || fail 'not there'
+    [ "$(in_pod elsewhere cat /data/greeting)" = hello ] || fail 'not as it was'
+    drop pod/elsewhere pvc/elsewhere
+    # any recovery point, by its global id alone
+    sed "s/offsite#3f786850e387/$handle/; s/managed-by: node-1/managed-by: node$there/" "$EX/recovery-point.yaml" | k apply -f - >/dev/null
+    within is volumesnapshot/monday '{.status.readyToUse}' true || fail "$(k get volumesnapshot/monday -o 'jsonpath={.status.error.message}')"
+    sed 's/name: data-offsite/name: monday/' "$EX/restore-elsewhere.yaml" >$W/monday.yaml
+    pinned $W/monday.yaml "node$there" | k apply -f - >/dev/null
+    running elsewhere && [ "$(in_pod elsewhere cat /data/greeting)" = hello ] || fail 'not by its global id'
+    drop pod/elsewhere pvc/elsewhere volumesnapshot/monday volumesnapshotcontent/monday
+    [ "$(points)" = 1 ] || fail 'deletionPolicy Retain did not keep it'
+    drop volumesnapshot/data-offsite
+    [ "$(points)" = 0 ] || fail "$(points) recovery points are left"
+    k delete storageclass/varve-offsite volumesnapshotclass/varve-upload >/dev/null
+}
+
 test_pod_with_its_own_volume() {
     k apply -f "$EX/ephemeral.yaml" >/dev/null
     running scratch || return

@@ -21,6 +21,7 @@ if [ "${1:-}" != --inside ]; then
     else
         why=$("$here/get.sh" kubernetes sidecars 2>&1) || { K8S_MISSING=$(printf '%s\n' "$why" | tail -n 1) && export K8S_MISSING; }
     fi
+    why=$(. "$here/../tier/s3_server.sh" && s3_get versitygw 2>&1) || { K8S_NO_S3=$(printf '%s\n' "$why" | tail -n 1) && export K8S_NO_S3; }
     tag=varve-k8s-$$
     export K8S_TAG=$tag
     mkdir -p "$BUILD/log/k8s"
@@ -45,6 +46,7 @@ deploy=$(readlink -f "$here/../../plugin/deploy")
 W=/mnt
 mount -t tmpfs -o size=6g,mode=755 none $W || exit 1
 P=$W/pki
+. "$here/../tier/s3_server.sh"
 export PATH=$bin:/usr/sbin:/usr/bin:/sbin:/bin KUBECONFIG=$P/admin.conf HOME=$W TMPDIR=$W
 mkdir -p $P $W/etcd $W/images
 rm -f "$logs"/*.log
@@ -161,6 +163,7 @@ nodes_up() {
 }
 
 kubelets_up() {
+    for n in 1 2; do on $n touch /run/go-on; done
     await 300 kubectl get node/node1 node/node2 || { say "no node: $(tail -n 3 "$logs/kubelet1.log")"; return 1; }
     kubectl wait --for=condition=Ready node/node1 node/node2 --timeout=300s >/dev/null || { kubectl describe nodes >"$logs/nodes.log"; return 1; }
 }

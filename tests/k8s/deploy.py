@@ -17,7 +17,7 @@ CACHE = Path(os.environ.get("VARVE_CACHE", "/var/cache/varve"))
 DNS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 NAMESPACE = "varve-system"
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CSIDriver", "StorageClass", "VolumeAttributesClass", "VolumeSnapshotClass",
-                "VolumeGroupSnapshotClass", "PersistentVolume", "VolumeSnapshotContent"}
+                "VolumeGroupSnapshotClass", "PersistentVolume", "VolumeSnapshotContent", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 READ = {"get", "list", "watch"}
 # whoever may write what: nothing else, and nobody reads secrets
 WRITES = {
@@ -28,8 +28,10 @@ WRITES = {
     ("varve-node", "volumesnapshots"): {"update"},
     ("varve-node", "volumesnapshotcontents"): {"update", "patch"},
     ("varve-node", "volumesnapshotcontents/status"): {"update", "patch"},
-    ("varve-node", "volumegroupsnapshotcontents"): {"update", "patch"},
-    ("varve-node", "volumegroupsnapshotcontents/status"): {"update", "patch"},
+    ("varve-groups", "volumesnapshotcontents"): {"update", "patch"},
+    ("varve-groups", "volumesnapshotcontents/status"): {"update", "patch"},
+    ("varve-groups", "volumegroupsnapshotcontents"): {"update", "patch"},
+    ("varve-groups", "volumegroupsnapshotcontents/status"): {"update", "patch"},
     ("varve-node", "csistoragecapacities"): {"create", "update", "patch", "delete"},
     ("varve-snapshot-controller", "persistentvolumeclaims"): {"update"},
     ("varve-snapshot-controller", "events"): {"create", "update", "patch"},
@@ -90,6 +92,10 @@ def pod_specs(docs):
             yield d, spec["template"]["spec"]
 
 
+def node_spec(docs):
+    return next(s for d, s in pod_specs(docs) if called(d) == "DaemonSet varve-node")
+
+
 def containers(spec):
     return spec.get("initContainers", []) + spec["containers"]
 
@@ -107,7 +113,7 @@ def test_whole_and_named():
                 check((d["kind"] in CLUSTER_WIDE) != (d["metadata"].get("namespace") == NAMESPACE), f"{called(d)}: namespace")
                 check(d["kind"] == "Namespace" or d["metadata"]["labels"]["app.kubernetes.io/name"] == "varve", f"{called(d)}: labels")
             else:
-                check(d["metadata"].get("namespace", "default") == "default", f"{where}: {called(d)} names a namespace")
+                check(where == "secret.yaml" or d["metadata"].get("namespace", "default") == "default", f"{where}: {called(d)} names a namespace")
     for p in (DEPLOY / "chart").rglob("*.yaml"):
         if "templates" not in p.parts:
             load(p.read_text())
@@ -198,7 +204,7 @@ def test_words_are_understood():
 
 
 def test_probes():
-    spec = next(s for d, s in pod_specs(manifest()) if d["kind"] == "DaemonSet")
+    spec = node_spec(manifest())
     c = by_name(spec)["varve-csi"]
     endpoint = next(w for w in c["command"] if w.startswith("--endpoint="))
     store = next(w for w in c["command"] if w.startswith("--store="))
@@ -218,7 +224,7 @@ def by_name(spec):
 
 def test_paths_agree():
     docs = manifest()
-    spec = next(s for d, s in pod_specs(docs) if d["kind"] == "DaemonSet")
+    spec = node_spec(docs)
     driver, all_of = list(by_kind(docs, "CSIDriver"))[0], by_name(spec)
     paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]}
     csi = all_of["varve-csi"]
@@ -229,10 +235,23 @@ def test_paths_agree():
     check(paths["socket"] == socket and f"--endpoint=unix://{socket}/csi.sock" in csi["command"], "the socket of the sidecars is another one")
     check(f"--registration={paths['kubelet']}/plugins_registry/{driver}-reg.sock" in csi["command"], "the kubelet looks elsewhere")
     check(f"--store={paths['store']}" in csi["command"], "the store is elsewhere")
+    check(paths["config"] == "/etc/varve", "the driver knows other repositories and profiles than the daemon")
+    groups = next(s for d, s in pod_specs(docs) if called(d) == "DaemonSet varve-groups")
+    check({v["hostPath"]["path"] for v in groups["volumes"]} == {socket}, "the snapshotter of groups asks elsewhere")
     check(spec["hostPID"] is True, "varve-node finds no node without hostPID")
     for c in ("provisioner", "snapshotter"):
         check("--node-deployment=true" in all_of[c]["args"], f"{c}: not for one node")
         check(any(e["name"] == "NODE_NAME" for e in all_of[c]["env"]), f"{c}: NODE_NAME")
+
+
+def test_policy():
+    """What the snapshotter of groups may not write: the driver's sentence is known there."""
+    docs = manifest()
+    spec = by_kind(docs, "ValidatingAdmissionPolicy")["varve-groups"]["spec"]
+    check(by_kind(docs, "ValidatingAdmissionPolicyBinding")["varve-groups"]["spec"] == {"policyName": "varve-groups", "validationActions": ["Deny"]}, "is not bound")
+    check(f"'system:serviceaccount:{NAMESPACE}:varve-groups'" in spec["matchConditions"][0]["expression"], "is for somebody else")
+    said = re.findall(r"contains\('([^']+)'\)", " ".join(v["expression"] for v in spec["validations"]))
+    check(said and all(w in (TREE / "plugin/csi_group.c").read_text() for w in said), f"the driver does not say {said}")
 
 
 def test_classes():
@@ -249,7 +268,12 @@ def test_classes():
             check(parameters.keys() <= page, f"{called(d)}: {parameters} is not on the page")
             check(parameters.get("profile", "database") in profiles, f"{called(d)}: no such profile")
     for d in by_kind(docs, "StorageClass").values():
-        check(d["volumeBindingMode"] == "WaitForFirstConsumer", f"{called(d)}: a volume would be made where no pod comes")
+        want = "Immediate" if d["metadata"]["name"] == "varve-copy" else "WaitForFirstConsumer"
+        check(d["volumeBindingMode"] == want, f"{called(d)}: a volume would be made where no pod comes")
+    for where, docs in examples().items():
+        for d in docs:
+            source = d.get("spec", {}).get("dataSource") if d["kind"] == "PersistentVolumeClaim" else None
+            check(not source or d["spec"]["storageClassName"] in ("varve-copy", "varve-offsite"), f"{where}: the source may be on another node")
 
 
 def test_examples_fit():
@@ -301,9 +325,12 @@ def test_chart():
     for k in sorted(plain.keys() | made.keys()):
         if k != ("Namespace", NAMESPACE):
             check(plain.get(k) == made.get(k), f"{' '.join(k)}: the chart and varve.yaml differ: {made.get(k)} and {plain.get(k)}")
-    small = render("--set", "classes=false,snapshotController.enabled=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org")
+    small = render("--set", "classes=false,snapshotController.enabled=false,snapshotController.groups=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org")
     check({d["kind"] for d in small} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CSIDriver", "DaemonSet"}, str({d["kind"] for d in small}))
-    words = by_name(next(s for d, s in pod_specs(small)))
+    words = by_name(node_spec(small))
+    shared = render("--set", "directories={/srv/backup,/mnt/vault}")
+    mounts = {m["mountPath"] for m in by_name(node_spec(shared))["varve-csi"]["volumeMounts"]}
+    check({"/srv/backup", "/mnt/vault"} <= mounts, str(mounts))
     extra = render("--set", "secrets[0].name=offsite,secrets[0].namespace=vault")
     role = next(d for d in extra if d["kind"] == "Role" and d["metadata"]["namespace"] == "vault")
     check(role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["offsite"], "verbs": ["get"]}], str(role["rules"]))

@@ -1,6 +1,7 @@
 #!/bin/bash
 # node_inside.sh N W LOGS: the first process of a node, in namespaces of its own: containerd and a kubelet, each started again when it ends.
-# /run, /opt, /var/log, /var/lib/{kubelet,containerd,varve} and the CNI's state are this node's own.
+# /run, /opt, /var/log, /var/lib/{kubelet,containerd,varve} and the CNI's state are this node's own,
+# and so is what is written to /etc.
 set -u
 n=$1 W=$2 logs=$3
 hostname "node$n"
@@ -8,7 +9,8 @@ for d in /run /opt /var/log /var/lib/kubelet /var/lib/containerd /var/lib/varve 
     mkdir -p "$d"
     mount -t tmpfs -o mode=755 none "$d" || exit 1
 done
-mkdir -p /run/netns /run/cni /run/flex
+mkdir -p /run/netns /run/cni /run/flex /run/etc /run/etc.work
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work none /etc || exit 1
 mount --make-rshared /
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.1; done
 ip link set lo up
@@ -95,5 +97,6 @@ for i in "$W"/images/*.tar; do
     ctr -a /run/containerd/containerd.sock -n k8s.io images import "$i" >>"$logs/images$n.log" 2>&1 || echo "$i: not imported"
 done
 touch /run/ready
+until [ -e /run/go-on ]; do sleep 0.3; done # containers alone come first
 [ ! -s "$W/pki/node$n.conf" ] || forever kubelet kubelet --config=/run/kubelet.yaml --kubeconfig="$W/pki/node$n.conf" --hostname-override="node$n" --node-ip="10.90.0.1$n" --v=2 &
 while :; do sleep 3600 & wait $!; done
