@@ -138,7 +138,7 @@ test_copy() {
 test_expanded() {
     k apply -f "$EX/expand.yaml" >/dev/null
     within is pvc/data '{.status.capacity.storage}' 2Gi || { fail "$(k describe pvc data | tail -n 5)"; return; }
-    [ "$(in_pod writer df -k /data | awk 'NR == 2 { print $2 }')" -ge 2097000 ] || fail "$(in_pod writer df -k /data)"
+    [ "$(in_pod writer df -kP /data | awk 'NR == 2 { print $2 }')" -ge 2097000 ] || fail "$(in_pod writer df -k /data)"
     k get pvc/data -o yaml | grep -q Infeasible && fail 'one of the resizers has given up'
 }
 

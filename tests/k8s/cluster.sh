@@ -124,15 +124,23 @@ control_plane() {
     daemon scheduler kube-scheduler --kubeconfig=$P/scheduler.conf --leader-elect=false --bind-address=127.0.0.1
 }
 
+# image_of PROGRAM NAME WORDS...: made when its program is newer; they take long
+image_of() {
+    local tar=$VARVE_CACHE/k8s/images/${2//\//_}.tar
+    if [ ! -s "$tar" ] || [ "$bin/$1" -nt "$tar" ] || [ "$here/images.py" -nt "$tar" ]; then
+        mkdir -p "${tar%/*}"
+        python3 "$here/images.py" "$tar.$$" "${@:2}" && mv "$tar.$$" "$tar" || return 1
+    fi
+    ln -s "$tar" $W/images/
+}
 images() {
-    local make=$here/images.py sig=registry.k8s.io/sig-storage name image
-    python3 "$make" $W/images/pause.tar localhost/pause:1 --pause "$bin/busybox"
-    python3 "$make" $W/images/busybox.tar docker.io/library/busybox:1.36 --busybox "$bin/busybox"
+    local sig=registry.k8s.io/sig-storage name image
     cp "$archive" $W/images/varve.tar
+    image_of busybox localhost/pause:1 --pause "$bin/busybox" && image_of busybox docker.io/library/busybox:1.36 --busybox "$bin/busybox" || return 1
     for name in csi-provisioner csi-snapshotter csi-resizer snapshot-controller; do
         [ -z "${K8S_MISSING:-}" ] || continue
         image=$(sed -n "s,^ *image: \($sig/$name:.*\)$,\1,p" "$deploy/varve.yaml" | head -n 1)
-        python3 "$make" "$W/images/$name.tar" "$image" "$bin/$name" || return 1
+        image_of $name "$image" "$bin/$name" || return 1
     done
 } >"$logs/images.log" 2>&1
 

@@ -315,9 +315,12 @@ def test_chart():
     helm = shutil.which("helm") or (str(CACHE / "k8s/bin/helm") if (CACHE / "k8s/bin/helm").exists() else None)
     if not helm:
         return "no helm here; `tests/k8s/get.sh helm` builds it"
+    version = re.search(r"^KUBERNETES=.*:-([0-9.]+)", (TREE / "tests/k8s/get.sh").read_text(), re.M).group(1)
+
     def render(*words):
-        out = subprocess.run([helm, "template", "varve", DEPLOY / "chart", "--namespace", NAMESPACE, *words], capture_output=True, text=True)
-        check(out.returncode == 0, out.stderr.strip())
+        out = subprocess.run([helm, "template", "varve", DEPLOY / "chart", "--namespace", NAMESPACE, "--kube-version", version, *words], capture_output=True, text=True)
+        if out.returncode != 0:
+            raise yaml.YAMLError(out.stderr.strip())
         return load(out.stdout)
     key = lambda d: (d["kind"], d["metadata"]["name"])
     plain = {key(d): d for d in manifest()}
