@@ -56,10 +56,10 @@ static const char *options(struct csi_call *k, const Csi__V1__NodeStageVolumeReq
     return opts && *opts ? opts + 1 : opts;
 }
 
-static int mount_group(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir)
+static int mount_group(struct csi_call *k, const Csi__V1__VolumeCapability *c, const char *dir)
 {
     static const char field[] = "volume_capability.mount.volume_mount_group";
-    const char *text = q->volume_capability->mount->volume_mount_group;
+    const char *text = c->mount->volume_mount_group;
     uint64_t gid;
 
     if (!*text)
@@ -89,7 +89,7 @@ static int stage(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, c
                                   (const char *const[]){"mount", what, dir, "-o", opts, NULL})
                       : csi_varve(k, "staging_target_path", (const char *const[]){"mount", what, dir, NULL});
     }
-    return r < 0 ? r : mount_group(k, q, dir);
+    return r < 0 ? r : mount_group(k, q->volume_capability, dir);
 }
 
 CSI_METHOD(NodeStageVolume)
@@ -219,6 +219,8 @@ static int publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *
             r = csi_fail(k, GRPC_FAILED_PRECONDITION,
                          "target_path: the volume has a single writer, and is published elsewhere");
     }
+    if (r == 0 && !readonly && !staged.readonly) /* staged for another pod, of another group */
+        r = mount_group(k, q->volume_capability, dir);
     return r < 0 ? r : bind_to(k, dir, target, readonly);
 }
 

@@ -335,6 +335,38 @@ TEST(test_csi__options_and_groups_of_a_mount)
     rig_stop();
 }
 
+/* The kubelet stages a volume once, and publishes it to each pod with that pod's group. */
+TEST(test_csi__a_pod_of_another_group_writes_too)
+{
+    Csi__V1__NodePublishVolumeRequest q = CSI__V1__NODE_PUBLISH_VOLUME_REQUEST__INIT;
+    struct stat st;
+    struct cap c;
+    char *id;
+
+    rig_start(NULL);
+    id = make_volume("pvc-pods", GIB);
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    CHECK(stat(rig.stage, &st) == 0 && st.st_gid == 0);
+    cap_init(&c, SNW);
+    c.mount.volume_mount_group = (char *)(uintptr_t) "4242";
+    q.volume_id = id;
+    q.staging_target_path = rig.stage;
+    q.target_path = rig.target;
+    q.volume_capability = &c.cap;
+    CHECK_EQ(rpc_status("/csi.v1.Node/NodePublishVolume", &q), 0);
+    CHECK(stat(rig.target, &st) == 0 && st.st_gid == 4242 && (st.st_mode & 02070) == 02070);
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    c.mount.volume_mount_group = (char *)(uintptr_t) "4243"; /* who only reads changes nothing */
+    q.readonly = true;
+    CHECK_EQ(rpc_status("/csi.v1.Node/NodePublishVolume", &q), 0);
+    CHECK(stat(rig.target, &st) == 0 && st.st_gid == 4242);
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    rig_stop();
+}
+
 /* The kubelet's directory is often a link to a larger disk. */
 TEST(test_csi__paths_may_lead_through_links)
 {

@@ -165,10 +165,19 @@ test_history_in_a_subpath() {
     k apply -f "$EX/history.yaml" >/dev/null
     running history || return
     within in_pod history test -s /home/me/file || fail 'a member of fsGroup cannot write'
-    in_pod history ls /home/me/.snapshots | grep -q . || fail "no snapshot is seen: $(in_pod history ls -la /home/me/.snapshots 2>&1)"
     in_pod history mkdir /home/me/.snapshots/mine || fail 'none can be taken'
-    in_pod history grep -q mine /home/me/.snapshots/mine/file || fail "$(in_pod history ls -la /home/me/.snapshots/mine 2>&1)"
+    in_pod history sh -c 'echo changed >/home/me/file'
+    in_pod history ls /home/me/.snapshots | grep -qx mine || fail "it is not seen: $(in_pod history ls -la /home/me/.snapshots 2>&1)"
+    in_pod history grep -qx mine /home/me/.snapshots/mine/file || fail "$(in_pod history ls -la /home/me/.snapshots/mine 2>&1)"
     in_pod history rmdir /home/me/.snapshots/mine || fail 'not deleted'
+    drop pod/history pvc/homes
+}
+
+# the volume is staged already, for a pod without a group
+test_another_pods_group() {
+    sed -n '/^kind: Pod$/,$p' "$EX/history.yaml" | sed '1i apiVersion: v1' | sed 's/claimName: homes/claimName: data/' | k apply -f - >/dev/null
+    running history || return
+    within in_pod history test -s /home/me/file || fail "a member of fsGroup cannot write: $(in_pod history ls -lan /home/me)"
     drop pod/history
 }
 
