@@ -75,8 +75,8 @@ static int source_missing(struct csi_call *k, const struct making *m, const char
                           const char *id)
 {
     if (csi_is_elsewhere(&m->vs, id))
-        return csi_fail(k, GRPC_RESOURCE_EXHAUSTED, "%s: is on another node than %s, a copy of it can be only there",
-                        field, k->d->node);
+        return csi_fail(k, GRPC_RESOURCE_EXHAUSTED,
+                        "%s: is on another node than %s, a copy of it can be only there", field, k->d->node);
     return csi_fail(k, GRPC_NOT_FOUND, "%s: there is no such %s on node %s", field, what, k->d->node);
 }
 
