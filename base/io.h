@@ -127,6 +127,12 @@ static inline int io_rmdir(struct io *io, const char *path)
  * Reading only, so it does not pass through the double. */
 int io_list(const char *path, int (*cb)(void *arg, const char *name), void *arg);
 
+/* Bytes of an open file. */
+struct io_range {
+    int fd;
+    uint64_t off, len;
+};
+
 /* io_ahead(fd, off, len): these bytes will be read soon: the kernel begins to bring them into memory. A wish: nothing tells whether it
  * did. Reading only, so it does not pass through the double. */
 void io_ahead(int fd, uint64_t off, uint64_t len);

@@ -108,6 +108,7 @@ int journal_create(struct io *io, const char *dir, const struct uuid *store, uin
  * the middle (why gets a sentence with segment, offset, lsn; records before it were given to cb), or cb's error.
  * journal_start: after replay: raises the incarnation, starts a fresh segment (F10; never the one with the torn end), syncs.
  * journal_unread: no more bytes of records than these come after after_lsn.
+ * journal_ranges: what a replay will read, in this order; `most` ranges at the most. Their number; 0 where it is too little to ask for.
  * journal_again: one record that a replay has given, read again; it points into room, whose bytes are replaced. -E_CORRUPT: it is there
  * no longer.
  * Until journal_start nothing is written. When no segment is free (deaths in a row, each before the first checkpoint)
@@ -117,6 +118,7 @@ int journal_open(struct io *io, const char *dir, const struct uuid *store, struc
 int journal_replay(struct journal *j, uint64_t after_lsn,
                    int (*cb)(void *arg, struct jrec_view *rec, bool same_boot), void *arg, char why[256]);
 uint64_t journal_unread(const struct journal *j, uint64_t after_lsn);
+unsigned journal_ranges(const struct journal *j, uint64_t after_lsn, struct io_range *ret, unsigned most);
 struct jrec_at { /* of a record: where it lies, and what it was */
     uint64_t pos, sum, prev_sum;
     uint32_t segment, len;

@@ -34,17 +34,22 @@ static bool holds(const struct jseg *s)
     return s->valid && s->hdr.first_lsn > 0;
 }
 
-/* The segment after this one is wanted next: the disk brings it while the records of this one are looked at. */
-static void ahead_of(const struct replay *y, const struct jseg *s)
+static const struct jseg *segment_behind(const struct journal *j, const struct jseg *s)
 {
     const struct jseg *next = NULL, *o;
 
-    if (y->j->segment_bytes < AHEAD_LEAST)
-        return;
-    for (o = y->j->segs; o < y->j->segs + y->j->nsegs; o++)
+    for (o = j->segs; o < j->segs + j->nsegs; o++)
         if (holds(o) && o->hdr.first_lsn > s->hdr.first_lsn &&
             (!next || o->hdr.first_lsn < next->hdr.first_lsn))
             next = o;
+    return next;
+}
+
+/* The segment after this one is wanted next: the disk brings it while the records of this one are looked at. */
+static void ahead_of(const struct replay *y, const struct jseg *s)
+{
+    const struct jseg *next = y->j->segment_bytes < AHEAD_LEAST ? NULL : segment_behind(y->j, s);
+
     if (next)
         io_ahead(next->fd, 0, y->j->segment_bytes);
 }
@@ -258,6 +263,17 @@ int journal_replay(struct journal *j, uint64_t after_lsn,
     free(y.bytes);
     free(y.visited);
     return r;
+}
+
+unsigned journal_ranges(const struct journal *j, uint64_t after_lsn, struct io_range *ret, unsigned most)
+{
+    const struct replay y = {.j = (struct journal *)(uintptr_t)j, .after = after_lsn};
+    const struct jseg *s = j->segment_bytes < AHEAD_LEAST ? NULL : find_first(&y);
+    unsigned n = 0;
+
+    for (; s && n < most; s = segment_behind(j, s))
+        ret[n++] = (struct io_range){s->fd, 0, j->segment_bytes};
+    return n;
 }
 
 uint64_t journal_unread(const struct journal *j, uint64_t after_lsn)

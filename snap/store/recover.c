@@ -10,6 +10,7 @@
 #include "snap/store/feature.h"
 #include "snap/store/recover_bytes.h"
 #include "snap/store/store_int.h"
+#include "snap/store/tabpages.h"
 
 #define PUT_BYTES 256u /* of a journal full of creations, for each key that it changes */
 
@@ -259,6 +260,15 @@ static int note_cut(struct store *s)
     return r;
 }
 
+/* The disk brings the journal, which has to be gone through from its beginning to its end by one, and then the tables. */
+static void read_ahead(struct store *s, uint64_t applied)
+{
+    struct io_range journal[TABPAGES_FIRST_MAX];
+
+    if (s->proof)
+        tabpages_ahead(s->proof, journal, journal_ranges(s->journal, applied, journal, TABPAGES_FIRST_MAX));
+}
+
 int store_replay(struct store *s, char why[256])
 {
     struct replay rp = {.s = s, .why = why};
@@ -279,6 +289,7 @@ int store_replay(struct store *s, char why[256])
     }
     if (!journal_same_boot(s->journal))
         answers_clear(s);
+    read_ahead(s, applied);
     kv_expect(s->kv, journal_unread(s->journal, applied) / PUT_BYTES);
     r = journal_replay(s->journal, applied, replay_record, &rp, why);
     int damaged = r == -E_JOURNAL ? r : 0;

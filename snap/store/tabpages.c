@@ -184,42 +184,6 @@ static void share_add(struct share *w, const struct share *other)
     }
 }
 
-/* The file from its beginning to its end, before those who prove it ask for its pages: a tree that grew a little in many places lies
- * all over the file, and each of its ranges would wait for the disk anew. */
-struct ahead {
-    struct tp_file *f;
-    bool stop; /* atomic */
-    bool runs;
-    pthread_t thread;
-};
-
-static void *ahead_main(void *arg)
-{
-    struct ahead *a = arg;
-    uint64_t end = (a->f->m.last_page + 1) * a->f->m.psize;
-
-    for (uint64_t off = 0; off < end && !__atomic_load_n(&a->stop, __ATOMIC_RELAXED); off += AHEAD_BYTES)
-        io_ahead(a->f->fd, off, MIN_OF((uint64_t)AHEAD_BYTES, end - off));
-    return NULL;
-}
-
-/* Not where memory would not hold all of it beside other things. */
-static void ahead_begin(struct ahead *a, struct tp_file *f)
-{
-    uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES), page = (uint64_t)sysconf(_SC_PAGESIZE);
-
-    *a = (struct ahead){.f = f};
-    if ((f->m.last_page + 1) * f->m.psize <= pages / 4 * page)
-        a->runs = pthread_create(&a->thread, NULL, ahead_main, a) == 0;
-}
-
-static void ahead_end(struct ahead *a)
-{
-    __atomic_store_n(&a->stop, true, __ATOMIC_RELAXED);
-    if (a->runs)
-        pthread_join(a->thread, NULL);
-}
-
 static unsigned helpers_for(const struct share *w)
 {
     uint64_t from = w->o && w->o->shared ? w->o->shared : TABPAGES_SHARED;
@@ -234,7 +198,6 @@ static unsigned helpers_for(const struct share *w)
 static int tree_walk_shared(struct share *w, const struct tp_tree *t, unsigned nhelpers)
 {
     struct share *help = calloc(nhelpers, sizeof(*help));
-    struct ahead ahead;
     uint64_t turns = 0;
     unsigned n = 0;
 
@@ -243,7 +206,6 @@ static int tree_walk_shared(struct share *w, const struct tp_tree *t, unsigned n
     w->tree = t;
     w->numbers = false;
     w->turns = &turns;
-    ahead_begin(&ahead, &w->f);
     for (; n < nhelpers; n++) {
         help[n] = (struct share){.tree = t, .turns = &turns, .helps = true};
         if (tp_share(&w->f, &help[n].f, help[n].why) < 0 ||
@@ -258,7 +220,6 @@ static int tree_walk_shared(struct share *w, const struct tp_tree *t, unsigned n
         share_add(w, &help[i]);
         tp_close(&help[i].f);
     }
-    ahead_end(&ahead);
     free(help);
     return w->result < 0 ? w->result : counts_agree(w);
 }
@@ -272,6 +233,16 @@ static int all_accounted(struct share *w)
     return 0;
 }
 
+/* The file from its beginning to its end, before those who prove it ask for its pages: a tree that grew a little in many places lies
+ * all over the file, and each of its ranges would wait for the disk anew. */
+struct ahead {
+    struct io_range what[TABPAGES_FIRST_MAX + 1];
+    unsigned n;
+    bool stop; /* atomic */
+    bool runs;
+    pthread_t thread;
+};
+
 /* The whole look, from its beginning to its end. */
 struct tabpages {
     struct share w;
@@ -280,8 +251,46 @@ struct tabpages {
     int result;
     bool behind;
     pthread_t thread;
+    struct ahead ahead;
     char why[256];
 };
+
+static void *ahead_main(void *arg)
+{
+    struct ahead *a = arg;
+
+    for (const struct io_range *r = a->what; r < a->what + a->n; r++)
+        for (uint64_t at = 0; at < r->len && !__atomic_load_n(&a->stop, __ATOMIC_RELAXED); at += AHEAD_BYTES)
+            io_ahead(r->fd, r->off + at, MIN_OF((uint64_t)AHEAD_BYTES, r->len - at));
+    return NULL;
+}
+
+void tabpages_ahead(struct tabpages *tp, const struct io_range *first, unsigned n)
+{
+    uint64_t room = (uint64_t)sysconf(_SC_PHYS_PAGES) / 4 * (uint64_t)sysconf(_SC_PAGESIZE), all = 0;
+    const struct tp_file *f = &tp->w.f;
+    struct ahead *a = &tp->ahead;
+
+    assert(n <= TABPAGES_FIRST_MAX);
+    assert(a->n == 0);
+    if (tp->helpers == 0)
+        return;
+    if (n > 0)
+        memcpy(a->what, first, n * sizeof(*first));
+    a->n = n + 1;
+    a->what[n] = (struct io_range){f->fd, 0, (f->m.last_page + 1) * f->m.psize};
+    for (unsigned i = 0; i < a->n; i++)
+        all += a->what[i].len;
+    /* not where memory would not hold all of it beside other things */
+    a->runs = all <= room && pthread_create(&a->thread, NULL, ahead_main, a) == 0;
+}
+
+static void ahead_end(struct ahead *a)
+{
+    __atomic_store_n(&a->stop, true, __ATOMIC_RELAXED);
+    if (a->runs)
+        pthread_join(a->thread, NULL);
+}
 
 static void *main_walk(void *arg)
 {
@@ -330,6 +339,7 @@ int tabpages_end(struct tabpages *tp, char why[256], struct tabpages_result *ret
         pthread_join(tp->thread, NULL);
     else
         main_walk(tp);
+    ahead_end(&tp->ahead);
     r = tp->result;
     memcpy(why, tp->why, sizeof(tp->why));
     tp->w.res.leaves = tp->w.found.leaves;
@@ -349,5 +359,8 @@ int tabpages_check(struct io *io, const char *meta, const struct tabpages_opts *
     struct tabpages *tp;
     int r = tabpages_begin(io, meta, o, &tp, why);
 
-    return r < 0 ? r : tabpages_end(tp, why, ret);
+    if (r < 0)
+        return r;
+    tabpages_ahead(tp, NULL, 0);
+    return tabpages_end(tp, why, ret);
 }

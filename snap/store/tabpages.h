@@ -42,6 +42,10 @@ struct tabpages;
 int tabpages_begin(struct io *io, const char *meta, const struct tabpages_opts *o, struct tabpages **ret,
                    char why[256]);
 int tabpages_end(struct tabpages *tp, char why[256], struct tabpages_result *ret);
+/* tabpages_ahead: in between, once: now the file may be brought into memory as fast as the disk gives it, which makes others wait for
+ * theirs; after these ranges of other files, which stay open until the end. Nothing happens where it is small, or memory is. */
+#define TABPAGES_FIRST_MAX 32u
+void tabpages_ahead(struct tabpages *tp, const struct io_range *first, unsigned n);
 
 /* For a writer: the pages that putting some keys, in ascending order, would touch or lean on: the way down to each, the
  * neighbours of each page on it, and all of the list of free pages.

@@ -76,6 +76,42 @@ TEST(test_journal__records_come_back_in_order_over_many_segments)
     journal_close(j);
 }
 
+/* first_lsn in the header that a range begins with. */
+static uint64_t range_lsn(const struct io_range *r)
+{
+    uint8_t b[8];
+
+    CHECK_EQ(r->off, 0);
+    CHECK_EQ(r->len, 1u << 20);
+    CHECK_EQ(pread(r->fd, b, sizeof(b), 56), sizeof(b));
+    return get_le64(b);
+}
+
+TEST(test_journal__what_a_replay_will_read_is_told_in_its_order)
+{
+    struct io_range r[8];
+    struct journal *j;
+    struct seen s;
+    uint64_t lsn = 0;
+
+    CHECK_OK(journal_create(io_real(), dir(), &store, 1 << 20, 6));
+    j = reopen(io_real(), 0, &s);
+    for (uint64_t i = 0; i < 12; i++)
+        CHECK_OK(append_len(j, i, 300000, &lsn)); /* three in a segment */
+    journal_close(j);
+    CHECK_OK(journal_open(io_real(), dir(), &store, &j, why));
+    CHECK_EQ(journal_ranges(j, 0, r, ARRAY_LEN(r)), 4);
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_EQ(range_lsn(&r[i]), lsn - 11 + 3 * i);
+    CHECK_EQ(journal_ranges(j, 0, r, 3), 3);
+    CHECK_EQ(range_lsn(&r[2]), lsn - 5);
+    CHECK_EQ(journal_ranges(j, lsn - 4, r, ARRAY_LEN(r)), 2);
+    CHECK_EQ(range_lsn(&r[0]), lsn - 5);
+    CHECK_EQ(range_lsn(&r[1]), lsn - 2);
+    CHECK_EQ(journal_ranges(j, lsn, r, ARRAY_LEN(r)), 1);
+    journal_close(j);
+}
+
 TEST(test_journal__a_record_without_flush_survives_the_death_of_the_daemon)
 {
     struct seen s = {0};
