@@ -334,6 +334,10 @@ def test_chart():
     shared = render("--set", "directories={/srv/backup,/mnt/vault}")
     mounts = {m["mountPath"] for m in by_name(node_spec(shared))["varve-csi"]["volumeMounts"]}
     check({"/srv/backup", "/mnt/vault"} <= mounts, str(mounts))
+    asked = {key(d): d for d in render("--set", "secrets[0].name=offsite,secrets[0].namespace=varve-system")}
+    for d in examples()["secret.yaml"][1:]:
+        d["metadata"]["labels"] = asked[key(d)]["metadata"]["labels"]
+        check(d == asked[key(d)], f"examples/secret.yaml: {called(d)} is not what the chart makes")
     extra = render("--set", "secrets[0].name=offsite,secrets[0].namespace=vault")
     role = next(d for d in extra if d["kind"] == "Role" and d["metadata"]["namespace"] == "vault")
     check(role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["offsite"], "verbs": ["get"]}], str(role["rules"]))
