@@ -73,6 +73,7 @@ ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
 PLUGIN_MAINS := $(wildcard plugin/*_main.c)
 PLUGIN_LIB := $(call lib,plugin)
 PLUGIN_LIBS := -lnghttp2 -lprotobuf-c
+plugin_more = $(if $(filter manifests,$(1)),-lcurl)
 # messages of gRPC in C, made from plugin/proto; they belong to no one build
 GEN := build/gen
 GEN_C := $(patsubst plugin/proto/%.proto,$(GEN)/plugin/%.pb-c.c,$(wildcard plugin/proto/*.proto))
@@ -130,7 +131,7 @@ $(VARVE): | $(TIERD)
 define plugin_prog
 $(BUILD)/varve-$(1): $(call objs,plugin/$(1)_main.c) $(PLUGIN_LIB) $(call lib,base) $(BUILD)/flags
 	@echo "  LD $$@"
-	$$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium
+	$$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium $(call plugin_more,$(1))
 endef
 $(foreach p,$(patsubst plugin/%_main.c,%,$(PLUGIN_MAINS)),$(eval $(call plugin_prog,$(p))))
 $(GEN)/plugin/%.pb-c.c: plugin/proto/%.proto

@@ -219,6 +219,9 @@ int csi_varve(struct csi_call *k, const char *field, const char *const *words);
 /* csi_varve_json: what it prints, by --json. It failed: *ret NULL, *ret_why its sentence, and nothing has failed yet. */
 int csi_varve_json(struct csi_call *k, const char *const *words, json_t **ret, const char **ret_why);
 void csi_json_free(json_t **j); /* fit for cleanup() */
+/* csi_manifests: what Kubernetes knows of a claim NAMESPACE/NAME, by varve-manifests, which lies beside varve. It failed: *ret_why says why, and
+ * nothing has failed yet. */
+int csi_manifests(struct csi_call *k, const char *claim, struct buf *ret, const char **ret_why);
 
 /* --- secrets: csi_secret.c ---------------------------------------------------------------------------------------------------- */
 
@@ -295,6 +298,7 @@ struct csi_facts {
     const char *name;   /* in CSI */
     const char *source; /* content source: "snapshot ID", "volume ID", "" */
     const char *params; /* JSON, sorted */
+    const char *claim;  /* NAMESPACE/NAME of what it was made for, NULL: not known */
     uint64_t size;
     const char *node; /* published there, NULL: nowhere */
     bool node_readonly, block_ro;

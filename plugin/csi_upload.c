@@ -4,8 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/jw.h"
+#include "base/log.h"
 #include "plugin/csi.h"
 
 #define REPO_MAX 200 /* labels are short */
@@ -184,6 +186,52 @@ static bool all_done(const struct upload *u)
     return u->n > 0;
 }
 
+/* --- manifests: what Kubernetes knows of the volume travels along ------------------------------------------------------------- */
+
+static const char *manifests_of(struct csi_call *k, const char *uuid)
+{
+    return arena_printf(&k->arena, ".manifests/%s", uuid);
+}
+
+static int manifests_drop(struct csi_call *k, const char *uuid)
+{
+    const char *file = manifests_of(k, uuid);
+
+    return file ? csi_file_drop(k, file) : csi_nomem(k);
+}
+
+/* A snapshot without them is better than none: that they cannot be had is told in the log. */
+static int manifests_take(struct csi_call *k, const struct csi_snapshot *s)
+{
+    cleanup(buf_free) struct buf list = {0};
+    const char *file = manifests_of(k, s->uuid), *why;
+    struct csi_facts *f = NULL;
+    int r = file ? csi_facts_get(k, s->volume->name, &f) : csi_nomem(k);
+
+    if (r < 0 || !f || !f->claim)
+        return r;
+    r = csi_manifests(k, f->claim, &list, &why);
+    if (r == 0 && why)
+        log_warn("csi", "no manifests", "volume=%s claim=%s why=\"%s\"", s->volume->name, f->claim, why);
+    return r < 0 || why ? r : csi_file_put(k, file, list.data, list.len);
+}
+
+/* The option of backups; *ret NULL: there are none. */
+static int manifests_word(struct csi_call *k, const struct csi_snapshot *s, const char **ret)
+{
+    const char *path = arena_printf(&k->arena, "%s/csi/.manifests/%s", k->d->store, s->uuid);
+
+    *ret = NULL;
+    if (!path)
+        return csi_nomem(k);
+    if (access(path, R_OK) < 0)
+        return 0;
+    *ret = arena_printf(&k->arena, "--attach=manifests.json=%s", path);
+    return *ret ? 0 : csi_nomem(k);
+}
+
+/* --- jobs --------------------------------------------------------------------------------------------------------------------- */
+
 /* One that is not done: how its job ended, if it did. */
 static int job_take(struct csi_call *k, const json_t *jobs, struct one *one)
 {
@@ -252,7 +300,7 @@ int csi_upload_done(struct csi_call *k, const struct csi_snapshot *s, bool *ret)
         r = jobs_look(k, &u, &changed); /* noted by the next CreateSnapshot: two would write one file */
     if (r == 0)
         *ret = all_done(&u) || BROKEN(VARVE_BREAK_csi_ready);
-    return r;
+    return r == 0 && *ret ? manifests_drop(k, s->uuid) : r;
 }
 
 /* --- on its way -------------------------------------------------------------------------------------------------------------- */
@@ -262,7 +310,7 @@ static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *o
 {
     cleanup(csi_secrets_drop) struct csi_secrets sec = {.d = k->d};
     cleanup(csi_json_free) json_t *j = NULL;
-    const char *words[16] = {"backup", "run", s->volume->name, "--background", "--json"};
+    const char *words[16] = {"backup", "run", s->volume->name, "--background", "--json"}, *attach = NULL;
     struct csi_result res;
     char *out = NULL;
     size_t count = 5;
@@ -272,8 +320,11 @@ static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *o
     words[count++] = arena_printf(&k->arena, "--to=%s", one->to);
     if (r == 0 && (!words[5] || !words[6]))
         r = csi_nomem(k);
+    if (r == 0)
+        r = manifests_word(k, s, &attach);
     for (size_t i = 0; i < sec.n; i++)
         words[count++] = sec.words[i];
+    words[count] = attach;
     if (r == 0)
         r = csi_verb(k, &res, &out, words);
     if (r == 0 && !csi_result_is(&res, "OK"))
@@ -315,6 +366,7 @@ int csi_upload_go(struct csi_call *k, const struct csi_snapshot *s, const struct
         for (; u.n < c->n; u.n++)
             u.v[u.n].to = c->to[u.n];
         changed = true;
+        r = manifests_take(k, s);
     } else if (r == 0) {
         r = jobs_look(k, &u, &changed);
     }
@@ -388,5 +440,6 @@ int csi_upload_delete(struct csi_call *k, const char *id, const struct csi_snaps
     if (r < 0 || u.n == 0)
         return r;
     file = file_of(k, uuid);
-    return file ? csi_file_drop(k, file) : csi_nomem(k);
+    r = file ? manifests_drop(k, uuid) : csi_nomem(k);
+    return r < 0 ? r : csi_file_drop(k, file);
 }

@@ -46,6 +46,19 @@ static const char *params_text(struct csi_call *k, size_t n, csi_entry *const *e
     return text;
 }
 
+/* What the sidecar tells of the claim (--extra-create-metadata). NULL: nothing. */
+static const char *claim_of(struct csi_call *k, size_t n, csi_entry *const *entries)
+{
+    const char *name = NULL, *namespace = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(entries[i]->key, CSI_KUBE "pvc/name") == 0)
+            name = entries[i]->value;
+        else if (strcmp(entries[i]->key, CSI_KUBE "pvc/namespace") == 0)
+    namespace = entries[i]->value;
+    return name && namespace ? arena_printf(&k->arena, "%s/%s", namespace, name) : NULL;
+}
+
 /* Everything that can be said of the request without the store. */
 static int look(struct csi_call *k, struct making *m)
 {
@@ -334,6 +347,7 @@ CSI_METHOD(CreateVolume)
         return r;
     m->facts.name = q->name;
     m->facts.params = params_text(k, CSI_MAP(q, parameters));
+    m->facts.claim = claim_of(k, CSI_MAP(q, parameters));
     if (!m->facts.params)
         return csi_nomem(k);
     r = make(k, m, &v);

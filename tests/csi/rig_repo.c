@@ -121,7 +121,7 @@ void repo_other_node(void)
     rig_csi_start(NULL);
 }
 
-static int count_name(void *arg, const char *name)
+int count_name(void *arg, const char *name)
 {
     *(size_t *)arg += name[0] != 0;
     return 0;

@@ -21,7 +21,7 @@ $(IMAGE_DIR)/bin/varve-tierd: $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call
 define image_plugin
 $(IMAGE_DIR)/bin/varve-$(1): $(call objs,plugin/$(1)_main.c) $(PLUGIN_LIB) $(call lib,base) $(BUILD)/flags
 	@mkdir -p $$(@D)
-	$$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium
+	$$(link) $(PLUGIN_LIBS) -ljansson -lxxhash -lsodium $(call plugin_more,$(1))
 endef
 $(foreach p,$(patsubst plugin/%_main.c,%,$(PLUGIN_MAINS)),$(eval $(call image_plugin,$(p))))
 
