@@ -112,6 +112,24 @@ int backend_pace(struct rate *r, size_t len, const struct backend_call *c, int64
     return x;
 }
 
+int backend_get_into(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                     size_t len, void *p, size_t *ret_len)
+{
+    cleanup(buf_free) struct buf got = {0};
+    int r;
+
+    if (b->ops->get_into)
+        return b->ops->get_into(b, c, name, off, len, p, ret_len);
+    r = backend_get(b, c, name, off, len, &got);
+    if (r < 0)
+        return r;
+    assert(got.len <= len);
+    if (got.len)
+        memcpy(p, got.data, got.len);
+    *ret_len = got.len;
+    return 0;
+}
+
 int backend_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len)
 {
     struct stat st;

@@ -28,6 +28,13 @@ struct backend_stat {
     int64_t mtime_ns; /* by the backend's clock */
 };
 
+/* Bytes of an object where another process has put them: it can change them at any time, so what is proved of them is proved of a copy. */
+struct backend_view {
+    const uint8_t *p;
+    size_t len;
+    void *of; /* the backend's own */
+};
+
 struct backend;
 struct backend_ops {
     /* All bytes at once, only if there is no object of that name: -E_EXIST. Nobody ever sees a part of them. */
@@ -35,6 +42,9 @@ struct backend_ops {
     /* Appends bytes [off, off + len) to ret, less where the object ends. -E_NOENT. On error ret is as before. */
     int (*get)(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
                struct buf *ret);
+    /* As get, to memory of that size. NULL: backend_get_into() copies what get gives. */
+    int (*get_into)(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                    size_t len, void *p, size_t *ret_len);
     int (*stat)(struct backend *b, const struct backend_call *c, const char *name,
                 struct backend_stat *ret); /* -E_NOENT */
     /* Objects whose names begin with prefix ("" all; else it ends in '/') and are greater than after ("" none), ascending as
@@ -47,6 +57,11 @@ struct backend_ops {
     /* As put, of the first len bytes of a file that nobody changes meanwhile: may be more than memory holds. NULL: backend_put_fd() puts
      * what it maps. */
     int (*put_fd)(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len);
+    /* As get, without a copy, until view_end: one view of a thread at a time. -E_NOTSUP: not of so many, or not now: get does it. NULL:
+     * never. */
+    int (*view)(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
+                struct backend_view *ret);
+    void (*view_end)(struct backend *b, struct backend_view *v);
     /* Appends what more is known of the last call that failed with this code. NULL: nothing ever is. */
     void (*why)(struct backend *b, int code, struct buf *ret);
 };
@@ -72,6 +87,15 @@ static inline int backend_get(struct backend *b, const struct backend_call *c, c
                               size_t len, struct buf *ret)
 {
     return b->ops->get(b, c, name, off, len, ret);
+}
+static inline int backend_view(struct backend *b, const struct backend_call *c, const char *name,
+                               uint64_t off, size_t len, struct backend_view *ret)
+{
+    return b->ops->view ? b->ops->view(b, c, name, off, len, ret) : -E_NOTSUP;
+}
+static inline void backend_view_end(struct backend *b, struct backend_view *v)
+{
+    b->ops->view_end(b, v);
 }
 static inline int backend_stat(struct backend *b, const struct backend_call *c, const char *name,
                                struct backend_stat *ret)
@@ -103,6 +127,9 @@ static inline void backend_close(struct backend *b)
  * is not known. -E_EXIST: it is there with others. */
 int backend_put_same(struct backend *b, const struct backend_call *c, const char *name, const void *p,
                      size_t len);
+
+int backend_get_into(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                     size_t len, void *p, size_t *ret_len);
 
 int backend_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd, uint64_t len);
 

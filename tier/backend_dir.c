@@ -162,12 +162,11 @@ static int dir_put(struct backend *b, const struct backend_call *c, const char *
     return sync_dir(path) < 0 ? -E_UNSURE : 0;
 }
 
-static int dir_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
-                   size_t len, struct buf *ret)
+static int dir_get_into(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                        size_t len, void *p, size_t *ret_len)
 {
     int64_t began = clock_mono_ns();
     char path[PATH_SIZE];
-    size_t was = ret->len;
     int r = path_of(dir_of(b), name, path);
 
     if (r < 0)
@@ -175,11 +174,10 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
     cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOTDIR ? -E_NOENT : err_from_errno(errno);
-    if ((r = buf_reserve(ret, len)) < 0)
-        return r;
-    while (r == 0 && ret->len - was < len) {
-        size_t want = piece(&dir_of(b)->down, len - (ret->len - was));
-        ssize_t n = pread(fd, ret->data + ret->len, want, (off_t)(off + (ret->len - was)));
+    *ret_len = 0;
+    while (r == 0 && *ret_len < len) {
+        size_t want = piece(&dir_of(b)->down, len - *ret_len);
+        ssize_t n = pread(fd, (uint8_t *)p + *ret_len, want, (off_t)(off + *ret_len));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -187,11 +185,22 @@ static int dir_get(struct backend *b, const struct backend_call *c, const char *
             r = n == 0 ? 0 : errno == EISDIR ? -E_NOENT : err_from_errno(errno);
             break;
         }
-        ret->len += (size_t)n;
+        *ret_len += (size_t)n;
         r = backend_pace(&dir_of(b)->down, (size_t)n, c, began);
     }
-    if (r < 0)
-        ret->len = was;
+    return r;
+}
+
+static int dir_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                   size_t len, struct buf *ret)
+{
+    size_t n = 0;
+    int r = buf_reserve(ret, len);
+
+    if (r == 0)
+        r = dir_get_into(b, c, name, off, len, ret->data + ret->len, &n);
+    if (r == 0)
+        ret->len += n;
     return r;
 }
 
@@ -395,6 +404,7 @@ int backend_dir_open(const struct dir_conf *conf, bool make, struct backend **re
 {
     static const struct backend_ops ops = {.put = dir_put,
                                            .get = dir_get,
+                                           .get_into = dir_get_into,
                                            .stat = dir_stat,
                                            .list = dir_list,
                                            .del = dir_del,

@@ -70,12 +70,19 @@ int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void 
 int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
                const void *p, size_t len, uint8_t *out)
 {
-    uint8_t tag[TAG_SIZE];
-
     if (len < TAG_SIZE)
         return -E_KEY;
-    memcpy(tag, (const uint8_t *)p + len - TAG_SIZE, TAG_SIZE);
-    return gcm(k, nonce, aad, aad_len, p, len - TAG_SIZE, out, tag, 0);
+    len -= TAG_SIZE;
+    return crypt_open_with(k, nonce, aad, aad_len, p, len, (const uint8_t *)p + len, out);
+}
+
+int crypt_open_with(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+                    const void *p, size_t len, const uint8_t tag[TAG_SIZE], uint8_t *out)
+{
+    uint8_t own[TAG_SIZE];
+
+    memcpy(own, tag, TAG_SIZE);
+    return gcm(k, nonce, aad, aad_len, p, len, out, own, 0);
 }
 
 int crypt_scrypt(const void *pass, size_t len, const uint8_t salt[32], unsigned log2n, unsigned r, unsigned p,

@@ -20,6 +20,9 @@ int crypt_seal(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void 
                const void *p, size_t len, uint8_t *out);
 int crypt_open(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
                const void *p, size_t len, uint8_t *out);
+/* crypt_open_with: likewise, where the tag lies apart and len is without it; out may be p. */
+int crypt_open_with(const struct key *k, const uint8_t nonce[NONCE_SIZE], const void *aad, size_t aad_len,
+                    const void *p, size_t len, const uint8_t tag[TAG_SIZE], uint8_t *out);
 
 /* crypt_scrypt: 2^log2n * 128 * r bytes of memory are used. -E_NOMEM, -E_INVAL. */
 int crypt_scrypt(const void *pass, size_t len, const uint8_t salt[32], unsigned log2n, unsigned r, unsigned p,

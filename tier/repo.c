@@ -516,17 +516,46 @@ int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)
     return fetch(r, chunk, ret);
 }
 
-int repo_chunk_into(struct repo *r, const struct id16 *id, void *p, size_t room, size_t *ret_len)
+/* Out of the memory that the backend has put it in. -E_NOTSUP: it does not do that. */
+static int view_into(struct repo *r, const struct id16 *id, void *p, size_t room, struct chunk_head *ret)
 {
-    struct chunk_head h;
+    char name[PACK_NAME];
+    struct backend_view v;
+    struct have_chunk c;
+    int x = have_get_chunk(r->have, id, &c);
+
+    if (x < 0)
+        return x;
+    pack_name(&c.pack, name);
+    x = backend_view(r->b, &r->call, name, c.off, c.stored_len, &v);
+    if (x < 0)
+        return x;
+    __atomic_fetch_add(&r->got_bytes, v.len, __ATOMIC_RELAXED);
+    x = unseal_moving(&r->dom, v.p, v.len, p, room, ret);
+    backend_view_end(r->b, &v);
+    return x;
+}
+
+static int sealed_into(struct repo *r, const struct id16 *id, void *p, size_t room, struct chunk_head *ret)
+{
     int x;
 
     buf_reset(&r->sealed);
     x = sealed_read(r, id, &r->sealed);
     if (x == 0)
-        x = unseal_into(&r->dom, r->sealed.data, r->sealed.len, p, room, &h);
+        x = unseal_into(&r->dom, r->sealed.data, r->sealed.len, p, room, ret);
     if (r->sealed.cap > SEALED_KEPT)
         buf_free(&r->sealed);
+    return x;
+}
+
+int repo_chunk_into(struct repo *r, const struct id16 *id, void *p, size_t room, size_t *ret_len)
+{
+    struct chunk_head h;
+    int x = view_into(r, id, p, room, &h);
+
+    if (x == -E_NOTSUP)
+        x = sealed_into(r, id, p, room, &h);
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
     if (x == 0)

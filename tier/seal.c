@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #define VERSION 1
+#define MOVING_FRAMES 64u
 #define ZSTD_LEVEL 3
 #define ZSTD_LEVEL_HARD 7
 
@@ -225,56 +226,77 @@ int unseal_head(const void *p, size_t len, struct chunk_head *ret)
 
 struct opening {
     const struct chunk_head *h;
+    const uint8_t *aad; /* the header */
+    bool moving;        /* somebody else can change the frames: each is proved where it was copied to */
     struct key k;
-    ZSTD_DCtx *z;
-    uint8_t *room; /* a frame's size, for what is still compressed */
+    ZSTD_DCtx *z;  /* both NULL until a frame is compressed */
+    uint8_t *room; /* for a frame that is still compressed */
 };
 
-static int frame_open(struct opening *o, const uint8_t *aad, uint32_t i, const uint8_t *from, size_t len,
-                      uint8_t *to, size_t want)
+static int opening_room(struct opening *o)
 {
-    const struct chunk_head *h = o->h;
-    bool raw = get_le32(h->table + 4 * (size_t)i) & FRAME_RAW;
-    uint8_t nonce[NONCE_SIZE];
-    int r;
+    if (!o->room && !(o->room = malloc(o->h->frame_size)))
+        return -E_NOMEM;
+    return o->h->codec != CODEC_ZSTD || o->z || (o->z = ZSTD_createDCtx()) ? 0 : -E_NOMEM;
+}
 
-    if (raw && len - TAG_SIZE != want)
-        return -E_CORRUPT;
-    nonce_of(i, nonce);
-    r = crypt_open(&o->k, nonce, aad, h->aad_len, from, len, raw ? to : o->room);
-    if (r < 0)
-        return r == -E_KEY && !BROKEN(VARVE_BREAK_tag) ? -E_CORRUPT : r == -E_KEY ? 0 : r;
-    if (raw)
-        return 0;
-    len -= TAG_SIZE;
-    if (h->codec == CODEC_ZSTD)
+static int frame_expand(struct opening *o, size_t len, uint8_t *to, size_t want)
+{
+    if (o->h->codec == CODEC_ZSTD)
         return ZSTD_decompressDCtx(o->z, to, want, o->room, len) == want ? 0 : -E_CORRUPT;
     return LZ4_decompress_safe((const char *)o->room, (char *)to, (int)len, (int)want) == (int)want
                ? 0
                : -E_CORRUPT;
 }
 
-static int frames_open(const struct domain *d, const struct chunk_head *h, const uint8_t *p, uint8_t *to)
+static int frame_open(struct opening *o, uint32_t i, const uint8_t *from, size_t len, uint8_t *to,
+                      size_t want)
 {
-    const uint8_t *from = p + h->aad_len + SUM8;
-    struct opening o = {.h = h, .room = malloc(h->frame_size)};
-    int r = o.room ? key_of(d, &h->id, &o.k) : -E_NOMEM;
+    bool raw = get_le32(o->h->table + 4 * (size_t)i) & FRAME_RAW;
+    uint8_t nonce[NONCE_SIZE], tag[TAG_SIZE], *at;
+    int r = raw ? 0 : opening_room(o);
 
-    if (h->codec == CODEC_ZSTD && !(o.z = ZSTD_createDCtx()))
-        r = -E_NOMEM;
+    len -= TAG_SIZE;
+    if (raw && len != want)
+        return -E_CORRUPT;
+    if (r < 0)
+        return r;
+    at = raw ? to : o->room;
+    memcpy(tag, from + len, TAG_SIZE);
+    if (o->moving)
+        from = memcpy(at, from, len);
+    nonce_of(i, nonce);
+    r = crypt_open_with(&o->k, nonce, o->aad, o->h->aad_len, from, len, tag, at);
+    if (r < 0)
+        return r == -E_KEY && !BROKEN(VARVE_BREAK_tag) ? -E_CORRUPT : r == -E_KEY ? 0 : r;
+    return raw ? 0 : frame_expand(o, len, to, want);
+}
+
+static int frames_open(const struct domain *d, struct opening *o, const uint8_t *p, uint8_t *to)
+{
+    const struct chunk_head *h = o->h;
+    const uint8_t *from = p + h->aad_len + SUM8;
+    int r = key_of(d, &h->id, &o->k);
 
     for (uint32_t i = 0; r == 0 && i < h->frames; i++) {
         size_t len = get_le32(h->table + 4 * (size_t)i) & ~FRAME_RAW;
         size_t want = MIN_OF(h->plain_len - i * (size_t)h->frame_size, (size_t)h->frame_size);
 
-        r = frame_open(&o, p, i, from, len, to, want);
+        r = frame_open(o, i, from, len, to, want);
         from += len;
         to += want;
     }
-    key_wipe(&o.k);
-    ZSTD_freeDCtx(o.z);
-    free(o.room);
+    key_wipe(&o->k);
+    ZSTD_freeDCtx(o->z);
+    free(o->room);
     return r;
+}
+
+static int head_is(const struct domain *d, enum chunk_kind want, size_t len, const struct chunk_head *h)
+{
+    if (h->stored_len != len || (want && h->kind != want))
+        return -E_CORRUPT;
+    return memcmp(h->domain.b, d->id.b, 16) == 0 ? 0 : -E_KEY;
 }
 
 static int whole_head(const struct domain *d, enum chunk_kind want, const void *p, size_t len,
@@ -282,11 +304,7 @@ static int whole_head(const struct domain *d, enum chunk_kind want, const void *
 {
     int r = unseal_head(p, len, ret);
 
-    if (r < 0)
-        return r;
-    if (ret->stored_len != len || (want && ret->kind != want))
-        return -E_CORRUPT;
-    return memcmp(ret->domain.b, d->id.b, 16) == 0 ? 0 : -E_KEY;
+    return r < 0 ? r : head_is(d, want, len, ret);
 }
 
 int unseal_into(const struct domain *d, const void *p, size_t len, void *to, size_t room,
@@ -296,7 +314,26 @@ int unseal_into(const struct domain *d, const void *p, size_t len, void *to, siz
 
     if (r == 0 && ret->plain_len > room)
         r = -E_TOOBIG;
-    return r < 0 ? r : frames_open(d, ret, p, to);
+    return r < 0 ? r : frames_open(d, &(struct opening){.h = ret, .aad = p}, p, to);
+}
+
+int unseal_moving(const struct domain *d, const void *p, size_t len, void *to, size_t room,
+                  struct chunk_head *ret)
+{
+    uint8_t head[CHUNK_HEAD + 4 * MOVING_FRAMES + SUM8];
+    size_t n = MIN_OF(len, sizeof(head));
+    int r;
+
+    memcpy(head, p, n);
+    r = unseal_head(head, n, ret);
+    if (r == 0)
+        r = head_is(d, 0, len, ret);
+    if (r == 0 && ret->plain_len > room)
+        r = -E_TOOBIG;
+    if (r == 0)
+        r = frames_open(d, &(struct opening){.h = ret, .aad = head, .moving = true}, p, to);
+    ret->table = NULL;
+    return r;
 }
 
 int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t len, struct chunk_head *ret,
@@ -307,7 +344,10 @@ int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t l
 
     if (r < 0)
         return r;
-    if ((r = buf_reserve(out, h.plain_len)) < 0 || (r = frames_open(d, &h, p, out->data + out->len)) < 0)
+    r = buf_reserve(out, h.plain_len);
+    if (r == 0)
+        r = frames_open(d, &(struct opening){.h = &h, .aad = p}, p, out->data + out->len);
+    if (r < 0)
         return r;
     out->len += h.plain_len;
     if (ret)

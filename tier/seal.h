@@ -46,4 +46,8 @@ int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t l
 int unseal_into(const struct domain *d, const void *p, size_t len, void *to, size_t room,
                 struct chunk_head *ret);
 
+/* unseal_moving: as unseal_into, of bytes that somebody else can change meanwhile: each is read once. Of chunks of up to 4 MiB; -E_CORRUPT. */
+int unseal_moving(const struct domain *d, const void *p, size_t len, void *to, size_t room,
+                  struct chunk_head *ret);
+
 #endif

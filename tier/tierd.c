@@ -1,8 +1,11 @@
 /* The serving side. */
 #include "tier/tierd.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/enc.h"
@@ -17,6 +20,8 @@ struct served {
     int fd;
     struct buf items;
     struct buf out; /* kept from one answer to the next */
+    void *room;     /* NULL: the line has none */
+    size_t room_len;
 };
 
 int tierd_code(const char *name)
@@ -99,6 +104,19 @@ static int call_parse(const struct msg *m, struct call *ret)
     return d.bad || d.left ? -E_PROTO : 0;
 }
 
+static int serve_look(struct served *s, struct backend *b, const struct call *c, struct buf *out)
+{
+    uint8_t v[8];
+    size_t n = 0;
+    int r;
+
+    if (!s->room || c->len > s->room_len)
+        return -E_PROTO;
+    r = backend_get_into(b, &c->bounds, c->name, c->off, (size_t)c->len, s->room, &n);
+    put_le64(v, n);
+    return r < 0 ? r : buf_add(out, v, sizeof(v));
+}
+
 static int serve_one(struct served *s, struct backend *b, const struct call *c, struct buf *out)
 {
     struct backend_stat st;
@@ -110,6 +128,7 @@ static int serve_one(struct served *s, struct backend *b, const struct call *c, 
     case TIERD_PUT: return backend_put(b, &c->bounds, c->name, c->p, c->plen);
     case TIERD_PUT_FD: return c->fd < 0 ? -E_PROTO : backend_put_fd(b, &c->bounds, c->name, c->fd, c->len);
     case TIERD_GET: return backend_get(b, &c->bounds, c->name, c->off, (size_t)c->len, out);
+    case TIERD_LOOK: return serve_look(s, b, c, out);
     case TIERD_DEL: return backend_del(b, &c->bounds, c->name);
     case TIERD_STAT:
         if ((r = backend_stat(b, &c->bounds, c->name, &st)) < 0)
@@ -168,6 +187,22 @@ static void lines_end(struct serving *w)
     }
 }
 
+static int room_map(struct served *s, struct msg *m)
+{
+    struct stat st;
+    void *p;
+
+    if (m->nfds != 1 || s->room || fstat(m->fds[0], &st) < 0 || st.st_size <= 0 ||
+        st.st_size > (off_t)TIERD_ROOM_MAX)
+        return -E_PROTO;
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, m->fds[0], 0);
+    if (p == MAP_FAILED)
+        return err_from_errno(errno);
+    s->room = p;
+    s->room_len = (size_t)st.st_size;
+    return 0;
+}
+
 static int call_take(int fd, const struct msg *m, struct msg *bytes, struct call *ret)
 {
     int r = call_parse(m, ret);
@@ -223,11 +258,17 @@ static int line_serve(struct serving *w, int fd, bool first)
             more_lines(w, &m);
             continue;
         }
+        if (r == 0 && m.type == TIERD_ROOM) {
+            r = room_map(&s, &m);
+            continue;
+        }
         if (r == 0)
             r = call_take(fd, &m, &bytes, &c);
         if (r == 0)
             r = call_answer(&s, w->b, &c);
     }
+    if (s.room)
+        munmap(s.room, s.room_len);
     buf_free(&s.items);
     buf_free(&s.out);
     return r;

@@ -3,12 +3,14 @@
  * starts another. Each line (a socket pair) has one call at a time, and a thread that answers it: TIERD_LINES calls go on at once.
  *
  *   TIERD_MORE, on the first line: the other lines' descriptors; no answer
+ *   TIERD_ROOM, on any line: a descriptor of memory (sealed, so that it does not shrink) that both sides map; no answer
  *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
  *                             name | after                             (name is the prefix of a list)
  *            TIERD_BYTES, after the call of a put: what is put (PUT_FD: a file's descriptor comes with the call, and length counts
  *            its bytes)
  *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
- *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64;
+ *            TIERD_DONE:   name of the error ("OK") with its NUL, then what the call gives: bytes | size u64, mtime i64 | now i64 |
+ *                          length u64 (LOOK, which is a GET whose bytes are put at the beginning of the line's room);
  *                          of an error: a sentence, or nothing
  *            TIERD_HELLO:  as DONE, once at the start, with a sentence behind it */
 #ifndef VARVE_TIER_TIERD_H
@@ -16,7 +18,15 @@
 
 #include "tier/backend.h"
 
-enum { TIERD_CALL = 1, TIERD_ITEMS = 2, TIERD_DONE = 3, TIERD_HELLO = 4, TIERD_MORE = 5, TIERD_BYTES = 6 };
+enum {
+    TIERD_CALL = 1,
+    TIERD_ITEMS = 2,
+    TIERD_DONE = 3,
+    TIERD_HELLO = 4,
+    TIERD_MORE = 5,
+    TIERD_BYTES = 6,
+    TIERD_ROOM = 7
+};
 enum tierd_op {
     TIERD_PUT = 1,
     TIERD_GET = 2,
@@ -24,12 +34,14 @@ enum tierd_op {
     TIERD_LIST = 4,
     TIERD_DEL = 5,
     TIERD_NOW = 6,
-    TIERD_PUT_FD = 7
+    TIERD_PUT_FD = 7,
+    TIERD_LOOK = 8
 };
 #define TIERD_HEAD 28u
 #define TIERD_MSG_MAX (48u << 20) /* a get of more is several calls */
 #define TIERD_FD 3
 #define TIERD_LINES 4
+#define TIERD_ROOM_MAX (16u << 20) /* of a line, at most */
 
 /* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. Errors as of
  * backend_open, and -E_NOENT where there is no such program. */

@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -25,7 +26,8 @@
 #define WHOLE_MS 60000 /* a message that has begun, however busy the machine is */
 #define HEAD_ROOM 4096u
 #define LINE_ROOM (3 << 20)
-#define PIECE (16u << 20) /* of a get */
+#define PIECE (16u << 20)                    /* of a get */
+#define VIEW_ROOM ((1u << 20) + (64u << 10)) /* a chunk that is one block of a file, sealed */
 
 extern char **environ;
 
@@ -39,6 +41,7 @@ struct client {
     struct line {
         int fd;
         bool busy;
+        const uint8_t *room; /* VIEW_ROOM bytes that the process writes to; NULL: none yet */
     } line[TIERD_LINES];
     unsigned nlines, nbusy; /* nlines 0: none is running */
     bool dead;              /* it was killed; ended when all its calls have noticed */
@@ -99,8 +102,11 @@ static void end_process(struct client *c)
 {
     if (c->nlines == 0)
         return;
-    for (unsigned i = 0; i < c->nlines; i++)
+    for (unsigned i = 0; i < c->nlines; i++) {
         close(c->line[i].fd);
+        if (c->line[i].room)
+            munmap((void *)(uintptr_t)TAKE(c->line[i].room), VIEW_ROOM);
+    }
     c->nlines = 0;
     c->dead = false;
     for (int i = 0; i < 200; i++) {
@@ -410,23 +416,96 @@ static void line_give(struct client *c, struct line *l, bool whole)
     pthread_mutex_unlock(&c->lock);
 }
 
+static int ask_begin(struct client *c, struct ask *a, struct line **ret)
+{
+    backend_text_set(0, NULL, 0);
+    if (!a->after)
+        a->after = "";
+    return is_canceled(a) ? -E_CANCELED : line_take(c, a, ret);
+}
+
 static int ask(struct backend *b, struct ask *a)
 {
     struct client *c = client_of(b);
     struct line *l = NULL;
     bool whole = true;
-    int r;
+    int r = ask_begin(c, a, &l);
 
-    backend_text_set(0, NULL, 0);
-    if (!a->after)
-        a->after = "";
-    if (is_canceled(a))
-        return -E_CANCELED;
-    if ((r = line_take(c, a, &l)) < 0)
+    if (r < 0)
         return r;
     r = converse(l->fd, a, &whole);
     line_give(c, l, whole);
     return whole ? r : lost(a->op, r);
+}
+
+/* --- views ----------------------------------------------------------------------------------------------------------- */
+
+/* Nobody can make it smaller: reading it is always good. */
+static int room_make(const uint8_t **ret)
+{
+    int fd = memfd_create("varve-room", MFD_CLOEXEC | MFD_ALLOW_SEALING), r = fd < 0 ? -1 : 0;
+    void *p = MAP_FAILED;
+
+    if (r == 0)
+        r = ftruncate(fd, VIEW_ROOM);
+    if (r == 0)
+        r = fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    if (r == 0 && (p = mmap(NULL, VIEW_ROOM, PROT_READ, MAP_SHARED, fd, 0)) != MAP_FAILED) {
+        *ret = p;
+        return fd;
+    }
+    r = err_from_errno(errno);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* The caller has the line. -E_NOTSUP: it gets none. *whole as of converse. */
+static int line_room(struct line *l, bool *whole)
+{
+    const uint8_t *p = NULL;
+    int fd, r;
+
+    *whole = true;
+    if (l->room)
+        return 0;
+    if ((fd = room_make(&p)) < 0)
+        return -E_NOTSUP;
+    l->room = p;
+    r = msg_send(l->fd, TIERD_ROOM, "", 0, &fd, 1, HELLO_MS);
+    *whole = r == 0;
+    close(fd);
+    return r;
+}
+
+static int client_view(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                       size_t len, struct backend_view *ret)
+{
+    struct ask a = {.op = TIERD_LOOK, .call = c, .name = name, .off = off, .len = len};
+    struct client *cl = client_of(b);
+    struct line *l = NULL;
+    bool whole;
+    int r = len > VIEW_ROOM ? -E_NOTSUP : ask_begin(cl, &a, &l);
+
+    if (r < 0)
+        return r;
+    r = line_room(l, &whole);
+    if (r == 0)
+        r = converse(l->fd, &a, &whole);
+    if (r == 0 && (a.got.len != 8 || get_le64(a.got.data) > len))
+        r = -E_PROTO;
+    if (r == 0)
+        *ret = (struct backend_view){.p = l->room, .len = (size_t)get_le64(a.got.data), .of = l};
+    else
+        line_give(cl, l, whole);
+    buf_free(&a.got);
+    return whole ? r : lost(a.op, r);
+}
+
+static void client_view_end(struct backend *b, struct backend_view *v)
+{
+    line_give(client_of(b), v->of, true);
+    *v = (struct backend_view){0};
 }
 
 /* --- the functions of a backend ------------------------------------------------------------------------------------- */
@@ -575,6 +654,8 @@ int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err
     static const struct backend_ops ops = {.put = client_put,
                                            .put_fd = client_put_fd,
                                            .get = client_get,
+                                           .view = client_view,
+                                           .view_end = client_view_end,
                                            .stat = client_stat,
                                            .list = client_list,
                                            .del = client_del,

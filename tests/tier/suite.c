@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -252,8 +253,52 @@ static void one_winner(void)
     is("race/x", 0, 100, r[won].text);
 }
 
-static void (*const cases[])(void) = {put_once_and_get, put_of_same, names_are_checked, listing,   deleting,
-                                      large_and_ranges, bounds,      clock_of_backend,  one_winner};
+static void view_is(const char *name, uint64_t off, size_t len, const uint8_t *want, size_t n)
+{
+    struct backend_view v;
+
+    CHECK_OK(backend_view(b, NULL, name, off, len, &v));
+    CHECK(v.len == n && memcmp(v.p, want, n) == 0);
+    backend_view_end(b, &v);
+}
+
+static void *many_views(void *arg)
+{
+    const uint8_t *bytes = arg;
+
+    for (size_t i = 0; i < 50; i++)
+        view_is("views/x", i * 4096, 500000, bytes + i * 4096, 500000);
+    return NULL;
+}
+
+/* Bytes that another process has put where we see them: as get gives them. */
+static void views(void)
+{
+    static uint8_t bytes[1 << 20];
+    uint64_t rng = test_seed();
+    struct backend_view v;
+    pthread_t threads[6];
+    size_t n = 0;
+
+    if (!b->ops->view)
+        return;
+    for (size_t i = 0; i < sizeof(bytes); i += 8)
+        put_le64(bytes + i, test_rand(&rng));
+    CHECK_OK(backend_put(b, NULL, "views/x", bytes, sizeof(bytes)));
+    view_is("views/x", 0, sizeof(bytes), bytes, sizeof(bytes));
+    view_is("views/x", sizeof(bytes) - 10, 100, bytes + sizeof(bytes) - 10, 10);
+    CHECK_ERR(backend_view(b, NULL, "views/none", 0, 10, &v), -E_NOENT);
+    CHECK_ERR(backend_view(b, NULL, "views/x", 0, 1u << 30, &v), -E_NOTSUP);
+    for (; n < ARRAY_LEN(threads); n++)
+        CHECK(pthread_create(&threads[n], NULL, many_views, bytes) == 0);
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+    CHECK_OK(backend_get_into(b, NULL, "views/x", 5, 100, bytes, &n));
+    CHECK_EQ(n, 100);
+}
+
+static void (*const cases[])(void) = {put_once_and_get, put_of_same, names_are_checked, listing,    deleting,
+                                      large_and_ranges, bounds,      clock_of_backend,  one_winner, views};
 
 static struct backend *open_in(const char *kind, size_t i)
 {
@@ -454,6 +499,28 @@ TEST(test_backend__a_slow_answer_is_waited_for)
         pthread_join(thread, NULL);
     }
     CHECK_EQ((uint64_t)child(), (uint64_t)h.pid);
+    backend_close(b);
+}
+
+/* Who looks at bytes goes on doing so; who wants more gets it of another one. */
+TEST(test_backend__a_view_outlives_the_process)
+{
+    static uint8_t bytes[100000];
+    struct backend_view v;
+    siginfo_t died;
+    pid_t pid;
+
+    b = open_in("tierd", 0);
+    memset(bytes, 7, sizeof(bytes));
+    CHECK_OK(backend_put(b, NULL, "x", bytes, sizeof(bytes)));
+    CHECK_OK(backend_view(b, NULL, "x", 0, sizeof(bytes), &v));
+    pid = child();
+    CHECK(kill(pid, SIGKILL) == 0);
+    CHECK(waitid(P_PID, (id_t)pid, &died, WEXITED | WNOWAIT) == 0);
+    CHECK_ERR(backend_put(b, NULL, "y", bytes, 10), -E_UNSURE);
+    CHECK(v.len == sizeof(bytes) && memcmp(v.p, bytes, v.len) == 0);
+    backend_view_end(b, &v);
+    view_is("x", 1, 10, bytes, 10);
     backend_close(b);
 }
 

@@ -1,4 +1,6 @@
 /* The format: golden bytes, damage, the tree and the map against models. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -195,30 +197,82 @@ TEST(test_format__a_damaged_chunk_is_never_right)
 {
     cleanup(buf_free) struct buf b = {0}, plain = {0};
     struct domain d = domain(), other = domain();
-    uint8_t *bytes = malloc(200000);
+    uint8_t *bytes = malloc(200000), *copy = malloc(200000);
     uint64_t rng = test_seed();
+    struct chunk_head h;
 
-    CHECK(bytes != NULL);
+    CHECK(bytes && copy);
     for (size_t i = 0; i < 200000; i++) /* a frame that compresses, one that does not, a short one */
         bytes[i] = i < 65536 ? (uint8_t)(i / 1000) : (uint8_t)test_rand(&rng);
     CHECK_OK(seal(&d, CHUNK_DATA, &chunk_id, bytes, 200000, &b));
     CHECK_OK(unseal(&d, CHUNK_DATA, b.data, b.len, NULL, &plain));
     CHECK(plain.len == 200000 && memcmp(plain.data, bytes, plain.len) == 0);
+    CHECK_OK(unseal_moving(&d, b.data, b.len, copy, 200000, &h));
+    CHECK(h.plain_len == 200000 && memcmp(copy, bytes, 200000) == 0);
+    CHECK_ERR(unseal_moving(&d, b.data, b.len, copy, 199999, &h), -E_TOOBIG);
     buf_reset(&plain);
     for (size_t at = 0; at < b.len; at += at < 200 ? 1 : 997) {
         b.data[at] ^= 1;
         CHECK(unseal(&d, 0, b.data, b.len, NULL, &plain) < 0);
+        CHECK(unseal_moving(&d, b.data, b.len, copy, 200000, &h) < 0);
         CHECK_EQ(plain.len, 0);
         b.data[at] ^= 1;
     }
     for (size_t len = 0; len < b.len; len += len < 200 ? 1 : 1009)
-        CHECK(unseal(&d, 0, b.data, len, NULL, &plain) < 0);
+        CHECK(unseal(&d, 0, b.data, len, NULL, &plain) < 0 &&
+              unseal_moving(&d, b.data, len, copy, 200000, &h) < 0);
     CHECK_ERR(unseal(&d, CHUNK_META, b.data, b.len, NULL, &plain), -E_CORRUPT);
     other.chunk_key.b[0] ^= 1;
     CHECK_ERR(unseal(&other, 0, b.data, b.len, NULL, &plain), -E_CORRUPT);
     other = d;
     other.id.b[0] ^= 1;
     CHECK_ERR(unseal(&other, 0, b.data, b.len, NULL, &plain), -E_KEY);
+    CHECK_ERR(unseal_moving(&other, b.data, b.len, copy, 200000, &h), -E_KEY);
+    free(copy);
+    free(bytes);
+}
+
+struct mover {
+    volatile uint8_t *p;
+    size_t len;
+    atomic_bool stop;
+};
+
+static void *move(void *arg)
+{
+    struct mover *m = arg;
+
+    for (size_t at = 0; !atomic_load(&m->stop); at = (at + 4099) % m->len) {
+        m->p[at] ^= 1;
+        m->p[at] ^= 1;
+    }
+    return NULL;
+}
+
+/* Somebody writes to the chunk while it is opened: it is refused, or what comes out is right. */
+TEST(test_format__a_chunk_that_changes_meanwhile_is_refused_or_right)
+{
+    enum { LEN = 1 << 20 };
+    cleanup(buf_free) struct buf b = {0};
+    struct domain d = domain();
+    uint8_t *bytes = malloc(LEN), *out = malloc(LEN);
+    uint64_t rng = test_seed();
+    struct chunk_head h;
+    pthread_t thread;
+
+    CHECK(bytes && out);
+    for (size_t i = 0; i < LEN; i++)
+        bytes[i] = i % 400000 < 100000 ? (uint8_t)(i / 1000) : (uint8_t)test_rand(&rng);
+    CHECK_OK(seal(&d, CHUNK_DATA, &chunk_id, bytes, LEN, &b));
+    struct mover m = {.p = b.data, .len = b.len};
+    CHECK(pthread_create(&thread, NULL, move, &m) == 0);
+    for (unsigned i = 0; i < 200; i++)
+        if (unseal_moving(&d, b.data, b.len, out, LEN, &h) == 0)
+            CHECK(h.plain_len == LEN && memcmp(out, bytes, LEN) == 0);
+    atomic_store(&m.stop, true);
+    pthread_join(thread, NULL);
+    CHECK_OK(unseal_moving(&d, b.data, b.len, out, LEN, &h));
+    free(out);
     free(bytes);
 }
 
