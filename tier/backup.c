@@ -245,8 +245,14 @@ static int take_change(void *arg, const struct walk_change *c)
     struct tree_key all = tree_key_ino(c->ino);
     struct backup *b = arg;
     struct inode in;
-    int r = uncount(b, c->ino);
+    int r;
 
+    b->looked += 1 + c->nranges;
+    if (b->looked >= LET_GO_INODES) { /* the tables say what changed from all over */
+        b->looked = 0;
+        store_pages_let_go(b->v->store);
+    }
+    r = uncount(b, c->ino);
     if (r == 0 && !(c->same && c->in_b))
         r = edits_remove(b->e, &all);
     if (r == 0 && c->in_b) {

@@ -8,6 +8,7 @@
 #define COMPARED (64u << 10)    /* a changed range from here on is compared with what was there before, */
 #define SAMPLES 8u              /* if one of so many blocks is as it was */
 #define WINDOW ((uint64_t)64 << 20)
+#define LET_GO_READS 128u /* each has looked up where the bytes are: some 64 KiB of the tables, anywhere */
 
 int backup_moved(struct backup *b, uint64_t items, uint64_t bytes)
 {
@@ -28,6 +29,8 @@ int backup_read(struct backup *b, uint64_t ino, uint64_t off, size_t len)
     size_t got = 0;
     int r = file_read(b->v, b->at, ino, b->room, len, off, &got);
 
+    if (++b->reads % LET_GO_READS == 0)
+        store_pages_let_go(b->v->store);
     return r < 0 ? r : got == len ? 0 : -E_CORRUPT;
 }
 

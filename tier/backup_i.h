@@ -18,6 +18,8 @@ struct backup {
     struct vt_at from; /* its snapshot; branch 0: none */
     uint8_t *room;     /* BLOB_MAX */
     uint8_t *old;      /* the same, once it is needed */
+    uint64_t reads;    /* of the store */
+    uint64_t looked;   /* changes and ranges, since memory of the tables was given back */
     bool cold;         /* the store has bytes that lie elsewhere */
     bool compared;     /* something is left out, as `from` has it: that snapshot has to be there at the end */
     struct writer w;

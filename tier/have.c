@@ -380,11 +380,12 @@ static int blobs_in(struct writing *w, const struct buf *blobs)
     if (n)
         qsort(v, n, sizeof(*v), by_blob);
     for (size_t i = 0; r == 0 && i < n; i++) {
+        if (i > 0 && i % LET_GO_EACH == 0)
+            have_let_go(w->h);
         if (i > 0 && i % PUT_AT_ONCE == 0) {
             MARK("have: a pack taken in by parts");
             r = end(w, 0);
             w->t = NULL;
-            have_let_go(w->h);
             if (r == 0)
                 r = begin(w->h, w);
         }

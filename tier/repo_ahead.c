@@ -1,36 +1,31 @@
 #include "tier/repo_ahead.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/mark.h"
 #include "base/task.h"
 
-#define THREADS_MAX 4
-#define SLOTS_MAX (THREADS_MAX + 2)
+#define THREADS 4 /* however many processors there are: while one unpacks, others wait for the repository */
+#define SLOTS (THREADS + 2)
 
 struct repo_ahead {
     struct task_pool *pool;
-    unsigned slots;
     struct ahead_slot {
         struct repo *r;
         struct id16 id;
         struct buf plain;
         struct task *task; /* NULL: the slot is free */
         int result;
-    } v[SLOTS_MAX];
+    } v[SLOTS];
 };
 
 static struct repo_ahead *ahead_new(void)
 {
     struct repo_ahead *a = calloc(1, sizeof(*a));
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned threads = n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
 
     if (!a)
         return NULL;
-    a->slots = threads + 2;
-    if (task_pool_new("fetch", threads, SLOTS_MAX, &a->pool) == 0)
+    if (task_pool_new("fetch", THREADS, SLOTS, &a->pool) == 0)
         return a;
     free(a);
     return NULL;
@@ -45,7 +40,7 @@ static void fetch_one(struct task *t, void *arg)
 
 static struct ahead_slot *slot_of(struct repo_ahead *a, const struct id16 *id)
 {
-    for (unsigned i = 0; i < a->slots; i++)
+    for (unsigned i = 0; i < SLOTS; i++)
         if (a->v[i].task && memcmp(a->v[i].id.b, id->b, sizeof(id->b)) == 0)
             return &a->v[i];
     return NULL;
@@ -53,7 +48,7 @@ static struct ahead_slot *slot_of(struct repo_ahead *a, const struct id16 *id)
 
 static struct ahead_slot *slot_free(struct repo_ahead *a)
 {
-    for (unsigned i = 0; i < a->slots; i++)
+    for (unsigned i = 0; i < SLOTS; i++)
         if (!a->v[i].task)
             return &a->v[i];
     return NULL;
@@ -102,7 +97,7 @@ bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *plain
 
 void repo_ahead_drop(struct repo *r)
 {
-    for (unsigned i = 0; r->ahead && i < r->ahead->slots; i++)
+    for (unsigned i = 0; r->ahead && i < SLOTS; i++)
         if (r->ahead->v[i].task)
             slot_end(&r->ahead->v[i]);
 }
@@ -112,7 +107,7 @@ void repo_ahead_end(struct repo *r)
     if (!r->ahead)
         return;
     task_pool_stop(r->ahead->pool);
-    for (unsigned i = 0; i < r->ahead->slots; i++) {
+    for (unsigned i = 0; i < SLOTS; i++) {
         task_unref(r->ahead->v[i].task);
         buf_free(&r->ahead->v[i].plain);
     }
