@@ -366,11 +366,13 @@ static void rest(struct store *s)
     pthread_mutex_lock(&s->ckpt_lock);
     int r = kv_rest(s->kv);
     pthread_mutex_unlock(&s->ckpt_lock);
+    if (r == 0)
+        kv_let_go(s->kv);
     if (r < 0)
         store_fail(s, "the tables could not be opened anew");
 }
 
-/* Under work that never rests what was freed stays with malloc, between what is kept. */
+/* Under work that never rests what was freed stays with malloc, between what is kept, and what look-ups mapped stays mapped. */
 static void trim(struct store *s)
 {
     int64_t now = clock_mono_ns();
@@ -379,6 +381,7 @@ static void trim(struct store *s)
         return;
     s->last_trim_ns = now;
     (void)malloc_trim(0);
+    kv_let_go(s->kv);
 }
 
 static void *background(void *arg)
