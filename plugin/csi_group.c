@@ -405,7 +405,7 @@ static int member_delete(struct csi_call *k, const struct csi_volumes *vs, const
     return r < 0 ? r : csi_upload_delete(k, told->snapshot_id, s, CSI_MAP(q, secrets));
 }
 
-/* All of another store's that were uploaded can be deleted here. */
+/* By the node that took it alone, whatever was uploaded: who says that it is deleted says so of the snapshots, too. */
 CSI_METHOD(DeleteVolumeGroupSnapshot)
 {
     const char **away = arena_alloc(&k->arena, (q->n_snapshot_ids + 1) * sizeof(*away));
@@ -418,7 +418,7 @@ CSI_METHOD(DeleteVolumeGroupSnapshot)
     (void)a;
     if (r == 0)
         r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids, away, &n);
-    if (r == 0 && (n == 0 || n < q->n_snapshot_ids))
+    if (r == 0 && !BROKEN(VARVE_BREAK_csi_group_away))
         r = here_or_fail(k, &vs, "group_snapshot_id", 1, &q->group_snapshot_id);
     if (r == 0)
         r = csi_enter(k, &held, "group_snapshot_id", q->group_snapshot_id);

@@ -36,24 +36,33 @@ static int directory(struct csi_call *k, const char *field, const char *path)
 
 /* --- staging ------------------------------------------------------------------------------------------------------------- */
 
-/* -o of varve mount: the class' options, then those of the claim. */
-static const char *options(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q)
+/* -o of varve mount: the class' options, then those of the claim. The group of a pod has the control files where the class names none. */
+static int options(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char **ret)
 {
     static const char *const keys[][2] = {
         {"control", "control"}, {"controlGid", "control_gid"}, {"snapdir", "snapdir"}};
     const Csi__V1__VolumeCapability__MountVolume *m = q->volume_capability->mount;
     const char *opts = "";
+    bool named = false;
 
     for (size_t i = 0; i < q->n_volume_context && opts; i++)
-        for (size_t n = 0; n < ARRAY_LEN(keys) && opts; n++)
-            if (strcmp(q->volume_context[i]->key, keys[n][0]) == 0 &&
-                !strpbrk(q->volume_context[i]->value, ", \t\n"))
-                opts = arena_printf(&k->arena, "%s,%s=%s", opts, keys[n][1], q->volume_context[i]->value);
+        for (size_t n = 0; n < ARRAY_LEN(keys) && opts; n++) {
+            const char *value = q->volume_context[i]->value;
+
+            if (strcmp(q->volume_context[i]->key, keys[n][0]) != 0)
+                continue;
+            if (!*value || strpbrk(value, ", \t\n"))
+                return csi_fail(k, GRPC_INVALID_ARGUMENT, "volume_context[%s]: \"%.64s\" is not understood",
+                                keys[n][0], value);
+            named |= n == 1;
+            opts = arena_printf(&k->arena, "%s,%s=%s", opts, keys[n][1], value);
+        }
     for (size_t i = 0; i < m->n_mount_flags && opts; i++)
         opts = arena_printf(&k->arena, "%s,%s", opts, m->mount_flags[i]);
-    if (opts && *m->volume_mount_group)
+    if (opts && *m->volume_mount_group && (!named || BROKEN(VARVE_BREAK_csi_control)))
         opts = arena_printf(&k->arena, "%s,control_gid=%s", opts, m->volume_mount_group);
-    return opts && *opts ? opts + 1 : opts;
+    *ret = opts && *opts ? opts + 1 : opts;
+    return opts ? 0 : csi_nomem(k);
 }
 
 static int mount_group(struct csi_call *k, const Csi__V1__VolumeCapability *c, const char *dir)
@@ -72,10 +81,12 @@ static int mount_group(struct csi_call *k, const Csi__V1__VolumeCapability *c, c
 static int stage(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q, const char *dir,
                  const struct csi_volume *v)
 {
-    const char *what = arena_printf(&k->arena, "%s/%s", k->d->store, v->name), *opts = options(k, q);
+    const char *what = arena_printf(&k->arena, "%s/%s", k->d->store, v->name), *opts;
     struct csi_mount m;
-    int r = what && opts ? csi_mount_at(k, dir, v, &m) : csi_nomem(k);
+    int r = what ? options(k, q, &opts) : csi_nomem(k);
 
+    if (r == 0)
+        r = csi_mount_at(k, dir, v, &m);
     if (r == 0 && m.dead && (r = csi_unmount(k, "staging_target_path", dir, true)) == 0)
         m.at = CSI_AT_NOTHING; /* its daemon is gone for good: after a restart of the node, say */
     if (r < 0)
