@@ -103,8 +103,8 @@ static const struct conf_key tiering_keys[] = {
 };
 
 static const struct conf_key lifecycle_keys[] = {
-    {"transition_after", CONF_SECONDS, ROOT(lifecycle.transition_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY},
-    {"storage_class", CONF_TEXT, ROOT(lifecycle.storage_class)},
+    {"transition_after", CONF_SECONDS, ROOT(lifecycle.transition_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY, .doc = "Packs that are so old get another storage class, in each repository of backups and tiering that has any.", .flags = CONF_ACTED},
+    {"storage_class", CONF_TEXT, ROOT(lifecycle.storage_class), .doc = "Which: STANDARD_IA, GLACIER, as the server calls it.", .flags = CONF_ACTED},
     {"tier", CONF_COUNT, ROOT(lifecycle.tier), 1, 9999, "1 to 9999"},
     {"expire_after", CONF_SECONDS, ROOT(lifecycle.expire_after_s), 60, YEARS_100, TIME_RANGE, .unit = ONE_DAY, .doc = "Recovery points of the volume that are so old are deleted, in each repository of backups and tiering; the newest never.", .flags = CONF_ACTED},
     {"undo", CONF_SECONDS, ROOT(lifecycle.undo_s), 60, YEARS_100, TIME_RANGE, .doc = "They can be had back for so long; default: not at all.", .flags = CONF_ACTED},

@@ -65,6 +65,7 @@ static const struct job_kind kinds[] = {
     {.verb = "repository", .run = command_job},
     {.verb = "hydrate", .run = hydrate_job, .again = true},
     {.verb = "recall", .run = recall_job, .again = true},
+    {.verb = "transition", .run = transition_job, .again = true},
     {.verb = "expire", .run = expire_job, .again = true},
     {.verb = "migrate", .run = migrate_job, .again = true},
 };

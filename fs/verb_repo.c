@@ -309,6 +309,7 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"backup", "undelete", backup_undelete},
                {"backup", "expire", backup_expire},
                {"repo", "prune", repo_prune},
+               {"repo", "transition", repo_transition},
                {"repo", "unlock", repo_unlock_lease},
                {"repo", "key", repo_key},
                {"backup", "copy", backup_copy},

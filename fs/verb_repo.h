@@ -58,6 +58,8 @@ REPO_LOCAL(repo_test);
 REPO_LOCAL(repo_verify);
 /* cmd_prune.c */
 REPO_LOCAL(repo_prune);
+/* cmd_transition.c */
+REPO_LOCAL(repo_transition);
 REPO_LOCAL(repo_unlock_lease);
 /* cmd_key.c */
 REPO_LOCAL(repo_key);

@@ -74,6 +74,8 @@ RUN(run_tier_release);
 RUN(run_tier_status);
 /* cmd_expire.c: what a profile says of old recovery points; detail: a line of the control file `backup`. */
 int expire_job(struct job *j, struct store *s, const struct job_info *info);
+/* cmd_transition.c: and of their storage classes; detail: a line of `repos`. */
+int transition_job(struct job *j, struct store *s, const struct job_info *info);
 /* cmd_tier_run.c */
 RUN(run_tier_run);
 int tier_job(struct job *j, struct store *s, const struct job_info *info);

@@ -190,9 +190,10 @@ static int same_job(void *arg, const struct job_info *i)
 }
 
 /* The line that says it, for the job. */
-static int life_detail(const struct profile *p, const struct conf_repo *c, struct buf *out, struct buf *err)
+static int life_detail(const struct profile *p, enum lifecycle_what what, const struct conf_repo *c,
+                       struct buf *out, struct buf *err)
 {
-    int r = buf_puts(out, "expire");
+    int r = buf_puts(out, what == LIFECYCLE_EXPIRE ? "expire" : "transition");
 
     if (r == 0)
         r = verb_line_add(out, "repo", c->url);
@@ -201,11 +202,13 @@ static int life_detail(const struct profile *p, const struct conf_repo *c, struc
     if (r == 0)
         r = verb_line_add(out, "key-file", c->key_file[0] ? c->key_file : NULL);
     if (r == 0)
-        r = buf_printf(out, " older=%" PRId64 "s", p->lifecycle.expire_after_s);
-    if (r == 0 && p->lifecycle.undo_s)
+        r = buf_printf(out, " older=%" PRId64 "s", lifecycle_after(p, what));
+    if (r == 0 && what == LIFECYCLE_MOVE)
+        r = verb_line_add(out, "class", p->lifecycle.storage_class);
+    else if (r == 0 && p->lifecycle.undo_s)
         r = buf_printf(out, " undo=%" PRId64 "s", p->lifecycle.undo_s);
     return r < 0 ? r
-                 : verb_job_fits(out, "expiry: the URL and the paths of its secrets are too long together",
+                 : verb_job_fits(out, "lifecycle: the URL and the paths of its secrets are too long together",
                                  err);
 }
 
@@ -216,12 +219,11 @@ static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycl
     cleanup(repo_place_free) struct repo_place *place = calloc(1, sizeof(*place));
     cleanup(buf_free) struct buf detail = {0};
     struct store *s = ((struct verb_env *)arg)->store;
-    struct same same = {.vol = v->rec.id, .verb = "expire"};
+    struct same same = {.vol = v->rec.id, .verb = what == LIFECYCLE_EXPIRE ? "expire" : "transition"};
     int r = place ? repo_place_parse(to, false, NULL, place, err) : -E_NOMEM;
 
-    (void)what;
     if (r == 0)
-        r = life_detail(p, &place->conf, &detail, err);
+        r = life_detail(p, what, &place->conf, &detail, err);
     same.detail = r == 0 ? buf_cstr(&detail) : NULL;
     if (r == 0)
         r = jobs_each(s, same_job, &same);

@@ -181,6 +181,15 @@ static const struct verb table[] = {
      "free what no recovery point needs",
      "In two steps, so that backups may go on meanwhile: what is not needed is condemned now, and deleted by the\n"
      "first prune after the grace. Run it daily. It can be interrupted at any time; the next one goes on.\n", run_command},
+    {"repo", "transition", "repos", NEED_NOTHING, ROLE_ADMIN, NULL,
+     {REPO_WORD,
+      {"class", ARG_TEXT, ARG_REQUIRED | ARG_WORD, "CLASS", "STANDARD_IA, GLACIER, ..., as the server calls it"},
+      {"older", ARG_DURATION, ARG_REQUIRED, "AGE", "only packs that were put, or given a class, so long ago: 30d"},
+      {"dry-run", ARG_FLAG, 0, NULL, "only tell how much that is"},
+      REPO_SECRET},
+     "give old packs another storage class",
+     "In S3, by a copy there: no byte comes here. What is needed to find things, packs with metadata included, stays as\n"
+     "it is. Interrupted, it is begun anew and passes over what has the class. A profile does it by itself.\n", run_command},
     {"repo", "unlock", "repos", NEED_NOTHING, ROLE_ADMIN, NULL,
      {REPO_WORD, {"force", ARG_FLAG, 0, NULL, "also when its holder seems to be at work"}},
      "remove what a dead prune left that keeps others out",

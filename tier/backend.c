@@ -150,6 +150,40 @@ int backend_put_fd(struct backend *b, const struct backend_call *c, const char *
     return r;
 }
 
+struct by_class {
+    int (*cb)(void *arg, const char *name, const char *class, const struct backend_stat *st);
+    void *arg;
+};
+
+static int with_class(void *arg, const char *text, const struct backend_stat *st)
+{
+    struct by_class *l = arg;
+    char name[BACKEND_NAME_MAX + 1];
+    size_t n = strcspn(text, " ");
+
+    snprintf(name, sizeof(name), "%.*s", (int)n, text);
+    return l->cb(l->arg, name, text + n + (text[n] != 0), st);
+}
+
+int backend_classes(struct backend *b, const struct backend_call *c, const char *prefix,
+                    int (*cb)(void *arg, const char *name, const char *class, const struct backend_stat *st),
+                    void *arg)
+{
+    struct by_class l = {cb, arg};
+
+    return b->ops->classes ? b->ops->classes(b, c, prefix, with_class, &l) : -E_NOTSUP;
+}
+
+int backend_class_set(struct backend *b, const struct backend_call *c, const char *name, const char *class)
+{
+    return b->ops->class_set ? b->ops->class_set(b, c, name, class) : -E_NOTSUP;
+}
+
+int backend_wake(struct backend *b, const struct backend_call *c, const char *name, bool ask)
+{
+    return b->ops->wake ? b->ops->wake(b, c, name, ask) : 0;
+}
+
 int backend_get_all(struct backend *b, const struct backend_call *c, const char *name, size_t max,
                     struct buf *ret)
 {

@@ -6,7 +6,7 @@
  * What was acknowledged is durable. After an error nothing was done, except -E_UNSURE and -E_CANCELED: it may have been carried out, or
  * may still be. backend_put_same() settles that for puts.
  *
- * Errors beside those told: -E_TIMEOUT (call->timeout_ms has passed and nothing was done), -E_ACCES, -E_NOSPC,
+ * Errors beside those told: -E_ARCHIVED (a read of what lies in an archive), -E_TIMEOUT (call->timeout_ms has passed and nothing was done), -E_ACCES, -E_NOSPC,
  * -E_IO, -E_NOMEM, -E_CLOSED (whoever served it is gone). Threads: any, as many calls at a time as one likes. */
 #ifndef VARVE_TIER_BACKEND_H
 #define VARVE_TIER_BACKEND_H
@@ -15,12 +15,14 @@
 
 #define BACKEND_NAME_MAX 200
 #define BACKEND_PART_MAX 128
+#define BACKEND_CLASS_MAX 32
 
 /* Bounds of one call; NULL or zeros: none. canceled is asked now and then, from the thread that calls. */
 struct backend_call {
     int timeout_ms;
     bool (*canceled)(void *arg);
     void *arg;
+    bool wake; /* what a read finds in an archive is asked for: it fails with -E_ARCHIVED, and works later */
 };
 
 struct backend_stat {
@@ -62,6 +64,13 @@ struct backend_ops {
     int (*view)(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
                 struct backend_view *ret);
     void (*view_end)(struct backend *b, struct backend_view *v);
+    /* Storage classes; NULL: there are none here. classes: as list, each name followed by a space and the class it has. class_set: it has
+     * this one from now on (or had it): -E_NOENT, -E_NOTSUP, -E_ARCHIVED (of that one none is made). wake: 0 it can be read; 1 it is on its
+     * way out of an archive, asked for by this call (ask) or before; 2 it would have to be asked for. */
+    int (*classes)(struct backend *b, const struct backend_call *c, const char *prefix,
+                   int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg);
+    int (*class_set)(struct backend *b, const struct backend_call *c, const char *name, const char *class);
+    int (*wake)(struct backend *b, const struct backend_call *c, const char *name, bool ask);
     /* Appends what more is known of the last call that failed with this code. NULL: nothing ever is. */
     void (*why)(struct backend *b, int code, struct buf *ret);
 };
@@ -122,6 +131,13 @@ static inline void backend_close(struct backend *b)
     if (b)
         b->ops->close(b);
 }
+
+/* backend_classes: cb gets the class beside the name. -E_NOTSUP where there are none, as of backend_class_set(). backend_wake: 0 there. */
+int backend_classes(struct backend *b, const struct backend_call *c, const char *prefix,
+                    int (*cb)(void *arg, const char *name, const char *class, const struct backend_stat *st),
+                    void *arg);
+int backend_class_set(struct backend *b, const struct backend_call *c, const char *name, const char *class);
+int backend_wake(struct backend *b, const struct backend_call *c, const char *name, bool ask);
 
 /* backend_put_same: 0 when the object is there with exactly these bytes, whoever put it; tries again a few times where it
  * is not known. -E_EXIST: it is there with others. */

@@ -149,7 +149,7 @@ static int s3_get(struct backend *b, const struct backend_call *c, const char *n
     }
     if (r < 0)
         ret->len = was;
-    return r;
+    return r == -E_ARCHIVED ? s3_archived(s, c, name) : r;
 }
 
 /* --- deleting, the time --------------------------------------------------------------------------------------------- */
@@ -277,6 +277,9 @@ int s3_open(const struct s3_conf *conf, struct backend **ret, struct buf *err)
                                            .list = s3_list,
                                            .del = s3_del,
                                            .now = s3_now,
+                                           .classes = s3_classes,
+                                           .class_set = s3_class_set,
+                                           .wake = s3_wake,
                                            .why = s3_why,
                                            .close = s3_close};
     struct s3 *s = calloc(1, sizeof(*s));

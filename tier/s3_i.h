@@ -100,7 +100,15 @@ int s3_parts_put(struct s3 *s, struct s3_run *run, const char *name, const char 
                  size_t len);
 void s3_parts_stop(struct s3 *s);
 
+/* s3_class.c. s3_archived: what a read of an archived object comes to: -E_ARCHIVED, written down. */
+#define S3_CLASS_DEFAULT "STANDARD"
+int s3_class_set(struct backend *b, const struct backend_call *c, const char *name, const char *class);
+int s3_wake(struct backend *b, const struct backend_call *c, const char *name, bool ask);
+int s3_archived(struct s3 *s, const struct backend_call *c, const char *name);
+
 /* s3_put.c, s3_list.c */
+int s3_classes(struct backend *b, const struct backend_call *c, const char *prefix,
+               int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg);
 int s3_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len);
 int s3_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
             int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg);

@@ -10,7 +10,7 @@
 struct entry {
     uint64_t size;
     int64_t mtime_ns;
-    char name[BACKEND_NAME_MAX + 1];
+    char name[BACKEND_NAME_MAX + 1], class[BACKEND_CLASS_MAX];
 };
 
 struct page {
@@ -46,7 +46,9 @@ static int entry_end(struct page *p)
     memcpy(p->last, plain, sizeof(plain));
     if (name_of(p, plain) < 0)
         return 0;
-    return buf_add(&p->entries, &p->now, sizeof(p->now));
+    r = buf_add(&p->entries, &p->now, sizeof(p->now));
+    p->now.class[0] = 0;
+    return r;
 }
 
 static int64_t time_of(const char *text)
@@ -77,6 +79,8 @@ static int element(void *arg, const char *path, const char *text)
         p->now.size = strtoull(text, NULL, 10);
     else if (strcmp(rest, "/Contents/LastModified") == 0)
         p->now.mtime_ns = time_of(text);
+    else if (strcmp(rest, "/Contents/StorageClass") == 0)
+        snprintf(p->now.class, sizeof(p->now.class), "%s", text);
     else if (strcmp(rest, "/IsTruncated") == 0)
         p->more = strcmp(text, "true") == 0;
     return 0;
@@ -126,6 +130,7 @@ static int page_read(struct s3 *s, struct s3_run *run, const char *prefix, const
 
 struct listing {
     const char *after; /* names greater than it */
+    bool classes;      /* each with its class */
     int (*cb)(void *arg, const char *name, const struct backend_stat *st);
     void *arg;
 };
@@ -133,13 +138,19 @@ struct listing {
 static int page_tell(struct s3 *s, const struct page *p, const struct listing *l)
 {
     const struct entry *e = (const struct entry *)(const void *)p->entries.data;
+    char text[BACKEND_NAME_MAX + BACKEND_CLASS_MAX + 2];
     int r = 0;
 
     for (size_t i = 0; i < p->entries.len / sizeof(*e); i++)
         s3_seen(s, e[i].mtime_ns);
     for (size_t i = 0; r == 0 && i < p->entries.len / sizeof(*e); i++)
-        if (strcmp(e[i].name, l->after) > 0)
-            r = l->cb(l->arg, e[i].name, &(struct backend_stat){e[i].size, e[i].mtime_ns});
+        if (strcmp(e[i].name, l->after) > 0) {
+            snprintf(text, sizeof(text), "%s%s%s", e[i].name, l->classes ? " " : "",
+                     !l->classes     ? ""
+                     : e[i].class[0] ? e[i].class
+                                     : S3_CLASS_DEFAULT);
+            r = l->cb(l->arg, text, &(struct backend_stat){e[i].size, e[i].mtime_ns});
+        }
     return r;
 }
 
@@ -168,12 +179,10 @@ static int pages(struct s3 *s, struct s3_run *run, const char *prefix, const cha
     return r;
 }
 
-int s3_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
-            int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+static int list(struct backend *b, const struct backend_call *c, const char *prefix, struct listing *l)
 {
     struct s3 *s = s3_of(b);
     struct s3_run run = s3_run_begin(c);
-    struct listing l = {after, cb, arg};
     const char *dir = s->conf.prefix, *slash = *dir ? "/" : "";
     char whole[S3_NAME_SIZE], first[S3_NAME_SIZE] = "";
     int r = backend_prefix_check(prefix);
@@ -181,7 +190,23 @@ int s3_list(struct backend *b, const struct backend_call *c, const char *prefix,
     if (r < 0)
         return r;
     snprintf(whole, sizeof(whole), "%s%s%s", dir, slash, prefix);
-    if (*after && strlen(after) <= BACKEND_NAME_MAX)
-        snprintf(first, sizeof(first), "%s%s%s", dir, slash, after);
-    return pages(s, &run, whole, first, &l);
+    if (*l->after && strlen(l->after) <= BACKEND_NAME_MAX)
+        snprintf(first, sizeof(first), "%s%s%s", dir, slash, l->after);
+    return pages(s, &run, whole, first, l);
+}
+
+int s3_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
+            int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    struct listing l = {after, false, cb, arg};
+
+    return list(b, c, prefix, &l);
+}
+
+int s3_classes(struct backend *b, const struct backend_call *c, const char *prefix,
+               int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    struct listing l = {"", true, cb, arg};
+
+    return list(b, c, prefix, &l);
 }

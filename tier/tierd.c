@@ -89,7 +89,7 @@ static int call_parse(const struct msg *m, struct call *ret)
     uint16_t nlen, alen;
 
     *ret = (struct call){.op = dec_u8(&d), .fd = m->nfds ? m->fds[0] : -1};
-    dec_u8(&d);
+    ret->bounds.wake = dec_u8(&d) & TIERD_WANTED;
     nlen = dec_u16(&d);
     alen = dec_u16(&d);
     dec_u16(&d);
@@ -117,12 +117,24 @@ static int serve_look(struct served *s, struct backend *b, const struct call *c,
     return r < 0 ? r : buf_add(out, v, sizeof(v));
 }
 
+static int serve_list(struct served *s, struct backend *b, const struct call *c)
+{
+    int r, sent;
+
+    if (c->op == TIERD_LIST)
+        r = backend_list(b, &c->bounds, c->name, c->after, item, s);
+    else
+        r = b->ops->classes ? b->ops->classes(b, &c->bounds, c->name, item, s) : -E_NOTSUP;
+    sent = items_send(s);
+    return r < 0 ? r : sent;
+}
+
 static int serve_one(struct served *s, struct backend *b, const struct call *c, struct buf *out)
 {
     struct backend_stat st;
     uint8_t v[16];
     int64_t now;
-    int r, sent;
+    int r;
 
     switch (c->op) {
     case TIERD_PUT: return backend_put(b, &c->bounds, c->name, c->p, c->plen);
@@ -141,10 +153,14 @@ static int serve_one(struct served *s, struct backend *b, const struct call *c, 
             return r;
         put_le64(v, (uint64_t)now);
         return buf_add(out, v, 8);
+    case TIERD_CLASS_SET: return backend_class_set(b, &c->bounds, c->name, c->after);
+    case TIERD_WAKE:
+        if ((r = backend_wake(b, &c->bounds, c->name, c->bounds.wake)) < 0)
+            return r;
+        v[0] = (uint8_t)r;
+        return buf_add(out, v, 1);
     case TIERD_LIST:
-        r = backend_list(b, &c->bounds, c->name, c->after, item, s);
-        sent = items_send(s);
-        return r < 0 ? r : sent;
+    case TIERD_CLASSES: return serve_list(s, b, c);
     }
     return -E_PROTO;
 }

@@ -4,8 +4,8 @@
  *
  *   TIERD_MORE, on the first line: the other lines' descriptors; no answer
  *   TIERD_ROOM, on any line: a descriptor of memory (sealed, so that it does not shrink) that both sides map; no answer
- *   request, type TIERD_CALL: op u8 | 0 u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
- *                             name | after                             (name is the prefix of a list)
+ *   request, type TIERD_CALL: op u8 | flags u8 | name length u16 | after length u16 | 0 u16 | timeout ms i32 | off u64 | length u64 |
+ *                             name | after                             (name is the prefix of a list, after a class)
  *            TIERD_BYTES, after the call of a put: what is put (PUT_FD: a file's descriptor comes with the call, and length counts
  *            its bytes)
  *   answer:  TIERD_ITEMS (a list, any number of them before the last): for each: size u64 | mtime i64 | name length u16 | name
@@ -15,6 +15,8 @@
  *            TIERD_HELLO:  as DONE, once at the start, with a sentence behind it */
 #ifndef VARVE_TIER_TIERD_H
 #define VARVE_TIER_TIERD_H
+
+#include <sys/types.h>
 
 #include "tier/backend.h"
 
@@ -35,8 +37,12 @@ enum tierd_op {
     TIERD_DEL = 5,
     TIERD_NOW = 6,
     TIERD_PUT_FD = 7,
-    TIERD_LOOK = 8
+    TIERD_LOOK = 8,
+    TIERD_CLASSES = 9,
+    TIERD_CLASS_SET = 10,
+    TIERD_WAKE = 11
 };
+#define TIERD_WANTED 1 /* flag of a call: what is archived is asked for */
 #define TIERD_HEAD 28u
 #define TIERD_MSG_MAX (48u << 20) /* a get of more is several calls */
 #define TIERD_FD 3
@@ -46,6 +52,9 @@ enum tierd_op {
 /* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. Errors as of
  * backend_open, and -E_NOENT where there is no such program. */
 int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err);
+
+/* tierd_spawn: the process, whose end of the first line becomes TIERD_FD. -E_NOENT: there is no such program. */
+int tierd_spawn(const char *url, bool make, int theirs, pid_t *ret);
 
 /* tierd_share: the same backend, of tierd_open, once more: one process, that ends when all have closed. */
 struct backend *tierd_share(struct backend *b);

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -28,8 +27,6 @@
 #define LINE_ROOM (3 << 20)
 #define PIECE (16u << 20)                    /* of a get */
 #define VIEW_ROOM ((1u << 20) + (64u << 10)) /* a chunk that is one block of a file, sealed */
-
-extern char **environ;
 
 struct client {
     struct backend b;
@@ -54,48 +51,6 @@ static struct client *client_of(struct backend *b)
 }
 
 /* --- the process ---------------------------------------------------------------------------------------------------- */
-
-static int program(char out[PATH_MAX])
-{
-    const char *given = getenv("VARVE_TIERD");
-    ssize_t n;
-    char *slash;
-
-    if (given && *given) {
-        snprintf(out, PATH_MAX, "%s", given);
-        return access(out, X_OK) == 0 ? 0 : -E_NOENT;
-    }
-    n = readlink("/proc/self/exe", out, PATH_MAX - 16);
-    if (n <= 0)
-        return -E_NOENT;
-    out[n] = 0;
-    if (!(slash = strrchr(out, '/')))
-        return -E_NOENT;
-    snprintf(slash + 1, 16, "varve-tierd");
-    return access(out, X_OK) == 0 ? 0 : -E_NOENT;
-}
-
-static int spawn(struct client *c, bool make, int theirs)
-{
-    char path[PATH_MAX], *argv[] = {path, c->url, make ? (char[]){"make"} : NULL, NULL};
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t at;
-    sigset_t none;
-    int e, r = program(path);
-
-    if (r < 0)
-        return r;
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&fa);
-    posix_spawnattr_init(&at);
-    posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setsigmask(&at, &none);
-    posix_spawn_file_actions_adddup2(&fa, theirs, TIERD_FD);
-    e = posix_spawn(&c->pid, path, &fa, &at, argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    posix_spawnattr_destroy(&at);
-    return e ? err_from_errno(e) : 0;
-}
 
 /* It ends when its sockets close; one that hangs is killed, and one that cannot even die is left. */
 static void end_process(struct client *c)
@@ -177,7 +132,7 @@ static int start(struct client *c, bool make, struct buf *err)
 
     if (r < 0)
         return r;
-    r = spawn(c, make, pair[1]);
+    r = tierd_spawn(c->url, make, pair[1], &c->pid);
     close(pair[1]);
     if (r < 0) {
         close(pair[0]);
@@ -228,7 +183,7 @@ static int send_call(int fd, const struct ask *a)
     if (strlen(a->name) > BACKEND_NAME_MAX || strlen(a->after) > BACKEND_NAME_MAX)
         return -E_INVAL;
     enc_u8(&e, (uint8_t)a->op);
-    enc_u8(&e, 0);
+    enc_u8(&e, a->call && a->call->wake ? TIERD_WANTED : 0);
     enc_u16(&e, (uint16_t)strlen(a->name));
     enc_u16(&e, (uint16_t)strlen(a->after));
     enc_u16(&e, 0);
@@ -508,26 +463,38 @@ static void client_view_end(struct backend *b, struct backend_view *v)
     *v = (struct backend_view){0};
 }
 
+/* A call that gives nothing back; one that gives so many bytes, freed by the caller. */
+static int told(struct backend *b, struct ask *a)
+{
+    int r = ask(b, a);
+
+    buf_free(&a->got);
+    return r;
+}
+
+static int given(struct backend *b, struct ask *a, size_t len)
+{
+    int r = ask(b, a);
+
+    return r == 0 && a->got.len != len ? -E_PROTO : r;
+}
+
 /* --- the functions of a backend ------------------------------------------------------------------------------------- */
 
 static int client_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
                       size_t len)
 {
     struct ask a = {.op = TIERD_PUT, .call = c, .name = name, .p = p, .plen = len};
-    int r = len > TIERD_MSG_MAX ? -E_TOOBIG : ask(b, &a);
 
-    buf_free(&a.got);
-    return r;
+    return len > TIERD_MSG_MAX ? -E_TOOBIG : told(b, &a);
 }
 
 static int client_put_fd(struct backend *b, const struct backend_call *c, const char *name, int fd,
                          uint64_t len)
 {
     struct ask a = {.op = TIERD_PUT_FD, .call = c, .name = name, .len = len, .fd = &fd};
-    int r = ask(b, &a);
 
-    buf_free(&a.got);
-    return r;
+    return told(b, &a);
 }
 
 static int client_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
@@ -564,10 +531,8 @@ static int client_stat(struct backend *b, const struct backend_call *c, const ch
                        struct backend_stat *ret)
 {
     struct ask a = {.op = TIERD_STAT, .call = c, .name = name};
-    int r = ask(b, &a);
+    int r = given(b, &a, 16);
 
-    if (r == 0 && a.got.len != 16)
-        r = -E_PROTO;
     if (r == 0)
         *ret = (struct backend_stat){get_le64(a.got.data), (int64_t)get_le64(a.got.data + 8)};
     buf_free(&a.got);
@@ -589,11 +554,12 @@ static int gather(void *arg, const char *name, const struct backend_stat *st)
     return buf_add(&g->b, v, sizeof(v)) < 0 ? -E_NOMEM : buf_add(&g->b, name, strlen(name) + 1);
 }
 
-static int client_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
-                       int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+static int names(struct backend *b, enum tierd_op op, const struct backend_call *c, const char *prefix,
+                 const char *after, int (*cb)(void *arg, const char *name, const struct backend_stat *st),
+                 void *arg)
 {
     struct gathered g = {{0}};
-    struct ask a = {.op = TIERD_LIST, .call = c, .name = prefix, .after = after, .cb = gather, .arg = &g};
+    struct ask a = {.op = op, .call = c, .name = prefix, .after = after, .cb = gather, .arg = &g};
     int r = ask(b, &a);
 
     for (size_t at = 0; r == 0 && at < g.b.len;) {
@@ -608,22 +574,52 @@ static int client_list(struct backend *b, const struct backend_call *c, const ch
     return r;
 }
 
+static int client_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
+                       int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    return names(b, TIERD_LIST, c, prefix, after, cb, arg);
+}
+
+static int client_classes(struct backend *b, const struct backend_call *c, const char *prefix,
+                          int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg)
+{
+    return names(b, TIERD_CLASSES, c, prefix, "", cb, arg);
+}
+
+static int client_class_set(struct backend *b, const struct backend_call *c, const char *name,
+                            const char *class)
+{
+    struct ask a = {.op = TIERD_CLASS_SET, .call = c, .name = name, .after = class};
+
+    return told(b, &a);
+}
+
+static int client_wake(struct backend *b, const struct backend_call *c, const char *name, bool wanted)
+{
+    struct backend_call call = c ? *c : (struct backend_call){0};
+    struct ask a = {.op = TIERD_WAKE, .call = &call, .name = name};
+    int r;
+
+    call.wake = wanted;
+    r = given(b, &a, 1);
+    if (r == 0)
+        r = a.got.data[0] <= 2 ? a.got.data[0] : -E_PROTO;
+    buf_free(&a.got);
+    return r;
+}
+
 static int client_del(struct backend *b, const struct backend_call *c, const char *name)
 {
     struct ask a = {.op = TIERD_DEL, .call = c, .name = name};
-    int r = ask(b, &a);
 
-    buf_free(&a.got);
-    return r;
+    return told(b, &a);
 }
 
 static int client_now(struct backend *b, const struct backend_call *c, int64_t *ret_ns)
 {
     struct ask a = {.op = TIERD_NOW, .call = c, .name = ""};
-    int r = ask(b, &a);
+    int r = given(b, &a, 8);
 
-    if (r == 0 && a.got.len != 8)
-        r = -E_PROTO;
     if (r == 0)
         *ret_ns = (int64_t)get_le64(a.got.data);
     buf_free(&a.got);
@@ -658,6 +654,9 @@ int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err
                                            .view_end = client_view_end,
                                            .stat = client_stat,
                                            .list = client_list,
+                                           .classes = client_classes,
+                                           .class_set = client_class_set,
+                                           .wake = client_wake,
                                            .del = client_del,
                                            .now = client_now,
                                            .close = client_close};

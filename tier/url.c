@@ -1,9 +1,11 @@
 #include "tier/url.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "conf/value.h"
 
+#define DEFAULT_RESTORE_DAYS 7
 #define DEFAULT_CONCURRENCY 8
 #define MAX_CONCURRENCY 256
 #define DEFAULT_MULTIPART (32u << 20)
@@ -147,6 +149,30 @@ int dir_conf_parse(const char *url, struct dir_conf *ret, struct buf *err)
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 S3_TEXT(region, LETTERS "-")
 S3_TEXT(storage_class, LETTERS "_-")
+
+static int s3_restore_days(void *conf, const char *v)
+{
+    char *end;
+    unsigned long n = strtoul(v, &end, 10);
+
+    if (*v < '1' || *v > '9' || *end || n > 365)
+        return -E_INVAL;
+    ((struct s3_conf *)conf)->restore_days = (unsigned)n;
+    return 0;
+}
+
+static int s3_restore_tier(void *conf, const char *v)
+{
+    static const char *const tiers[] = {"Standard", "Bulk", "Expedited"};
+    struct s3_conf *c = conf;
+
+    for (size_t i = 0; i < ARRAY_LEN(tiers); i++)
+        if (strcmp(v, tiers[i]) == 0) {
+            snprintf(c->restore_tier, sizeof(c->restore_tier), "%s", v);
+            return 0;
+        }
+    return -E_INVAL;
+}
 
 static int s3_profile(void *conf, const char *v)
 {
@@ -300,6 +326,8 @@ static const struct url_option s3_options[] = {
     {"ca", s3_ca, "/path of a file with certificates"},
     {"style", s3_style, "auto|path|virtual"},
     {"storage-class", s3_storage_class, "STANDARD_IA, as the server calls it"},
+    {"restore-days", s3_restore_days, "7, as long as what was archived stays readable; 1 to 365"},
+    {"restore-tier", s3_restore_tier, "Standard|Bulk|Expedited"},
     {"lock", s3_lock, "none|governance|compliance"},
     {"retain", s3_retain, "30d, as long as an object may not be deleted"},
     {"conditional", s3_conditional, "yes|no"},
@@ -358,6 +386,8 @@ int s3_conf_parse(const char *url, struct s3_conf *ret, struct buf *err)
     struct s3_conf c = {.concurrency = DEFAULT_CONCURRENCY,
                         .multipart = DEFAULT_MULTIPART,
                         .timeout_ms = DEFAULT_TIMEOUT_MS,
+                        .restore_days = DEFAULT_RESTORE_DAYS,
+                        .restore_tier = "Standard",
                         .stale_ns = DAY_NS};
     int r;
 

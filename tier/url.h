@@ -37,6 +37,8 @@ struct s3_conf {
     char prefix[512]; /* without slashes around it; "" none */
     char endpoint[512];
     char region[64], profile[128], storage_class[64];
+    char restore_tier[16];                    /* how fast what is archived comes: "Standard" */
+    unsigned restore_days;                    /* how long it stays readable then */
     char ca[PATH_MAX], credentials[PATH_MAX]; /* files */
     enum s3_style style;
     bool unconditional; /* the server does not know If-None-Match */

@@ -8,6 +8,14 @@ here=$(dirname "$(readlink -f "$0")")
 suite_needs_mounts
 past=$(readlink -f "$BUILD")/tests/varve-past # its clock is $VARVE_PAST seconds behind
 
+end_all() {
+    local rc=$?
+    classes_end 2>/dev/null
+    (exit $rc)
+    scratch_release
+}
+trap end_all EXIT
+
 within() { # SECONDS COMMAND...: it comes true by then
     local until=$((SECONDS + $1))
     shift
@@ -119,6 +127,116 @@ END
     ok varve status "$dir/m" --check
 }
 said() { varve events "$dir/m" | grep -q "$1"; }
+
+# --- storage classes: a proxy before versitygw plays a server that has them ------------------------------------------------
+
+# A bucket's server, the proxy, and a volume with two backups in $url; $1: seconds that an archive takes
+classes_begin() {
+    mkdir -p "$dir"
+    random 64 >"$dir/key"
+    s3_case_get && s3_case_start "$dir/server" classes || return 1
+    echo "$1" >"$dir/fault.classes"
+    : >"$dir/fault.log"
+    mkfifo "$dir/in" "$dir/out"
+    "$here/s3_proxy.py" "${s3_endpoint##*:}" "$dir/fault" <"$dir/in" >"$dir/out" 2>"$dir/proxy.err" &
+    proxy_pid=$!
+    exec 7>"$dir/in"
+    read -r port <"$dir/out" || { fail "the proxy does not start: $(cat "$dir/proxy.err")"; return 1; }
+    url="s3://classes/c?endpoint=http://127.0.0.1:$port"
+    ok varve repo init "$url" --key-file "$dir/key"
+    new_volume
+    random 20000000 >"$dir/m/large"
+    mkdir "$dir/m/d"
+    for i in 1 2 3 4 5; do random 30000 >"$dir/m/d/$i"; done
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+}
+classes_end() {
+    exec 7>&-
+    [ -z "${proxy_pid:-}" ] || { kill "$proxy_pid" && wait "$proxy_pid"; } 2>/dev/null # daemons have its input, too
+    proxy_pid=''
+    s3_stop
+}
+transition() { ok varve repo transition "$url" --key-file "$dir/key" "$@" --json; }
+copies() { grep -c "^PUT .*/packs/.* - $1\$" "$dir/fault.log"; }
+
+test_packs_go_to_another_class() {
+    classes_begin 0 || return
+    transition STANDARD_IA --older 1h
+    [ "$(json 'd["transition"]["packs"], d["transition"]["young"] > 1')" = '(0, True)' ] || fail "$out"
+    sleep 1.1 # times are in whole seconds there
+    transition STANDARD_IA --older 0s --dry-run
+    [ "$(json 'd["transition"]["packs"] >= 2, d["transition"]["metadata"] >= 1')" = '(True, True)' ] || fail "$out"
+    [ "$(copies STANDARD_IA)" = 0 ] || fail 'a dry run has moved'
+    packs=$(json 'd["transition"]["packs"]')
+    transition STANDARD_IA --older 0s
+    [ "$(json 'd["transition"]["packs"]')" = "$packs" ] || fail "$out"
+    [ "$(copies STANDARD_IA)" = "$packs" ] || fail "$(copies STANDARD_IA) copies, not $packs"
+    transition STANDARD_IA --older 0s # what has it is passed over
+    [ "$(json 'd["transition"]["packs"], d["transition"]["there"]')" = "(0, $packs)" ] || fail "$out"
+    ! grep '^PUT' "$dir/fault.log" | grep -v '/packs/' | grep -q STANDARD_IA || fail 'others than packs have it'
+    ok varve repo verify "$url" --full --key-file "$dir/key"
+    ok varve restore "$url#latest" "$dir/back" --key-file "$dir/key"
+    same_trees "$dir/m" "$dir/back"
+    refused 2 'class "none of them" is none' varve repo transition "$url" 'none of them' --older 1d --key-file "$dir/key"
+    say "    moved $packs packs"
+    # a server without classes, and a directory
+    url="s3://classes/c?endpoint=$s3_endpoint"
+    refused - 'storage class' varve repo transition "$url" GLACIER --older 0s --key-file "$dir/key"
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+    refused - 'there are no storage classes here' varve repo transition "dir:$dir/r" GLACIER --older 1d --key-file "$dir/key"
+    classes_end
+}
+
+# Killed, and losing answers: begun anew it goes on with what is left
+test_a_transition_is_interrupted() {
+    classes_begin 0 || return
+    sleep 1.1
+    echo 'x1 lose-answer PUT 1' >"$dir/fault"
+    echo 'x2 slow-down PUT 2' >"$dir/fault"
+    varve repo transition "$url" STANDARD_IA --older 0s --key-file "$dir/key" >/dev/null 2>&1 &
+    sleep 0.4
+    kill -9 $!
+    wait $! 2>/dev/null
+    : >"$dir/fault"
+    transition STANDARD_IA --older 0s
+    transition STANDARD_IA --older 0s
+    [ "$(json 'd["transition"]["packs"], d["transition"]["there"] >= 2')" = '(0, True)' ] || fail "$out"
+    ok varve repo verify "$url" --full --key-file "$dir/key"
+    classes_end
+}
+
+# What was locked is locked as long as before
+test_object_lock_is_kept() {
+    classes_begin 0 || return
+    S3_HEADER='x-amz-bucket-object-lock-enabled: true' "$here/s3_tool.py" "$s3_endpoint" PUT /locked >"$dir/made" 2>&1 || fail "$(cat "$dir/made")"
+    url="s3://locked/c?endpoint=http://127.0.0.1:$port&lock=governance&retain=1d"
+    ok varve repo init "$url" --key-file "$dir/key"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    sleep 1.1
+    transition STANDARD_IA --older 0s
+    [ "$(json 'd["transition"]["packs"] >= 2')" = True ] || fail "$out"
+    grep -q '^COPIED /locked/c/packs/.* GOVERNANCE$' "$dir/fault.log" || fail 'the copy is not locked'
+    ! grep '^COPIED' "$dir/fault.log" | grep -qv GOVERNANCE || fail 'some are not locked'
+    classes_end
+}
+
+# By a profile. It waits for what is a minute old.
+test_a_profile_moves_packs() {
+    [ "${SCALE:-full}" != short ] || { skip='waits for two minutes'; return; }
+    classes_begin 0 || return
+    ok varve repo add moves "$url" --key-file "$dir/key"
+    cat >"$dir/p.conf" <<END
+name = "aging";
+backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "moves"; } );
+lifecycle: { transition_after = "1m"; storage_class = "GLACIER"; };
+END
+    ok varve profile set "$dir/m" "$(cat "$dir/p.conf")"
+    within 200 said 'transition-done'
+    [ "$(copies GLACIER)" -ge 2 ] || fail "$(copies GLACIER) copies"
+    ok varve profile get "$dir/m"
+    has 'to GLACIER'
+    classes_end
+}
 
 if [ $# -eq 0 ]; then read -ra cases -d '' < <(all_cases); else cases=("$@"); fi
 run_cases "${cases[@]}"

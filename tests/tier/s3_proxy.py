@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """s3_proxy.py UPSTREAM_PORT FAULT_FILE: stands between a client and an S3 server and does harm. It prints its port. FAULT_FILE says
 `NUMBER KIND METHOD COUNT`: the next COUNT requests of METHOD (or ANY) are treated so; a new number counts anew. FAULT_FILE.log gets a
-line for each request. It ends with its standard input."""
+line for each request. It ends with its standard input.
 
-import os, socket, sys, threading, time  # noqa: E401
+Where FAULT_FILE.classes is there, it plays a server that has storage classes (versitygw has one): an object copied onto itself with
+another class has that from then on, HEAD and lists say so, and what is in GLACIER or DEEP_ARCHIVE answers 403 InvalidObjectState until
+it was asked for and as many seconds have gone as the file says."""
+
+import os, re, socket, sys, threading, time  # noqa: E401
 from email.utils import formatdate
 
 upstream, fault_file = int(sys.argv[1]), sys.argv[2]
@@ -119,7 +123,14 @@ def one(client, head, body, kind):
         head = without(head, b"if-none-match")
     if kind == "corrupt-request" and body:
         body = body[:len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1:]
+    request, plays = head, seconds() is not None
+    mine = own_class(head) if plays else None
+    if mine:
+        client.sendall(mine)
+        return True
     head, body = ask(head, body)
+    if plays:
+        head, body = answer_with_class(request, head, body)
     if kind == "lose-answer":
         return False
     if kind == "stall-done":
@@ -142,6 +153,100 @@ def one(client, head, body, kind):
         head = without(head, b"etag") + ([b'ETag: "00000000000000000000000000000000"'] if kind == "wrong-etag" else [])
     client.sendall(b"\r\n".join(without(head, b"connection") + [b"", b""]) + body)
     return True
+
+
+# --- storage classes ------------------------------------------------------------------------------------------------------
+
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+classes, asked, etags = {}, {}, {}  # by path: the class, when it was asked for, what it was put with
+
+
+def seconds():
+    try:
+        return float(open(fault_file + ".classes").read())
+    except (OSError, ValueError):
+        return None
+
+
+def state(path):
+    """None: readable as ever; False: archived; True: on its way; a time: it is out."""
+    if classes.get(path) not in ARCHIVES:
+        return None
+    if path not in asked:
+        return False
+    return asked[path] + seconds() if time.time() >= asked[path] + seconds() else True
+
+
+def refusal(status, code):
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
+    return say(status, body)
+
+
+def say(status, body, type="application/xml"):
+    date = formatdate(time.time(), usegmt=True)
+    return f"HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {type}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def copied(path, head):
+    if state(path) in (False, True):
+        return refusal("403 Forbidden", "InvalidObjectState")
+    if path not in etags:
+        return refusal("404 Not Found", "NoSuchKey")
+    if header(head, b"x-amz-copy-source-if-match") != etags[path]:
+        return refusal("412 Precondition Failed", "PreconditionFailed")
+    classes[path] = header(head, b"x-amz-storage-class").decode()
+    asked.pop(path, None)
+    with open(fault_file + ".log", "a") as log:
+        print("COPIED", path, header(head, b"x-amz-object-lock-mode").decode() or "-", file=log)
+    return say("200 OK", f"<CopyObjectResult><ETag>{etags[path].decode()}</ETag></CopyObjectResult>")
+
+
+def own_class(head):
+    """The answer that a server with classes gives by itself, or None."""
+    method, target = head[0].split()[:2]
+    path, _, query = target.decode().partition("?")
+    with lock:
+        if method == b"PUT" and header(head, b"x-amz-copy-source").decode() == path:
+            return copied(path, head)
+        if method == b"POST" and query.startswith("restore"):
+            now = state(path)
+            asked.setdefault(path, time.time())
+            return say("202 Accepted", "") if now is False else say("200 OK", "") if now is not True else \
+                refusal("409 Conflict", "RestoreAlreadyInProgress")
+        if method == b"GET" and not query and state(path) in (False, True):
+            return refusal("403 Forbidden", "InvalidObjectState")
+    return None
+
+
+def answer_with_class(request, head, body):
+    """What HEAD and lists say besides."""
+    method, target = request[0].split()[:2]
+    path, _, query = target.decode().partition("?")
+    if method in (b"PUT", b"HEAD") and header(head, b"etag"):
+        etags[path] = header(head, b"etag")
+    if method == b"PUT" and header(request, b"x-amz-storage-class"):
+        classes.setdefault(path, header(request, b"x-amz-storage-class").decode())
+    if method == b"DELETE":
+        for d in (classes, asked, etags):
+            d.pop(path, None)
+    if method == b"HEAD" and path in classes:
+        head = without(head, b"x-amz-storage-class") + [b"x-amz-storage-class: " + classes[path].encode()]
+        now = state(path)
+        if now is True:
+            head.append(b'x-amz-restore: ongoing-request="true"')
+        elif now:
+            head.append(b'x-amz-restore: ongoing-request="false", expiry-date="Fri, 21 Dec 2035 00:00:00 GMT"')
+    if method == b"GET" and "list-type=2" in query:
+        bucket = "/" + path.strip("/") + "/"
+        body = re.sub(rb"<Contents>.*?</Contents>", lambda m: contents(bucket, m.group(0)), body, flags=re.S)
+        head = without(head, b"content-length") + [b"Content-Length: %d" % len(body)]
+    return head, body
+
+
+def contents(bucket, text):
+    key = re.search(rb"<Key>(.*?)</Key>", text).group(1).decode().replace("%2F", "/")
+    cls = classes.get(bucket + key, "STANDARD").encode()
+    return re.sub(rb"<StorageClass>.*?</StorageClass>", b"", text).replace(b"</Contents>", b"<StorageClass>" + cls + b"</StorageClass></Contents>")
 
 
 def serve(client):

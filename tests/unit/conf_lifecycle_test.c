@@ -66,6 +66,14 @@ TEST(test_lifecycle__how_often_it_is_looked_at)
         if (rows[i].every_s)
             CHECK_EQ(when.every_s, rows[i].every_s);
         CHECK(!lifecycle_schedule(p, LIFECYCLE_MOVE, &when));
+        if (rows[i].after) {
+            snprintf(text, sizeof(text),
+                     "lifecycle: { transition_after = \"%s\"; storage_class = \"GLACIER\"; };",
+                     rows[i].after);
+            cleanup(profile_free) struct profile *q = of(text);
+            CHECK(lifecycle_schedule(q, LIFECYCLE_MOVE, &when) && when.every_s == rows[i].every_s);
+            CHECK(!lifecycle_schedule(q, LIFECYCLE_EXPIRE, &when));
+        }
     }
 }
 

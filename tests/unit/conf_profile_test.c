@@ -306,7 +306,7 @@ TEST(test_conf_profile__each_term_says_whether_it_is_acted_on)
     struct terms t = {0};
 
     CHECK_OK(profile_each_term(p, count, &t));
-    CHECK(t.colour && t.n > 50 && t.kept > 15 && t.kept < t.n / 2);
+    CHECK(t.colour && t.n > 50 && t.kept > 12 && t.kept < t.n / 2);
 }
 
 TEST(test_conf_profile__samples_are_built_in)

@@ -116,6 +116,8 @@ static const struct both {
     {"repo verify n --full", "repo verify n full", "repo verify repo=n full=1"},
     {"repo prune n --grace 2h --dry-run", "repo prune n grace=2h dry-run",
      "repo prune repo=n grace=2h dry-run=1"},
+    {"repo transition n GLACIER --older 30d --dry-run", "repo transition n class=GLACIER older=30d dry-run",
+     "repo transition repo=n class=GLACIER older=30d dry-run=1"},
     {"repo unlock n --force", "repo unlock n force", "repo unlock repo=n force=1"},
     {"repo key remove n 12345678", "repo key remove repo=n id=12345678",
      "repo key action=remove repo=n id=12345678"},
@@ -236,7 +238,10 @@ static void least_words(const struct verb *v, struct buf *line)
 
     for (size_t i = 0; i < VERB_ARGS_MAX && v->args[i].name; i++) {
         enum verb_arg_type type = v->args[i].type;
-        const char *value = type == ARG_ID ? "5" : type == ARG_SIZE ? "5G" : type == ARG_WHEN ? "7d" : "x";
+        const char *value = type == ARG_ID                             ? "5"
+                            : type == ARG_SIZE                         ? "5G"
+                            : type == ARG_WHEN || type == ARG_DURATION ? "7d"
+                                                                       : "x";
         bool word = (v->args[i].flags & ARG_WORD) && !named;
 
         named |= word;

@@ -406,7 +406,7 @@ TEST(test_schedule__tiering_is_due_at_once_and_then_in_its_time)
 
 /* --- lifecycle ---------------------------------------------------------------------------------------------------------- */
 
-static unsigned lives, life_fails;
+static unsigned lives, lives_moved, life_fails;
 static char life_to[64];
 
 static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycle_what what, const char *to,
@@ -415,7 +415,7 @@ static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycl
     (void)arg;
     (void)v;
     CHECK_EQ(p->lifecycle.undo_s, 7 * DAY);
-    CHECK_EQ(what, LIFECYCLE_EXPIRE);
+    lives_moved += what == LIFECYCLE_MOVE;
     if (life_fails && strcmp(to, "away") == 0) {
         buf_puts(err, "no such repository");
         return -E_NOENT;
@@ -440,12 +440,18 @@ static const struct policy_run *expiry(struct box *b, const char *name)
     "{ name = \"near\"; occurrence = \"monthly\"; to = \"here\"; } );"                                       \
     "lifecycle: { expire_after = \"90d\"; undo = \"7d\"; };"
 
+#define MOVES                                                                                                \
+    "name = \"e\"; backups = ( { name = \"far\"; occurrence = \"monthly\"; to = \"away\"; },"                \
+    "{ name = \"near\"; occurrence = \"monthly\"; to = \"here\"; } );"                                       \
+    "lifecycle: { expire_after = \"90d\"; undo = \"7d\"; transition_after = \"30d\"; storage_class = "       \
+    "\"GLACIER\"; };"
+
 TEST(test_schedule__what_is_old_in_each_repository_is_looked_at_in_its_time)
 {
     struct box b;
 
     begin("2026-11-02T12:10:00Z");
-    lives = life_fails = 0;
+    lives = lives_moved = life_fails = 0;
     hooks.life = life;
     box_open(&b, NULL, NULL);
     give(b.v, EXPIRES);
@@ -481,11 +487,18 @@ TEST(test_schedule__what_is_old_in_each_repository_is_looked_at_in_its_time)
     tick(&b);
     CHECK_EQ(lives, 4);
     CHECK_EQ(expiry(&b, "far")->due_s, utc("2026-11-09T00:00:00Z"));
+    CHECK_EQ(lives_moved, 0);
+    give(b.v, MOVES);
+    at("2026-11-12T05:00:00Z");
+    tick(
+        &b); /* to another class in both places; and away, but where it is not known yet how the last time ended */
+    CHECK_EQ(lives, 7);
+    CHECK_EQ(lives_moved, 2);
     give(b.v, DAILY);
     CHECK_OK(policy_set(b.v, NULL, true, NULL));
-    at("2026-11-12T05:00:00Z");
+    at("2026-11-14T05:00:00Z");
     tick(&b);
-    CHECK_EQ(lives, 4);
+    CHECK_EQ(lives, 7);
     hooks.life = NULL;
     box_close(&b);
 }
