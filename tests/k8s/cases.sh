@@ -23,6 +23,7 @@ volumes_left() { on "$1" /opt/varve/bin/varve list /var/lib/varve/store | sed 1d
 # --- without Kubernetes: containerd starts what the DaemonSet would ----------------------------------------------------------
 
 STORE=/var/lib/varve/store
+KUBE=$(sed -n 's/^KUBERNETES=.*:-\(.*\)}$/\1/p' "$here/get.sh")
 ctr_on() { on "$1" ctr -a /run/containerd/containerd.sock -n k8s.io "${@:2}"; }
 # container N [-d] NAME COMMAND...: as the manifest has it: privileged, sees the node's processes, the kubelet's directory and the store
 container() {
@@ -251,10 +252,11 @@ yaml.safe_dump_all(docs, sys.stdout)
 PY
 }
 points() { varve_on 1 backup list offsite "${opened[@]}" --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["recovery_points"]))'; }
+no_points() { [ "$(points)" = 0 ]; }
 
 test_uploaded_here_restored_there() {
     local here_is there handle
-    [ -z "${K8S_NO_S3:-}" ] || { skipped=$((skipped + 1)); say "    skipped: $K8S_NO_S3"; return; }
+    [ -z "${K8S_NO_S3:-}" ] || { skip=$K8S_NO_S3; return; }
     repository || return
     here_is=$(number writer)
     there=$((3 - here_is))
@@ -281,11 +283,86 @@ test_uploaded_here_restored_there() {
     k delete storageclass/varve-offsite volumesnapshotclass/varve-upload >/dev/null
 }
 
+test_group_uploaded() {
+    local there=$((3 - $(number writer))) member
+    [ -z "${K8S_NO_S3:-}" ] || { skip=$K8S_NO_S3; return; }
+    python3 - "$EX/upload.yaml" "$EX/group.yaml" $W/group <<'PY'
+import sys, yaml
+kind, what = next(yaml.safe_load_all(open(sys.argv[1]))), list(yaml.safe_load_all(open(sys.argv[2])))
+names = {"profile": kind["parameters"]["profile"], "csi.storage.k8s.io/group-snapshotter-secret-name": "offsite", "csi.storage.k8s.io/group-snapshotter-secret-namespace": "varve-system",
+         "csi.storage.k8s.io/group-snapshotter-get-secret-name": "offsite", "csi.storage.k8s.io/group-snapshotter-get-secret-namespace": "varve-system"}
+what[-1]["spec"]["volumeGroupSnapshotClassName"] = "varve-upload"
+own = {"apiVersion": what[-1]["apiVersion"], "kind": "VolumeGroupSnapshotClass", "metadata": {"name": "varve-upload"}, "driver": kind["driver"], "deletionPolicy": "Delete", "parameters": names}
+for name, docs in (("1", [own, *what[:-1]]), ("2", what[-1:])):
+    yaml.safe_dump_all(docs, open(sys.argv[3] + name, "w"))
+PY
+    k apply -f $W/group1 >/dev/null
+    running shop || return
+    within in_pod shop test -s /index/log || fail 'not written'
+    k apply -f $W/group2 >/dev/null
+    within is volumegroupsnapshot/shop-1 '{.status.readyToUse}' true || { fail "$(k get volumegroupsnapshot/shop-1 -o 'jsonpath={.status.error.message}')"; return; }
+    [ "$(points)" = 2 ] || fail "$(points) recovery points"
+    within sh -c '[ "$(kubectl get volumesnapshots -o "jsonpath={range .items[?(@.status.volumeGroupSnapshotName==\"shop-1\")]}{.status.readyToUse}{\"\\n\"}{end}" | grep -c true)" = 2 ]' || fail "$(k get volumesnapshots)"
+    member=$(k get volumesnapshots -o 'jsonpath={range .items[?(@.spec.source.persistentVolumeClaimName=="shop-index")]}{.metadata.name}{end}')
+    sed "s/name: data-offsite/name: $member/; s,/data/greeting,/data/log," "$EX/restore-elsewhere.yaml" >$W/member.yaml
+    pinned $W/member.yaml "node$there" | k apply -f - >/dev/null
+    running elsewhere && [ -n "$(in_pod elsewhere cat /data/log)" ] || fail 'not restored there'
+    drop pod/elsewhere pvc/elsewhere
+    drop volumegroupsnapshot/shop-1
+    drop pod/shop pvc/shop-files pvc/shop-index
+    within no_points || fail "$(points) recovery points are left"
+    k delete storageclass/varve-offsite volumegroupsnapshotclass/varve-upload >/dev/null
+}
+
 test_pod_with_its_own_volume() {
     k apply -f "$EX/ephemeral.yaml" >/dev/null
     running scratch || return
     [ "$(in_pod scratch cat /scratch/file)" = work ] || fail 'not written'
     drop pod/scratch
+}
+
+# a volume that a person made
+test_static_volume() {
+    local n=1 handle
+    on $n /opt/varve/bin/varve create "$STORE/kept" >/dev/null || fail 'not made'
+    handle=$(on $n /opt/varve/bin/varve list "$STORE" --json | python3 -c '
+import json, sys
+all = json.load(sys.stdin)
+print(next(all["uuid"] + "/" + v["uuid"] for v in all["volumes"] if v["name"] == "kept"))')
+    sed "s,STORE-UUID/VOLUME-UUID,$handle,; s/\[NODE\]/[node$n]/" "$EX/static.yaml" | k apply -f - >/dev/null
+    sed -n '/^kind: Pod$/,$p' "$EX/pvc.yaml" | sed '1i apiVersion: v1' | sed 's/name: writer$/name: static/; s/claimName: data/claimName: archive/' | k apply -f - >/dev/null
+    running static || return
+    [ "$(number static)" = $n ] || fail 'not on its node'
+    within in_pod static test -s /data/greeting || fail 'not written'
+    drop pod/static pvc/archive pv/archive
+    on $n /opt/varve/bin/varve list "$STORE" | grep -q '^kept ' || fail 'it went with its claim'
+    on $n /opt/varve/bin/varve delete "$STORE/kept" --now >/dev/null || fail 'not deleted'
+}
+
+# the example, with another program in the place of the database
+test_database() {
+    python3 - "$EX/database.yaml" <<'PY' | k apply -f - >/dev/null
+import sys, yaml
+docs = list(yaml.safe_load_all(open(sys.argv[1])))
+spec = docs[1]["spec"]["template"]["spec"]
+spec["terminationGracePeriodSeconds"] = 1
+spec["containers"] = [c | {"image": "busybox:1.36", "command": ["sh", "-c", "mkdir -p $PGDATA && echo row >>$PGDATA/table && sync && sleep 1000000"], "env": [e for e in c["env"] if "value" in e]}
+                      for c in spec["containers"]]
+docs[1]["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = "1Gi"
+yaml.safe_dump_all(docs, sys.stdout)
+PY
+    running database-0 || return
+    within in_pod database-0 test -s /data/pg/table || fail 'its group cannot write'
+    is pvc/data-database-0 '{.spec.accessModes[0]}' ReadWriteOncePod || fail 'not by one pod'
+    k delete pod/database-0 >/dev/null
+    running database-0 || return
+    within sh -c '[ "$(kubectl exec database-0 -- grep -c row /data/pg/table)" = 2 ]' || fail 'it does not find its rows again'
+    local pv
+    pv=$(k get pvc/data-database-0 -o 'jsonpath={.spec.volumeName}')
+    drop statefulset/database service/database
+    within gone pod/database-0
+    k patch "pv/$pv" -p '{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}' >/dev/null # its class retains
+    drop pvc/data-database-0
 }
 
 # --- what happens below a pod that works -------------------------------------------------------------------------------------
@@ -382,6 +459,22 @@ test_flexvolume() {
     n=$(number flex)
     within in_pod flex test -s /data/file || fail 'not written'
     drop pod/flex
+    # the same volume, by a persistent volume
+    sed -n '/^kind: Pod$/,$p' "$EX/flexvolume.yaml" | sed '1i apiVersion: v1' | python3 -c '
+import sys, yaml
+pod = yaml.safe_load(sys.stdin)
+flex, node = pod["spec"]["volumes"][0].pop("flexVolume"), sys.argv[1]
+pod["metadata"]["name"] = "flex-claim"
+pod["spec"]["containers"][0]["command"] = ["sh", "-c", "cat /data/file; sleep 1000000"]
+pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+pod["spec"]["volumes"][0]["persistentVolumeClaim"] = {"claimName": "flex"}
+common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+yaml.safe_dump_all([pod,
+    {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "flex"}, "spec": {"capacity": {"storage": "1Gi"}, "flexVolume": flex, "persistentVolumeReclaimPolicy": "Retain"} | common},
+    {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "flex"}, "spec": {"volumeName": "flex", "resources": {"requests": {"storage": "1Gi"}}} | common}], sys.stdout)' "node$n" | k apply -f - >/dev/null
+    running flex-claim || return
+    [ "$(in_pod flex-claim cat /data/file)" = flex ] || fail 'another volume'
+    drop pod/flex-claim pvc/flex pv/flex
     [ -z "$(mounts_left "$n" | grep flex)" ] || fail "$(mounts_left "$n")"
     on "$n" /opt/varve/bin/varve delete /var/lib/varve/store/web --now >/dev/null || fail 'the volume has not stayed'
 }
@@ -397,10 +490,35 @@ test_nothing_is_left() {
     done
 }
 
+# the manifest goes, the chart comes: what was made before is served on
+test_installed_by_helm() {
+    local n
+    [ -x "$bin/helm" ] || { skip='no helm; tests/k8s/get.sh helm says why'; return; }
+    helm template varve "$deploy/chart" --namespace varve-system --kube-version "$KUBE" | k apply --dry-run=server -f - 2>&1 | grep -v ' unchanged (server dry run)$' | grep . \
+        && fail 'the chart is not what was applied'
+    k delete --wait=true --timeout=${NEEDS}s -f "$deploy/varve.yaml" >/dev/null || fail 'not removed'
+    helm install varve "$deploy/chart" --namespace varve-system --create-namespace --wait --timeout ${NEEDS}s >"$logs/helm.log" 2>&1 || { fail "$(cat "$logs/helm.log")"; return; }
+    k apply -f "$EX/pvc.yaml" >/dev/null
+    running writer || return
+    within in_pod writer grep -q hello /data/greeting || fail 'not written'
+    drop pod/writer pvc/data
+    within sh -c '[ -z "$(kubectl get pv -o name)" ]' || fail "$(k get pv)"
+    helm uninstall varve --namespace varve-system --wait --timeout ${NEEDS}s >"$logs/helm.log" 2>&1 || fail "$(cat "$logs/helm.log")"
+    for n in 1 2; do
+        [ -z "$(mounts_left $n)" ] || fail "node$n: $(mounts_left $n)"
+        on $n /opt/varve/bin/varve status "$STORE" >/dev/null || fail "node$n: its store went with the chart"
+    done
+}
+
 run_one() {
     local began=$SECONDS
-    failures=0
+    failures=0 skip=''
     "$1"
+    if [ -n "$skip" ]; then
+        skipped=$((skipped + 1))
+        say "skipped $1: $skip"
+        return
+    fi
     if [ "$failures" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     say "$([ "$failures" = 0 ] && echo ok || echo FAILED) $1 $((SECONDS - began))s"
 }
