@@ -265,6 +265,9 @@ test_uploaded_here_restored_there() {
     [ "$(points)" = 1 ] || fail "$(points) recovery points"
     handle=$(k get "volumesnapshotcontent/$(k get volumesnapshot/data-offsite -o 'jsonpath={.status.boundVolumeSnapshotContentName}')" -o 'jsonpath={.status.snapshotHandle}')
     [[ $handle == offsite#* ]] || fail "its handle is $handle"
+    varve_on 1 restore "$handle" --attachments $W/attached "${opened[@]}" >"$logs/attached.log" 2>&1 || fail "$(cat "$logs/attached.log")"
+    [ "$(python3 -c 'import json, sys; print(*sorted({d["kind"] + "/" + d["metadata"]["name"] for d in json.load(open(sys.argv[1]))["items"]} & {"PersistentVolumeClaim/data", "Pod/writer", "StorageClass/varve"}))' $W/attached/manifests.json)" \
+        = 'PersistentVolumeClaim/data Pod/writer StorageClass/varve' ] || fail "without its manifests: $(ls $W/attached) $(k -n varve-system logs daemonset/varve-node -c varve-csi | grep manifests)"
     pinned "$EX/restore-elsewhere.yaml" "node$there" | k apply -f - >/dev/null
     running elsewhere || return
     [ "$(number elsewhere)" = "$there" ] || fail 'not there'
