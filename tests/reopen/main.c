@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -268,6 +269,17 @@ static double opened(const char *what, bool other_boot)
     return computing ? p50_cpu : p50;
 }
 
+static void tell_tables(void)
+{
+    struct stat st;
+    char file[450];
+
+    snprintf(file, sizeof(file), "%s/meta/data.mdb", kept);
+    CHECK(stat(file, &st) == 0);
+    printf("  tables: %.0f MB, %.0f bytes a file\n", (double)st.st_size / 1e6,
+           (double)st.st_size / (double)files);
+}
+
 TEST(test_reopen__a_full_journal)
 {
     double same, other;
@@ -279,6 +291,7 @@ TEST(test_reopen__a_full_journal)
         in_child(build, NULL);
         CHECK(rename(path, kept) == 0);
     }
+    tell_tables();
     same = opened("on the same boot:", false);
     other = opened("on another boot, nothing in memory:", true);
     if (same > BOUND_MS || other > BOUND_MS)
