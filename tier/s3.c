@@ -70,16 +70,15 @@ static int s3_stat(struct backend *b, const struct backend_call *c, const char *
 /* --- getting -------------------------------------------------------------------------------------------------------- */
 
 struct range {
-    uint64_t at, end; /* what is still wanted */
-    struct buf *ret;
+    uint64_t at, end; /* what is still wanted, */
+    uint8_t *to;      /* and where it goes */
 };
 
 /* The bytes that came, if they are those that were asked for: also of an answer that broke off. */
 static int range_take(struct range *g, struct http_answer *a)
 {
     uint64_t first, last, total;
-    size_t n = a->body.len;
-    int r;
+    size_t n = a->part_len;
 
     if (sscanf(http_header(a, "content-range"), "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &first, &last,
                &total) != 3 ||
@@ -87,10 +86,9 @@ static int range_take(struct range *g, struct http_answer *a)
         return -E_PROTO;
     n = MIN_OF(n, last - first + 1);
     g->end = MIN_OF(g->end, total);
-    r = buf_add(g->ret, a->body.data, n);
-    if (r == 0)
-        g->at += n;
-    return r;
+    g->at += n;
+    g->to += n;
+    return 0;
 }
 
 /* 1: more is to be asked for. */
@@ -102,6 +100,8 @@ static int get_try(struct s3 *s, struct s3_run *run, struct s3_ask *q, struct ra
     int r = -E_PROTO;
 
     q->room = MAX_OF((size_t)(g->end - g->at), (size_t)ERROR_ROOM);
+    q->part = g->to;
+    q->part_len = (size_t)(g->end - g->at);
     s3_once(s, q, run, &a, &o);
     if (o.verdict == S3_DONE && a.status == 404)
         return -E_NOENT;
@@ -109,8 +109,6 @@ static int get_try(struct s3 *s, struct s3_run *run, struct s3_ask *q, struct ra
         return 0;
     if (a.status == 206)
         r = range_take(g, &a);
-    if (r == -E_NOMEM)
-        return r;
     if (r == 0 && o.verdict == S3_DONE && g->at >= g->end)
         return 0;
     if (g->at > was)
@@ -124,21 +122,21 @@ static int get_try(struct s3 *s, struct s3_run *run, struct s3_ask *q, struct ra
     return s3_fail(s, q, run, &o, &a);
 }
 
-static int s3_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
-                  struct buf *ret)
+static int s3_get_into(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
+                       size_t len, void *p, size_t *ret_len)
 {
     struct s3 *s = s3_of(b);
     struct s3_run run = s3_run_begin(c);
-    struct range g = {off, off + len, ret};
+    struct range g = {off, off + len, p};
     struct backend_stat st;
-    size_t was = ret->len;
     char key[S3_NAME_SIZE];
     int r = s3_key(s, name, key);
 
+    *ret_len = 0;
     if (r == 0 && len == 0)
         return head(s, &run, key, &st);
     if (r == 0)
-        r = buf_reserve(ret, len) < 0 ? -E_NOMEM : 1;
+        r = 1;
     while (r == 1) {
         struct s3_ask q = {.doing = "get objects", .method = "GET", .key = key};
         char bytes[64];
@@ -147,9 +145,21 @@ static int s3_get(struct backend *b, const struct backend_call *c, const char *n
         s3_header_add(&q, "range", bytes);
         r = get_try(s, &run, &q, &g);
     }
-    if (r < 0)
-        ret->len = was;
+    *ret_len = (size_t)(g.at - off);
     return r == -E_ARCHIVED ? s3_archived(s, c, name) : r;
+}
+
+static int s3_get(struct backend *b, const struct backend_call *c, const char *name, uint64_t off, size_t len,
+                  struct buf *ret)
+{
+    size_t n = 0;
+    int r = buf_reserve(ret, len);
+
+    if (r == 0)
+        r = s3_get_into(b, c, name, off, len, ret->data + ret->len, &n);
+    if (r == 0)
+        ret->len += n;
+    return r;
 }
 
 /* --- deleting, the time --------------------------------------------------------------------------------------------- */
@@ -273,6 +283,7 @@ int s3_open(const struct s3_conf *conf, struct backend **ret, struct buf *err)
 {
     static const struct backend_ops ops = {.put = s3_put,
                                            .get = s3_get,
+                                           .get_into = s3_get_into,
                                            .stat = s3_stat,
                                            .list = s3_list,
                                            .del = s3_del,

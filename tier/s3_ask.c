@@ -118,6 +118,8 @@ static int attempt(struct s3 *s, const struct s3_ask *q, const struct s3_run *ru
                                .body = q->body,
                                .len = q->len,
                                .room = q->room ? q->room : S3_ANSWER_MAX,
+                               .part = q->part,
+                               .part_len = q->part_len,
                                .deadline_ns = run->deadline_ns,
                                .call = run->call};
     int r = payload_hash(q, hex);

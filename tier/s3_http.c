@@ -104,6 +104,30 @@ static int on_seek(void *arg, curl_off_t off, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+static bool is_part(const struct work *w)
+{
+    long status = 0;
+
+    return w->q->part && curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+           status == 206;
+}
+
+static int body_add(struct work *w, const char *p, size_t len)
+{
+    struct http_answer *a = w->a;
+    bool part = is_part(w);
+
+    if (part ? len > w->q->part_len - a->part_len : a->body.len + len > w->q->room) {
+        snprintf(a->why, sizeof(a->why), "the answer is longer than it may be");
+        return -E_PROTO;
+    }
+    if (!part)
+        return buf_add(&a->body, p, len);
+    memcpy((uint8_t *)w->q->part + a->part_len, p, len);
+    a->part_len += len;
+    return 0;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct work *w = arg;
@@ -113,12 +137,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         w->paused_down = true;
         return CURL_WRITEFUNC_PAUSE;
     }
-    if (w->a->body.len + len > w->q->room) {
-        snprintf(w->a->why, sizeof(w->a->why), "the answer is longer than it may be");
-        w->failed = -E_PROTO;
-        return 0;
-    }
-    w->failed = buf_add(&w->a->body, p, len);
+    w->failed = body_add(w, p, len);
     w->moved_ns = clock_mono_ns();
     rate_add(&w->h->down, len);
     return w->failed < 0 ? 0 : len;

@@ -21,6 +21,8 @@ struct http_request {
     const void *body;
     size_t len;
     size_t room;                     /* an answer's body is this long at most: more is -E_PROTO */
+    void *part;                      /* if not NULL, the body of an answer 206 is put here, */
+    size_t part_len;                 /* where it has room for so much */
     int64_t deadline_ns;             /* by clock_mono_ns() */
     const struct backend_call *call; /* asked whether it was cancelled; NULL allowed */
 };
@@ -30,6 +32,7 @@ struct http_answer {
     bool sent;          /* something of the request may have arrived */
     struct buf headers; /* name NUL value NUL, names in lower case: http_header() */
     struct buf body;    /* as much as came, also after errors */
+    size_t part_len;    /* so much was put where the request said */
     char why[256];      /* what stood in the way below HTTP */
 };
 void http_answer_release(struct http_answer *a); /* fit for cleanup() */

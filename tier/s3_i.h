@@ -44,6 +44,8 @@ struct s3_ask {
     size_t nquery, nheaders;
     const void *body;
     size_t len, room;
+    void *part; /* where the bytes of a part of an object are put; NULL: with the answer */
+    size_t part_len;
     bool (*sound)(struct http_answer *a); /* is a success what S3 says? NULL: any */
 };
 

@@ -2,6 +2,7 @@
 # How fast released bytes come back, beside a plain copy from the same place: read from front to back through a mount, and by
 # `varve tier recall`, which is compared with a copy that is put on the disk, too; from a directory (cp) and from an S3 server (curl).
 # Rounds take turns, medians are compared.
+# On a busy machine GROUP=-20 says how its processes' scheduling groups weigh (/proc/PID/autogroup; for the shell's own the caller cares).
 # `recall_rate.sh [dir|s3...]`; SIZE= in MiB, ROUNDS=, TMPDIR= where all of it lies; BOUND= fails what is below it (none by default).
 set -u
 here=$(dirname "$(readlink -f "$0")")
@@ -39,8 +40,12 @@ released() { # nothing of it is here, nor in the kernel's memory, nor on its way
     ok varve mount "$dir/s" "$dir/m"
     ok varve tier status "$dir/m" --json
     [ "$(json 'd["remote_bytes"]')" = $((SIZE << 20)) ] || fail "not all of it is released: $out"
+    local p
     head -c 4096 "$dir/m/big" >"$dir/head" # the process that serves the repository runs
     sync
+    [ -z "${GROUP:-}" ] || for p in "$(head -n 1 "$dir/s/lock")" $(served_by "$url") ${s3_pid:-}; do
+        echo "$GROUP" >"/proc/$p/autogroup"
+    done
 }
 spent() { # what the daemon and who serves the repository have used so far
     local t=0 p
@@ -86,17 +91,15 @@ test_dir() {
     told "from a directory"
 }
 
-downloaded() {
-    local name
-    while read -r name; do
-        curl -sf --aws-sigv4 aws:amz:us-east-1:s3 -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$s3_endpoint/bucket/$name" || return
-    done <"$dir/names" >"$dir/plain"
+downloaded() { # by one curl over one connection
+    curl -sSf -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --aws-sigv4 aws:amz:us-east-1:s3 \
+        -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -K "$dir/urls" >"$dir/plain"
 }
 test_s3() {
     s3_case_get && s3_case_start "$dir/srv" bucket || return
     url="s3://bucket/r?endpoint=$s3_endpoint"
     begin
-    (cd "$dir/srv/data/bucket" && find r/packs -type f) >"$dir/names"
+    (cd "$dir/srv/data/bucket" && find r/packs -type f -printf "url = \"$s3_endpoint/bucket/%p\"\n") >"$dir/urls"
     rounds downloaded
     told "from S3"
     unmount_all
