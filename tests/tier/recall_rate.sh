@@ -42,6 +42,7 @@ released() { # nothing of it is here, nor in the kernel's memory, nor on its way
     [ "$(json 'd["remote_bytes"]')" = $((SIZE << 20)) ] || fail "not all of it is released: $out"
     local p
     head -c 4096 "$dir/m/big" >"$dir/head" # the process that serves the repository runs
+    sleep 1                                # what was released is punched
     sync
     [ -z "${GROUP:-}" ] || for p in "$(head -n 1 "$dir/s/lock")" $(served_by "$url") ${s3_pid:-}; do
         echo "$GROUP" >"/proc/$p/autogroup"
