@@ -494,6 +494,7 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
     enum codec_id codec = r->dom.codec;
     int x = room ? -E_AGAIN : -E_NOMEM;
 
+    store_pages_let_go(v->store); /* what others looked up before is not this work's */
     if (o->codec)
         r->dom.codec = o->codec;
     for (unsigned n = 0; x == -E_AGAIN && n < WRITER_TRIES; n++) {

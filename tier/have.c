@@ -14,7 +14,7 @@
 
 #define MAP_SIZE ((size_t)1 << 36)
 #define VERSION 1
-#define LET_GO_EACH 128  /* looks, each of which maps some 64 KiB anywhere */
+#define LET_GO_EACH 64   /* looks, each of which maps some 64 KiB anywhere */
 #define PUT_AT_ONCE 1024 /* blobs in a transaction: each is a page of its own, in memory until it ends */
 
 /* Keys: a kind, then 16, 32 or 64 bytes. */
