@@ -307,6 +307,7 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"backup", "show", backup_show},
                {"backup", "delete", backup_delete},
                {"backup", "undelete", backup_undelete},
+               {"backup", "owner", backup_owner},
                {"backup", "expire", backup_expire},
                {"repo", "prune", repo_prune},
                {"repo", "transition", repo_transition},

@@ -69,6 +69,7 @@ REPO_LOCAL(backup_show);
 REPO_LOCAL(backup_delete);
 /* cmd_expire.c */
 REPO_LOCAL(backup_undelete);
+REPO_LOCAL(backup_owner);
 REPO_LOCAL(backup_expire);
 /* cmd_copy.c. copy_json: what a copy did, as the answer. */
 REPO_LOCAL(backup_copy);

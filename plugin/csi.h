@@ -95,6 +95,7 @@ const char *csi_cap_why(const Csi__V1__VolumeCapability *cap);
 struct csi_params {
     uint64_t inodes, snapshot_limit; /* 0: none */
     const char *profile, *repository;
+    bool mobile;
     const char *control, *control_gid, *snapdir; /* of the mount; NULL: as is usual there */
 };
 /* field: "parameters" or the like. Unknown keys are INVALID_ARGUMENT; those of Kubernetes' sidecars are passed over. */
@@ -123,6 +124,7 @@ bool csi_size_fits(const Csi__V1__CapacityRange *range, uint64_t size);
 #define CSI_NAME_SIZE 256
 void csi_volume_name(const char *name, char ret[CSI_NAME_SIZE]);
 void csi_snapshot_name(const char *name, char ret[CSI_NAME_SIZE]);
+void csi_name_hashed(const char *name, char ret[CSI_NAME_SIZE]); /* csi- and 32 hexadecimal digits */
 
 /* csi_id_split: n uuids of an id. False: it is none of this driver's. */
 bool csi_id_split(const char *id, size_t n, char parts[][UUID_TEXT_SIZE]);
@@ -302,6 +304,8 @@ struct csi_facts {
     uint64_t size;
     const char *node; /* published there, NULL: nowhere */
     bool node_readonly, block_ro;
+    uint64_t epoch; /* of one that follows its pod: this node's; 0: none */
+    bool handed;    /* nothing was written since its last recovery point */
 };
 /* csi_facts_get: of the volume of this name in the store; *ret NULL: there are none. csi_facts_put: durable when it returns. */
 int csi_facts_get(struct csi_call *k, const char *volume, struct csi_facts **ret);
@@ -312,6 +316,26 @@ const char *csi_facts_param(struct csi_call *k, const struct csi_facts *f, const
 int csi_file_get(struct csi_call *k, const char *name, json_t **ret);
 int csi_file_put(struct csi_call *k, const char *name, const void *p, size_t len);
 int csi_file_drop(struct csi_call *k, const char *name);
+
+/* --- volumes that follow their pod: csi_mobile.c ------------------------------------------------------------------------------ */
+
+#define CSI_MOBILE "mobile" /* content source of a copy that was made when it was staged */
+bool csi_mobile_is(const char *id);
+bool csi_mobile_volume(const struct csi_volume *v);
+bool csi_mobile_names(const char *id, const char *local); /* the volume of this name is the copy of it */
+char *csi_mobile_id(struct csi_call *k, const struct csi_volume *v); /* NULL: it is none, or out of memory */
+int csi_mobile_name(struct csi_call *k, const char *name, const char *repo, char ret[CSI_NAME_SIZE]);
+int csi_mobile_caps_check(struct csi_call *k, size_t n, Csi__V1__VolumeCapability *const *caps);
+/* csi_mobile_take: this node's copy is the one that counts, made anew where it was not. NOT_FOUND, ABORTED (another node was first),
+ * UNAVAILABLE, FAILED_PRECONDITION (the copy is mounted, and fenced). csi_mobile_put: what it holds is in the repository; not where it is
+ * another's: *ret_mine false. csi_mobile_handed: after its unmount. csi_mobile_forget: its recovery points go. */
+int csi_mobile_take(struct csi_call *k, const char *id, struct csi_volumes *vs, const struct csi_volume **v);
+int csi_mobile_put(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
+                   bool *ret_mine);
+int csi_mobile_handed(struct csi_call *k, const struct csi_volume *v);
+int csi_mobile_forget(struct csi_call *k, const char *id);
+
+int csi_volume_drop(struct csi_call *k, const struct csi_volume *v); /* deleted, or retired: csi_volume.c */
 
 /* --- names of snapshots: csi_names.c: which volume has the snapshot of a name, without a walk over all volumes --------------- */
 

@@ -133,6 +133,10 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
         ret->repository = e->value;
         return 0;
     }
+    if (strcmp(e->key, "mobility") == 0 && strcmp(e->value, "repository") == 0) {
+        ret->mobile = true;
+        return 0;
+    }
     if (strcmp(e->key, "snapshotLimit") == 0 && csi_number(e->value, &ret->snapshot_limit) == 0)
         return 0;
     if (strcmp(e->key, "control") == 0 && one_of(e->value, controls)) {
@@ -150,12 +154,12 @@ static int param_take(struct csi_call *k, const char *field, const csi_entry *e,
     if (csi_of_kubernetes(e->key))
         return 0;
     if (one_of(e->key, (const char *const[]){"profile", "repository", "inodes", "snapshotLimit", "control",
-                                             "controlGid", "snapdir", NULL}))
+                                             "controlGid", "snapdir", "mobility", NULL}))
         return csi_fail(k, GRPC_INVALID_ARGUMENT, "%s[%s]: \"%.64s\" is not understood", field, e->key,
                         e->value);
     return csi_fail(k, GRPC_INVALID_ARGUMENT,
                     "%s[%.64s]: is not known; known are profile, repository, inodes, snapshotLimit, control, "
-                    "controlGid, snapdir",
+                    "controlGid, snapdir, mobility",
                     field, e->key);
 }
 
@@ -252,7 +256,7 @@ static bool is_plain(const char *name)
            (len < 5 || strcmp(name + len - 5, ".json") != 0);
 }
 
-static void hashed(const char *name, char ret[CSI_NAME_SIZE])
+void csi_name_hashed(const char *name, char ret[CSI_NAME_SIZE])
 {
     static const uint8_t keys[2][16] = {"varve-csi-name-1", "varve-csi-name-2"};
 
@@ -266,7 +270,7 @@ void csi_volume_name(const char *name, char ret[CSI_NAME_SIZE])
     if (is_plain(name) && strlen(name) > 7)
         snprintf(ret, CSI_NAME_SIZE, "%s", name);
     else
-        hashed(name, ret);
+        csi_name_hashed(name, ret);
 }
 
 void csi_snapshot_name(const char *name, char ret[CSI_NAME_SIZE])
@@ -274,7 +278,7 @@ void csi_snapshot_name(const char *name, char ret[CSI_NAME_SIZE])
     if (is_plain(name))
         snprintf(ret, CSI_NAME_SIZE, "%s", name);
     else
-        hashed(name, ret);
+        csi_name_hashed(name, ret);
 }
 
 bool csi_id_split(const char *id, size_t n, char parts[][UUID_TEXT_SIZE])

@@ -112,6 +112,8 @@ int csi_facts_get(struct csi_call *k, const char *volume, struct csi_facts **ret
     f->params = text(k, j, "parameters");
     f->claim = text(k, j, "claim");
     f->size = (uint64_t)json_integer_value(json_object_get(j, "size"));
+    f->epoch = (uint64_t)json_integer_value(json_object_get(j, "epoch"));
+    f->handed = json_is_true(json_object_get(j, "handed"));
     f->node = text(k, j, "published");
     f->node_readonly = json_is_true(json_object_get(j, "published_readonly"));
     if (!f->name || !f->source || !f->params)
@@ -135,6 +137,8 @@ int csi_facts_put(struct csi_call *k, const char *volume, const struct csi_facts
     jw_str(&j, "source", f->source);
     jw_str(&j, "parameters", f->params);
     jw_str(&j, "claim", f->claim);
+    jw_u64(&j, "epoch", f->epoch);
+    jw_bool(&j, "handed", f->handed);
     jw_str(&j, "published", f->node);
     jw_bool(&j, "published_readonly", f->node_readonly);
     jw_close(&j);

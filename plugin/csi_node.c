@@ -116,8 +116,13 @@ CSI_METHOD(NodeStageVolume)
         r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
     if (r == 0)
         r = csi_cap_check(k, q->volume_capability);
-    if (r == 0)
+    if (r == 0 && csi_mobile_is(q->volume_id)) {
+        r = csi_enter(k, &held, "volume_id", q->volume_id);
+        if (r == 0)
+            r = csi_mobile_take(k, q->volume_id, &vs, &v);
+    } else if (r == 0) {
         r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
+    }
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v->uuid);
     return r < 0 ? r : stage(k, q, dir, v);
@@ -145,6 +150,23 @@ static bool is_ours(const struct csi *d, const struct csi_mount *m, const struct
            (m->at == CSI_AT_OTHER && !v && strncmp(m->source, d->store, n) == 0 && m->source[n] == '/');
 }
 
+static int unmount(struct csi_call *k, const char *dir)
+{
+    return csi_varve(k, "staging_target_path", (const char *const[]){"umount", dir, NULL});
+}
+
+/* What it holds is in its repository before it is let go. */
+static int let_go(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
+                  const char *dir)
+{
+    bool mine;
+    int r = csi_mobile_put(k, vs, v, &mine);
+
+    if (r == 0)
+        r = unmount(k, dir);
+    return r == 0 && mine ? csi_mobile_handed(k, v) : r;
+}
+
 CSI_METHOD(NodeUnstageVolume)
 {
     cleanup(csi_leave) struct csi_held held = {.n = 0};
@@ -167,7 +189,7 @@ CSI_METHOD(NodeUnstageVolume)
         return r;
     if (m.dead || !v)
         return csi_unmount(k, "staging_target_path", dir, m.dead);
-    return csi_varve(k, "staging_target_path", (const char *const[]){"umount", dir, NULL});
+    return csi_mobile_volume(v) ? let_go(k, &vs, v, dir) : unmount(k, dir);
 }
 
 /* --- publishing ---------------------------------------------------------------------------------------------------------- */

@@ -215,6 +215,8 @@ const struct csi_volume *csi_volume_by_id(const struct csi_volumes *vs, const ch
     char ids[2][UUID_TEXT_SIZE];
     const struct csi_volume *v = csi_id_split(id, 2, ids) ? by_uuids(vs, ids) : NULL;
 
+    for (size_t i = 0; csi_mobile_is(id) && !v && i < vs->n; i++)
+        v = csi_mobile_names(id, vs->v[i].name) ? &vs->v[i] : NULL;
     return v && !v->retired ? v : NULL;
 }
 
@@ -252,14 +254,14 @@ int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, 
 {
     int r = csi_volume_find(k, field, id, vs, ret);
 
-    if (r < 0 && k->code == GRPC_NOT_FOUND && csi_is_elsewhere(vs, id))
+    if (r < 0 && k->code == GRPC_NOT_FOUND && (csi_is_elsewhere(vs, id) || csi_mobile_is(id)))
         r = csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);
     return r;
 }
 
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v)
 {
-    return arena_printf(&k->arena, "%s/%s", vs->store, v->uuid);
+    return csi_mobile_volume(v) ? csi_mobile_id(k, v) : arena_printf(&k->arena, "%s/%s", vs->store, v->uuid);
 }
 
 int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
@@ -273,6 +275,8 @@ int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const stru
     to->volume_id = csi_volume_id(k, vs, v);
     to->capacity_bytes = (int64_t)v->size;
     *ret = to;
+    if (to->volume_id && csi_mobile_volume(v))
+        return 0;
     return to->volume_id ? csi_topology(k, &to->n_accessible_topology, &to->accessible_topology)
                          : csi_nomem(k);
 }

@@ -76,7 +76,9 @@ static int look(struct csi_call *k, struct making *m)
     m->said_by = m->profile ? "mutable_parameters[profile]" : "parameters[profile]";
     if (!m->profile)
         m->profile = m->params.profile;
-    if (r == 0)
+    if (r == 0 && m->params.mobile)
+        r = csi_mobile_caps_check(k, q->n_volume_capabilities, q->volume_capabilities);
+    if (r == 0 && !m->params.mobile)
         r = csi_node_allowed(k, q->accessibility_requirements);
     if (r == 0 && m->params.repository)
         r = csi_repository_check(k, "parameters[repository]", m->params.repository);
@@ -147,6 +149,8 @@ static int compare(struct csi_call *k, const struct making *m, const struct csi_
 {
     const char *differs = NULL;
 
+    if (f && strcmp(f->source, CSI_MOBILE) == 0)
+        return 0;
     if (!f || strcmp(f->name, m->q->name) != 0)
         return csi_fail(k, GRPC_ALREADY_EXISTS,
                         "name: the store has a volume of this name that this driver did not make");
@@ -335,10 +339,12 @@ CSI_METHOD(CreateVolume)
         return csi_nomem(k);
     m->q = q;
     r = look(k, m);
-    if (r == 0) {
+    if (r == 0 && m->params.mobile)
+        r = csi_mobile_name(k, q->name, m->params.repository, m->name);
+    else if (r == 0)
         csi_volume_name(q->name, m->name);
+    if (r == 0)
         r = csi_enter(k, &held, "name", m->name);
-    }
     if (r == 0)
         r = source_find(k, m);
     if (r == 0)
@@ -351,6 +357,8 @@ CSI_METHOD(CreateVolume)
     if (!m->facts.params)
         return csi_nomem(k);
     r = make(k, m, &v);
+    if (r == 0 && m->params.mobile)
+        r = csi_mobile_take(k, csi_volume_id(k, &m->vs, v), &m->vs, &v);
     if (r == 0)
         r = csi_volume_fill(k, &m->vs, v, &a->volume);
     if (r < 0)
@@ -375,7 +383,7 @@ static int retire(struct csi_call *k, const struct csi_volume *v)
 }
 
 /* Without its facts first: one that is left without them is deleted by its id all the same. */
-static int delete (struct csi_call *k, const struct csi_volume *v)
+int csi_volume_drop(struct csi_call *k, const struct csi_volume *v)
 {
     struct csi_result res;
     size_t needed, waiting;
@@ -402,6 +410,8 @@ CSI_METHOD(DeleteVolume)
     int r = csi_volume_if_there(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
+    if (r == 0 && !v && csi_mobile_is(q->volume_id))
+        return csi_mobile_forget(k, q->volume_id);
     if (r < 0 || !v)
         return r;
     r = csi_enter(k, &held, "volume_id", v->uuid);
@@ -414,7 +424,9 @@ CSI_METHOD(DeleteVolume)
     if (r == 0 && f && f->node)
         r = csi_fail(k, GRPC_FAILED_PRECONDITION, "volume_id: the volume is published to node %s", f->node);
     if (r == 0)
-        r = delete (k, v);
+        r = csi_volume_drop(k, v);
+    if (r == 0 && csi_mobile_is(q->volume_id))
+        r = csi_mobile_forget(k, q->volume_id);
     csi_sweep_soon(k->d);
     return r;
 }

@@ -84,6 +84,16 @@ void rig_varve(const char *a, const char *b, const char *c, const char *d)
     went_well(argv);
 }
 
+int rig_varve_status(const char *const *words)
+{
+    const char *argv[16] = {program("varve")};
+    size_t n = 1;
+
+    for (; words[n - 1]; n++)
+        argv[n] = words[n - 1];
+    return ended(run(argv, rig.log));
+}
+
 void rig_varve_words(const char *const *words)
 {
     const char *argv[16] = {program("varve")};

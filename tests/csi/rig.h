@@ -28,7 +28,8 @@ void rig_serve_start(void);
 void rig_serve_end(void);
 pid_t rig_daemon(void); /* of the process that serves requests now */
 void rig_varve(const char *a, const char *b, const char *c,
-               const char *d);                  /* runs varve, which must go well */
+               const char *d); /* runs varve, which must go well */
+int rig_varve_status(const char *const *words);
 void rig_varve_words(const char *const *words); /* the same, as many as there are; ended by NULL */
 bool rig_left(char *what, size_t len);          /* volumes or facts in the store */
 

@@ -111,14 +111,23 @@ void repo_begin(const char *repos, const char *kind)
 }
 
 /* As another node: another store, with a daemon and a driver of its own. */
-void repo_other_node(void)
+void repo_node(int n)
 {
     rig_csi_end(SIGTERM);
     rig_serve_end();
-    snprintf(rig.store, sizeof(rig.store), "%.200sstore-2", rig.dir);
-    rig_varve("create", rig.store, NULL, NULL);
+    if (n > 1)
+        snprintf(rig.store, sizeof(rig.store), "%.200sstore-%d", rig.dir, n);
+    else
+        snprintf(rig.store, sizeof(rig.store), "%.200sstore", rig.dir);
+    if (access(rig.store, F_OK) < 0)
+        rig_varve("create", rig.store, NULL, NULL);
     rig_serve_start();
     rig_csi_start(NULL);
+}
+
+void repo_other_node(void)
+{
+    repo_node(2);
 }
 
 int count_name(void *arg, const char *name)

@@ -20,6 +20,7 @@ void secret_is(const char *key, const char *value);
  * a driver of its own, in place of those. */
 void repo_begin(const char *repos, const char *kind);
 void repo_other_node(void);
+void repo_node(int n);                       /* the first one (1), or another, made where it is not there */
 int count_name(void *arg, const char *name); /* of io_list: arg is a size_t */
 size_t points_in(const char *repo);
 size_t secrets_left(void);

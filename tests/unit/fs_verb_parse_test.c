@@ -150,6 +150,8 @@ static const struct both {
     {"backup delete n#12345678", "backup delete n#12345678", "backup delete point=n#12345678"},
     {"backup delete n#12345678 --undo 7d", "backup delete n#12345678 undo=7d",
      "backup delete point=n#12345678 undo=7d"},
+    {"backup owner n web --take 3 --by u", "backup owner n name=web take=3 by=u",
+     "backup owner repo=n name=web take=3 by=u"},
     {"backup undelete n 12345678", "backup undelete n id=12345678", "backup undelete repo=n id=12345678"},
     {"backup expire n --volume v --older 90d --keep 3 --daily 7 --dry-run",
      "backup expire n volume=v older=90d keep=3 daily=7 dry-run",

@@ -1,0 +1,176 @@
+/* Volumes that follow their pod: two nodes, each a store with a daemon and a driver of its own, one after the other. */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/sock.h"
+#include "tests/csi/rig_repo.h"
+
+#define GIB ((int64_t)1 << 30)
+
+static int create(const char *name, int mode, const char *mobility, const char *repository, char **ret)
+{
+    static Csi__V1__CreateVolumeRequest__ParametersEntry e[2], *list[] = {&e[0], &e[1]};
+    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    Csi__V1__CreateVolumeResponse *a;
+    struct cap c;
+
+    cap_init(&c, mode);
+    for (size_t i = 0; i < 2; i++)
+        csi__v1__create_volume_request__parameters_entry__init(&e[i]);
+    e[0].key = text("mobility");
+    e[0].value = text(mobility);
+    e[1].key = text("repository");
+    e[1].value = text(repository ? repository : "");
+    q.name = text(name);
+    q.n_volume_capabilities = 1;
+    q.volume_capabilities = c.list;
+    q.capacity_range = &range;
+    range.required_bytes = GIB;
+    q.parameters = list;
+    q.n_parameters = repository ? 2 : 1;
+    if (!ret)
+        return rpc_status("/csi.v1.Controller/CreateVolume", &q);
+    a = RPC(Controller, CreateVolume, &q, 0);
+    CHECK_EQ(a->volume->n_accessible_topology, 0);
+    CHECK_EQ(a->volume->capacity_bytes, GIB);
+    *ret = strdup(a->volume->volume_id);
+    rpc_free(a);
+    return 0;
+}
+
+static void wrote(const char *id, const char *had, const char *bytes)
+{
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    if (had)
+        CHECK(holds(rig.stage, "f", had));
+    put(rig.stage, "f", bytes);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+}
+
+static size_t volumes_named(const char *part)
+{
+    cleanup(buf_free) struct buf words = {0};
+    cleanup(sock_answer_free) struct sock_answer ans = {.exit_code = 0};
+    const char *list[] = {"list", "."};
+    size_t n = 0;
+
+    CHECK_OK(sock_words(&words, list, 2));
+    CHECK_OK(sock_verb(rig.store, &words, &ans));
+    for (const char *p = buf_cstr(&ans.out); (p = strstr(p, part)); p++)
+        n++;
+    return n;
+}
+
+/* The repository opens for the node itself: nothing hands a secret to what is unstaged. */
+static void begin(void)
+{
+    char key[400];
+
+    repo_begin(REPO_ONE, "key");
+    snprintf(key, sizeof(key), "--key-file=%spass", rig.dir);
+    rig_varve_words((const char *const[]){"repo", "remove", "offsite", NULL});
+    rig_varve_words((const char *const[]){"repo", "add", "offsite", repo_url, key, NULL});
+    secret.key = NULL;
+}
+
+TEST(test_csi__a_volume_follows_its_pod_and_the_old_copy_is_fenced)
+{
+    char *id, *again;
+    size_t points;
+
+    begin();
+    CHECK_EQ(create("pvc-moves", RWOP, "repository", "offsite", &id), 0);
+    CHECK(strncmp(id, "mobile/offsite/csi-", 19) == 0);
+    CHECK_EQ(create("pvc-moves", RWOP, "repository", "offsite", &again), 0);
+    CHECK(strcmp(id, again) == 0);
+    free(again);
+    wrote(id, NULL, "one");
+    wrote(id, "one", "one more"); /* the same node goes on with what it has */
+    repo_node(2);
+    wrote(id, "one more", "two");
+    repo_node(1);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK(holds(rig.stage, "f", "two"));
+    CHECK_EQ(volumes_named("diverged-"), 0); /* it had handed over all of it */
+    put(rig.stage, "f", "lost with the node");
+    rig_csi_end(SIGKILL);
+    rig_varve("umount", rig.stage, NULL, NULL); /* the node is gone: nothing is put there */
+    repo_node(2);
+    wrote(id, "two", "three"); /* the last recovery point */
+    points = points_in("repo");
+    repo_node(1);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK(holds(rig.stage, "f", "three"));
+    CHECK_EQ(volumes_named("diverged-"), 1); /* what it had is kept */
+    CHECK_EQ(points_in("repo"), points);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    rig_varve("repo", "prune", "offsite", NULL);
+    rig_varve("repo", "verify", "offsite", NULL);
+    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), GRPC_NOT_FOUND);
+    free(id);
+    rig_stop();
+}
+
+/* Another node takes it while it is mounted here: what is written from now on goes nowhere, and it is not staged again. */
+TEST(test_csi__a_copy_that_is_mounted_is_fenced)
+{
+    char *id, name[64];
+    size_t points;
+
+    begin();
+    CHECK_EQ(create("pvc-fenced", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    put(rig.stage, "f", "here");
+    points = points_in("repo");
+    snprintf(name, sizeof(name), "%s", strrchr(id, '/') + 1);
+    rig_varve_words((const char *const[]){"backup", "owner", "offsite", name, "--take=2",
+                                          "--by=11111111-2222-4333-8444-555555555555", NULL});
+    CHECK(rig_varve_status((const char *const[]){"backup", "owner", "offsite", name, "--take=2",
+                                                 "--by=22222222-2222-4333-8444-555555555555", NULL}) != 0);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), GRPC_FAILED_PRECONDITION);
+    CHECK(strstr(rig.why, "is fenced"));
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(points_in("repo"), points);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0); /* as the last recovery point has it */
+    CHECK(!holds(rig.stage, "f", "here"));
+    CHECK_EQ(volumes_named("diverged-"), 1);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    rig_stop();
+}
+
+TEST(test_csi__what_cannot_move_is_refused)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-1", RWOP, "node", "offsite", NULL), GRPC_INVALID_ARGUMENT);
+    CHECK(strncmp(rig.why, "parameters[mobility]: ", 22) == 0);
+    CHECK_EQ(create("pvc-1", RWOP, "repository", NULL, NULL), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(create("pvc-1", RWOP, "repository", repo_url, NULL), GRPC_INVALID_ARGUMENT);
+    CHECK(strncmp(rig.why, "parameters[repository]: ", 24) == 0);
+    CHECK_EQ(create("pvc-1", SNW, "repository", "offsite", NULL), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "ReadWriteOncePod"));
+    CHECK_EQ(create("pvc-1", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    put(rig.stage, "f", "kept");
+    rig_varve_words((const char *const[]){"repo", "remove", "offsite", NULL});
+    CHECK_EQ(unstage(id, rig.stage), GRPC_UNAVAILABLE); /* it is not let go without */
+    CHECK(holds(rig.stage, "f", "kept"));
+    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0); /* it is there already */
+    {
+        char key[400];
+
+        snprintf(key, sizeof(key), "--key-file=%spass", rig.dir);
+        rig_varve_words((const char *const[]){"repo", "add", "offsite", repo_url, key, NULL});
+    }
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    rig_stop();
+}
