@@ -43,7 +43,7 @@ static int mode_of(struct state *s)
     if (r < 0)
         return r;
     s->readonly = s->c->vol->readonly;
-    snprintf(s->mode_why, sizeof(s->mode_why), "%s", s->c->vol->why_readonly);
+    snprintf(s->mode_why, sizeof(s->mode_why), "%s", s->c->vol->why_readonly ? s->c->vol->why_readonly : "");
     txn_abort(&t);
     if (s->store.mode == STORE_RO_DAMAGED || s->store.mode == STORE_RO_FAILED ||
         (s->store.mode == STORE_RO_ASKED && s->c->env->host)) {

@@ -240,7 +240,7 @@ static void volumes_watch(struct store *s)
             continue;
         said[nsaid++] = v->rec.id;
         snprintf(name, sizeof(name), "%s", v->rec.name);
-        snprintf(why, sizeof(why), "%s", v->why_readonly);
+        snprintf(why, sizeof(why), "%s", v->why_readonly ? v->why_readonly : "");
     }
     pthread_mutex_unlock(&lock);
     txn_abort(&t);

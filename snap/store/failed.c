@@ -79,7 +79,7 @@ int failed_load(struct store *s)
         if (!v || v->readonly)
             continue;
         v->readonly = true;
-        snprintf(v->why_readonly, sizeof(v->why_readonly), "%.*s", (int)MIN_OF(len, (size_t)100), p);
+        v->why_readonly = strndup(p, MIN_OF(len, (size_t)100));
     }
     return 0;
 }

@@ -147,7 +147,7 @@ static void sync_failed(struct store *s, struct dirty *d, int r)
     v = vol_by_id(s, vol);
     if (v && !v->readonly && !BROKEN(VARVE_BREAK_writeback_quiet)) {
         first = v->readonly = true;
-        snprintf(v->why_readonly, sizeof(v->why_readonly), "%s", why);
+        v->why_readonly = strdup(why);
     }
     pthread_rwlock_unlock(&s->lock);
     log_error("store", "writeback_failed", "vol=%u ino=%llu error=%s", vol, (unsigned long long)ino,

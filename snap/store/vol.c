@@ -483,6 +483,8 @@ void vols_free(struct store *s)
     while (s->vol_rows) {
         struct vol_row *row = s->vol_rows;
         s->vol_rows = row->next;
+        for (size_t i = 0; i < row->used; i++)
+            free(row->vols[i].why_readonly);
         free(row);
     }
     for (uint32_t i = 0; i < s->nbranches; i++)

@@ -16,14 +16,14 @@ struct vol {
     struct vstat_rec stat;    /* firm counters; likewise */
     int64_t pending_blocks;   /* what pending inodes will add to stat.blocks; may be negative */
     uint64_t reserved_blocks; /* of writes under way */
-    uint32_t pins[PIN_SLOTS]; /* atomic: writes under way, by the layer that they resolved in */
+    uint16_t pins[PIN_SLOTS]; /* atomic: writes under way, by the layer that they resolved in */
     uint32_t mounts;          /* connections that show it */
     struct idle *idle;        /* atomic: which files are read, where somebody wants to know (snap/idle.h) */
     bool readonly;            /* after a failed write-back of one of its objects, with why below */
-    char why_readonly[160];
-    struct {              /* atomic; see room.h */
-        uint32_t waiters; /* for room */
-        uint64_t orphans; /* files that lost their last name since the open */
+    char *why_readonly;       /* or NULL, where memory was out; until the store is closed */
+    struct {                  /* atomic; see room.h */
+        uint32_t waiters;     /* for room */
+        uint64_t orphans;     /* files that lost their last name since the open */
         uint64_t
             vain_at; /* what had been removed when waiting was in vain, and until when that is remembered */
         int64_t vain_until_ns;
