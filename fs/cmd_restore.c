@@ -12,6 +12,7 @@
 #include "fs/verb_show.h"
 #include "tier/attach.h"
 #include "tier/restore.h"
+#include "tier/thaw.h"
 
 struct restoring {
     struct buf hurt; /* paths with their NUL */
@@ -77,6 +78,30 @@ static int say_text(const struct restore_result *res, const struct point *p, str
     return r < 0 ? r : buf_puts(&ans->out, "\n");
 }
 
+static int on_thaw(void *arg, uint64_t ready, uint64_t of)
+{
+    return long_say(&((struct restoring *)arg)->l, "packs are out of the archive", ready, of, 0);
+}
+
+/* Where something lies in an archive, all that is needed is asked for at once; when it is there the restore goes on. */
+static int restore_or_wait(struct repo *repo, const struct point *p, const char *dest, struct restore_opts *o,
+                           struct restore_result *res, struct buf *err)
+{
+    struct thaw_opts t = {.paths = o->paths, .npaths = o->npaths, .arg = o->arg, .progress = on_thaw};
+    struct thaw_result thawed;
+    int r = restore_run(repo, p, dest, o, res, err);
+
+    if (r != -E_ARCHIVED)
+        return r;
+    buf_reset(err);
+    r = thaw_run(repo, p, &t, &thawed, err);
+    if (r < 0)
+        return r;
+    o->resume = true;
+    *res = (struct restore_result){.files = 0};
+    return restore_run(repo, p, dest, o, res, err);
+}
+
 static int restore_from(struct repo *repo, const struct repo_place *place, struct verb_args *a,
                         struct verb_answer *ans)
 {
@@ -101,7 +126,7 @@ static int restore_from(struct repo *repo, const struct repo_place *place, struc
     r = into_open(words->texts[words->ntexts - 1], &to, &ans->err);
     if (r == 0) {
         long_begin(&w.l, a->json);
-        r = restore_run(repo, &p, to.path, &o, &res, &ans->err);
+        r = restore_or_wait(repo, &p, to.path, &o, &res, &ans->err);
         long_end(&w.l);
     }
     if (r == -E_CANCELED)

@@ -53,7 +53,7 @@ static struct backend_call call_until(struct recall *rc, int64_t until_ns)
     int64_t left = (until_ns - clock_mono_ns()) / 1000000;
 
     return (struct backend_call){
-        .timeout_ms = (int)MAX_OF(left, (int64_t)1), .canceled = is_canceled, .arg = rc};
+        .timeout_ms = (int)MAX_OF(left, (int64_t)1), .canceled = is_canceled, .arg = rc, .wake = true};
 }
 
 static int open_again(struct recall *rc, struct pool *p, int64_t until_ns, struct repo **ret, struct buf *err)
