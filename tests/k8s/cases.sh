@@ -404,7 +404,7 @@ test_driver_killed() {
     n=$(number busy)
     pid=$(on "$n" pgrep -x varve-csi)
     on "$n" kill -9 "$pid"
-    within sh -c "! kill -0 $pid 2>/dev/null"
+    within on "$n" sh -c "! kill -0 $pid 2>/dev/null"
     quiet busy
     k -n varve-system delete pod -l app.kubernetes.io/component=node --wait=true >/dev/null
     k -n varve-system rollout status daemonset/varve-node --timeout=${NEEDS}s >/dev/null || fail 'the DaemonSet does not come back'
