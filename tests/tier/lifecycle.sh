@@ -277,7 +277,7 @@ test_waiting_for_an_archive_is_cancelled() {
     kill -INT $pid
     wait $pid && fail 'it was not cancelled'
     grep -q 'the same with --resume goes on' "$dir/said" || fail "$(cat "$dir/said")"
-    ok varve restore "$url#latest" "$dir/back" --key-file "$dir/key" --resume
+    ok timeout 60 "$VARVE" restore "$url#latest" "$dir/back" --key-file "$dir/key" --resume
     same_trees "$dir/m" "$dir/back"
     [ "$(requests)" = "$packs" ] || fail "asked twice: $(requests)"
     classes_end
