@@ -273,7 +273,7 @@ int verb_job_run(struct verb_ctx *c, const struct verb_args *a, const char *kind
                  const struct verb_job_words *w, struct buf *out, struct buf *err)
 {
     uint64_t id;
-    int r = job_start(c->env->store, kind, c->vol->rec.id, buf_cstr(detail), &id);
+    int r = job_join(c->env->store, kind, c->vol->rec.id, buf_cstr(detail), &id);
 
     if (r < 0)
         return r;

@@ -33,6 +33,8 @@ struct jobs {
     unsigned users; /* guarded by the registry's lock */
     const struct job_kind *kinds;
     size_t nkinds;
+    pthread_mutex_t
+        starting; /* one at a time looks whether there is the same, and begins it; taken before lock */
     pthread_mutex_t lock;
     pthread_cond_t work, ended;
     struct job *first;
@@ -315,6 +317,7 @@ static void jobs_free(struct jobs *js)
     }
     pthread_cond_destroy(&js->work);
     pthread_cond_destroy(&js->ended);
+    pthread_mutex_destroy(&js->starting);
     pthread_mutex_destroy(&js->lock);
     free(js);
 }
@@ -325,6 +328,7 @@ static void conds_init(struct jobs *js)
 
     pthread_condattr_init(&a);
     pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_mutex_init(&js->starting, NULL);
     pthread_mutex_init(&js->lock, NULL);
     pthread_cond_init(&js->work, &a);
     pthread_cond_init(&js->ended, &a);
@@ -443,18 +447,51 @@ static int start(struct jobs *js, const struct job_kind *k, uint32_t vol, const 
     return r;
 }
 
-int job_start(struct store *s, const char *verb, uint32_t vol, const char *detail, uint64_t *ret_id)
+/* 0: there is none. */
+static uint64_t same_goes_on(struct jobs *js, const struct job_kind *k, uint32_t vol, const char *detail)
+{
+    uint64_t id = 0;
+
+    pthread_mutex_lock(&js->lock);
+    for (const struct job *j = js->first; j && !BROKEN(VARVE_BREAK_job_twice); j = j->next)
+        if (j->kind == k && j->info.vol == vol && !j->info.cancel &&
+            (j->info.state == JOB_QUEUED || j->info.state == JOB_RUNNING) &&
+            strcmp(j->info.detail, detail) == 0)
+            id = j->info.id;
+    pthread_mutex_unlock(&js->lock);
+    return id;
+}
+
+static int begin(struct store *s, const char *verb, uint32_t vol, const char *detail, bool join,
+                 uint64_t *ret_id)
 {
     struct jobs *js = jobs_get(s);
     const struct job_kind *k;
+    uint64_t same = 0;
     int r;
 
     if (!js)
         return -E_NOSYS;
     k = kind_find(js, verb);
-    r = !k ? -E_NOSYS : strlen(detail) > JOB_DETAIL_MAX ? -E_TOOBIG : start(js, k, vol, detail, ret_id);
+    r = !k ? -E_NOSYS : strlen(detail) > JOB_DETAIL_MAX ? -E_TOOBIG : 0;
+    pthread_mutex_lock(&js->starting);
+    if (r == 0 && join && (same = same_goes_on(js, k, vol, detail)))
+        *ret_id = same;
+    else if (r == 0)
+        r = start(js, k, vol, detail, ret_id);
+    pthread_mutex_unlock(&js->starting);
     jobs_release(js);
     return r;
+}
+
+int job_start(struct store *s, const char *verb, uint32_t vol, const char *detail, uint64_t *ret_id)
+{
+    return begin(s, verb, vol, detail, false, ret_id);
+}
+
+int job_join(struct store *s, const char *verb, uint32_t vol, const char *detail, uint64_t *ret_id)
+{
+    return begin(s, verb, vol, detail, true, ret_id);
 }
 
 /* Rates and what is left, from what was done since it began. */

@@ -57,6 +57,9 @@ void jobs_detach(struct store *s);
 
 /* job_start: queues it. On a store that is not written it lives in memory only. -E_NOSYS: no such kind, -E_NOMEM, -E_NOSPC. */
 int job_start(struct store *s, const char *verb, uint32_t vol, const char *detail, uint64_t *ret_id);
+/* job_join: likewise, but the same that has not ended, and that nobody has cancelled, is that job: what is asked again after the daemon died
+ * does not run beside what goes on by itself. */
+int job_join(struct store *s, const char *verb, uint32_t vol, const char *detail, uint64_t *ret_id);
 
 int job_get(struct store *s, uint64_t id, struct job_info *ret);                           /* -E_NOENT */
 int jobs_each(struct store *s, int (*cb)(void *arg, const struct job_info *i), void *arg); /* oldest first */

@@ -104,6 +104,28 @@ TEST(test_job__runs_behind_and_tells_how_far_it_is)
     close_store(s);
 }
 
+TEST(test_job__the_same_is_joined_while_it_goes_on)
+{
+    struct store *s = open_store(0);
+    uint64_t a, b, other, later;
+
+    CHECK_OK(job_join(s, "count", 3, "x", &a));
+    CHECK_OK(job_join(s, "count", 3, "x", &b));
+    CHECK_OK(job_join(s, "count", 3, "y", &other));
+    CHECK_EQ(a, b);
+    CHECK(other != a);
+    CHECK_OK(job_start(s, "count", 3, "x", &later));
+    CHECK(later != a);
+    gate = 1;
+    CHECK_OK(job_wait(s, a, 5000));
+    CHECK_OK(job_wait(s, later, 5000));
+    CHECK_OK(job_join(s, "count", 3, "x", &b));
+    CHECK(b != a && b != later);
+    CHECK_OK(job_wait(s, b, 5000));
+    CHECK_OK(job_wait(s, other, 5000));
+    close_store(s);
+}
+
 TEST(test_job__failure_keeps_its_reason_over_a_restart)
 {
     struct store *s = open_store(0);
