@@ -356,7 +356,9 @@ S3_TEST(test_s3__contract_in_parts)
 /* All but who wins among many at once: there, that needs what the server does not know. */
 S3_TEST(test_s3__contract_without_conditional_put)
 {
-    for (size_t i = 0; i < ARRAY_LEN(cases) - 1; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (cases[i] == one_winner)
+            continue;
         b = open_in("s3&conditional=no", i);
         cases[i]();
         backend_close(b);
