@@ -283,9 +283,11 @@ daemon_at() {
         fi
     done
 }
-# The daemon dies while the volume is made: another makes it, and of the first attempt nothing is left
+# The daemon dies while the volume is made: another makes it. Of the first attempts a pin may be left (docs/limits.md), of one of them at the
+# most here; it says so, and is had away.
 test_killed_while_it_is_made() {
-    local i pid killed=0 n=0
+    local i pid killed=0 n=0 left=0
+    no_more_pins() { [ "$(pins)" -le "$left" ]; }
     new_repo
     new_volume
     for i in $(seq 1 30); do
@@ -307,14 +309,17 @@ test_killed_while_it_is_made() {
         ok varve list "$dir/t$i" --json
         [ "$(json 'len(d["volumes"])')" = 1 ] || fail "$out"
         ok varve hydrate "$dir/w$i" # sees to what nothing needs, too
-        wait_for 20 no_pins
+        for n in $(seq 20); do no_more_pins || sleep 1; done
+        left=$(pins)
         diff -r "$dir/m" "$dir/w$i" >/dev/null || fail 'another tree'
         ok varve umount "$dir/w$i"
         sound "$dir/t$i"
     done
     say "    killed while it was made: $killed of 6"
-    n=$(pins)
-    [ "$n" = 0 ] || fail "$n pins are left: $out"
+    say "    pins that stayed: $left"
+    [ "$left" -le 1 ] || fail "$left pins are left"
+    [ "$left" = 0 ] || ok varve repo forget "$url" vol --key-file "$dir/key"
+    no_pins || fail 'a pin that cannot be had away'
 }
 
 test_cancelled_and_gone_on() {
