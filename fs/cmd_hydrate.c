@@ -223,29 +223,9 @@ int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
 
 /* --- the verb ------------------------------------------------------------------------------------------------------------- */
 
-struct finding {
-    uint32_t vol;
-    uint64_t id;
-};
-
-static int find_job(void *arg, const struct job_info *i)
-{
-    struct finding *f = arg;
-
-    if (i->vol == f->vol && strcmp(i->verb, "hydrate") == 0 && !job_state_ended(i->state) && !i->cancel)
-        f->id = i->id;
-    return 0;
-}
-
 int hydrate_begin(struct store *s, const struct vol *v, uint64_t *ret_id)
 {
-    struct finding f = {.vol = v->rec.id};
-    int r = jobs_each(s, find_job, &f);
-
-    if (r == 0 && f.id == 0)
-        return job_start(s, "hydrate", v->rec.id, "", ret_id);
-    *ret_id = f.id;
-    return r;
+    return job_join(s, "hydrate", v->rec.id, "", ret_id);
 }
 
 RUN(run_hydrate)

@@ -173,22 +173,6 @@ static int tier(void *arg, struct vol *v, bool due, uint64_t *ret_job, struct bu
 
 /* --- lifecycle -------------------------------------------------------------------------------------------------------- */
 
-struct same {
-    uint32_t vol;
-    const char *verb, *detail;
-    uint64_t job;
-};
-
-static int same_job(void *arg, const struct job_info *i)
-{
-    struct same *s = arg;
-
-    if (i->vol == s->vol && !job_state_ended(i->state) && strcmp(i->verb, s->verb) == 0 &&
-        strcmp(i->detail, s->detail) == 0)
-        s->job = i->id;
-    return 0;
-}
-
 /* The line that says it, for the job. */
 static int life_detail(const struct profile *p, enum lifecycle_what what, const struct conf_repo *c,
                        struct buf *out, struct buf *err)
@@ -212,26 +196,20 @@ static int life_detail(const struct profile *p, enum lifecycle_what what, const 
                                  err);
 }
 
-/* The job of a former daemon that did not come to write it down is found again. */
+/* The job of a former daemon that did not come to write it down is joined. */
 static int life(void *arg, struct vol *v, const struct profile *p, enum lifecycle_what what, const char *to,
                 uint64_t *ret_job, struct buf *err)
 {
     cleanup(repo_place_free) struct repo_place *place = calloc(1, sizeof(*place));
     cleanup(buf_free) struct buf detail = {0};
-    struct store *s = ((struct verb_env *)arg)->store;
-    struct same same = {.vol = v->rec.id, .verb = what == LIFECYCLE_EXPIRE ? "expire" : "transition"};
     int r = place ? repo_place_parse(to, false, NULL, place, err) : -E_NOMEM;
 
     if (r == 0)
         r = life_detail(p, what, &place->conf, &detail, err);
-    same.detail = r == 0 ? buf_cstr(&detail) : NULL;
-    if (r == 0)
-        r = jobs_each(s, same_job, &same);
-    if (r == 0 && !same.job)
-        r = job_start(s, same.verb, v->rec.id, same.detail, &same.job);
-    if (r == 0)
-        *ret_job = same.job;
-    return r;
+    return r < 0
+               ? r
+               : job_join(((struct verb_env *)arg)->store, what == LIFECYCLE_EXPIRE ? "expire" : "transition",
+                          v->rec.id, buf_cstr(&detail), ret_job);
 }
 
 int64_t verb_schedules(struct verb_env *e)

@@ -454,8 +454,7 @@ static uint64_t same_goes_on(struct jobs *js, const struct job_kind *k, uint32_t
 
     pthread_mutex_lock(&js->lock);
     for (const struct job *j = js->first; j && !BROKEN(VARVE_BREAK_job_twice); j = j->next)
-        if (j->kind == k && j->info.vol == vol && !j->info.cancel &&
-            (j->info.state == JOB_QUEUED || j->info.state == JOB_RUNNING) &&
+        if (j->kind == k && j->info.vol == vol && !j->info.cancel && !job_state_ended(j->info.state) &&
             strcmp(j->info.detail, detail) == 0)
             id = j->info.id;
     pthread_mutex_unlock(&js->lock);
