@@ -300,17 +300,29 @@ static int take_answer(struct sock_msg *m, int out, int err, int *ret_exit, int 
     }
 }
 
+/* *ret_fd is the caller's, also where the request could not be sent. */
+static int request_send(const char *store, const struct buf *req, int *ret_fd)
+{
+    int r = sock_connect(store, ret_fd);
+
+    return r < 0 ? r : sock_send(*ret_fd, SOCK_REQUEST, req->data, req->len, -1);
+}
+
+static int request(const char *store, const char *const *words, size_t n, int *ret_fd)
+{
+    cleanup(buf_free) struct buf req = {0};
+    int r = sock_words(&req, words, n);
+
+    return r < 0 ? r : request_send(store, &req, ret_fd);
+}
+
 int sock_call(const char *store, const char *const *words, size_t n, int out, int err, int *ret_exit,
               int *ret_fd)
 {
-    cleanup(buf_free) struct buf b = {0};
     cleanup(close_fd) int s = -1, got = -1;
     int exit_code = 1;
-    int r = sock_connect(store, &s);
+    int r = request(store, words, n, &s);
 
-    if (r < 0 || (r = sock_words(&b, words, n)) < 0)
-        return r;
-    r = sock_send(s, SOCK_REQUEST, b.data, b.len, -1);
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -330,14 +342,9 @@ int sock_call(const char *store, const char *const *words, size_t n, int out, in
 
 int sock_ask(const char *store, const char *const *words, size_t n, struct buf *out)
 {
-    cleanup(buf_free) struct buf req = {0};
     cleanup(close_fd) int s = -1;
-    int r = sock_connect(store, &s);
+    int r = request(store, words, n, &s);
 
-    if (r == 0)
-        r = sock_words(&req, words, n);
-    if (r == 0)
-        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -377,11 +384,8 @@ static int take_part(const struct sock_msg *m, struct sock_answer *a)
 static int verb_once(const char *store, const struct buf *req, struct sock_answer *ret)
 {
     cleanup(close_fd) int s = -1;
-    int r = sock_connect(store, &s);
+    int r = request_send(store, req, &s);
 
-    if (r < 0)
-        return r;
-    r = sock_send(s, SOCK_REQUEST, req->data, req->len, -1);
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -443,14 +447,9 @@ static int lines_take(struct buf *b, int (*line)(void *arg, char *s, size_t len)
 int sock_lines(const char *store, const char *const *words, size_t n,
                int (*line)(void *arg, char *s, size_t len), void *arg, struct sock_answer *ret)
 {
-    cleanup(buf_free) struct buf req = {0};
     cleanup(close_fd) int s = -1;
-    int r = sock_connect(store, &s);
+    int r = request(store, words, n, &s);
 
-    if (r == 0)
-        r = sock_words(&req, words, n);
-    if (r == 0)
-        r = sock_send(s, SOCK_REQUEST, req.data, req.len, -1);
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
