@@ -19,12 +19,15 @@ static void take(char *out, size_t size, struct http_answer *a, const char *name
 }
 
 /* -E_NOENT. An object without the header has the class STANDARD. */
-static int look(struct s3 *s, struct s3_run *run, const char *key, struct object *ret)
+static int look(struct s3 *s, struct s3_run *run, const char *name, char key[S3_NAME_SIZE],
+                struct object *ret)
 {
     cleanup(http_answer_release) struct http_answer a = {0};
     const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key, .sound = s3_has_stat};
-    int r = s3_ask(s, &q, run, &a);
+    int r = s3_key(s, name, key);
 
+    if (r == 0)
+        r = s3_ask(s, &q, run, &a);
     if (r < 0)
         return r;
     if (a.status >= 300)
@@ -99,10 +102,8 @@ int s3_class_set(struct backend *b, const struct backend_call *c, const char *na
     struct s3_run run = s3_run_begin(c);
     struct object o = {.etag = ""};
     char key[S3_NAME_SIZE];
-    int r = s3_key(s, name, key);
+    int r = look(s, &run, name, key, &o);
 
-    if (r == 0)
-        r = look(s, &run, key, &o);
     if (r < 0 || strcmp(o.class, class) == 0)
         return r;
     return copy_onto_itself(s, &run, key, &o, class);
@@ -143,10 +144,8 @@ int s3_wake(struct backend *b, const struct backend_call *c, const char *name, b
     struct s3_run run = s3_run_begin(c);
     struct object o = {.etag = ""};
     char key[S3_NAME_SIZE];
-    int r = s3_key(s, name, key);
+    int r = look(s, &run, name, key, &o);
 
-    if (r == 0)
-        r = look(s, &run, key, &o);
     if (r < 0)
         return r;
     if (strstr(o.restore, "ongoing-request=\"true\""))
