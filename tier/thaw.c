@@ -43,23 +43,15 @@ static int record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val
 {
     struct thaw *w = arg;
     struct point_dirent e;
-    struct extent x;
     struct slice s;
-    struct dec d;
-    uint32_t run;
-    int r = 0;
+    int r = record_slice(key, klen, val, vlen, &s);
 
-    if (klen < 9)
-        return -E_CORRUPT;
-    if (key[8] == REC_EXTENT) {
-        r = extent_decode(key, klen, val, vlen, &x, &run);
-        return r == 0 && x.kind == EXTENT_SLICE ? needs(w, &x.s) : r;
-    }
-    if (key[8] == REC_XATTR && vlen == 1 + SLICE_SIZE && val[0] == 1) {
-        d = dec_of(val + 1, SLICE_SIZE);
-        s = slice_decode(&d);
+    if (r == 1)
         return needs(w, &s);
-    }
+    if (klen >= 9 && key[8] == REC_XATTR)
+        return 0; /* of one that is damaged the restore tells */
+    if (r < 0)
+        return r;
     if (key[8] == REC_DIRENT && w->o->npaths) {
         r = point_dirent_decode(val, vlen, &e);
         return r < 0 ? r : buf_add(&w->inodes, &e.ino, sizeof(e.ino));
