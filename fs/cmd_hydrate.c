@@ -18,6 +18,8 @@
 #define FAILS_MAX 3u    /* in one pass */
 #define AGAIN_MS 30000u /* between passes in which nothing came: the longest pause */
 #define GIVE_UP_NS 600000000000ll
+#define LOOK_FIRST_MS 500u /* between looks at what is to come out of an archive, then twice as long, up to */
+#define LOOK_MAX_MS 60000u
 
 struct hydrate {
     struct job *j;
@@ -151,14 +153,103 @@ static int pause_ms(struct job *j, unsigned ms)
     return job_canceled(j) ? -E_CANCELED : 0;
 }
 
-/* Until nothing is left. A repository that is away is waited for. */
+/* --- archives ------------------------------------------------------------------------------------------------------------ */
+
+struct thawing {
+    struct hydrate *h;
+    struct recall_thaw *t;
+};
+
+static int thaw_add(void *arg, const struct cold_range *range)
+{
+    struct thawing *g = arg;
+
+    return job_canceled(g->h->j) ? -E_CANCELED : recall_thaw_add(g->t, range);
+}
+
+/* All packs that what is left needs. */
+static int thaw_gather(struct thawing *g)
+{
+    struct hydrate *h = g->h;
+    struct cold_range range;
+    int r;
+
+    if (!h->paths)
+        return cold_each(h->s, h->v->rec.id, thaw_add, g);
+    r = recall_paths_begin(h->paths);
+    while (r == 0 && (r = recall_paths_next(h->paths, 0, &range)) == 1)
+        r = thaw_add(g, &range);
+    return r;
+}
+
+static int on_thaw(void *arg, uint64_t ready, uint64_t of)
+{
+    struct hydrate *h = arg;
+
+    if (of)
+        job_say(h->j, "waits for the archive: %" PRIu64 " of %" PRIu64 " packs are out of it", ready, of);
+    return job_canceled(h->j) ? -E_CANCELED : 0;
+}
+
+static void thaw_told(struct hydrate *h, uint64_t packs)
+{
+    event_emit(h->s, "archive-asked", h->v->rec.name,
+               "%" PRIu64 " packs were asked for; what they have comes when they are out of the archive",
+               packs);
+}
+
+/* Until all of them can be read; a repository that is away is asked again. 1: nothing had to be waited for. */
+static int thaw_wait(struct thawing *g)
+{
+    int64_t heard_ns = clock_mono_ns();
+    unsigned ms = LOOK_FIRST_MS;
+    bool ask = true;
+
+    for (;;) {
+        uint64_t packs = 0;
+        int r = recall_thaw_look(g->t, ask && !BROKEN(VARVE_BREAK_hydrate_unasked), on_thaw, g->h, &packs);
+
+        if (job_canceled(g->h->j))
+            return -E_CANCELED;
+        if (r == 0 && packs == 0)
+            return ask;
+        if (r == 0 && ask)
+            thaw_told(g->h, packs);
+        if (r == 0) {
+            heard_ns = clock_mono_ns();
+            ask = false;
+        } else if (clock_mono_ns() - heard_ns > GIVE_UP_NS) {
+            return -E_IO;
+        }
+        if ((r = pause_ms(g->h->j, ms)) < 0)
+            return r;
+        ms = MIN_OF(2 * ms, LOOK_MAX_MS);
+    }
+}
+
+/* Something lies in an archive: all that is left is asked for at once, and waited for. 1: go on, it is there; 0: it could not be asked
+ * for, or there was nothing to be asked for. */
+static int thaw(struct hydrate *h)
+{
+    struct thawing g = {.h = h};
+    int r = recall_thaw_new(h->s, &g.t);
+
+    if (r == 0)
+        r = thaw_gather(&g);
+    r = r < 0 ? (r == -E_CANCELED ? r : 1) : thaw_wait(&g);
+    recall_thaw_free(g.t);
+    job_say(h->j, "%s", "");
+    return r < 0 ? r : !r;
+}
+
+/* Until nothing is left. A repository that is away is waited for, an archive, too. */
 static int work(struct hydrate *h)
 {
     int64_t moved_ns = clock_mono_ns();
     unsigned wait_ms = 1000;
 
     for (;;) {
-        uint64_t before = h->bytes;
+        uint64_t before = h->bytes, archived = recall_archived(h->s);
         int r;
 
         pass(h);
@@ -168,10 +259,15 @@ static int work(struct hydrate *h)
             return h->result;
         if ((r = left(h)) <= 0)
             return r;
-        if (h->bytes > before) {
+        r = recall_archived(h->s) != archived ? thaw(h) : 0;
+        if (r < 0)
+            return r;
+        if (h->bytes > before || r == 1) {
             moved_ns = clock_mono_ns();
             wait_ms = 1000;
         }
+        if (r == 1)
+            continue;
         if (clock_mono_ns() - moved_ns > GIVE_UP_NS)
             return h->result ? h->result : -E_IO;
         if (h->fails && (r = pause_ms(h->j, wait_ms)) < 0)

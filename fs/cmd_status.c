@@ -256,6 +256,23 @@ static void store_rows(struct show_cols *c, const struct state *s)
     show_cell(c, "%" PRIu64 " running", s->jobs);
 }
 
+struct job_rows {
+    struct show_cols *c;
+    uint32_t vol;
+};
+
+/* What a running one says of itself: what it waits for. */
+static int job_row(void *arg, const struct job_info *i)
+{
+    struct job_rows *w = arg;
+
+    if (i->state == JOB_RUNNING && i->text[0] && (!i->vol || i->vol == w->vol)) {
+        show_cell(w->c, "job %" PRIu64, i->id);
+        show_cell(w->c, "%s: %s", i->verb, i->text);
+    }
+    return 0;
+}
+
 static int status_text(const struct state *s, struct buf *out)
 {
     struct show_cols c = {.ncols = 2};
@@ -275,6 +292,7 @@ static int status_text(const struct state *s, struct buf *out)
         show_cell(&c, "%s", room);
     }
     store_rows(&c, s);
+    (void)jobs_each(s->c->env->store, job_row, &(struct job_rows){&c, s->vol.rec.id});
     return show_cols_print(&c, "", out);
 }
 

@@ -199,7 +199,7 @@ static int from_make(struct recall *rc, uint32_t source, struct recall_source *s
     return f->pool ? 0 : -E_NOMEM;
 }
 
-static int from_of(struct recall *rc, uint32_t source, struct from **ret)
+int recall_from_of(struct recall *rc, uint32_t source, struct from **ret)
 {
     struct recall_source *src;
     struct from *f;
@@ -351,6 +351,8 @@ static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, 
     }
     if (r == 0)
         moved(rc);
+    else if (r == -E_ARCHIVED)
+        __atomic_fetch_add(&rc->archived, 1, __ATOMIC_RELAXED);
     (void)buf_cstr(&err);
     say(rc, p, r, &err);
     return r;
@@ -397,7 +399,7 @@ static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint
     struct slice s = slice_decode(&d);
     struct recall *rc = arg;
     struct from *f;
-    int r = d.bad || d.left ? -E_CORRUPT : from_of(rc, source, &f);
+    int r = d.bad || d.left ? -E_CORRUPT : recall_from_of(rc, source, &f);
 
     if (r == 0)
         r = recall_limit_take(rc, f, (uint64_t)blocks * TIER_BLOCK,

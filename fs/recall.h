@@ -59,6 +59,18 @@ int recall_source_beside(struct store *s, const struct recall_source *was, const
 int recall_sources(struct store *s, int (*cb)(void *arg, uint32_t number, const struct recall_source *src),
                    void *arg);
 
+/* recall_archived: how often a read has met what lies in an archive. recall_thaw_*: for whoever is about to bring many ranges: add them, then
+ * look until *ret_left is 0: so many packs are still to be waited for; ask: they are asked for, if nobody has yet. on after each that was
+ * looked at; negative ends it with that value. After an error it may be called again. One thread. */
+struct cold_range;
+struct recall_thaw;
+uint64_t recall_archived(struct store *s);
+int recall_thaw_new(struct store *s, struct recall_thaw **ret);
+void recall_thaw_free(struct recall_thaw *t); /* NULL is allowed */
+int recall_thaw_add(struct recall_thaw *t, const struct cold_range *range);
+int recall_thaw_look(struct recall_thaw *t, bool ask, int (*on)(void *arg, uint64_t ready, uint64_t of),
+                     void *arg, uint64_t *ret_left);
+
 /* recall_any: does the store have sources? recall_from: was this volume made from a recovery point? */
 bool recall_any(struct store *s);
 bool recall_from(struct store *s, const struct vol *v);

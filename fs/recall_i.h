@@ -63,6 +63,7 @@ struct recall {
     unsigned importing;         /* volumes that are being made: their sources have no pins yet */
     int64_t moved_ns;           /* when one of them last got something, or the first began */
     int64_t looked_ns;          /* of recall_keep */
+    uint64_t archived;          /* atomic: how often something was met that lies in an archive */
     pthread_mutex_t ahead_lock; /* guards what follows; taken last */
     pthread_cond_t ahead_change;
     unsigned aheads, ahead_idle; /* threads that read ahead */
@@ -70,6 +71,9 @@ struct recall {
 };
 
 struct recall *recall_of(struct store *s); /* NULL */
+
+/* recall_from_of: what a source says, read once. */
+int recall_from_of(struct recall *rc, uint32_t source, struct from **ret);
 
 /* recall_wait_locked: until something changes or 100 ms have passed; says that the request moves. -E_TIMEOUT, -E_CANCELED. */
 int recall_wait_locked(struct recall *rc, int64_t until_ns);

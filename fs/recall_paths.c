@@ -73,7 +73,7 @@ static int piece_add(void *arg, const struct cold_range *range)
 {
     struct looking *l = arg;
     uint64_t at = MAX_OF(range->first, l->first), end = MIN_OF(range->first + range->blocks, l->end);
-    struct cold_range piece = {.object = range->object};
+    struct cold_range piece = {.object = range->object, .source = range->source, .ref = range->ref};
     int r = 0;
 
     if (range->first >= l->end)
@@ -81,6 +81,7 @@ static int piece_add(void *arg, const struct cold_range *range)
     for (; r == 0 && at < end; at += piece.blocks) {
         piece.first = at;
         piece.blocks = (uint32_t)MIN_OF(end - at, (uint64_t)COLD_FETCH_BLOCKS);
+        piece.ref.skip = range->ref.skip + (uint32_t)(at - range->first);
         r = buf_add(&l->p->pieces, &piece, sizeof(piece));
     }
     return r;

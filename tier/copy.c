@@ -35,7 +35,7 @@ static int carry_part(struct copy *c, const struct slice *s, struct slice *ret)
     r = repo_slice(c->from, &whole, true, &b);
     if (r == 0)
         r = packer_known(c->w.p, b.data, b.len, ret);
-    else if (r == -E_CORRUPT || r == -E_NOENT) /* the part itself may be whole */
+    else if (r == -E_CORRUPT || r == -E_NOENT || r == -E_ARCHIVED) /* the part itself may be whole, and at hand */
         r = 0;
     if (r == 1) {
         ret->off += s->skip;
@@ -255,6 +255,7 @@ static int carry_all(struct copy *c, struct choosing *g)
     } else {
         c->was.depth = 0;
     }
+    c->res.was = c->was;
     r = tree_diff(c->from, &c->was, &c->p->tree, differs, c);
     return r < 0 ? r : publish(c);
 }

@@ -16,13 +16,15 @@ struct copy_result {
     bool same;                         /* it was there already */
     uint64_t items, bytes;             /* carried */
     uint64_t new_bytes, sent_bytes;    /* not there before; put, all objects */
+    struct tree was;                   /* in the source: what both have of an older one; depth 0: of none */
     uint64_t hurt; /* after -E_CORRUPT: the inode that what is damaged belongs to; 0: not known */
 };
 
 /* copy_origin: what a recovery point is called by all its copies: the id of the first of them. */
 struct sha copy_origin(const struct point *p);
 
-/* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; others of repositories. Interrupted, it
+/* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; -E_ARCHIVED: what differs from ret->was
+ * is needed, and some of it lies in an archive; others of repositories. Interrupted, it
  * is begun anew, and what is in the other repository by then is not sent again. */
 int copy_run(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
              struct copy_result *ret);

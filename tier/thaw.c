@@ -3,9 +3,9 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "tier/idset.h"
 #include "tier/map.h"
 #include "tier/restore.h"
+#include "tier/tree_diff.h"
 
 #define PAUSE_FIRST_MS 500
 #define PAUSE_MAX_MS 60000
@@ -14,30 +14,75 @@
 struct thaw {
     struct repo *r;
     const struct thaw_opts *o;
-    struct thaw_result *res;
-    struct idset seen;  /* halves of packs' names */
-    struct buf packs;   /* PACK_NAME bytes each: that are needed */
-    struct buf inodes;  /* u64 each: whose records are to be looked at still */
-    uint64_t ready, of; /* of those that were in an archive */
+    struct thaw_packs packs;
+    struct buf inodes; /* u64 each: whose records are to be looked at still */
 };
 
-static int needs(struct thaw *w, const struct slice *s)
+/* --- packs ---------------------------------------------------------------------------------------------------------- */
+
+void thaw_packs_free(struct thaw_packs *w)
+{
+    idset_free(&w->seen);
+    buf_free(&w->names);
+    *w = (struct thaw_packs){.packs = 0};
+}
+
+int thaw_packs_add(struct thaw_packs *w, const struct repo *r, const struct id16 *chunk)
 {
     struct have_chunk c;
     struct id16 id;
     char name[PACK_NAME] = "";
-    int r = have_get_chunk(w->r->have, &s->chunk, &c);
+    int x = have_get_chunk(r->have, chunk, &c);
 
-    if (r < 0)
-        return r == -E_NOENT ? 0 : r; /* the restore tells that */
+    if (x < 0)
+        return x == -E_NOENT ? 0 : x;
     id = sha_half(&c.pack);
     if (idset_get(&w->seen, &id))
         return 0;
-    r = idset_put(&w->seen, &id, NULL);
+    x = idset_put(&w->seen, &id, NULL);
     pack_name(&c.pack, name);
-    w->res->packs++;
-    return r < 0 ? r : buf_add(&w->packs, name, sizeof(name));
+    w->packs++;
+    return x < 0 ? x : buf_add(&w->names, name, sizeof(name));
 }
+
+/* 1: it is still to be waited for. */
+static int look_at(struct repo *r, const char *name, bool ask)
+{
+    int x = backend_wake(r->b, &r->call, name, ask);
+
+    return x == -E_NOENT ? 0 : MIN_OF(x, 1);
+}
+
+int thaw_packs_look(struct thaw_packs *w, struct repo *r, bool ask,
+                    int (*on)(void *arg, uint64_t ready, uint64_t of), void *arg)
+{
+    char *v = (char *)w->names.data;
+    size_t n = w->names.len / PACK_NAME, left = 0, i = 0;
+    int x = 0;
+
+    for (; i < n; i++) {
+        if ((x = look_at(r, v + i * PACK_NAME, ask)) < 0)
+            break;
+        if (x > 0)
+            memmove(v + left++ * PACK_NAME, v + i * PACK_NAME, PACK_NAME);
+        if (on && (x = on(arg, w->ready, w->of)) < 0) {
+            i++;
+            break;
+        }
+    }
+    if (i < n) /* those that were not looked at stay */
+        memmove(v + left * PACK_NAME, v + i * PACK_NAME, (n - i) * PACK_NAME);
+    left += n - i;
+    w->names.len = left * PACK_NAME;
+    if (x < 0)
+        return x;
+    if (ask)
+        w->of = left;
+    w->ready = w->of - left;
+    return 0;
+}
+
+/* --- of a recovery point ---------------------------------------------------------------------------------------------- */
 
 static int record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
@@ -47,7 +92,7 @@ static int record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val
     int r = record_slice(key, klen, val, vlen, &s);
 
     if (r == 1)
-        return needs(w, &s);
+        return thaw_packs_add(&w->packs, w->r, &s.chunk);
     if (klen >= 9 && key[8] == REC_XATTR)
         return 0; /* of one that is damaged the restore tells */
     if (r < 0)
@@ -78,11 +123,19 @@ static int below(struct thaw *w, const struct tree *t, const char *path)
     return r == -E_NOENT || r == -E_NOTDIR ? 0 : r; /* the restore says so */
 }
 
+static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
+{
+    (void)was;
+    return is ? record(arg, is->key, is->klen, is->val, is->vlen) : 0;
+}
+
 static int needed(struct thaw *w, const struct tree *t)
 {
     static const struct tree_key all;
     int r = 0;
 
+    if (!w->o->npaths && w->o->but)
+        return tree_diff(w->r, w->o->but, t, differs, w);
     if (!w->o->npaths)
         return tree_scan(w->r, t, &all, NULL, record, w);
     for (size_t i = 0; r == 0 && i < w->o->npaths; i++)
@@ -90,43 +143,18 @@ static int needed(struct thaw *w, const struct tree *t)
     return r;
 }
 
-static int on(struct thaw *w)
+static int on(const struct thaw *w)
 {
-    return w->o->progress ? w->o->progress(w->o->arg, w->ready, w->of) : 0;
+    return w->o->progress ? MIN_OF(w->o->progress(w->o->arg, w->packs.ready, w->packs.of), 0) : 0;
 }
 
-/* Those that can be read leave the list. */
-static int look(struct thaw *w, bool ask)
-{
-    char *v = (char *)w->packs.data;
-    size_t n = w->packs.len / PACK_NAME, left = 0;
-    int r = 0;
-
-    for (size_t i = 0; r >= 0 && i < n; i++) {
-        r = backend_wake(w->r->b, &w->r->call, v + i * PACK_NAME, ask);
-        if (r == -E_NOENT)
-            r = 0;
-        if (r > 0)
-            memmove(v + left++ * PACK_NAME, v + i * PACK_NAME, PACK_NAME);
-        if (r >= 0)
-            r = MIN_OF(on(w), 0);
-    }
-    if (r < 0)
-        return r;
-    w->packs.len = left * PACK_NAME;
-    if (ask)
-        w->of = w->res->asked = left;
-    w->ready = w->of - left;
-    return 0;
-}
-
-static int pause_ms(struct thaw *w, int64_t ms)
+static int pause_ms(const struct thaw *w, int64_t ms)
 {
     int r = 0;
 
     for (int64_t gone = 0; r == 0 && gone < ms; gone += LOOK_MS) {
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
-        r = MIN_OF(on(w), 0);
+        r = on(w);
     }
     return r;
 }
@@ -134,23 +162,21 @@ static int pause_ms(struct thaw *w, int64_t ms)
 int thaw_run(struct repo *r, const struct point *p, const struct thaw_opts *o, struct thaw_result *ret,
              struct buf *err)
 {
-    struct thaw w = {.r = r, .o = o, .res = ret};
+    struct thaw w = {.r = r, .o = o};
     int64_t ms = PAUSE_FIRST_MS;
-    int x;
+    int x = needed(&w, &p->tree);
 
-    *ret = (struct thaw_result){.packs = 0};
-    x = needed(&w, &p->tree);
     if (x == 0)
-        x = look(&w, !BROKEN(VARVE_BREAK_thaw_unasked));
-    for (; x == 0 && w.packs.len; ms = MIN_OF(2 * ms, (int64_t)PAUSE_MAX_MS)) {
+        x = thaw_packs_look(&w.packs, r, !BROKEN(VARVE_BREAK_thaw_unasked), o->progress, o->arg);
+    *ret = (struct thaw_result){.packs = w.packs.packs, .asked = w.packs.of};
+    for (; x == 0 && w.packs.names.len; ms = MIN_OF(2 * ms, (int64_t)PAUSE_MAX_MS)) {
         x = pause_ms(&w, ms);
         if (x == 0)
-            x = look(&w, false);
+            x = thaw_packs_look(&w.packs, r, false, o->progress, o->arg);
     }
     if (x < 0)
         buf_puts(err, backend_text(x));
-    idset_free(&w.seen);
-    buf_free(&w.packs);
+    thaw_packs_free(&w.packs);
     buf_free(&w.inodes);
     return x;
 }

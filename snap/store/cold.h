@@ -131,6 +131,10 @@ struct cold_cursor {
 };
 int cold_next(struct store *s, uint32_t vol, struct cold_cursor *c, struct cold_range *ret);
 
+/* cold_each: what is elsewhere only of the objects of a volume (0: of all), by number; cb non-zero ends it with that value. Called outside of
+ * transactions, as cb is. Cost: all ranges of the store. */
+int cold_each(struct store *s, uint32_t vol, int (*cb)(void *arg, const struct cold_range *range), void *arg);
+
 /* cold_named: ranges that name a source, from a cursor on (zero: all), at most so many: struct cold_range each, appended to ret. 1:
  * there may be more behind the cursor; 0: no. Outside of transactions.
  * cold_switch: in one transaction these ranges get another name for the same bytes, those that are still there just so; *ret_done

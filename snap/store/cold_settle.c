@@ -392,26 +392,45 @@ int cold_next(struct store *s, uint32_t vol, struct cold_cursor *cur, struct col
     return r;
 }
 
-int cold_stat(struct vol *v, struct cold_stat *ret)
+int cold_each(struct store *s, uint32_t vol, int (*cb)(void *arg, const struct cold_range *range), void *arg)
 {
-    struct walk w = {.s = v->store, .vol = v->rec.id};
+    struct walk w = {.s = s, .vol = vol};
     struct cold_range range;
-    struct cold_stat st = {0};
-    uint64_t last = 0, held;
     int r = 0;
 
-    while (cold_any(v->store) && (r = walk_next(&w, &range)) == 1) {
-        st.remote_bytes += (uint64_t)range.blocks * BLOCK_SIZE;
-        st.ranges++;
-        st.objects += range.object != last;
-        last = range.object;
-    }
+    while (r == 0 && cold_any(s) && (r = walk_next(&w, &range)) == 1)
+        r = cb(arg, &range);
+    return r;
+}
+
+struct summing {
+    struct cold_stat st;
+    uint64_t last;
+};
+
+static int sum_range(void *arg, const struct cold_range *range)
+{
+    struct summing *m = arg;
+
+    m->st.remote_bytes += (uint64_t)range->blocks * BLOCK_SIZE;
+    m->st.ranges++;
+    m->st.objects += range->object != m->last;
+    m->last = range->object;
+    return 0;
+}
+
+int cold_stat(struct vol *v, struct cold_stat *ret)
+{
+    struct summing m = {.last = 0};
+    uint64_t held;
+    int r = cold_each(v->store, v->rec.id, sum_range, &m);
+
     if (r < 0)
         return r;
     pthread_rwlock_rdlock(&v->store->lock);
     held = vol_present_blocks(v) * BLOCK_SIZE;
     pthread_rwlock_unlock(&v->store->lock);
-    st.local_bytes = held > st.remote_bytes ? held - st.remote_bytes : 0;
-    *ret = st;
+    m.st.local_bytes = held > m.st.remote_bytes ? held - m.st.remote_bytes : 0;
+    *ret = m.st;
     return 0;
 }

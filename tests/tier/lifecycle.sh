@@ -308,6 +308,76 @@ test_a_read_of_an_archive() {
     classes_end
 }
 
+remote() {
+    ok varve tier status "$dir/m" --json
+    json 'd["remote_bytes"]'
+}
+waits() { varve status "$dir/m" | grep -q "^job .* waits for the archive: . of $packs packs"; }
+away() { # all of the volume's bytes are in the archive only, and nothing is in memory; the mount has the copy $dir/was
+    cp -a "$dir/m" "$dir/was"
+    ok varve tier release "$dir/m" "$url" --key-file "$dir/key"
+    archive
+    cd / && ok varve umount "$dir/m" && ok varve mount "$dir/s" "$dir/m"
+}
+all_here() { [ "$(remote)" = 0 ]; }
+# All that is needed is asked for, once; a killed daemon's job goes on waiting
+test_hydration_waits_for_an_archive() {
+    classes_begin 5 || return
+    away
+    ok varve hydrate "$dir/m" --background
+    within 20 waits
+    [ "$(packs_asked)" = "$packs" ] || fail "$(packs_asked) of $packs packs were asked for"
+    asked=$(requests)
+    kill -9 "$(head -n 1 "$dir/s/lock")"
+    within 60 all_here
+    same_trees "$dir/was" "$dir/m"
+    [ "$(requests)" = "$asked" ] || fail "asked again: $(requests) requests for $packs packs, $asked before the kill"
+    ok varve events "$dir/m"
+    has "$packs packs were asked for"
+    has 'volume-hydrated'
+    classes_end
+}
+
+# Of some files only what they need is asked for; cancelled, and with a server that fails meanwhile
+test_recall_by_path_waits_for_an_archive() {
+    classes_begin 4 || return
+    mkdir "$dir/m/two"
+    random 20000000 >"$dir/m/two/large"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    away
+    ok varve tier recall "$dir/m" two --background --json
+    id=$(json 'd["job"]["id"]')
+    within 20 waits_any
+    [ "$(packs_asked)" -lt "$packs" ] || fail "$(packs_asked) of $packs packs were asked for"
+    ok varve job cancel "$dir/m" "$id"
+    refused - 'cancel' varve job wait "$dir/m" "$id"
+    echo 'y1 error-not HEAD 12' >"$dir/fault"
+    ok timeout 60 "$VARVE" tier recall "$dir/m" two
+    same_trees "$dir/was/two" "$dir/m/two"
+    [ "$(packs_asked)" -lt "$packs" ] || fail "$(packs_asked) of $packs packs were asked for"
+    [ "$(remote)" -ge 20000000 ] || fail "only $(remote) are left"
+    classes_end
+}
+packs_asked() { awk '/^POST .*restore/ { print $2 }' "$dir/fault.log" | sort -u | wc -l; }
+waits_any() { varve status "$dir/m" | grep -q '^job .* waits for the archive'; }
+
+# Of an increment only what the other repository lacks is asked for
+test_a_copy_waits_for_an_archive() {
+    classes_begin 3 || return
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+    ok varve backup copy "$url#latest" --key-file "$dir/key" --to "dir:$dir/r" --to-key-file "$dir/key"
+    random 3000000 >"$dir/m/new"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    random 9000000 >"$dir/m/newer" # the last pack of a backup, which has metadata, is left out
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    archive
+    ok timeout 60 "$VARVE" backup copy "$url#latest" --key-file "$dir/key" --to "dir:$dir/r" --to-key-file "$dir/key"
+    [ "$(packs_asked)" -ge 1 ] && [ "$(packs_asked)" -lt "$packs" ] || fail "$(packs_asked) of $packs packs were asked for"
+    ok varve restore "dir:$dir/r#latest" "$dir/back" --key-file "$dir/key"
+    same_trees "$dir/m" "$dir/back"
+    classes_end
+}
+
 if [ $# -eq 0 ]; then read -ra cases -d '' < <(all_cases); else cases=("$@"); fi
 run_cases "${cases[@]}"
 suite_end
