@@ -294,8 +294,8 @@ static int copy_out(const struct unpacked *u, const struct slice *s, uint32_t sk
 }
 
 /* What is a chunk of its own goes to its place at once, and is not kept. 0: it is not one, or somebody unpacks it. */
-static int fetch_whole(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
-                       uint32_t blocks, int64_t until, void *out)
+static int fetch_whole(struct recall *rc, struct pool *p, const struct slice *s, uint32_t blocks,
+                       int64_t until, void *out)
 {
     cleanup(buf_free) struct buf ignored = {0};
     size_t room = (size_t)blocks * TIER_BLOCK, len = 0;
@@ -306,11 +306,12 @@ static int fetch_whole(struct recall *rc, struct pool *p, const struct slice *s,
     pthread_mutex_lock(&rc->lock);
     known = find_locked(rc, &s->chunk) != NULL;
     pthread_mutex_unlock(&rc->lock);
-    if (known || s->off != 0 || ref->skip != 0 || s->len > room || s->len < WHOLE_LEAST)
+    if (known)
         return 0;
     r = pool_take(rc, p, until, &repo, &ignored);
     if (r < 0)
         return 0;
+    repo->call.wake = false; /* fetch_part() asks for what is archived, and says why it fails */
     r = repo_chunk_into(repo, &s->chunk, out, room, &len);
     pool_give(rc, p, repo);
     if (r < 0 || len < s->len)
@@ -334,7 +335,7 @@ static int fetch_part(struct recall *rc, struct pool *p, const struct slice *s, 
 
 /* A varve-tierd that died, perhaps long ago, is no failure: another one is started. */
 static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
-                      uint32_t blocks, void *out)
+                      uint32_t blocks, bool whole, void *out)
 {
     int64_t until = clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000;
     cleanup(buf_free) struct buf err = {0};
@@ -343,7 +344,7 @@ static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, 
     for (unsigned n = 0; n <= DEATHS; n++) {
         buf_reset(&err);
         r = 0;
-        if (fetch_whole(rc, p, s, ref, blocks, until, out) == 0)
+        if (!whole || fetch_whole(rc, p, s, blocks, until, out) == 0)
             r = fetch_part(rc, p, s, ref, blocks, until, out, &err);
         if (r != -E_CLOSED || BROKEN(VARVE_BREAK_recall_deaths))
             break;
@@ -356,6 +357,14 @@ static int fetch_once(struct recall *rc, struct pool *p, const struct slice *s, 
     (void)buf_cstr(&err);
     say(rc, p, r, &err);
     return r;
+}
+
+void recall_moved(struct recall *rc, struct pool *p)
+{
+    static const struct buf none;
+
+    moved(rc);
+    say(rc, p, 0, &none);
 }
 
 /* Does it help to try again? */
@@ -377,10 +386,10 @@ static int pause_until(struct recall *rc, int64_t at_ns)
 
 /* Whoever wants it so waits for a repository that is away. */
 static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const struct cold_ref *ref,
-                 uint32_t blocks, void *out)
+                 uint32_t blocks, bool whole, void *out)
 {
     int64_t until = clock_mono_ns() + (int64_t)rc->opts.wait_ms * 1000000;
-    int r = fetch_once(rc, p, s, ref, blocks, out);
+    int r = fetch_once(rc, p, s, ref, blocks, whole, out);
 
     for (int64_t step = AGAIN_NS; is_passing(r) && clock_mono_ns() < until;
          step = MIN_OF(2 * step, AGAIN_MAX_NS)) {
@@ -388,23 +397,33 @@ static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const
 
         if (w < 0)
             return w;
-        r = fetch_once(rc, p, s, ref, blocks, out);
+        r = fetch_once(rc, p, s, ref, blocks, whole, out);
     }
     return r;
 }
 
-static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
+bool recall_slice(const struct cold_ref *ref, uint32_t blocks, struct slice *ret, bool *ret_whole)
 {
     struct dec d = dec_of(ref->p, ref->len);
-    struct slice s = slice_decode(&d);
+
+    *ret = slice_decode(&d);
+    *ret_whole =
+        ret->off == 0 && ref->skip == 0 && ret->len <= (size_t)blocks * TIER_BLOCK && ret->len >= WHOLE_LEAST;
+    return !d.bad && !d.left;
+}
+
+int recall_on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
+{
     struct recall *rc = arg;
     struct from *f;
-    int r = d.bad || d.left ? -E_CORRUPT : recall_from_of(rc, source, &f);
+    struct slice s;
+    bool whole;
+    int r = recall_slice(ref, blocks, &s, &whole) ? recall_from_of(rc, source, &f) : -E_CORRUPT;
 
     if (r == 0)
         r = recall_limit_take(rc, f, (uint64_t)blocks * TIER_BLOCK,
                               clock_mono_ns() + (int64_t)rc->opts.timeout_ms * 1000000);
-    return r < 0 ? r : fetch(rc, f->pool, &s, ref, blocks, out);
+    return r < 0 ? r : fetch(rc, f->pool, &s, ref, blocks, whole, out);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------------------- */
@@ -431,8 +450,11 @@ int recall_attach(struct store *s, const struct recall_opts *o)
     rc->next = registry;
     registry = rc;
     pthread_mutex_unlock(&registry_lock);
-    store_set_cold(
-        s, &(struct cold_hooks){.arg = rc, .fetch = on_fetch, .waits = on_waits, .ahead = recall_on_ahead});
+    store_set_cold(s, &(struct cold_hooks){.arg = rc,
+                                           .fetch = recall_on_fetch,
+                                           .fetch_run = recall_on_run,
+                                           .waits = on_waits,
+                                           .ahead = recall_on_ahead});
     return 0;
 }
 

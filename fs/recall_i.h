@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "fs/recall.h"
+#include "snap/store/cold.h"
 
 #define POOL_MAX 4u /* times that one repository is open */
 
@@ -16,8 +17,9 @@ struct pool { /* one repository */
     struct repo_keys keys; /* once one was opened */
     bool has_keys, opening;
     struct backend
-        *shared; /* of which each has a share: one process serves all of them; NULL: none is open */
-    bool lost;   /* the last read of it failed, and an event has said so */
+        *shared;       /* of which each has a share: one process serves all of them; NULL: none is open */
+    int64_t singly_ns; /* until then chunks come one by one: several at once had taken too long */
+    bool lost;         /* the last read of it failed, and an event has said so */
     int64_t used_ns;
 };
 
@@ -72,6 +74,14 @@ struct recall {
 
 struct recall *recall_of(struct store *s); /* NULL */
 
+/* recall_on_fetch, recall_on_run: hooks of snap/store/cold.h. */
+int recall_on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out);
+void recall_on_run(void *arg, const struct cold_piece *v, unsigned n,
+                   void (*got)(void *of, unsigned i, int result), void *of);
+/* recall_moved: something came from a repository. recall_slice: what a reference says; is it all of a chunk that fits into so many blocks? */
+void recall_moved(struct recall *rc, struct pool *p);
+bool recall_slice(const struct cold_ref *ref, uint32_t blocks, struct slice *ret, bool *ret_whole);
+
 /* recall_from_of: what a source says, read once. */
 int recall_from_of(struct recall *rc, uint32_t source, struct from **ret);
 
@@ -88,6 +98,7 @@ void pools_free(struct recall *rc);
 /* recall_limit_take: so many bytes are about to be read from a source; waits until they may be. -E_BUSY: not within the time;
  * -E_CANCELED. */
 int recall_limit_take(struct recall *rc, const struct from *f, uint64_t bytes, int64_t until_ns);
+bool recall_is_limited(const struct recall *rc); /* this thread, by recall_limit */
 
 /* recall_on_ahead: a hook of snap/store/cold.h: threads of its own bring what readers will want next; they end when there was nothing
  * for a while. recall_ahead_end: rc->closing is set; waits for them. */

@@ -18,6 +18,11 @@ void recall_unbound(bool is)
     unbound = is;
 }
 
+bool recall_is_limited(const struct recall *rc)
+{
+    return rc->opts.limit_bytes && !unbound && !BROKEN(VARVE_BREAK_recall_limit);
+}
+
 static uint64_t most_of(const struct recall *rc)
 {
     return MAX_OF(rc->opts.limit_bytes, (uint64_t)LEAST_BYTES);
@@ -90,7 +95,7 @@ int recall_limit_take(struct recall *rc, const struct from *f, uint64_t bytes, i
     bool first;
     int r;
 
-    if (!rc->opts.limit_bytes || unbound || BROKEN(VARVE_BREAK_recall_limit))
+    if (!recall_is_limited(rc))
         return 0;
     do {
         pthread_mutex_lock(&rc->lock);

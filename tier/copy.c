@@ -35,7 +35,8 @@ static int carry_part(struct copy *c, const struct slice *s, struct slice *ret)
     r = repo_slice(c->from, &whole, true, &b);
     if (r == 0)
         r = packer_known(c->w.p, b.data, b.len, ret);
-    else if (r == -E_CORRUPT || r == -E_NOENT || r == -E_ARCHIVED) /* the part itself may be whole, and at hand */
+    else if (r == -E_CORRUPT || r == -E_NOENT ||
+             r == -E_ARCHIVED) /* the part itself may be whole, and at hand */
         r = 0;
     if (r == 1) {
         ret->off += s->skip;

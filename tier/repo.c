@@ -536,6 +536,67 @@ static int view_into(struct repo *r, const struct id16 *id, void *p, size_t room
     return x;
 }
 
+/* Chunks that lie together in a pack, in whatever order. */
+struct together {
+    unsigned n;
+    uint64_t off, end;
+    struct have_chunk c[REPO_RUN_MAX];
+};
+
+static int together_of(struct repo *r, const struct repo_into *v, unsigned n, struct together *ret)
+{
+    uint64_t sum = 0, off = UINT64_MAX, end = 0;
+    int x = 0;
+
+    *ret = (struct together){.n = 0};
+    for (unsigned i = 0; i < n && i < REPO_RUN_MAX; i++) {
+        struct have_chunk *c = &ret->c[i];
+
+        x = have_get_chunk(r->have, v[i].chunk, c);
+        if (x < 0 || memcmp(&c->pack, &ret->c[0].pack, sizeof(c->pack)) != 0)
+            break;
+        sum += c->stored_len;
+        off = MIN_OF(off, c->off);
+        end = MAX_OF(end, c->off + c->stored_len);
+        if (end - off == sum) {
+            ret->n = i + 1;
+            ret->off = off;
+            ret->end = end;
+        }
+    }
+    return x == -E_NOENT ? 0 : x;
+}
+
+int repo_chunks_into(struct repo *r, const struct repo_into *v, unsigned n,
+                     void (*got)(void *of, unsigned i, int result, size_t len), void *of)
+{
+    struct backend_view view;
+    struct together t;
+    char name[PACK_NAME];
+    int x = together_of(r, v, n, &t);
+
+    if (x < 0 || t.n < 2)
+        return MIN_OF(x, 0);
+    pack_name(&t.c[0].pack, name);
+    x = backend_view(r->b, &r->call, name, t.off, t.end - t.off, &view);
+    if (x < 0)
+        return x == -E_NOTSUP ? 0 : x;
+    __atomic_fetch_add(&r->got_bytes, view.len, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < t.n; i++) {
+        uint64_t at = t.c[i].off - t.off;
+        struct chunk_head h = {.plain_len = 0};
+
+        x = at + t.c[i].stored_len > view.len
+                ? -E_CORRUPT
+                : unseal_moving(&r->dom, view.p + at, t.c[i].stored_len, v[i].p, v[i].room, &h);
+        if (x == 0 && memcmp(h.id.b, v[i].chunk->b, sizeof(h.id.b)) != 0)
+            x = -E_CORRUPT;
+        got(of, i, x, h.plain_len);
+    }
+    backend_view_end(r->b, &view);
+    return (int)t.n;
+}
+
 static int sealed_into(struct repo *r, const struct id16 *id, void *p, size_t room, struct chunk_head *ret)
 {
     int x;

@@ -78,6 +78,17 @@ void repo_chunks_drop(struct repo *r);
 /* repo_chunk_into: all of them to p, which has room for that many; *ret_len: how many they are. -E_TOOBIG: there is no room. */
 int repo_chunk_into(struct repo *r, const struct id16 *chunk, void *p, size_t room, size_t *ret_len);
 
+/* repo_chunks_into: likewise several, with one request, as far as they lie together in the first one's pack; got for each, with its result and
+ * how many bytes it has. How many those were; 0: fewer than two can be had so, and nothing was done; negative: the request failed. */
+#define REPO_RUN_MAX 4u
+struct repo_into {
+    const struct id16 *chunk;
+    void *p;
+    size_t room;
+};
+int repo_chunks_into(struct repo *r, const struct repo_into *v, unsigned n,
+                     void (*got)(void *of, unsigned i, int result, size_t len), void *of);
+
 /* repo_slice: appends the bytes of a slice. whole: it is the whole blob, which is proved by its name, too. */
 int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret);
 

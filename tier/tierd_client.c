@@ -25,8 +25,8 @@
 #define WHOLE_MS 60000 /* a message that has begun, however busy the machine is */
 #define HEAD_ROOM 4096u
 #define LINE_ROOM (3 << 20)
-#define PIECE (16u << 20)                    /* of a get */
-#define VIEW_ROOM ((1u << 20) + (64u << 10)) /* a chunk that is one block of a file, sealed */
+#define PIECE (16u << 20)                          /* of a get */
+#define VIEW_ROOM (4 * ((1u << 20) + (64u << 10))) /* four chunks that are one block of a file each, sealed */
 
 struct client {
     struct backend b;

@@ -15,6 +15,8 @@
 #define COLD_SOURCE_MAX 4096u
 #define COLD_FETCH_BLOCKS                                                                                    \
     256u /* so many blocks are fetched at a time at most: 1 MiB, from the beginning of a range */
+#define COLD_RUN_PIECES 4u /* so many such pieces, one behind the other, by one fetch_run */
+#define COLD_RUN_BLOCKS (COLD_RUN_PIECES * COLD_FETCH_BLOCKS)
 #define COLD_RUNS_MAX 512u /* ranges put by one call; some calls of them fit into one transaction */
 
 /* What a range's bytes are called. Opaque to this room. skip: blocks into what p names. */
@@ -32,6 +34,14 @@ struct cold_range {
     struct cold_ref ref;
 };
 
+/* What is to be fetched, and where to. */
+struct cold_piece {
+    uint32_t source;
+    struct cold_ref ref;
+    uint32_t blocks;
+    void *out; /* blocks * BLOCK_SIZE bytes */
+};
+
 /* fetch: `blocks` blocks of what ref names, from block ref->skip of it on, into out (blocks * BLOCK_SIZE bytes); what it has no bytes for
  * (behind the end of a file) as zeros. Called with no lock held and in no transaction; by many threads at a time; may take
  * long, but must end. Negative: the request that asked gets -E_IO; it is not tried again for that request.
@@ -40,6 +50,10 @@ struct cold_hooks {
     void *arg;
     int (*fetch)(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out);
     void (*failed)(void *arg, struct store *s, uint32_t source, uint64_t object, int error);
+    /* fetch_run (may be NULL: fetch for each): pieces of an object that lie one behind the other, n <= COLD_RUN_PIECES. got is called for
+     * each, once, as soon as it is there or has failed, in this thread. */
+    void (*fetch_run)(void *arg, const struct cold_piece *v, unsigned n,
+                      void (*got)(void *of, unsigned i, int result), void *of);
     /* waits (may be NULL): a request begins to wait for bytes, its own fetch or somebody else's; and ends. Negative: it must not, and
      * gets -E_IO at once. */
     int (*waits)(void *arg, bool begins);
@@ -127,6 +141,7 @@ int cold_settle(struct store *s);
  * are left behind the cursor (begin anew with a zero cursor to see whether any are left at all). Recall it by cold_recall(). */
 struct cold_cursor {
     uint64_t object, block;
+    uint64_t recent, recent_block; /* likewise, of those that were read lately */
     uint64_t failed; /* set by the caller: an object that cannot be had now and is passed over; 0 none */
 };
 int cold_next(struct store *s, uint32_t vol, struct cold_cursor *c, struct cold_range *ret);

@@ -5,7 +5,7 @@
 #define BEGINS_AT 64u    /* so much was read on end, by more than one request: it will go on */
 #define WINDOW 512u      /* so much is brought ahead at first: 2 MiB, */
 #define WINDOW_MAX 4096u /* and doubled each time, up to 16 */
-#define PIECE COLD_FETCH_BLOCKS
+#define PIECES_AHEAD 4u  /* the window is brought in at least so many pieces, by several threads */
 
 static bool is_near(const struct cold_stream *st, uint64_t object, uint64_t first)
 {
@@ -74,6 +74,14 @@ void cold_reads(struct store *s, uint64_t object, uint64_t first, uint64_t end)
     pthread_rwlock_unlock(&c->hooks_lock);
 }
 
+/* Of some fetches where the window is large. */
+static uint64_t piece_blocks(const struct cold_stream *st)
+{
+    uint64_t n = st->window / PIECES_AHEAD;
+
+    return MIN_OF(MAX_OF(n - n % COLD_FETCH_BLOCKS, (uint64_t)COLD_FETCH_BLOCKS), (uint64_t)COLD_RUN_BLOCKS);
+}
+
 /* The next piece of the reader that will want it first. */
 static bool piece_take(struct cold *c, struct cold_stream *ret)
 {
@@ -87,7 +95,7 @@ static bool piece_take(struct cold *c, struct cold_stream *ret)
     }
     if (best) {
         *ret = *best;
-        best->taken = MIN_OF(best->taken - best->taken % PIECE + PIECE, best->asked);
+        best->taken = MIN_OF(best->taken - best->taken % COLD_FETCH_BLOCKS + piece_blocks(best), best->asked);
         ret->asked = best->taken;
     }
     pthread_mutex_unlock(&c->lock);
@@ -103,7 +111,8 @@ static void piece_ended(struct cold *c, const struct cold_stream *piece, bool ov
             c->stream[i].over = true;
             c->stream[i].asked = c->stream[i].taken = c->stream[i].next;
         }
-    c->counts.ahead += !over;
+    if (!over)
+        c->counts.ahead += (piece->asked - piece->taken + COLD_FETCH_BLOCKS - 1) / COLD_FETCH_BLOCKS;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -123,6 +132,8 @@ int cold_ahead_one(struct store *s)
         return 0;
     r = cold_range_at(s, piece.object, piece.taken, &range);
     if (r == 0 && range.first < piece.asked)
+        r = cold_bring_run(s, piece.object, piece.taken, piece.asked);
+    if (r == 0)
         r = cold_bring(s, piece.object, piece.taken, piece.asked, not_kept, s->cold);
     piece_ended(s->cold, &piece, r < 0);
     return 1;

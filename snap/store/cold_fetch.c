@@ -115,10 +115,11 @@ static void wait_a_step(struct cold *c)
     pthread_cond_timedwait(&c->over, &c->lock, &until);
 }
 
-/* Takes the work on these blocks, or waits for who has it. *ret_mine: it is the caller's now, to be ended by fetch_over; else the
- * result of the other is in it. NULL: they were brought meanwhile, or (*ret_r) memory is out. Either is given back by unref. */
-static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first, uint64_t end, bool *ret_mine,
-                                int *ret_r)
+/* Takes the work on these blocks, or waits for who has it (wait; else NULL then, too). *ret_mine: it is the caller's now, to be ended by
+ * fetch_over; else the result of the other is in it. NULL: they were brought meanwhile, or (*ret_r) memory is out. Either is given
+ * back by unref. */
+static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first, uint64_t end, bool wait,
+                                bool *ret_mine, int *ret_r)
 {
     struct cold_fetch *f, *fresh = calloc(1, sizeof(*fresh));
 
@@ -128,12 +129,14 @@ static struct cold_fetch *claim(struct cold *c, uint64_t object, uint64_t first,
         return NULL;
     pthread_mutex_lock(&c->lock);
     f = under_way(c, object, first, end);
-    if (f) {
+    if (f && wait) {
         MARK("cold: waits for the fetch of another");
         f->refs++;
         c->counts.waited++;
         while (!f->over)
             wait_a_step(c);
+    } else if (f) {
+        f = NULL;
     } else if (!cold_part_has(c, object, first, end)) {
         *fresh =
             (struct cold_fetch){.object = object, .first = first, .end = end, .next = c->fetches, .refs = 2};
@@ -213,30 +216,13 @@ static void keep(struct store *s, struct cold_fetch *f)
 
 /* --- fetching ----------------------------------------------------------------------------------------------------------------- */
 
-static int call_fetch(struct store *s, const struct cold_range *range, struct cold_fetch *f)
-{
-    struct cold *c = s->cold;
-    struct cold_ref ref = range->ref;
-    int r = -E_NOTSUP;
-
-    ref.skip += (uint32_t)(f->first - range->first);
-    f->bytes = room_take(c, f);
-    if (!f->bytes)
-        return -E_NOMEM;
-    pthread_rwlock_rdlock(&c->hooks_lock);
-    if (c->hooks.fetch)
-        r = c->hooks.fetch(c->hooks.arg, range->source, &ref, (uint32_t)(f->end - f->first), f->bytes);
-    if (r < 0) {
-        log_warn("store", "recall_failed", "object=%llx block=%llu blocks=%llu source=%u error=%s%s",
-                 (unsigned long long)f->object, (unsigned long long)f->first,
-                 (unsigned long long)(f->end - f->first), range->source, err_name(r),
-                 c->hooks.fetch ? "" : " why=no_repository_is_connected");
-        if (c->hooks.failed)
-            c->hooks.failed(c->hooks.arg, s, range->source, f->object, r);
-    }
-    pthread_rwlock_unlock(&c->hooks_lock);
-    return r < 0 ? r : 0;
-}
+/* Windows one behind the other that were claimed. */
+struct run {
+    struct store *s;
+    unsigned n;
+    struct cold_range range[COLD_RUN_PIECES];
+    struct cold_fetch *f[COLD_RUN_PIECES];
+};
 
 static void count(struct cold *c, const struct cold_fetch *f, int r)
 {
@@ -247,21 +233,78 @@ static void count(struct cold *c, const struct cold_fetch *f, int r)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Does the work on a window that was claimed. */
-static void work(struct store *s, const struct cold_range *range, struct cold_fetch *f)
+/* In the time of hooks_lock. */
+static void tell_failed(const struct run *run, unsigned i, int r)
 {
-    int r;
+    struct cold *c = run->s->cold;
+    const struct cold_fetch *f = run->f[i];
 
-    if (!still_cold(s, range, f)) {
-        MARK("cold: somebody brought it between looking and claiming");
-        fetch_over(s->cold, f, -E_COLD); /* look again */
-        return;
-    }
-    r = call_fetch(s, range, f);
-    count(s->cold, f, r);
+    log_warn("store", "recall_failed", "object=%llx block=%llu blocks=%llu source=%u error=%s%s",
+             (unsigned long long)f->object, (unsigned long long)f->first,
+             (unsigned long long)(f->end - f->first), run->range[i].source, err_name(r),
+             c->hooks.fetch ? "" : " why=no_repository_is_connected");
+    if (c->hooks.failed)
+        c->hooks.failed(c->hooks.arg, run->s, run->range[i].source, f->object, r);
+}
+
+/* One of them is there, or failed: whoever waits for it goes on. */
+static void got(void *arg, unsigned i, int r)
+{
+    struct run *run = arg;
+    struct store *s = run->s;
+
+    r = MIN_OF(r, 0);
+    if (r < 0)
+        tell_failed(run, i, r);
+    count(s->cold, run->f[i], r);
     if (r == 0)
-        keep(s, f);
-    fetch_over(s->cold, f, r);
+        keep(s, run->f[i]);
+    fetch_over(s->cold, run->f[i], r);
+}
+
+static void call_hooks(struct run *run, const struct cold_piece *v)
+{
+    struct cold *c = run->s->cold;
+
+    pthread_rwlock_rdlock(&c->hooks_lock);
+    if (run->n > 1 && c->hooks.fetch_run)
+        c->hooks.fetch_run(c->hooks.arg, v, run->n, got, run);
+    else
+        for (unsigned i = 0; i < run->n; i++)
+            got(run, i,
+                c->hooks.fetch ? c->hooks.fetch(c->hooks.arg, v[i].source, &v[i].ref, v[i].blocks, v[i].out)
+                               : -E_NOTSUP);
+    pthread_rwlock_unlock(&c->hooks_lock);
+}
+
+/* Does the work on windows that were claimed. */
+static void work(struct run *run)
+{
+    struct cold_piece v[COLD_RUN_PIECES];
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < run->n; i++) {
+        struct cold_fetch *f = run->f[i];
+        int r = 0;
+
+        if (!still_cold(run->s, &run->range[i], f)) {
+            MARK("cold: somebody brought it between looking and claiming");
+            r = -E_COLD; /* look again */
+        } else if (!(f->bytes = room_take(run->s->cold, f))) {
+            r = -E_NOMEM;
+        }
+        if (r < 0) {
+            fetch_over(run->s->cold, f, r);
+            continue;
+        }
+        v[n] = (struct cold_piece){run->range[i].source, run->range[i].ref, (uint32_t)(f->end - f->first),
+                                   f->bytes};
+        v[n].ref.skip += (uint32_t)(f->first - run->range[i].first);
+        run->range[n] = run->range[i];
+        run->f[n++] = f;
+    }
+    run->n = n;
+    call_hooks(run, v);
 }
 
 static struct cold_hooks hooks_of(struct cold *c)
@@ -288,9 +331,9 @@ static int bring_window(struct store *s, const struct cold_range *range, uint64_
     struct cold_hooks h = hooks_of(s->cold);
     if (h.waits && h.waits(h.arg, true) < 0)
         return -E_IO;
-    struct cold_fetch *f = claim(s->cold, range->object, first, *ret_end, &mine, &r);
+    struct cold_fetch *f = claim(s->cold, range->object, first, *ret_end, true, &mine, &r);
     if (f && mine)
-        work(s, range, f);
+        work(&(struct run){.s = s, .n = 1, .range = {*range}, .f = {f}});
     if (h.waits)
         h.waits(h.arg, false);
     if (!f)
@@ -329,6 +372,55 @@ int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
     return 0;
 }
 
+/* Claims what follows, as far as nobody has it, a few pieces at the most. */
+static int run_claim(struct store *s, uint64_t object, uint64_t first, uint64_t end, struct run *ret)
+{
+    int r = 0;
+
+    while (r == 0 && first < end && ret->n < COLD_RUN_PIECES) {
+        struct cold_range *range = &ret->range[ret->n];
+        uint64_t from, to;
+        bool mine;
+
+        r = cold_range_at(s, object, first, range);
+        if (r < 0 || range->first >= end)
+            break;
+        window_of(range, first, &from, &to);
+        if ((ret->n && from != first) ||
+            !(ret->f[ret->n] = claim(s->cold, object, from, to, false, &mine, &r)))
+            break;
+        ret->n++;
+        first = to;
+    }
+    return r == -E_NOENT ? 0 : r;
+}
+
+int cold_bring_run(struct store *s, uint64_t object, uint64_t first, uint64_t end)
+{
+    struct cold_hooks h = hooks_of(s->cold);
+    struct cold_fetch *f[COLD_RUN_PIECES];
+    struct run run = {.s = s};
+    unsigned n;
+    int r;
+
+    if (!h.fetch_run || end - first <= COLD_FETCH_BLOCKS)
+        return 0;
+    if (h.waits && h.waits(h.arg, true) < 0)
+        return -E_IO;
+    r = run_claim(s, object, first, end, &run);
+    n = run.n;
+    memcpy(f, run.f, n * sizeof(f[0]));
+    work(&run);
+    for (unsigned i = 0; i < n; i++) {
+        if (r == 0 && f[i]->result < 0 && f[i]->result != -E_COLD)
+            r = f[i]->result == -E_NOMEM ? -E_NOMEM : -E_IO;
+        cold_fetch_unref(s->cold, f[i]);
+    }
+    if (h.waits)
+        h.waits(h.arg, false);
+    return r;
+}
+
 static int unkept(void *arg, struct cold_fetch *f)
 {
     struct store *s = arg;
@@ -339,7 +431,14 @@ static int unkept(void *arg, struct cold_fetch *f)
 
 int cold_recall(struct store *s, uint64_t object, uint64_t first, uint64_t blocks)
 {
-    return cold_any(s) ? cold_bring(s, object, first, first + blocks, unkept, s) : 0;
+    uint64_t end = first + blocks, at = first;
+    int r = 0;
+
+    if (!cold_any(s))
+        return 0;
+    for (; r == 0 && at < end; at += COLD_RUN_BLOCKS)
+        r = cold_bring_run(s, object, at, MIN_OF(at + COLD_RUN_BLOCKS, end));
+    return r < 0 ? r : cold_bring(s, object, first, end, unkept, s);
 }
 
 struct cold_fetch *cold_fence(struct store *s, uint64_t object, uint64_t first, uint64_t end)

@@ -131,6 +131,9 @@ struct cold {
  * (cold_fetch_unref). -E_IO, -E_NOMEM, what loose gave. No lock held (cold_fetch.c). */
 int cold_bring(struct store *s, uint64_t object, uint64_t first, uint64_t end,
                int (*loose)(void *arg, struct cold_fetch *f), void *arg);
+/* cold_bring_run: as much of the beginning as one fetch_run brings, without waiting for who brings parts of it; what is left is cold_bring's, as
+ * is what could not be kept. -E_IO, -E_NOMEM: some of it failed. */
+int cold_bring_run(struct store *s, uint64_t object, uint64_t first, uint64_t end);
 void cold_fetch_unref(struct cold *c, struct cold_fetch *f);
 void cold_rooms_free(struct cold *c);
 /* cold_fence: nothing of these blocks is fetched until cold_unfence. NULL: something is under way there; no memory. */

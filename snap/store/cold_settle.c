@@ -352,19 +352,25 @@ static int of_volume(struct store *s, uint32_t vol, uint64_t object)
     return r;
 }
 
-static int next_recent(struct store *s, uint32_t vol, uint64_t failed, struct cold_range *ret)
+static int next_recent(struct store *s, uint32_t vol, struct cold_cursor *cur, struct cold_range *ret)
 {
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < COLD_RECENT; i++) {
         struct walk w = {.s = s, .object = recent_at(s->cold, i, false), .one = true};
-        if (!w.object || w.object == failed)
+        if (!w.object || w.object == cur->failed)
             continue;
+        if (w.object == cur->recent)
+            w.block = cur->recent_block;
         r = walk_next(&w, ret);
         if (r == 0)
             (void)recent_at(s->cold, i, true);
         else if (r == 1)
             r = of_volume(s, vol, ret->object);
+    }
+    if (r == 1) {
+        cur->recent = ret->object;
+        cur->recent_block = ret->first + MIN_OF(ret->blocks, COLD_FETCH_BLOCKS);
     }
     return r;
 }
@@ -376,7 +382,7 @@ int cold_next(struct store *s, uint32_t vol, struct cold_cursor *cur, struct col
 
     if (!cold_any(s))
         return 0;
-    r = next_recent(s, vol, cur->failed, ret);
+    r = next_recent(s, vol, cur, ret);
     if (r == 0) {
         w = (struct walk){.s = s, .vol = vol, .object = cur->object, .block = cur->block};
         while ((r = walk_next(&w, ret)) == 1 && ret->object == cur->failed)
