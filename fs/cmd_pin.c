@@ -23,12 +23,6 @@ static void pins_free(struct pins *l)
     free(l->v);
 }
 
-static int first_point(void *arg, const struct point *pt)
-{
-    memcpy(arg, pt->id, SHA_TEXT);
-    return 1;
-}
-
 static bool is_meant(const char *which, const struct pin *p)
 {
     size_t n = strlen(which);
@@ -40,7 +34,6 @@ static int keep(void *arg, const struct pin *p)
 {
     struct pins *l = arg;
     struct pin_seen *v;
-    int r;
 
     if (trash_is(p) ||
         (l->which && !is_meant(l->which, p))) /* of no volume: varve backup undelete tells those */
@@ -51,8 +44,8 @@ static int keep(void *arg, const struct pin *p)
     v += l->n++;
     *v = (struct pin_seen){.p = *p};
     v->p.points = (struct buf){0};
-    r = pin_points(p, first_point, v->point);
-    return r < 0 ? r : 0;
+    pin_first(p, v->point);
+    return 0;
 }
 
 static void unreadable(void *arg, const char *name, int why)

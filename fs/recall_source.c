@@ -189,19 +189,15 @@ static bool is_mine(const struct pin *own, const struct pin *p)
            uuid_equal(&p->volume, &own->volume);
 }
 
-static int is_point(void *arg, const struct point *pt)
-{
-    return strcmp(pt->id, ((const struct mine *)arg)->point) == 0;
-}
-
 static int drop_other(void *arg, const struct pin *p)
 {
     struct mine *m = arg;
+    char point[SHA_TEXT];
 
     if (!is_mine(m->own, p) || strcmp(p->id, m->keep) == 0)
         return 0;
-    int r = pin_points(p, is_point, m); /* another source of the volume has a pin of its own */
-    return r == 1 ? pin_drop(m->r, p->id) : r;
+    pin_first(p, point); /* another source of the volume has a pin of its own */
+    return strcmp(point, m->point) == 0 ? pin_drop(m->r, p->id) : 0;
 }
 
 static struct pin pin_for(struct recall *rc, const struct recall_source *src)
@@ -275,7 +271,7 @@ static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
 
     if (x < 0)
         return x;
-    x = pin_add(&pin, &pt);
+    x = pin_add(r, &pin, &pt);
     point_release(&pt);
     if (x == 0)
         x = pin_put(r, &pin, false);

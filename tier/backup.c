@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "snap/layer.h"
 #include "tier/backup_i.h"
+#include "tier/domains.h"
 
 #define LET_GO_INODES 1024u    /* walked through, after which memory of the tables is given back */
 #define EDITS_BYTES (6u << 20) /* edits in memory before they become pages */
@@ -319,6 +320,8 @@ static int choose(void *arg, const struct point *p)
     store_get_state(c->b->v->store, &st);
     if (!uuid_equal(&p->store, &st.uuid) || !uuid_equal(&p->volume, &c->b->v->rec.uuid) || p->tree.depth == 0)
         return 0;
+    if (!repo_is_into(c->b->r, &p->domain) && !BROKEN(VARVE_BREAK_domain_base)) /* domains share nothing */
+        return 0;
     if (uuid_equal(&p->snapshot, &c->rec->uuid)) {
         c->same = true;
         memcpy(c->b->res.id, p->id, sizeof(p->id));
@@ -467,10 +470,62 @@ static int run(struct backup *b, const struct layer_rec *rec)
     return r < 0 ? r : publish(b, rec);
 }
 
+struct newest {
+    const struct uuid *volume;
+    int64_t taken_ns;
+    bool found, own;
+};
+
+static int newest_one(void *arg, const struct point *p)
+{
+    struct newest *n = arg;
+
+    if (!uuid_equal(&p->volume, n->volume) || (n->found && p->taken_ns <= n->taken_ns))
+        return 0;
+    n->taken_ns = p->taken_ns;
+    n->own = !id16_none(&p->domain);
+    n->found = true;
+    return 0;
+}
+
+/* As before. One whose domain was shredded, with all that was in it, gets another one of its own. */
+static int was_own(struct backup *b, bool *ret)
+{
+    struct newest n = {.volume = &b->v->rec.uuid};
+    const struct domain *d;
+    int r;
+
+    *ret = false;
+    if (!(b->r->root.incompat & REPO_DOMAINS))
+        return 0;
+    r = points_each(b->r, newest_one, NULL, &n);
+    *ret = n.own;
+    if (r != 0 || n.found)
+        return r;
+    r = repo_domain_own(b->r, n.volume, false, &d);
+    *ret = r == 0 || r == -E_SHREDDED;
+    return r == -E_SHREDDED || r == -E_NOENT ? 0 : r;
+}
+
+static int domain_choose(struct backup *b)
+{
+    const struct domain *d = NULL;
+    bool own = b->o->domain == BACKUP_OWN;
+    int r = b->o->domain == BACKUP_AS_BEFORE ? was_own(b, &own) : 0;
+
+    if (r == 0 && own)
+        r = repo_domain_own(b->r, &b->v->rec.uuid, true, &d);
+    if (r == 0)
+        repo_into(b->r, d);
+    return r;
+}
+
 static int attempt(struct backup *b, const struct layer_rec *rec)
 {
     int r = writer_begin(&b->w, b->r);
 
+    if (r == 0)
+        r = domain_choose(b);
     if (r == 0)
         r = edits_new(&b->e);
     if (r == 0 && (r = backup_cold_any(b)) >= 0) {
@@ -511,6 +566,7 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
     store_pages_let_go(v->store);
     have_let_go(r->have);
     r->dom.codec = codec;
+    repo_into(r, NULL);
     free(room);
     (void)malloc_trim(0);
     if (x < 0 && x != -E_CANCELED)

@@ -5,9 +5,12 @@
 #include "snap/walk.h"
 #include "tier/attach.h"
 
+/* In which deduplication domain: as the volume's newest recovery point is; in the repository's; in one of the volume's own. */
+enum backup_domain { BACKUP_AS_BEFORE, BACKUP_SHARED, BACKUP_OWN };
 struct backup_opts {
     enum codec_id codec; /* CODEC_NONE: the default */
-    bool full;           /* read everything, also where a recovery point to go on from is there */
+    enum backup_domain domain;
+    bool full; /* read everything, also where a recovery point to go on from is there */
     const struct attachments *attach; /* NULL: none */
     const struct buf *labels; /* "KEY=VALUE", each with its NUL, before those of the snapshot; NULL: none */
     void *arg;
@@ -27,7 +30,8 @@ struct backup_result {
 };
 
 /* backup_run: rec: of a durable snapshot that is held. What an interrupted run has put is not sent again.
- * Errors: of backends and of reading; -E_CANCELED; -E_REPO_NEWER (deletion under way by unknown rules). */
+ * Errors: of backends and of reading; -E_CANCELED; -E_REPO_NEWER (deletion under way by unknown rules); -E_SHREDDED: its domain was,
+ * meanwhile. */
 int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const struct backup_opts *o,
                struct backup_result *ret);
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "tier/domains.h"
 #include "tier/map.h"
 #include "tier/tree_diff.h"
 #include "tier/writer.h"
@@ -170,7 +171,7 @@ static int list_there(void *arg, const struct point *p)
     struct choosing *g = arg;
     struct there t = {.origin = copy_origin(p), .tree = p->tree};
 
-    if (!uuid_equal(&p->volume, &g->c->p->volume))
+    if (!uuid_equal(&p->volume, &g->c->p->volume) || !repo_is_into(g->c->w.r, &p->domain))
         return 0;
     memcpy(t.id, p->id, sizeof(t.id));
     return buf_add(&g->there, &t, sizeof(t));
@@ -261,11 +262,26 @@ static int carry_all(struct copy *c, struct choosing *g)
     return r < 0 ? r : publish(c);
 }
 
+/* What is of a domain of its own is so there, too: of another one, as all keys are others there. */
+static int domain_choose(struct copy *c, struct repo *to)
+{
+    const struct domain *d = NULL;
+    int r = id16_none(&c->p->domain) || BROKEN(VARVE_BREAK_domain_copied)
+                ? 0
+                : repo_domain_own(to, &c->p->volume, true, &d);
+
+    if (r == 0)
+        repo_into(to, d);
+    return r;
+}
+
 static int attempt(struct copy *c, struct repo *to, bool whole)
 {
     struct choosing g = {.c = c};
     int r = writer_begin(&c->w, to);
 
+    if (r == 0)
+        r = domain_choose(c, to);
     if (r == 0)
         r = repo_sync(c->from);
     if (r == 0)
@@ -292,5 +308,6 @@ int copy_run(struct repo *from, struct repo *to, const struct point *p, const st
         c.res.sent_bytes = to->put_bytes - before;
         *ret = c.res;
     }
+    repo_into(to, NULL);
     return r == -E_AGAIN ? -E_BUSY : r;
 }

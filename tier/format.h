@@ -27,6 +27,12 @@ static inline struct id16 sha_half(const struct sha *s)
     memcpy(id.b, s->b, sizeof(id.b));
     return id;
 }
+static inline bool id16_none(const struct id16 *id)
+{
+    static const struct id16 none;
+
+    return memcmp(id->b, none.b, sizeof(none.b)) == 0;
+}
 #define ID16_TEXT 33
 #define SHA_TEXT 65
 
@@ -42,6 +48,7 @@ enum plain_kind { PLAIN_ROOT = 1, PLAIN_KEY = 2, PLAIN_DOMAIN = 3, PLAIN_LEASE =
 #define KEY_NONCE_AT 64u
 #define DOMAIN_BODY 108u
 #define DOMAIN_NONCE_AT 48u
+enum domain_flag { DOMAIN_OWN = 1, DOMAIN_SHREDDED = 2 };
 #define WRAPPED_SIZE 48u
 #define NONCE_SIZE 12u
 #define TAG_SIZE 16u
@@ -76,6 +83,7 @@ enum chunk_kind {
 #define TRAILER_HEAD 8u
 #define TRAILER_CHUNK 36u
 #define TRAILER_BLOB 20u
+#define TRAILER_OWN 1u /* flag of a chunk: its domain follows */
 #define INDEX_HEAD 8u
 #define INDEX_PACK 44u
 

@@ -204,8 +204,9 @@ static MDB_val key_make(uint8_t room[65], uint8_t kind, const void *p, size_t le
     return (MDB_val){len + 1, room};
 }
 
-/* Copies the value into out; a longer or shorter one is not ours. */
-static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
+/* Copies the value into out, zeros behind a short one; one that is neither of these is not ours. */
+static int get_either(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len_short,
+                      size_t len)
 {
     uint8_t room[65];
     MDB_val k = key_make(room, kind, key, klen), v;
@@ -215,18 +216,26 @@ static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen,
     if (m != 0)
         return from_mdb(m);
     m = mdb_get(t, h->dbi, &k, &v);
-    if (m == 0 && v.mv_size != len)
+    if (m == 0 && v.mv_size != len && v.mv_size != len_short)
         m = MDB_CORRUPTED;
-    if (m == 0 && len)
-        memcpy(out, v.mv_data, len);
+    if (m == 0 && len) {
+        memcpy(out, v.mv_data, v.mv_size);
+        memset((uint8_t *)out + v.mv_size, 0, len - v.mv_size);
+    }
     mdb_txn_abort(t);
     if ((atomic_fetch_add(&h->looks, 1) + 1) % LET_GO_EACH == 0)
         have_let_go(h);
     return from_mdb(m);
 }
 
+static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
+{
+    return get_either(h, kind, key, klen, out, len, len);
+}
+
 #define BLOB_VAL 24
 #define CHUNK_VAL 45
+#define CHUNK_VAL_OWN 61 /* of a domain that is not the default one */
 
 int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret)
 {
@@ -244,9 +253,9 @@ int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret
 
 int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *ret)
 {
-    uint8_t v[CHUNK_VAL];
+    uint8_t v[CHUNK_VAL_OWN];
     struct dec d = dec_of(v, sizeof(v));
-    int r = get_fixed(h, K_CHUNK, chunk->b, 16, v, sizeof(v));
+    int r = get_either(h, K_CHUNK, chunk->b, 16, v, CHUNK_VAL, CHUNK_VAL_OWN);
 
     if (r < 0)
         return r;
@@ -255,6 +264,7 @@ int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *
     ret->stored_len = dec_u32(&d);
     ret->plain_len = dec_u32(&d);
     ret->kind = dec_u8(&d);
+    dec_copy(&d, ret->domain.b, 16);
     return 0;
 }
 
@@ -306,7 +316,7 @@ static bool names(struct writing *w, uint8_t kind, const void *key, const void *
 
 static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk *c)
 {
-    uint8_t v[CHUNK_VAL];
+    uint8_t v[CHUNK_VAL_OWN];
     struct enc e = {v};
 
     if (((struct writing *)arg)->forget)
@@ -316,7 +326,9 @@ static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk 
     enc_u32(&e, c->stored_len);
     enc_u32(&e, c->plain_len);
     enc_u8(&e, c->kind);
-    return put(arg, K_CHUNK, id->b, 16, v, sizeof(v));
+    if (!id16_none(&c->domain))
+        enc_bytes(&e, c->domain.b, 16);
+    return put(arg, K_CHUNK, id->b, 16, v, (size_t)(e.p - v));
 }
 
 static int take_blob(void *arg, const struct id16 *blob, const struct have_blob *b)

@@ -14,6 +14,7 @@ struct have_chunk {
     struct sha pack;
     uint32_t off, stored_len, plain_len;
     uint8_t kind;
+    struct id16 domain; /* zeros: the default one */
 };
 struct have_blob {
     struct id16 chunk;

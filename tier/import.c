@@ -278,7 +278,7 @@ static int put_source(struct import *w, const struct pin *pin)
 /* Nobody sees the volume before what it needs is kept for it. */
 static int pin_down(struct import *w, struct pin *pin)
 {
-    int r = pin_add(pin, w->p);
+    int r = pin_add(w->r, pin, w->p);
 
     if (r == 0)
         r = pin_put(w->r, pin, false);

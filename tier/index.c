@@ -27,6 +27,7 @@ static int chunk_walk(struct dec *d, const struct sha *pack, const struct traile
     struct have_chunk c = {.pack = *pack};
     struct have_blob b = {.off = 0};
     struct id16 blob;
+    uint8_t flags;
     uint32_t n;
     int r = 0;
 
@@ -35,8 +36,11 @@ static int chunk_walk(struct dec *d, const struct sha *pack, const struct traile
     c.stored_len = dec_u32(d);
     c.plain_len = dec_u32(d);
     c.kind = dec_u8(d);
-    dec_bytes(d, 3);
+    flags = dec_u8(d);
+    dec_bytes(d, 2);
     n = dec_u32(d);
+    if (flags & TRAILER_OWN)
+        dec_copy(d, c.domain.b, 16);
     if (d->bad || c.plain_len > CHUNK_PLAIN_MAX || c.stored_len < CHUNK_HEAD + SUM8 ||
         n > d->left / TRAILER_BLOB)
         return -E_CORRUPT;

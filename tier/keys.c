@@ -170,20 +170,25 @@ static int body_open(enum plain_kind kind, const void *p, size_t len, size_t fie
     return tlv_known(dec_of(*ret_body + fields, n - fields), 0);
 }
 
-/* --- root ----------------------------------------------------------------------------------------------------------- */
+/* --- what follows from the master key ------------------------------------------------------------------------------- */
 
-static int root_mac(const uint8_t *body, const struct key *master, uint8_t out[32])
+int master_keys(const struct key *master, struct master_keys *ret)
 {
-    struct key k;
-    int r = crypt_subkey(master, "varve root mac 1", &k);
+    int r = crypt_subkey(master, "varve domain wrap 1", &ret->wrap);
 
     if (r == 0)
-        r = crypt_hmac(&k, body, ROOT_MAC_AT, out);
-    key_wipe(&k);
-    return r;
+        r = crypt_subkey(master, "varve root mac 1", &ret->root);
+    return r < 0 ? r : crypt_subkey(master, "varve domain id 1", &ret->name);
 }
 
-int root_encode(const struct repo_root *r, const struct key *master, struct buf *out)
+void master_keys_wipe(struct master_keys *k)
+{
+    OPENSSL_cleanse(k, sizeof(*k));
+}
+
+/* --- root ----------------------------------------------------------------------------------------------------------- */
+
+int root_encode(const struct repo_root *r, const struct master_keys *k, struct buf *out)
 {
     uint8_t body[ROOT_BODY], mac[32];
     struct enc e = {body};
@@ -205,7 +210,7 @@ int root_encode(const struct repo_root *r, const struct key *master, struct buf 
     enc_u64(&e, 0);
     enc_u64(&e, 0);
     assert(e.p == body + ROOT_MAC_AT);
-    x = root_mac(body, master, mac);
+    x = crypt_hmac(&k->root, body, ROOT_MAC_AT, mac);
     enc_bytes(&e, mac, sizeof(mac));
     return x < 0 ? x : plain_wrap(PLAIN_ROOT, body, sizeof(body), out);
 }
@@ -238,7 +243,7 @@ int root_decode(const void *p, size_t len, struct repo_root *ret)
     return 0;
 }
 
-int root_prove(const void *p, size_t len, const struct key *master)
+int root_prove(const void *p, size_t len, const struct master_keys *k)
 {
     const uint8_t *body;
     uint8_t mac[32];
@@ -246,7 +251,7 @@ int root_prove(const void *p, size_t len, const struct key *master)
     int r = plain_open(PLAIN_ROOT, p, len, &body, &n);
 
     if (r == 0)
-        r = root_mac(body, master, mac);
+        r = n < ROOT_BODY ? -E_CORRUPT : crypt_hmac(&k->root, body, ROOT_MAC_AT, mac);
     if (r == 0 && CRYPTO_memcmp(mac, body + ROOT_MAC_AT, sizeof(mac)) != 0)
         r = -E_CORRUPT;
     return r;
@@ -340,46 +345,60 @@ int key_decode(const void *p, size_t len, const struct uuid *repo, const struct 
 
 /* --- domains -------------------------------------------------------------------------------------------------------- */
 
-int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k,
-                  const struct key *master, struct buf *out)
+int domain_encode(const struct uuid *repo, const struct domain_head *h, const struct key *k,
+                  const struct master_keys *m, struct buf *out)
 {
     uint8_t body[DOMAIN_BODY], nonce[NONCE_SIZE];
     struct enc e = {body};
-    struct key kek;
-    int r = crypt_subkey(master, "varve domain wrap 1", &kek);
+    int r;
 
     hash_random(nonce, sizeof(nonce));
     enc_bytes(&e, repo->b, 16);
-    enc_bytes(&e, id->b, 16);
-    enc_u64(&e, (uint64_t)clock_wall_ns());
-    enc_u64(&e, 0);
+    enc_bytes(&e, h->id.b, 16);
+    enc_u64(&e, (uint64_t)h->created_ns);
+    enc_u32(&e, h->flags);
+    enc_u32(&e, 0);
     assert(e.p == body + DOMAIN_NONCE_AT);
     enc_bytes(&e, nonce, sizeof(nonce));
-    if (r == 0)
-        r = crypt_seal(&kek, nonce, body, DOMAIN_NONCE_AT, k->b, KEY_SIZE, e.p);
-    key_wipe(&kek);
+    r = crypt_seal(&m->wrap, nonce, body, DOMAIN_NONCE_AT, k->b, KEY_SIZE, e.p);
     return r < 0 ? r : plain_wrap(PLAIN_DOMAIN, body, sizeof(body), out);
 }
 
-int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master,
-                  struct id16 *ret_id, struct key *ret)
+int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct master_keys *m,
+                  struct domain_head *ret_head, struct key *ret)
 {
+    struct domain_head h;
     const uint8_t *body;
     uint8_t uuid[16];
-    struct key kek;
     struct dec d;
     int r = body_open(PLAIN_DOMAIN, p, len, DOMAIN_BODY, &d, &body);
 
     if (r < 0)
         return r;
     dec_copy(&d, uuid, sizeof(uuid));
-    dec_copy(&d, ret_id->b, 16);
+    dec_copy(&d, h.id.b, 16);
+    h.created_ns = (int64_t)dec_u64(&d);
+    h.flags = dec_u32(&d);
     if (memcmp(uuid, repo->b, sizeof(uuid)) != 0)
         return -E_CORRUPT;
-    r = crypt_subkey(master, "varve domain wrap 1", &kek);
+    if (h.flags & ~(uint32_t)(DOMAIN_OWN | DOMAIN_SHREDDED))
+        return -E_REPO_NEWER;
+    r = crypt_open(&m->wrap, body + DOMAIN_NONCE_AT, body, DOMAIN_NONCE_AT,
+                   body + DOMAIN_NONCE_AT + NONCE_SIZE, WRAPPED_SIZE, ret->b);
     if (r == 0)
-        r = crypt_open(&kek, body + DOMAIN_NONCE_AT, body, DOMAIN_NONCE_AT,
-                       body + DOMAIN_NONCE_AT + NONCE_SIZE, WRAPPED_SIZE, ret->b);
-    key_wipe(&kek);
+        *ret_head = h;
     return r == -E_KEY ? -E_CORRUPT : r;
+}
+
+int domain_name(const struct master_keys *m, const struct uuid *volume, uint32_t n, struct id16 *ret)
+{
+    uint8_t text[20], full[32];
+    int r;
+
+    memcpy(text, volume->b, 16);
+    put_le32(text + 16, n);
+    r = crypt_hmac(&m->name, text, sizeof(text), full);
+    if (r == 0)
+        memcpy(ret->b, full, sizeof(ret->b));
+    return r;
 }

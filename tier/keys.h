@@ -27,12 +27,22 @@ struct repo_root {
 /* Feature bits that this program knows. */
 #define REPO_COMPAT 0ull
 #define REPO_RO_COMPAT 0ull
-#define REPO_INCOMPAT 0ull
+#define REPO_DOMAINS 1ull /* there are, or were, domains beside the default one */
+#define REPO_INCOMPAT REPO_DOMAINS
 
-int root_encode(const struct repo_root *r, const struct key *master, struct buf *out);
+/* What follows from the master key, and is kept while a repository is open. */
+struct master_keys {
+    struct key wrap; /* of domains */
+    struct key root; /* proves root/ */
+    struct key name; /* makes the ids of domains of one volume */
+};
+int master_keys(const struct key *master, struct master_keys *ret);
+void master_keys_wipe(struct master_keys *k);
+
+int root_encode(const struct repo_root *r, const struct master_keys *k, struct buf *out);
 /* root_decode: -E_CORRUPT, -E_REPO_NEWER. root_prove: was it written by who knows the master key? -E_CORRUPT. */
 int root_decode(const void *p, size_t len, struct repo_root *ret);
-int root_prove(const void *p, size_t len, const struct key *master);
+int root_prove(const void *p, size_t len, const struct master_keys *k);
 
 #define SCRYPT_LOG2N 17 /* 128 MiB, about 0.3 s: never weakened */
 int key_encode(const struct uuid *repo, const struct key *master, const struct secret *s, struct buf *out);
@@ -41,10 +51,18 @@ int key_peek(const void *p, size_t len, enum kdf_id *ret_kdf, int64_t *ret_creat
 int key_decode(const void *p, size_t len, const struct uuid *repo, const struct secret *s,
                struct key *ret); /* -E_KEY, -E_CORRUPT, -E_REPO_NEWER */
 
-int domain_encode(const struct uuid *repo, const struct id16 *id, const struct key *k,
-                  const struct key *master, struct buf *out);
-int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct key *master,
-                  struct id16 *ret_id, struct key *ret); /* -E_CORRUPT, -E_REPO_NEWER */
+/* What an object of domains/ or shredded/ says beside its key; of a shredded one that is zeros. */
+struct domain_head {
+    struct id16 id;
+    int64_t created_ns; /* or when it was shredded */
+    uint32_t flags;
+};
+int domain_encode(const struct uuid *repo, const struct domain_head *h, const struct key *k,
+                  const struct master_keys *m, struct buf *out);
+int domain_decode(const void *p, size_t len, const struct uuid *repo, const struct master_keys *m,
+                  struct domain_head *ret_head, struct key *ret); /* -E_CORRUPT, -E_REPO_NEWER */
+/* domain_name: the id of the n-th domain of a volume's own. */
+int domain_name(const struct master_keys *m, const struct uuid *volume, uint32_t n, struct id16 *ret);
 
 /* The envelope of plain objects, and the tails of bodies. plain_open: the body. */
 int plain_wrap(enum plain_kind kind, const void *body, size_t len, struct buf *out);

@@ -119,7 +119,7 @@ static int pinned_mark(void *arg, const struct point *p)
 static int pin_mark(void *arg, const struct pin *p)
 {
     struct marking *g = arg;
-    int r = BROKEN(VARVE_BREAK_mark_pins) ? 0 : pin_points(p, pinned_mark, g);
+    int r = BROKEN(VARVE_BREAK_mark_pins) ? 0 : pin_points(g->r, p, pinned_mark, g);
 
     if (is_unreadable(r))
         buf_printf(g->err,

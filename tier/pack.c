@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mark.h"
+#include "tier/domains.h"
 #include "tier/pack_i.h"
 
 #define VERSION 1
@@ -109,7 +110,8 @@ static int pack_ready(struct packer *p)
 static int pack_add(struct packer *p, const struct id16 *id, const struct have_chunk *c, const void *sealed,
                     const void *blobs, uint32_t n)
 {
-    uint8_t head[TRAILER_CHUNK];
+    uint8_t head[TRAILER_CHUNK + 16];
+    bool own = !id16_none(&c->domain);
     struct enc e = {head};
     int r = pack_ready(p);
 
@@ -120,11 +122,13 @@ static int pack_add(struct packer *p, const struct id16 *id, const struct have_c
     enc_u32(&e, c->stored_len);
     enc_u32(&e, c->plain_len);
     enc_u8(&e, c->kind);
-    enc_u8(&e, 0);
+    enc_u8(&e, own ? TRAILER_OWN : 0);
     enc_u16(&e, 0);
     enc_u32(&e, n);
+    if (own)
+        enc_bytes(&e, c->domain.b, 16);
     if ((r = buf_add(&p->pack->pack, sealed, c->stored_len)) < 0 ||
-        (r = buf_add(&p->pack->trailer, head, sizeof(head))) < 0 ||
+        (r = buf_add(&p->pack->trailer, head, (size_t)(e.p - head))) < 0 ||
         (r = buf_add(&p->pack->trailer, blobs, n * (size_t)TRAILER_BLOB)) < 0)
         return r;
     p->pack->nchunks++;
@@ -137,6 +141,8 @@ static int chunk_ended(struct packer *p, struct chunk_work *w)
         .stored_len = (uint32_t)w->sealed.len, .plain_len = (uint32_t)w->plain.len, .kind = (uint8_t)w->kind};
     int r = w->result;
 
+    if (!repo_is_into(p->r, &c.domain))
+        c.domain = p->r->into.id;
     if (r == 0)
         r = pack_add(p, &w->id, &c, w->sealed.data, w->blobs.data, w->n);
     line_chunk_spare(&p->line, w);
@@ -396,6 +402,8 @@ int packer_slice(struct packer *p, const struct slice *s)
         return r == -E_NOENT ? 0 : r;
     if (s->off > c.plain_len || s->len > c.plain_len - s->off)
         return 0;
+    if (!repo_is_into(p->r, &c.domain) && !BROKEN(VARVE_BREAK_domain_shared)) /* domains share nothing */
+        return 0;
     if (BROKEN(VARVE_BREAK_cold_relied))
         return 1;
     r = chunk_stays(p, &s->chunk, &stays);
@@ -515,7 +523,7 @@ int packer_new(struct repo *r, const struct idset *gone, struct packer **ret)
     p->r = r;
     p->gone = gone;
     line_init(&p->line, r);
-    x = mac_new(&r->dom.blob_key, &p->mac);
+    x = mac_new(&r->into.blob_key, &p->mac);
     if (x == 0)
         x = pending_check(r, gone, &gone_ones);
     if (x < 0) {

@@ -78,8 +78,8 @@ static void seal_one(struct task *t, void *arg)
         return;
     i = sealer_take(w->line);
     w->line->sealer[i].hard = w->hard;
-    w->result = seal_with(&w->line->sealer[i], &w->line->r->dom, w->kind, &w->id, w->plain.data, w->plain.len,
-                          &w->sealed);
+    w->result = seal_with(&w->line->sealer[i], &w->line->r->into, w->kind, &w->id, w->plain.data,
+                          w->plain.len, &w->sealed);
     atomic_store(&w->line->busy[i], false);
 }
 

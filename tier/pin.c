@@ -15,6 +15,7 @@
 #define PIN_FIX 68u
 #define PIN_POINT 36u
 #define PIN_POINTS_MAX 65536u
+#define PIN_SEALED 1u /* flag: recovery points of other domains are there as chunks */
 
 void pin_release(struct pin *p)
 {
@@ -58,20 +59,21 @@ int pin_dir(const char *path, struct uuid *ret)
 
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */
 
-int pin_add(struct pin *p, const struct point *pt)
+int pin_add(struct repo *r, struct pin *p, const struct point *pt)
 {
     cleanup(buf_free) struct buf b = {0};
     uint8_t head[PIN_POINT];
-    int r = hex_parse(pt->id, head, 32);
+    int x = hex_parse(pt->id, head, 32);
 
-    if (r == 0)
-        r = point_encode(pt, &b);
-    if (r < 0)
-        return r;
+    if (x == 0)
+        x = point_seal(r, pt, &b);
+    if (x < 0)
+        return x;
+    p->sealed = p->sealed || !id16_none(&pt->domain);
     put_le32(head + 32, (uint32_t)b.len);
-    if ((r = buf_add(&p->points, head, sizeof(head))) == 0 && (r = buf_add(&p->points, b.data, b.len)) == 0)
+    if ((x = buf_add(&p->points, head, sizeof(head))) == 0 && (x = buf_add(&p->points, b.data, b.len)) == 0)
         p->npoints++;
-    return r;
+    return x;
 }
 
 int pin_encode(const struct pin *p, struct buf *out)
@@ -82,7 +84,7 @@ int pin_encode(const struct pin *p, struct buf *out)
     int r;
 
     enc_u16(&e, PIN_VERSION);
-    enc_u16(&e, 0);
+    enc_u16(&e, p->sealed ? PIN_SEALED : 0);
     enc_u64(&e, (uint64_t)p->created_ns);
     enc_u64(&e, p->generation);
     enc_bytes(&e, p->store.b, 16);
@@ -110,7 +112,7 @@ static int points_skip(struct dec *d, uint32_t n)
 
 static void fix_decode(struct dec *d, struct pin *p)
 {
-    dec_u16(d);
+    p->sealed = dec_u16(d) & PIN_SEALED;
     p->created_ns = (int64_t)dec_u64(d);
     p->generation = dec_u64(d);
     dec_copy(d, p->store.b, 16);
@@ -147,7 +149,15 @@ int pin_decode(const void *bytes, size_t len, struct pin *ret)
     return 0;
 }
 
-int pin_points(const struct pin *p, int (*cb)(void *arg, const struct point *pt), void *arg)
+void pin_first(const struct pin *p, char ret[SHA_TEXT])
+{
+    ret[0] = 0;
+    if (p->points.len >= PIN_POINT)
+        hex_format(p->points.data, sizeof(struct sha), ret);
+}
+
+int pin_points(struct repo *repo, const struct pin *p, int (*cb)(void *arg, const struct point *pt),
+               void *arg)
 {
     struct dec d = dec_of(p->points.data, p->points.len);
     int r = 0;
@@ -159,10 +169,14 @@ int pin_points(const struct pin *p, int (*cb)(void *arg, const struct point *pt)
 
         dec_copy(&d, id.b, sizeof(id.b));
         n = dec_u32(&d);
-        r = d.bad || n > d.left ? -E_CORRUPT : point_decode(d.p, n, &pt);
-        if (r < 0)
+        r = d.bad || n > d.left ? -E_CORRUPT : point_open(repo, d.p, n, &pt);
+        if (r < 0 && r != -E_SHREDDED)
             return r;
         dec_bytes(&d, n);
+        if (r == -E_SHREDDED) {
+            r = 0;
+            continue;
+        }
         hex_format(id.b, sizeof(id.b), pt.id);
         r = cb(arg, &pt);
         point_release(&pt);
@@ -239,7 +253,7 @@ static int other_holds(void *arg, const struct pin *p)
 {
     struct holding *h = arg;
 
-    return strcmp(p->id, h->own->id) == 0 ? 0 : pin_points(p, is_point, h);
+    return strcmp(p->id, h->own->id) == 0 ? 0 : pin_points(h->r, p, is_point, h);
 }
 
 /* There when the pin was: so each mark sees it, or sees the pin. */
@@ -273,7 +287,7 @@ int pin_put(struct repo *r, struct pin *p, bool stay)
     if (x < 0)
         return x;
     if (!BROKEN(VARVE_BREAK_pin_late))
-        x = pin_points(p, is_held, &h);
+        x = pin_points(r, p, is_held, &h);
     if (x < 0 && !(x == -E_NOENT && stay)) {
         log_warn("tier", "pin-late", "pin=%s reason=%s", p->id, err_name(x));
         (void)pin_drop(r, p->id);
@@ -282,6 +296,7 @@ int pin_put(struct repo *r, struct pin *p, bool stay)
 }
 
 struct looking {
+    struct repo *r;
     const char *point;
     struct point found;
 };
@@ -299,12 +314,12 @@ static int same_point(void *arg, const struct point *pt)
 
 static int in_pin(void *arg, const struct pin *p)
 {
-    return pin_points(p, same_point, arg);
+    return pin_points(((struct looking *)arg)->r, p, same_point, arg);
 }
 
 int pin_point_get(struct repo *r, const char *id, struct point *ret)
 {
-    struct looking l = {.point = id};
+    struct looking l = {.r = r, .point = id};
     int x = point_get(r, id, ret);
 
     if (x != -E_NOENT)

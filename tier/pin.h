@@ -14,6 +14,7 @@ struct pin {
     struct uuid store, dir, volume;
     char volume_name[POINT_NAME_MAX + 1];
     uint32_t npoints;
+    bool sealed;       /* some of them, each in its domain */
     struct buf points; /* as encoded, one after the other */
 };
 void pin_release(struct pin *p);
@@ -21,11 +22,13 @@ void pin_release(struct pin *p);
 /* pin_dir: which directory of a store this is: a copy of it has another one. -E_NOENT, -E_IO. */
 int pin_dir(const char *path, struct uuid *ret);
 
-int pin_add(struct pin *p, const struct point *pt); /* pt->id is set */
+int pin_add(struct repo *r, struct pin *p, const struct point *pt); /* pt->id is set */
 int pin_encode(const struct pin *p, struct buf *out);
 int pin_decode(const void *bytes, size_t len, struct pin *ret); /* -E_CORRUPT, -E_REPO_NEWER */
-/* pin_points: its recovery points; cb non-zero ends it with that value. -E_CORRUPT, -E_REPO_NEWER. */
-int pin_points(const struct pin *p, int (*cb)(void *arg, const struct point *pt), void *arg);
+/* pin_points: its recovery points, but for those that were shredded; cb non-zero ends it with that value. -E_CORRUPT, -E_REPO_NEWER. */
+int pin_points(struct repo *r, const struct pin *p, int (*cb)(void *arg, const struct point *pt), void *arg);
+/* pin_first: the id of its first one, whatever became of that; "" where there is none. */
+void pin_first(const struct pin *p, char ret[SHA_TEXT]);
 
 /* pin_put: puts it, fills p->id, and sees that what it holds had not gone before: -E_NOENT when one of its recovery points was deleted
  * and no other pin holds it; the pin is taken away again then, unless stay is true. After 0 no prune takes what the pin holds. */

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/log.h"
+#include "tier/domains.h"
 
 #define TLV_LABEL 1
 #define TLV_PROGRAM 2
@@ -164,15 +166,80 @@ int point_decode(const void *bytes, size_t len, struct point *ret)
 
 /* --- in the repository ---------------------------------------------------------------------------------------------- */
 
-int point_put(struct repo *r, struct point *p)
+static bool is_default(const struct repo *r, const struct id16 *domain)
+{
+    return id16_none(domain) || memcmp(domain->b, r->dom.id.b, sizeof(domain->b)) == 0;
+}
+
+static bool is_sealed(const void *p, size_t len)
+{
+    return len >= CHUNK_HEAD && memcmp(p, CHUNK_MAGIC, strlen(CHUNK_MAGIC)) == 0;
+}
+
+int point_open(struct repo *r, const void *p, size_t len, struct point *ret)
+{
+    cleanup(buf_free) struct buf plain = {0};
+    struct chunk_head h;
+    int x;
+
+    if (!is_sealed(p, len))
+        return point_decode(p, len, ret);
+    x = repo_unseal(r, CHUNK_POINT, p, len, &h, &plain);
+    if (x == 0)
+        x = point_decode(plain.data, plain.len, ret);
+    if (x == 0 && !is_default(r, &h.domain))
+        ret->domain = h.domain;
+    return x;
+}
+
+int point_seal(struct repo *r, const struct point *p, struct buf *out)
 {
     cleanup(buf_free) struct buf b = {0};
+    const struct domain *d;
+    struct id16 id;
     int x = point_encode(p, &b);
 
     if (x == 0)
-        x = repo_put_object(r, "points", CHUNK_POINT, b.data, b.len, p->id);
+        x = repo_domain(r, &p->domain, &d);
+    if (x < 0 || is_default(r, &p->domain))
+        return x < 0 ? x : buf_add(out, b.data, b.len);
+    hash_random(id.b, sizeof(id.b));
+    return seal(d, CHUNK_POINT, &id, b.data, b.len, out);
+}
+
+int point_put(struct repo *r, struct point *p)
+{
+    cleanup(buf_free) struct buf b = {0};
+    bool shared = is_default(r, &r->into.id);
+    int x = point_encode(p, &b);
+
+    p->domain = shared ? (struct id16){{0}} : r->into.id;
     if (x == 0)
+        x = repo_put_object(r, "points", CHUNK_POINT, b.data, b.len, p->id);
+    if (x == 0 && shared)
         (void)have_put_point(r->have, p->id, b.data, b.len); /* read again where it is not kept */
+    return x;
+}
+
+/* As this machine keeps it: plain where it is of the default domain; of another one as it lies there, so that who shreds that has not to
+ * look for machines that know it. */
+static int point_fetch(struct repo *r, const char *id, struct buf *ret)
+{
+    cleanup(buf_free) struct buf raw = {0};
+    struct chunk_head h;
+    char name[80];
+    int x;
+
+    snprintf(name, sizeof(name), "points/%s", id);
+    x = repo_object_raw(r, name, &raw);
+    if (x == 0)
+        x = unseal_head(raw.data, raw.len, &h);
+    if (x == 0 && is_default(r, &h.domain))
+        x = repo_unseal(r, CHUNK_POINT, raw.data, raw.len, NULL, ret);
+    else if (x == 0)
+        x = buf_add(ret, raw.data, raw.len);
+    if (x == 0)
+        (void)have_put_point(r->have, id, ret->data, ret->len);
     return x;
 }
 
@@ -180,17 +247,12 @@ int point_put(struct repo *r, struct point *p)
 int point_get(struct repo *r, const char *id, struct point *ret)
 {
     cleanup(buf_free) struct buf b = {0};
-    char name[80];
     int x = have_point(r->have, id, &b);
 
-    if (x == -E_NOENT) {
-        snprintf(name, sizeof(name), "points/%s", id);
-        x = repo_object(r, name, CHUNK_POINT, &b);
-        if (x == 0)
-            (void)have_put_point(r->have, id, b.data, b.len);
-    }
+    if (x == -E_NOENT)
+        x = point_fetch(r, id, &b);
     if (x == 0)
-        x = point_decode(b.data, b.len, ret);
+        x = point_open(r, b.data, b.len, ret);
     if (x == 0)
         snprintf(ret->id, sizeof(ret->id), "%s", id);
     return x;
@@ -218,8 +280,9 @@ int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
         if (x == 0) {
             x = cb(arg, &p);
             point_release(&p);
-        } else if (x == -E_CORRUPT || x == -E_REPO_NEWER || x == -E_NOENT || x == -E_KEY) {
-            if (bad && x != -E_NOENT)
+        } else if (x == -E_CORRUPT || x == -E_REPO_NEWER || x == -E_NOENT || x == -E_KEY ||
+                   x == -E_SHREDDED) {
+            if (bad && x != -E_NOENT && x != -E_SHREDDED)
                 bad(arg, id, x);
             x = 0;
         }

@@ -13,6 +13,8 @@ enum point_flag { POINT_ATTACHED = 1 }; /* it has attachments */
 
 struct point {
     char id[SHA_TEXT]; /* not in the bytes: their hash */
+    struct id16
+        domain; /* nor this: what it is sealed in, with all that it refers to; zeros: the default one */
     uint16_t flags;
     int64_t created_ns, taken_ns;
     struct uuid volume, family, snapshot, store, group;
@@ -33,10 +35,16 @@ void point_release(struct point *p);
 int point_encode(const struct point *p, struct buf *out);
 int point_decode(const void *bytes, size_t len, struct point *ret); /* -E_CORRUPT, -E_REPO_NEWER */
 
-int point_put(struct repo *r, struct point *p);                   /* fills p->id */
+/* point_open: plain bytes, or a chunk of whichever domain. -E_SHREDDED. point_seal: for pin_add() and the like: plain bytes where it is of
+ * the default domain, else a chunk. */
+int point_open(struct repo *r, const void *p, size_t len, struct point *ret);
+int point_seal(struct repo *r, const struct point *p, struct buf *out);
+
+int point_put(struct repo *r, struct point *p);                   /* fills p->id, p->domain */
 int point_get(struct repo *r, const char *id, struct point *ret); /* a whole id. -E_NOENT */
 
-/* points_each: all that can be read, in no order; cb non-zero ends it with that value. bad (may be NULL): told of others. */
+/* points_each: all that can be read, in no order; cb non-zero ends it with that value. bad (may be NULL): told of others, but for those
+ * that were shredded: they are as good as deleted. */
 int points_each(struct repo *r, int (*cb)(void *arg, const struct point *p),
                 void (*bad)(void *arg, const char *id, int why), void *arg);
 /* point_find: "latest" (by time taken; of all volumes), 8 and more digits, or the uuid of its snapshot (of several the one that was

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mark.h"
+#include "tier/domains.h"
 #include "tier/lease.h"
 #include "tier/mark.h"
 #include "tier/prune_i.h"
@@ -352,6 +353,8 @@ static int run(struct prune *w)
         x = repo_may_write(w->r);
     if (x == 0 && !w->o->dry)
         x = empty_trash(w);
+    if (x == 0 && !w->o->dry)
+        x = shredded_delete(w->r, &w->res.shredded);
     if (x == 0)
         x = look(w);
     if (x == 0)

@@ -23,6 +23,7 @@ struct prune_result {
     uint64_t moved, moved_bytes; /* packs written anew among these, what was put for it */
     uint64_t deleted, deleted_bytes, rescued;
     uint64_t young_bytes; /* packs of which nothing is needed, put so lately that a writer may be about to */
+    uint64_t shredded;    /* recovery points of domains that were shredded, which were put meanwhile */
     uint64_t forgotten;   /* deleted recovery points that could be had back until now */
     uint64_t waiting;     /* lists that wait for their grace */
     int64_t wait_ns;      /* how long the first of them still does */

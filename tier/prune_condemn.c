@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mark.h"
+#include "tier/domains.h"
 #include "tier/prune_i.h"
 
 #define SMALL (PACK_SIZE / 4)
@@ -86,7 +87,7 @@ static int chunk_prove(struct moving *m)
     int r = -E_CORRUPT;
 
     if (m->c.off <= m->bytes.len && m->c.stored_len <= m->bytes.len - m->c.off)
-        r = unseal(&m->w->r->dom, m->c.kind, m->bytes.data + m->c.off, m->c.stored_len, &h, &plain);
+        r = repo_unseal(m->w->r, m->c.kind, m->bytes.data + m->c.off, m->c.stored_len, &h, &plain);
     return r == 0 && memcmp(h.id.b, m->id.b, sizeof(m->id.b)) != 0 ? -E_CORRUPT : r;
 }
 
@@ -145,7 +146,7 @@ static int pack_move(void *arg, const struct sha *pack, uint64_t size, const voi
         x = backend_get_all(r->b, &r->call, name, PACK_SIZE_MAX, &m->bytes);
     if (x == 0)
         x = walk(m, true, pack, trailer, len);
-    if (x == -E_CORRUPT || x == -E_NOENT || x == -E_TOOBIG) {
+    if (x == -E_CORRUPT || x == -E_NOENT || x == -E_TOOBIG || x == -E_KEY || x == -E_SHREDDED) {
         m->take = false;
         m->pack->fresh = false;
         return 0;

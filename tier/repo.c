@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mark.h"
+#include "tier/domains.h"
 #include "tier/idset.h"
 #include "tier/repo_ahead.h"
 #include "tier/repo_key.h"
@@ -55,16 +56,17 @@ int repo_peek_root(struct backend *b, const struct backend_call *c, struct repo_
 
 /* --- making --------------------------------------------------------------------------------------------------------- */
 
-static int put_domain(struct backend *b, const struct backend_call *c, const struct key *master,
+static int put_domain(struct backend *b, const struct backend_call *c, const struct master_keys *k,
                       const struct repo_root *root)
 {
+    struct domain_head h = {.id = root->domain, .created_ns = clock_wall_ns()};
     cleanup(buf_free) struct buf dom = {0};
     char name[64], hex[ID16_TEXT];
     struct key domain;
     int r;
 
     hash_random(domain.b, sizeof(domain.b));
-    r = domain_encode(&root->uuid, &root->domain, &domain, master, &dom);
+    r = domain_encode(&root->uuid, &h, &domain, k, &dom);
     key_wipe(&domain);
     hex_format(root->domain.b, 16, hex);
     snprintf(name, sizeof(name), "domains/%s", hex);
@@ -76,6 +78,7 @@ int repo_init(struct backend *b, const struct backend_call *c, const struct secr
     cleanup(buf_free) struct buf raw = {0};
     struct repo_root root = {.uuid = uuid_new(), .created_ns = clock_wall_ns(), .generation = 1};
     char key[ID16_TEXT];
+    struct master_keys keys;
     struct key master;
     int r = repo_peek_root(b, c, &root, NULL);
 
@@ -83,12 +86,15 @@ int repo_init(struct backend *b, const struct backend_call *c, const struct secr
         return r < 0 && r != -E_CORRUPT && r != -E_REPO_NEWER ? r : -E_REPO_EXIST;
     hash_random(master.b, sizeof(master.b));
     hash_random(root.domain.b, sizeof(root.domain.b));
-    r = put_domain(b, c, &master, &root);
+    r = master_keys(&master, &keys);
+    if (r == 0)
+        r = put_domain(b, c, &keys, &root);
     if (r == 0)
         r = repo_key_put(b, c, &root.uuid, &master, s, key);
     if (r == 0)
-        r = root_encode(&root, &master, &raw);
+        r = root_encode(&root, &keys, &raw);
     key_wipe(&master);
+    master_keys_wipe(&keys);
     if (r == 0)
         r = backend_put_same(b, c, "root/00000001", raw.data, raw.len);
     if (r == 0)
@@ -135,6 +141,7 @@ int repo_unlock(struct backend *b, const struct backend_call *c, const struct se
 {
     cleanup(buf_free) struct buf raw = {0};
     struct unlocking u = {b, c, &ret_root->uuid, s, ret_master, ret_name, 0, -E_KEY};
+    struct master_keys keys;
     int x = repo_peek_root(b, c, ret_root, &raw);
 
     if (x < 0) {
@@ -151,17 +158,20 @@ int repo_unlock(struct backend *b, const struct backend_call *c, const struct se
                    x == -E_CORRUPT ? "a key of the repository (keys/) is damaged" : backend_text(x));
         return x;
     }
-    x = root_prove(raw.data, raw.len, ret_master);
+    x = master_keys(ret_master, &keys);
+    if (x == 0)
+        x = root_prove(raw.data, raw.len, &keys);
+    master_keys_wipe(&keys);
     if (x < 0)
         buf_printf(err, "the repository's parameters: %s", backend_text(x));
     return x;
 }
 
-static int open_domain(struct repo *r, const struct key *master)
+static int open_domain(struct repo *r)
 {
     cleanup(buf_free) struct buf b = {0};
     char name[64], hex[ID16_TEXT];
-    struct id16 id;
+    struct domain_head h;
     struct key k;
     int x;
 
@@ -169,11 +179,12 @@ static int open_domain(struct repo *r, const struct key *master)
     snprintf(name, sizeof(name), "domains/%s", hex);
     x = backend_get_all(r->b, &r->call, name, PLAIN_MAX, &b);
     if (x == 0)
-        x = domain_decode(b.data, b.len, &r->root.uuid, master, &id, &k);
-    if (x == 0 && memcmp(id.b, r->root.domain.b, 16) != 0)
+        x = domain_decode(b.data, b.len, &r->root.uuid, &r->keys, &h, &k);
+    if (x == 0 && memcmp(h.id.b, r->root.domain.b, 16) != 0)
         x = -E_CORRUPT;
     if (x == 0)
-        x = domain_derive(&id, &k, &r->dom);
+        x = domain_derive(&h.id, &k, &r->dom);
+    r->into = r->dom;
     key_wipe(&k);
     return x == -E_NOENT ? -E_CORRUPT : x;
 }
@@ -184,7 +195,7 @@ static int unlock(struct repo *r, const struct secret *s, struct buf *err)
     struct key master;
     int x = repo_unlock(r->b, &r->call, s, &r->root, &master, name, err);
 
-    if (x == 0 && (x = open_domain(r, &master)) < 0)
+    if (x == 0 && ((x = master_keys(&master, &r->keys)) < 0 || (x = open_domain(r)) < 0))
         buf_printf(err, "the repository's keys: %s", backend_text(x));
     key_wipe(&master);
     return x;
@@ -210,7 +221,8 @@ static struct repo *repo_new(struct backend *b, const struct backend_call *c)
         return NULL;
     }
     r->b = b;
-    (void)mlock(&r->dom, sizeof(r->dom)); /* keys do not go to a swap */
+    (void)mlock(r, sizeof(*r)); /* keys do not go to a swap */
+    lock_init(&r->domains_lock, RANK_LEAF, 0);
     if (c)
         r->call = *c;
     if (r->call.timeout_ms == 0)
@@ -239,12 +251,14 @@ void repo_keys_of(const struct repo *r, struct repo_keys *ret)
     (void)mlock(ret, sizeof(*ret));
     ret->root = r->root;
     ret->dom = r->dom;
+    ret->keys = r->keys;
 }
 
 void repo_keys_wipe(struct repo_keys *k)
 {
     key_wipe(&k->dom.blob_key);
     key_wipe(&k->dom.chunk_key);
+    master_keys_wipe(&k->keys);
     (void)munlock(k, sizeof(*k));
 }
 
@@ -257,7 +271,8 @@ int repo_open_again(struct backend *b, const struct backend_call *c, const struc
     if (!r)
         return -E_NOMEM;
     r->root = k->root;
-    r->dom = k->dom;
+    r->dom = r->into = k->dom;
+    r->keys = k->keys;
     x = open_have(r, cache);
     if (x < 0)
         repo_close(r);
@@ -288,7 +303,12 @@ void repo_close(struct repo *r)
     backend_close(r->b);
     key_wipe(&r->dom.blob_key);
     key_wipe(&r->dom.chunk_key);
-    (void)munlock(&r->dom, sizeof(r->dom));
+    key_wipe(&r->into.blob_key);
+    key_wipe(&r->into.chunk_key);
+    master_keys_wipe(&r->keys);
+    repo__domains_free(r);
+    lock_release(&r->domains_lock);
+    (void)munlock(r, sizeof(*r));
     free(r);
 }
 
@@ -378,35 +398,54 @@ int repo_stale(struct repo *r)
     return x < 0 ? x : s.gone;
 }
 
+/* Others may have said since that there are domains; what else there is of parameters stays. */
+static int root_take(struct repo *r, const struct repo_root *now, const struct buf *raw)
+{
+    int x = root_prove(raw->data, raw->len, &r->keys);
+
+    if (x == 0 && (!uuid_equal(&now->uuid, &r->root.uuid) || now->generation < r->root.generation ||
+                   memcmp(now->domain.b, r->root.domain.b, 16) != 0))
+        x = -E_REPO_NEWER;
+    if (x == 0)
+        r->root = *now;
+    return x;
+}
+
 int repo_may_write(struct repo *r)
 {
+    cleanup(buf_free) struct buf raw = {0};
     struct repo_root now;
-    int x = repo_peek_root(r->b, &r->call, &now, NULL);
+    int x = repo_peek_root(r->b, &r->call, &now, &raw);
 
-    if (x == 0 && (now.ro_compat & ~REPO_RO_COMPAT || now.generation != r->root.generation))
+    if (x == 0 && now.ro_compat & ~REPO_RO_COMPAT)
         x = -E_REPO_NEWER;
-    return x;
+    return x == 0 && now.generation != r->root.generation ? root_take(r, &now, &raw) : x;
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
-int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret)
+int repo_object_raw(struct repo *r, const char *name, struct buf *ret)
 {
-    cleanup(buf_free) struct buf b = {0};
     const char *hex = strrchr(name, '/');
     char is[SHA_TEXT];
     struct sha sum;
-    int x = backend_get_all(r->b, &r->call, name, OBJECT_MAX, &b);
+    int x = backend_get_all(r->b, &r->call, name, OBJECT_MAX, ret);
 
     if (x == 0)
-        x = crypt_sha256(b.data, b.len, &sum);
+        x = crypt_sha256(ret->data, ret->len, &sum);
     if (x < 0)
         return x;
-    r->got_bytes += b.len;
+    r->got_bytes += ret->len;
     hex_format(sum.b, sizeof(sum.b), is);
-    if (!hex || strcmp(hex + 1, is) != 0)
-        return -E_CORRUPT;
-    return unseal(&r->dom, kind, b.data, b.len, NULL, ret);
+    return hex && strcmp(hex + 1, is) == 0 ? 0 : -E_CORRUPT;
+}
+
+int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    int x = repo_object_raw(r, name, &b);
+
+    return x < 0 ? x : unseal(&r->dom, kind, b.data, b.len, NULL, ret);
 }
 
 static struct kept *kept_find(struct repo *r, const struct id16 *id)
@@ -483,7 +522,7 @@ int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
     int x = sealed_read(r, id, &b);
 
     if (x == 0)
-        x = unseal(&r->dom, 0, b.data, b.len, &h, ret);
+        x = repo_unseal(r, 0, b.data, b.len, &h, ret);
     if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
         x = -E_CORRUPT;
     return x;
@@ -531,7 +570,7 @@ static int view_into(struct repo *r, const struct id16 *id, void *p, size_t room
     if (x < 0)
         return x;
     __atomic_fetch_add(&r->got_bytes, v.len, __ATOMIC_RELAXED);
-    x = unseal_moving(&r->dom, v.p, v.len, p, room, ret);
+    x = repo_unseal_moving(r, v.p, v.len, p, room, ret);
     backend_view_end(r->b, &v);
     return x;
 }
@@ -604,7 +643,7 @@ static int sealed_into(struct repo *r, const struct id16 *id, void *p, size_t ro
     buf_reset(&r->sealed);
     x = sealed_read(r, id, &r->sealed);
     if (x == 0)
-        x = unseal_into(&r->dom, r->sealed.data, r->sealed.len, p, room, ret);
+        x = repo_unseal_into(r, r->sealed.data, r->sealed.len, p, room, ret);
     if (r->sealed.cap > SEALED_KEPT)
         buf_free(&r->sealed);
     return x;
@@ -644,9 +683,19 @@ int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, si
 
 static int prove_blob(struct repo *r, const struct slice *s, const uint8_t *p)
 {
+    const struct domain *d;
+    struct have_chunk c;
     uint8_t full[32];
-    int x = crypt_hmac(&r->dom.blob_key, p, s->len, full);
+    int x = have_get_chunk(r->have, &s->chunk, &c);
 
+    if (x == -E_NOENT) { /* no index names it any more; it was read before */
+        c.domain = (struct id16){{0}};
+        x = 0;
+    }
+    if (x == 0)
+        x = repo_domain(r, &c.domain, &d);
+    if (x == 0)
+        x = crypt_hmac(&d->blob_key, p, s->len, full);
     return x < 0 ? x : memcmp(full, s->blob.b, 16) == 0 ? 0 : -E_CORRUPT;
 }
 
@@ -688,7 +737,7 @@ int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const
     int x;
 
     hash_random(id.b, sizeof(id.b));
-    x = seal(&r->dom, kind, &id, p, len, &b);
+    x = seal(kind == CHUNK_POINT ? &r->into : &r->dom, kind, &id, p, len, &b);
     if (x == 0)
         x = crypt_sha256(b.data, b.len, &sum);
     if (x < 0)

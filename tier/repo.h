@@ -3,6 +3,7 @@
 #ifndef VARVE_TIER_REPO_H
 #define VARVE_TIER_REPO_H
 
+#include "base/lock.h"
 #include "tier/backend.h"
 #include "tier/have.h"
 #include "tier/keys.h"
@@ -12,11 +13,17 @@
 struct repo_chunks;
 struct repo_ahead;
 struct repo_pages;
+struct domain_known;
 struct repo {
     struct backend *b; /* owned */
     struct backend_call call;
     struct repo_root root;
-    struct domain dom;
+    struct domain dom;  /* the default one */
+    struct domain into; /* what recovery points, and chunks of data and metadata, are put in */
+    struct master_keys keys;
+    struct lock domains_lock; /* guards the list */
+    struct domain_known
+        *domains; /* the others that were asked for (tier/domains.h); they stay where they are */
     struct have *have;
     struct repo_chunks *chunks; /* read last, as plain bytes */
     struct buf sealed;          /* what was read last, for the memory */
@@ -39,6 +46,7 @@ void repo_close(struct repo *r); /* NULL is allowed */
 struct repo_keys {
     struct repo_root root;
     struct domain dom;
+    struct master_keys keys;
 };
 void repo_keys_of(const struct repo *r, struct repo_keys *ret);
 void repo_keys_wipe(struct repo_keys *k);
@@ -60,7 +68,8 @@ int repo_sync(struct repo *r);
 /* repo_stale: 1 when an index that was taken in is gone from the repository: what it said may be gone, too; 0. */
 int repo_stale(struct repo *r);
 
-/* repo_may_write: -E_REPO_NEWER when a newer program has set rules that this one does not know, or the parameters changed. */
+/* repo_may_write: -E_REPO_NEWER when a newer program has set rules that this one does not know, or the parameters changed so that what is
+ * known of them does not hold any more. A newer generation that is understood is taken over. */
 int repo_may_write(struct repo *r);
 
 /* repo_chunk: the plain bytes of a chunk; they stay until the next call; a few MiB of them are kept. -E_NOENT: no index names it; -E_CORRUPT: it is damaged
@@ -92,13 +101,17 @@ int repo_chunks_into(struct repo *r, const struct repo_into *v, unsigned n,
 /* repo_slice: appends the bytes of a slice. whole: it is the whole blob, which is proved by its name, too. */
 int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret);
 
-/* repo_object: reads an object named DIR/SHA, proves it against its name, opens its chunk. */
+/* repo_object: reads an object named DIR/SHA, proves it against its name, opens its chunk, which is of the default domain. repo_object_raw:
+ * without opening it. */
 int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret);
-/* repo_put_object: seals p, puts it as DIR/SHA; the hex digits in out. */
+int repo_object_raw(struct repo *r, const char *name, struct buf *ret);
+/* repo_put_object: seals p, in the default domain or (points) in that of what is put, puts it as DIR/SHA; the hex digits in out. */
 int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const void *p, size_t len,
                     char out[SHA_TEXT]);
 
 /* repo_put: to the backend, counted; 0 also when it is there with the same bytes. */
 int repo_put(struct repo *r, const char *name, const void *p, size_t len);
+
+void repo__domains_free(struct repo *r); /* of tier/domains.c */
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tier/domains.h"
 #include "tier/restore_i.h"
 
 #define DEPTH_MAX 2000
@@ -290,6 +291,7 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
                 struct restore_result *ret, struct buf *err)
 {
     struct restore w = {.r = r, .t = &p->tree, .o = o, .dest = -1};
+    const struct domain *d;
     int x = links_new(&w.links);
 
     if (x == 0 && mkdir(dest, 0700) < 0 && errno != EEXIST)
@@ -299,7 +301,9 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
     if (x == 0)
         x = repo_sync(r);
     if (x == 0)
-        x = mac_new(&r->dom.blob_key, &w.mac);
+        x = repo_domain(r, &p->domain, &d);
+    if (x == 0)
+        x = mac_new(&d->blob_key, &w.mac);
     if (x == 0)
         x = run(&w, err);
     if (x < 0 && err->len == 0)

@@ -44,7 +44,7 @@ static int hold(struct repo *r, const char *id, int64_t keep_ns)
         return x;
     pin.volume = pt.volume;
     memcpy(pin.volume_name, pt.volume_name, sizeof(pin.volume_name));
-    x = pin_add(&pin, &pt);
+    x = pin_add(r, &pin, &pt);
     point_release(&pt);
     if (x == 0)
         x = pin_put(r, &pin, false);
@@ -82,12 +82,6 @@ struct listing {
     struct buf held; /* struct held each */
 };
 
-static int first_id(void *arg, const struct point *pt)
-{
-    memcpy(arg, pt->id, SHA_TEXT);
-    return 1;
-}
-
 /* By the backend's clock. -E_NOENT: the pin went in this moment. */
 static int until_of(struct repo *r, const struct pin *p, int64_t *ret)
 {
@@ -111,8 +105,8 @@ static int note(void *arg, const struct pin *p)
     if (x < 0)
         return x == -E_NOENT ? 0 : x;
     memcpy(h.pin, p->id, sizeof(h.pin));
-    x = pin_points(p, first_id, h.point);
-    return x < 0 ? x : buf_add(&l->held, &h, sizeof(h));
+    pin_first(p, h.point);
+    return buf_add(&l->held, &h, sizeof(h));
 }
 
 static int list(struct repo *r, struct listing *l)
@@ -145,7 +139,7 @@ static int tell_pin(void *arg, const struct pin *p)
     struct telling *t = arg;
     int x = trash_is(p) ? until_of(t->r, p, &t->until_ns) : -E_NOENT;
 
-    return x == -E_NOENT ? 0 : x < 0 ? x : pin_points(p, tell_point, t);
+    return x == -E_NOENT ? 0 : x < 0 ? x : pin_points(t->r, p, tell_point, t);
 }
 
 int trash_each(struct repo *r, int (*cb)(void *arg, const struct point *p, int64_t until_ns), void *arg)

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "tier/condemned.h"
+#include "tier/domains.h"
 #include "tier/map.h"
 #include "tier/pin.h"
 
@@ -19,10 +20,11 @@ struct verify {
     struct repo *r;
     const struct verify_opts *o;
     struct verify_result res;
-    struct mac *mac;
-    struct idset packs; /* the first half of their names: 1 named by an index, 2 is there */
-    struct idset bad;   /* chunks that cannot be read */
-    struct idset good;  /* pages of metadata that are right, with all that they refer to */
+    struct mac *mac;        /* names blobs of */
+    struct id16 mac_domain; /* this domain */
+    struct idset packs;     /* the first half of their names: 1 named by an index, 2 is there */
+    struct idset bad;       /* chunks that cannot be read */
+    struct idset good;      /* pages of metadata that are right, with all that they refer to */
     const struct point *point;
     uint64_t last;      /* inode told last: once is enough */
     struct buf lines;   /* damages found, each with its NUL, until it is known that they are some */
@@ -149,6 +151,27 @@ struct pack_read {
     uint64_t bad;
 };
 
+/* Does the index say of it what its head says? */
+static bool is_of(const struct verify *w, const struct chunk_head *h, const struct have_chunk *c)
+{
+    return memcmp(h->domain.b, id16_none(&c->domain) ? w->r->dom.id.b : c->domain.b, 16) == 0;
+}
+
+static int mac_ready(struct verify *w, const struct id16 *domain)
+{
+    const struct domain *d;
+    int r;
+
+    if (w->mac && memcmp(w->mac_domain.b, domain->b, 16) == 0)
+        return 0;
+    r = repo_domain(w->r, domain, &d);
+    if (r < 0)
+        return r;
+    mac_free(TAKE(w->mac));
+    w->mac_domain = *domain;
+    return mac_new(&d->blob_key, &w->mac);
+}
+
 static int chunk_read(void *arg, const struct id16 *id, const struct have_chunk *c)
 {
     struct pack_read *p = arg;
@@ -159,12 +182,18 @@ static int chunk_read(void *arg, const struct id16 *id, const struct have_chunk 
     p->chunk = *id;
     buf_reset(&p->plain);
     if (c->off <= p->pack->len && c->stored_len <= p->pack->len - c->off)
-        r = unseal(&p->w->r->dom, c->kind, p->pack->data + c->off, c->stored_len, &h, &p->plain);
-    if (r == 0 && (memcmp(h.id.b, id->b, 16) != 0 || h.plain_len != c->plain_len))
+        r = repo_unseal(p->w->r, c->kind, p->pack->data + c->off, c->stored_len, &h, &p->plain);
+    if (r == 0 && (memcmp(h.id.b, id->b, 16) != 0 || h.plain_len != c->plain_len || !is_of(p->w, &h, c)))
         r = -E_CORRUPT;
+    if (r == 0)
+        r = mac_ready(p->w, &h.domain);
+    p->ok = r == 0;
+    if (r == -E_SHREDDED) { /* as somebody wanted it */
+        p->w->res.shredded++;
+        return 0;
+    }
     if (r < 0 && !is_damage(r))
         return r;
-    p->ok = r == 0;
     p->bad += !p->ok;
     return p->ok ? 0 : idset_put(&p->w->bad, id, NULL);
 }
@@ -405,7 +434,7 @@ static int pin_look(void *arg, const struct pin *p)
     struct verify *w = arg;
 
     w->res.pins++;
-    return BROKEN(VARVE_BREAK_verify_pins) ? 0 : pin_points(p, pinned_look, w);
+    return BROKEN(VARVE_BREAK_verify_pins) ? 0 : pin_points(w->r, p, pinned_look, w);
 }
 
 static void pin_bad(void *arg, const char *name, int why)
@@ -432,10 +461,8 @@ static int list_look(void *arg, const char *name, const struct backend_stat *st)
 
 static int run(struct verify *w)
 {
-    int r = mac_new(&w->r->dom.blob_key, &w->mac);
+    int r = repo_sync(w->r);
 
-    if (r == 0)
-        r = repo_sync(w->r);
     if (r == 0)
         r = backend_list(w->r->b, &w->r->call, "index/", "", index_read, w);
     if (r == 0)

@@ -15,7 +15,7 @@ struct verify_result {
     uint64_t packs, chunks, points, bytes; /* looked at */
     uint64_t sampled;                      /* of the packs, those that were read */
     uint64_t pins;
-    uint64_t
+    uint64_t shredded, /* chunks that were read, of domains that were shredded */
         archived; /* of the packs that were to be read, those that lie in an archive: no damage, but not proved */
     uint64_t unnamed;       /* packs that no index names: left by interrupted writers, no damage */
     uint64_t damages, hurt; /* lines; of these, files of recovery points */

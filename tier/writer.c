@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "tier/domains.h"
+
 int writer_begin(struct writer *w, struct repo *r)
 {
     int x = repo_may_write(r);
@@ -140,6 +142,8 @@ int writer_put(struct writer *w, struct point *p)
 {
     int r = repo_may_write(w->r);
 
+    if (r == 0)
+        r = repo_into_still(w->r);
     if (r == 0 && (r = guard_late(w)) == 1)
         r = guard(w);
     buf_reset(&p->regarded);

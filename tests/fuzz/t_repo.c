@@ -108,14 +108,15 @@ static void plain_bytes(const uint8_t *p, size_t len)
 {
     struct secret s = {.kdf = KDF_FILE};
     struct uuid u = {{0}};
-    struct key master = {{0}}, k;
+    struct master_keys keys = {.wrap = {{0}}};
     struct repo_root root;
-    struct id16 dom;
+    struct domain_head dom;
+    struct key k;
 
     (void)root_decode(p, len, &root);
-    (void)root_prove(p, len, &master);
+    (void)root_prove(p, len, &keys);
     (void)key_decode(p, len, &u, &s, &k);
-    (void)domain_decode(p, len, &u, &master, &dom, &k);
+    (void)domain_decode(p, len, &u, &keys, &dom, &k);
 }
 
 static void point_bytes(const uint8_t *p, size_t len)
@@ -157,7 +158,9 @@ static void seed(const char *name, uint8_t kind, const struct buf *b)
 
 void seeds_repo(void)
 {
+    static const struct master_keys keys = {.wrap = {{1}}};
     static const struct key k = {{1}};
+    const struct domain_head dh = {.id = id, .flags = DOMAIN_OWN};
     cleanup(buf_free) struct buf c = {0}, pk = {0}, root = {0}, key = {0}, dom = {0}, tr = {0}, ix = {0},
                                  page = {0}, pt = {0}, xp = {0};
     struct export_object xo = {.name = "packs/00/00", .len = 5};
@@ -187,8 +190,8 @@ void seeds_repo(void)
     leaf[PAGE_HEAD + PAGE_ENTRY + 29 + 36] = 9;
     FUZZ_CHECK(seal(&d, CHUNK_DATA, &id, "some bytes, some bytes, some bytes", 34, &c) == 0);
     FUZZ_CHECK(pack_begin(&u, &d, &pk) == 0 && pack_close(&d, trailer, sizeof(trailer), &pk) == 0);
-    FUZZ_CHECK(root_encode(&g, &k, &root) == 0 && key_encode(&u, &k, &s, &key) == 0);
-    FUZZ_CHECK(domain_encode(&u, &id, &k, &k, &dom) == 0 && point_encode(&p, &pt) == 0);
+    FUZZ_CHECK(root_encode(&g, &keys, &root) == 0 && key_encode(&u, &k, &s, &key) == 0);
+    FUZZ_CHECK(domain_encode(&u, &dh, &k, &keys, &dom) == 0 && point_encode(&p, &pt) == 0);
     FUZZ_CHECK(buf_add(&tr, trailer, sizeof(trailer)) == 0 && buf_add(&page, leaf, sizeof(leaf)) == 0);
     FUZZ_CHECK(buf_add(&ix, head, sizeof(head)) == 0 && buf_add(&ix, trailer, sizeof(trailer)) == 0);
     seed("chunk", 0, &c);

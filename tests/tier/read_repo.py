@@ -59,16 +59,24 @@ class Repo:
     def __init__(self, path, secret):
         self.path = path
         root = self.plain(f"root/{max(os.listdir(f'{path}/root'))}", 1)
-        need(struct.unpack_from("<Q", root, 48)[0] == 0, "features that are not known")
+        need(struct.unpack_from("<Q", root, 48)[0] & ~1 == 0, "features that are not known")
         self.domain = root[64:80]
         master = self.master(secret)
         need(mac(mac(master, b"varve root mac 1"), root[:96]) == root[96:128], "the root is not of this key")
-        dom = self.plain(f"domains/{self.domain.hex()}", 3)
-        key = AESGCM(mac(master, b"varve domain wrap 1")).decrypt(dom[48:60], dom[60:108], dom[:48])
-        self.blob_key, self.chunk_key = mac(key, b"varve blob id 1"), mac(key, b"varve chunk key 1")
-        self.chunks, self.cache = {}, {}
+        self.wrap = mac(master, b"varve domain wrap 1")
+        self.domains, self.chunks, self.cache = {}, {}, {}
         for name in os.listdir(f"{path}/index"):
             self.index(self.named(f"index/{name}", 4))
+
+    def keys(self, domain):
+        """Of blobs' names, and of chunks."""
+        if domain not in self.domains:
+            name = domain.hex()
+            need(not os.path.exists(f"{self.path}/shredded/{name}"), f"domain {name} was shredded")
+            dom = self.plain(f"domains/{name}", 3)
+            key = AESGCM(self.wrap).decrypt(dom[48:60], dom[60:108], dom[:48])
+            self.domains[domain] = mac(key, b"varve blob id 1"), mac(key, b"varve chunk key 1")
+        return self.domains[domain]
 
     def read(self, name):
         with open(f"{self.path}/{name}", "rb") as f:
@@ -105,7 +113,7 @@ class Repo:
         need(kind is None or k == kind, "a chunk of another kind")
         aad = b[:56 + 4 * frames]
         need(sha(aad)[:8] == b[len(aad):len(aad) + 8], "a damaged chunk header")
-        gcm, at, out = AESGCM(mac(self.chunk_key, b[40:56])), len(aad) + 8, bytearray()
+        gcm, at, out = AESGCM(mac(self.keys(b[24:40])[1], b[40:56])), len(aad) + 8, bytearray()
         for i in range(frames):
             n = struct.unpack_from("<I", b, 56 + 4 * i)[0]
             raw, n = n >> 31, n & 0x7fffffff
@@ -128,9 +136,9 @@ class Repo:
             at += 44
             t, end = at + 8, at + n
             while t < end:
-                off, stored, _, _, blobs = struct.unpack_from("<IIIBxxxI", b, t + 16)
+                off, stored, _, _, flags, blobs = struct.unpack_from("<IIIBBxxI", b, t + 16)
                 self.chunks[b[t:t + 16]] = (pack, off, stored)
-                t += 36 + 20 * blobs
+                t += 36 + 16 * (flags & 1) + 20 * blobs
             at = end
 
     def slice(self, s):
@@ -139,14 +147,15 @@ class Repo:
             pack, at, stored = self.chunks[chunk]
             with open(f"{self.path}/packs/{pack[:2]}/{pack}", "rb") as f:
                 f.seek(at)
-                self.cache[chunk] = self.open_chunk(f.read(stored))
-        return self.cache[chunk][off:off + n]
+                sealed = f.read(stored)
+            self.cache[chunk] = self.open_chunk(sealed), self.keys(sealed[24:40])[0]
+        return self.cache[chunk][0][off:off + n]
 
 
 def scan(repo, page, prefix):
     """Keys that begin with prefix, with their values."""
     b = repo.slice(page)
-    need(mac(repo.blob_key, b)[:16] == page[:16], "a damaged page")
+    need(mac(repo.cache[page[16:32]][1], b)[:16] == page[:16], "a damaged page")
     level, n, at, entries = b[1], struct.unpack_from("<H", b, 2)[0], 8, []
     for _ in range(n):
         k, v = struct.unpack_from("<HH", b, at)

@@ -137,6 +137,7 @@ TEST(test_format__keys_and_roots_are_as_they_were)
 {
     struct secret s = {.kdf = KDF_FILE};
     struct key master, want;
+    struct master_keys keys;
     struct repo_root root;
     uint8_t old[512];
     size_t n;
@@ -145,7 +146,8 @@ TEST(test_format__keys_and_roots_are_as_they_were)
     memset(want.b, 0x33, sizeof(want.b));
     n = unhex(golden_root, old, sizeof(old));
     CHECK_OK(root_decode(old, n, &root));
-    CHECK_OK(root_prove(old, n, &want));
+    CHECK_OK(master_keys(&want, &keys));
+    CHECK_OK(root_prove(old, n, &keys));
     CHECK_EQ(root.generation, 7);
     CHECK_EQ(root.created_ns, 1700000000000000000);
     CHECK(memcmp(root.domain.b, dom_id.b, 16) == 0);

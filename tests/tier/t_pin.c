@@ -54,7 +54,7 @@ TEST(test_pin__bytes_are_as_they_were)
     CHECK_EQ(back.generation, 3);
     CHECK_EQ(back.npoints, 1);
     CHECK(strcmp(back.volume_name, "db") == 0);
-    CHECK_EQ(pin_points(&back, keep_point, &pt), 1);
+    CHECK_EQ(pin_points(NULL, &back, keep_point, &pt), 1);
     CHECK(strcmp(pt.volume_name, "main") == 0 && pt.files == 2 && pt.has_hash_key);
     for (size_t len = 0; len < sizeof(golden_pin) / 2; len++) {
         struct pin cut;
@@ -76,7 +76,7 @@ static struct pin pinned(struct repo_rig *g, const char *id, uint8_t dir)
     struct point pt;
 
     CHECK_OK(point_get(g->w.r, id, &pt));
-    CHECK_OK(pin_add(&p, &pt));
+    CHECK_OK(pin_add(g->w.r, &p, &pt));
     point_release(&pt);
     return p;
 }
@@ -90,7 +90,7 @@ static void prune_twice(struct repo_rig *g)
 
 static int point_of_pin(void *arg, const struct pin *p)
 {
-    return pin_points(p, keep_point, arg);
+    return pin_points(NULL, p, keep_point, arg);
 }
 
 /* What the first pin holds comes back as it was. */
