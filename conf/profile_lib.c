@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/uuid.h"
 #include "conf/profile.h"
@@ -88,7 +89,7 @@ static void names_free(struct names *l)
 
 static int add(struct names *l, const char *name, size_t len)
 {
-    char **v = realloc(l->v, (l->n + 1) * sizeof(*v));
+    char **v = array_more(l->v, l->n, sizeof(*v));
 
     if (!v)
         return -E_NOMEM;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "conf/daemon.h"
 
@@ -208,7 +209,7 @@ static int take(void *arg, const char *file)
 
     if (n <= s || strcmp(file + n - s, SUFFIX) != 0)
         return 0;
-    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (!(v = array_more(l->v, l->n, sizeof(*v))))
         return -E_NOMEM;
     l->v = v;
     if (!(v[l->n] = strndup(file, n - s)))

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "conf/value.h"
 #include "fs/verb_repo.h"
@@ -37,7 +38,7 @@ static struct volume *volume_of(struct status *s, const struct uuid *uuid)
     for (size_t i = 0; i < s->n; i++)
         if (uuid_equal(&s->v[i].uuid, uuid))
             return &s->v[i];
-    if (!(v = realloc(s->v, (s->n + 1) * sizeof(*v))))
+    if (!(v = array_more(s->v, s->n, sizeof(*v))))
         return NULL;
     s->v = v;
     v[s->n] = (struct volume){.uuid = *uuid};

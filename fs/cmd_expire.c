@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "conf/daemon.h"
 #include "conf/lifecycle.h"
@@ -44,7 +45,7 @@ static int keep_until(void *arg, const struct point *p, int64_t until_ns)
         return 0;
     if (l->of && !uuid_equal(l->of, &p->volume) && !BROKEN(VARVE_BREAK_expire_others))
         return 0;
-    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (!(v = array_more(l->v, l->n, sizeof(*v))))
         return -E_NOMEM;
     l->v = v;
     v += l->n++;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "conf/value.h"
 #include "fs/verb_runs.h"
 
@@ -32,7 +33,7 @@ static int collect(void *arg, const struct job_info *i)
         return 0;
     if (l->v && i->vol && i->vol != l->v->rec.id) /* those of the store as a whole are everybody's */
         return 0;
-    more = realloc(l->i, (l->n + 1) * sizeof(*more));
+    more = array_more(l->i, l->n, sizeof(*more));
     if (!more)
         return -E_NOMEM;
     l->i = more;

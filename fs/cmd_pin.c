@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
 #include "tier/trash.h"
@@ -38,7 +39,7 @@ static int keep(void *arg, const struct pin *p)
     if (trash_is(p) ||
         (l->which && !is_meant(l->which, p))) /* of no volume: varve backup undelete tells those */
         return 0;
-    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (!(v = array_more(l->v, l->n, sizeof(*v))))
         return -E_NOMEM;
     l->v = v;
     v += l->n++;

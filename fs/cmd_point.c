@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "conf/value.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
@@ -76,7 +77,7 @@ static int keep(void *arg, const struct point *p)
 
     if (l->volume && strcmp(l->volume, p->volume_name) != 0)
         return 0;
-    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (!(v = array_more(l->v, l->n, sizeof(*v))))
         return -E_NOMEM;
     l->v = v;
     v[l->n] = *p;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "conf/value.h"
 #include "fs/verb_profile.h"
@@ -109,7 +110,7 @@ struct vols {
 static int vols_add(void *arg, struct vol *v)
 {
     struct vols *vs = arg;
-    struct vol **more = realloc(vs->v, (vs->n + 1) * sizeof(struct vol *));
+    struct vol **more = array_more(vs->v, vs->n, sizeof(struct vol *));
 
     if (!more)
         return -E_NOMEM;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/jw.h"
 #include "conf/value.h"
@@ -154,7 +155,7 @@ int verb_value_set(const struct verb_arg *arg, const char *text, struct verb_val
     r = typed(arg, text, v, who, err);
     if (r < 0)
         return r;
-    more = realloc(v->texts, (v->ntexts + 1) * sizeof(*more));
+    more = array_more(v->texts, v->ntexts, sizeof(*more));
     if (!more)
         return -E_NOMEM;
     v->texts = more;

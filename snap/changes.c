@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
+
 void changes_free(struct changes *c)
 {
     free(c->v);
@@ -15,13 +17,9 @@ int changes_add(struct changes *c, uint8_t tab, const uint8_t *key)
 
     if (c->n && c->v[c->n - 1].ino == x.ino && c->v[c->n - 1].a == x.a && c->v[c->n - 1].tab == x.tab)
         return 0;
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? c->cap * 2 : 64;
-        if (!(p = realloc(c->v, cap * sizeof(*p))))
-            return -E_NOMEM;
-        c->v = p;
-        c->cap = cap;
-    }
+    if (!(p = array_more(c->v, c->n, sizeof(*p))))
+        return -E_NOMEM;
+    c->v = p;
     c->v[c->n++] = x;
     return 0;
 }

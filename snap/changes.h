@@ -12,7 +12,7 @@ struct change {
 };
 struct changes {
     struct change *v;
-    size_t n, cap;
+    size_t n;
 };
 void changes_free(struct changes *c);
 int changes_add(struct changes *c, uint8_t tab, const uint8_t *key);

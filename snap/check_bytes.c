@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
+
 #include "snap/check_i.h"
 
 struct bytes {
@@ -52,12 +54,9 @@ static int load_reclaim(void *arg, const struct scan_item *it)
         return -E_NOMEM;
     if (rec.kind != RECLAIM_PUNCH)
         return 0;
-    if ((c->npunches & (c->npunches - 1)) == 0) {
-        p = realloc(c->punches, MAX_OF(c->npunches * 2, (size_t)1) * sizeof(*p));
-        if (!p)
-            return -E_NOMEM;
-        c->punches = p;
-    }
+    if (!(p = array_more(c->punches, c->npunches, sizeof(*p))))
+        return -E_NOMEM;
+    c->punches = p;
     c->punches[c->npunches++] = (struct punch){rec.object, rec.first, rec.count, get_be64(it->key + 1)};
     return 0;
 }

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 #include "snap/check_i.h"
 
 static size_t slot_of(const struct idmap *m, uint64_t stored)
@@ -102,7 +104,7 @@ void fixes_free(struct check *c)
 
 static struct place *place_add(struct check *c, struct vol *v, struct vt_at at, const char *snap)
 {
-    struct place *p = realloc(c->places, (c->nplaces + 1) * sizeof(*p));
+    struct place *p = array_more(c->places, c->nplaces, sizeof(*p));
 
     if (!p)
         return NULL;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "snap/check_i.h"
 #include "snap/store/journal.h"
 
@@ -13,7 +14,7 @@ struct ref {
 struct refs {
     struct check *c;
     struct ref *v;
-    size_t n, cap;
+    size_t n;
     size_t at; /* while comparing */
 };
 
@@ -36,13 +37,9 @@ static int ref_add(struct refs *rs, struct ref ref)
         rs->v[rs->n - 1].n += ref.n;
         return 0;
     }
-    if (rs->n == rs->cap) {
-        v = realloc(rs->v, (rs->cap * 2 + 256) * sizeof(*v));
-        if (!v)
-            return -E_NOMEM;
-        rs->v = v;
-        rs->cap = rs->cap * 2 + 256;
-    }
+    if (!(v = array_more(rs->v, rs->n, sizeof(*v))))
+        return -E_NOMEM;
+    rs->v = v;
     rs->v[rs->n++] = ref;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "snap/internal.h"
 #include "snap/runs.h"
 #include "snap/walk.h"
@@ -41,7 +42,7 @@ struct telling {
     uint64_t from;
     struct line_range last; /* may go on still; len_bytes 0: none */
     struct line_range *r;   /* of a piece */
-    size_t n, cap;
+    size_t n;
     int (*cb)(void *arg, const struct line_range *r);
     void *arg;
 };
@@ -88,14 +89,9 @@ static int add(struct telling *t, uint64_t ino, uint64_t off, uint64_t len)
 
     if (e < 0)
         return e;
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 64;
-
-        if (!(r = realloc(t->r, cap * sizeof(*r))))
-            return -E_NOMEM;
-        t->r = r;
-        t->cap = cap;
-    }
+    if (!(r = array_more(t->r, t->n, sizeof(*r))))
+        return -E_NOMEM;
+    t->r = r;
     t->r[t->n++] = one;
     return 0;
 }

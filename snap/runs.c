@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/array.h"
 #include "snap/store/span.h"
 
 void runs_free(struct runs *r)
@@ -21,13 +22,9 @@ int runs_add(struct runs *r, const struct file_run *run)
         last->count += run->count;
         return 0;
     }
-    if (r->n == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 16;
-        if (!(p = realloc(r->v, cap * sizeof(*p))))
-            return -E_NOMEM;
-        r->v = p;
-        r->cap = cap;
-    }
+    if (!(p = array_more(r->v, r->n, sizeof(*p))))
+        return -E_NOMEM;
+    r->v = p;
     r->v[r->n++] = *run;
     return 0;
 }
@@ -138,13 +135,9 @@ int windows_add(struct windows *w, uint64_t from, uint64_t to)
 
     if (from >= to)
         return 0;
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? w->cap * 2 : 16;
-        if (!(p = realloc(w->v, cap * sizeof(*p))))
-            return -E_NOMEM;
-        w->v = p;
-        w->cap = cap;
-    }
+    if (!(p = array_more(w->v, w->n, sizeof(*p))))
+        return -E_NOMEM;
+    w->v = p;
     w->v[w->n++] = (struct window){from, to};
     return 0;
 }

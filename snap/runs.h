@@ -7,7 +7,7 @@
 
 struct runs {
     struct file_run *v; /* ascending, mapped ones only */
-    size_t n, cap;
+    size_t n;
 };
 void runs_free(struct runs *r);
 static inline void runs_reset(struct runs *r)
@@ -31,7 +31,7 @@ struct windows {
     struct window {
         uint64_t from, to;
     } * v;
-    size_t n, cap;
+    size_t n;
 };
 void windows_free(struct windows *w);
 int windows_add(struct windows *w, uint64_t from, uint64_t to);

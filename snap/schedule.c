@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/daemon.h"
@@ -379,7 +380,7 @@ struct held {
     const struct profile *p;
     struct retain_snap *v;
     struct buf names; /* each with its NUL, in the order of v */
-    size_t n, cap;
+    size_t n;
     int err;
 };
 
@@ -393,15 +394,11 @@ static int index_of(const struct profile *p, const char *name)
 
 static int held_add(struct held *h, const struct layer_rec *rec, struct retain_snap one)
 {
-    if (h->n == h->cap) {
-        size_t cap = h->cap ? h->cap * 2 : 64;
-        struct retain_snap *v = realloc(h->v, cap * sizeof(*v));
+    struct retain_snap *v = array_more(h->v, h->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        h->v = v;
-        h->cap = cap;
-    }
+    if (!v)
+        return -E_NOMEM;
+    h->v = v;
     one.tag = h->names.len;
     h->v[h->n++] = one;
     return buf_add(&h->names, rec->name, strlen(rec->name) + 1);

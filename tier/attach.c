@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/io.h"
 
 static void close_fd(int *fd)
@@ -76,7 +77,7 @@ int attach_read(struct attachments *l, const char *name, const char *path)
     }
     if (r == 0 && l->n == ATTACH_MAX)
         r = -E_TOOBIG;
-    if (r == 0 && !(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (r == 0 && !(v = array_more(l->v, l->n, sizeof(*v))))
         r = -E_NOMEM;
     if (r < 0)
         return r;

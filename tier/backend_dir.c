@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "tier/rate.h"
@@ -268,7 +269,7 @@ static void names_free(char **names, size_t n)
 
 static int names_add(char ***names, size_t *n, const char *name, bool dir)
 {
-    char **more = realloc(*names, (*n + 1) * sizeof(*more));
+    char **more = array_more(*names, *n, sizeof(*more));
 
     if (!more)
         return -E_NOMEM;

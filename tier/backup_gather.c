@@ -3,6 +3,7 @@
  * into the chunks of backups that change the same file. */
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/mark.h"
 #include "tier/backup_i.h"
 #include "tier/map_cursor.h"
@@ -19,7 +20,7 @@ struct use {
 struct uses {
     struct idset index; /* chunk → its number here, and 1 */
     struct use *v;
-    size_t n, cap;
+    size_t n;
 };
 
 static void uses_free(struct uses *u)
@@ -33,16 +34,12 @@ static int use_of(struct uses *u, const struct id16 *chunk, struct use **ret)
     uint64_t *num;
     int r = idset_put(&u->index, chunk, &num);
 
-    if (r == 0 && *num == 0 && u->n == u->cap) {
-        size_t cap = u->cap ? u->cap * 2 : 64;
-        struct use *v = realloc(u->v, cap * sizeof(*v));
+    if (r == 0 && *num == 0) {
+        struct use *v = array_more(u->v, u->n, sizeof(*v));
 
         if (!v)
             return -E_NOMEM;
         u->v = v;
-        u->cap = cap;
-    }
-    if (r == 0 && *num == 0) {
         u->v[u->n] = (struct use){.chunk = *chunk};
         *num = ++u->n;
     }

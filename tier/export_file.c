@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/io.h"
 
@@ -27,7 +28,7 @@ struct export_file {
     struct export_head head;
     uint64_t end, damaged, resumed;
     struct object *v; /* by name, ascending */
-    size_t n, cap;
+    size_t n;
     struct buf sums; /* head_sum of each, in the order of the file */
 };
 struct view {
@@ -83,15 +84,11 @@ static int note(struct export_file *x, const struct export_object *o, uint64_t o
 
     if (there)
         return -E_CORRUPT;
-    if (x->n == x->cap) {
-        size_t cap = x->cap ? x->cap * 2 : 64;
-        struct object *v = realloc(x->v, cap * sizeof(*v));
+    struct object *v = array_more(x->v, x->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        x->v = v;
-        x->cap = cap;
-    }
+    if (!v)
+        return -E_NOMEM;
+    x->v = v;
     if (buf_add(&x->sums, o->head_sum, SUM8) < 0 || !(name = strdup(o->name)))
         return -E_NOMEM;
     memmove(&x->v[at + 1], &x->v[at], (x->n - at) * sizeof(*x->v));

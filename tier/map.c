@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "tier/map_cursor.h"
 
 #define PUT_AT_ONCE 256 /* records between two looks at how many there are */
@@ -15,15 +16,11 @@ void extents_free(struct extents *l)
 
 int extents_add(struct extents *l, const struct extent *e)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 16;
-        struct extent *v = realloc(l->v, cap * sizeof(*v));
+    struct extent *v = array_more(l->v, l->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        l->v = v;
-        l->cap = cap;
-    }
+    if (!v)
+        return -E_NOMEM;
+    l->v = v;
     l->v[l->n++] = *e;
     return 0;
 }

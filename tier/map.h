@@ -12,7 +12,7 @@ struct extent {
 };
 struct extents {
     struct extent *v;
-    size_t n, cap;
+    size_t n;
 };
 void extents_free(struct extents *l);
 int extents_add(struct extents *l, const struct extent *e);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "tier/idset.h"
 #include "tier/map.h"
 #include "tier/migrate.h"
@@ -41,7 +42,7 @@ static bool is_relied(const struct buf *relied, const char *id)
 
 static int item_add(struct migrate_list *l, const struct point *p, bool asked)
 {
-    struct migrate_item *v = realloc(l->v, (l->n + 1) * sizeof(*v));
+    struct migrate_item *v = array_more(l->v, l->n, sizeof(*v));
 
     if (!v)
         return -E_NOMEM;

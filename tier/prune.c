@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/mark.h"
 #include "tier/domains.h"
@@ -31,15 +32,11 @@ static int pack_listed(void *arg, const char *name, const struct backend_stat *s
 
     if (pack_name_parse(name, &p.name) < 0)
         return 0;
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? w->cap * 2 : 256;
-        struct pk *v = realloc(w->v, cap * sizeof(*v));
+    struct pk *v = array_more(w->v, w->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        w->v = v;
-        w->cap = cap;
-    }
+    if (!v)
+        return -E_NOMEM;
+    w->v = v;
     id = sha_half(&p.name);
     if ((r = idset_put(&w->by_name, &id, &at)) < 0)
         return r;

@@ -26,7 +26,7 @@ struct prune {
     int64_t now_ns;   /* by the backend's clock, before anything was read */
     int64_t index_ns; /* of the index under way */
     struct pk *v;
-    size_t n, cap;
+    size_t n;
     struct idset by_name; /* to the place in v */
     bool any_listed;
     struct mark m;  /* numbers of chunks: 1 + the place in v of the pack that is kept for it */

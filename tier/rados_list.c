@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 #include "tier/rados_i.h"
 
 #define NAMES 500000u /* kept at a time; up to twice as many while they are read */
@@ -11,7 +13,7 @@
 
 struct names {
     char **v;
-    size_t n, room, keep;
+    size_t n, keep;
     const char *prefix, *after;
     const char *bound; /* greater ones are for the next round; NULL: all are wanted so far */
     bool more;
@@ -61,15 +63,11 @@ static int names_add(void *arg, const char *name)
         w->more = true;
         return 0;
     }
-    if (w->n == w->room) {
-        size_t room = w->room ? 2 * w->room : 256;
-        char **v = realloc(w->v, room * sizeof(*v));
+    char **v = array_more(w->v, w->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        w->v = v;
-        w->room = room;
-    }
+    if (!v)
+        return -E_NOMEM;
+    w->v = v;
     if (!(w->v[w->n] = strdup(name)))
         return -E_NOMEM;
     if (++w->n == 2 * w->keep)

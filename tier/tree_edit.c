@@ -1,6 +1,7 @@
 /* Editing: the pages on the way to what changes are read, merged with the edits, and cut anew. */
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "tier/repo_page.h"
 #include "tier/tree.h"
 
@@ -12,7 +13,7 @@ struct entry {
 };
 struct entries {
     struct entry *v;
-    size_t n, cap;
+    size_t n;
 };
 
 struct block {
@@ -57,15 +58,11 @@ static void arena_free(struct block **head)
 
 static int entries_add(struct entries *l, const struct entry *e)
 {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 64;
-        struct entry *v = realloc(l->v, cap * sizeof(*v));
+    struct entry *v = array_more(l->v, l->n, sizeof(*v));
 
-        if (!v)
-            return -E_NOMEM;
-        l->v = v;
-        l->cap = cap;
-    }
+    if (!v)
+        return -E_NOMEM;
+    l->v = v;
     l->v[l->n++] = *e;
     return 0;
 }

@@ -1,6 +1,7 @@
 /* Reading: where the bytes of a file are, and getting them. */
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "snap/store/change.h"
 #include "snap/store/cold_i.h"
 
@@ -155,7 +156,7 @@ struct fetch {
         uint64_t object, off, len;
         uint8_t *to;
     } * pieces;
-    size_t n, cap;
+    size_t n;
 };
 
 static int fetch_run(void *arg, const struct file_run *run)
@@ -170,14 +171,10 @@ static int fetch_run(void *arg, const struct file_run *run)
         memset(f->out + (a - f->off), 0, b - a);
         return 0;
     }
-    if (f->n == f->cap) {
-        size_t cap = f->cap * 2 + 16;
-        struct piece *p = realloc(f->pieces, cap * sizeof(*p));
-        if (!p)
-            return -E_NOMEM;
-        f->pieces = p;
-        f->cap = cap;
-    }
+    struct piece *p = array_more(f->pieces, f->n, sizeof(*p));
+    if (!p)
+        return -E_NOMEM;
+    f->pieces = p;
     f->pieces[f->n++] =
         (struct piece){run->object, run->obj_block * BLOCK_SIZE + (a - run->block * BLOCK_SIZE), b - a,
                        f->out + (a - f->off)};
