@@ -48,6 +48,8 @@ static int add_options(struct request *q, const char *list)
 
     if (mount_opts_parse(&o, list, why) < 0)
         return cmd_wrong(&cmd_mount, "%s", why);
+    if (o.context[0] && !mount_selinux())
+        return cmd_wrong(&cmd_mount, "context=: SELinux is not running here");
     return buf_printf(&q->opts, "%s%s", q->opts.len > 0 ? "," : "", list) < 0 ? cmd_fail("out of memory") : 0;
 }
 

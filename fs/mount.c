@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -77,6 +78,26 @@ static int choose(const char *value, const char *const *names, size_t n, int *re
 static const char *const snapdir_names[] = {"hidden", "visible", "disabled"};
 static const char *const control_names[] = {"admin", "snapshot", "read", "none"};
 
+/* LABEL or "LABEL", which the kernel gets between quotes. */
+static int parse_context(struct mount_opts *o, const char *value, char *why)
+{
+    size_t len = strlen(value);
+    bool quoted = len >= 2 && value[0] == '"' && value[len - 1] == '"';
+
+    if (quoted) {
+        value++;
+        len -= 2;
+    }
+    if (len == 0 || len >= sizeof(o->context) || memchr(value, '"', len) || memchr(value, '\\', len)) {
+        snprintf(why, 256, "context=%.64s: it takes a label of SELinux, of %zu bytes at most", value,
+                 sizeof(o->context) - 1);
+        return -E_USAGE;
+    }
+    memcpy(o->context, value, len);
+    o->context[len] = 0;
+    return 0;
+}
+
 /* key=value */
 static int parse_valued(struct mount_opts *o, const char *key, const char *value, char *why)
 {
@@ -110,6 +131,8 @@ static int parse_valued(struct mount_opts *o, const char *key, const char *value
         o->has_control_gid = true;
         return 0;
     }
+    if (strcmp(key, "context") == 0)
+        return parse_context(o, value, why);
     if (strcmp(key, "user") == 0 || strcmp(key, "uhelper") == 0 || strcmp(key, "helper") == 0)
         return 0; /* of mount(8) itself */
     snprintf(why, 256, "there is no mount option '%.64s='", key);
@@ -163,11 +186,20 @@ static int parse_one(struct mount_opts *o, const char *w, size_t len, char *why)
     return -E_USAGE;
 }
 
+static size_t option_len(const char *list)
+{
+    static const char quoted[] = "context=\"";
+    const char *end =
+        strncmp(list, quoted, sizeof(quoted) - 1) == 0 ? strchr(list + sizeof(quoted) - 1, '"') : NULL;
+
+    return end ? (size_t)(end - list) + strcspn(end, ",") : strcspn(list, ",");
+}
+
 int mount_opts_parse(struct mount_opts *o, const char *list, char *why)
 {
     o->allow_other = o->allow_other || geteuid() == 0;
     for (;;) {
-        size_t len = strcspn(list, ",");
+        size_t len = option_len(list);
         int r = parse_one(o, list, len, why);
 
         if (r < 0)
@@ -200,6 +232,8 @@ int mount_opts_print(struct buf *b, const struct mount_opts *o)
         r = buf_puts(b, ",writeback");
     if (r == 0 && o->io_uring)
         r = buf_puts(b, ",io_uring");
+    if (r == 0 && o->context[0])
+        r = buf_printf(b, ",context=\"%s\"", o->context);
     return r;
 }
 
@@ -219,6 +253,8 @@ const char *mount_opts_differ(const struct mount_opts *a, const struct mount_opt
         return "writeback";
     if (a->io_uring != b->io_uring)
         return "io_uring";
+    if (strcmp(a->context, b->context) != 0)
+        return "context";
     return NULL;
 }
 
@@ -303,15 +339,40 @@ int mount_open_device(int *ret_fd)
     return 0;
 }
 
+void mount_data(char to[MOUNT_DATA_SIZE], int fd, const struct mount_opts *o)
+{
+    const char *c = o->context;
+
+    snprintf(to, MOUNT_DATA_SIZE, "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s%s%s%s",
+             fd, geteuid(), getegid(), o->allow_other ? ",allow_other" : "", *c ? ",context=\"" : "", c,
+             *c ? "\"" : "");
+}
+
+bool mount_selinux(void)
+{
+    static atomic_int known; /* 0 not yet, 1 it runs, 2 it does not */
+    int is = atomic_load(&known);
+    char line[128];
+    FILE *f;
+
+    if (is == 0 && (f = fopen("/proc/filesystems", "re"))) {
+        is = 2;
+        while (fgets(line, sizeof(line), f))
+            is = strstr(line, "selinuxfs") ? 1 : is;
+        fclose(f);
+        atomic_store(&known, is);
+    }
+    return is != 2;
+}
+
 int mount_attach(int fd, const char *source, const char *dir, const struct mount_opts *o)
 {
-    char data[256];
+    char data[MOUNT_DATA_SIZE];
     int r = mount_point_check(dir);
 
     if (r < 0)
         return r;
-    snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s", fd,
-             geteuid(), getegid(), o->allow_other ? ",allow_other" : "");
+    mount_data(data, fd, o);
     if (mount(source, dir, MOUNT_TYPE, o->flags | (o->ro ? MS_RDONLY : 0), data) < 0)
         return errno == ENODEV ? -E_NOSYS : err_from_errno(errno);
     return 0;
@@ -418,6 +479,10 @@ int mount_by_helper(const char *source, const char *dir, const struct mount_opts
     int pair[2];
     int r = helper_options(&opts, source, o);
 
+    if (r == 0 && o->context[0]) {
+        snprintf(why, 256, "context= is root's to set");
+        r = -E_PERM;
+    }
     if (r < 0)
         return r;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)

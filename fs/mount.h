@@ -10,6 +10,8 @@
 enum mount_snapdir { SNAPDIR_HIDDEN, SNAPDIR_VISIBLE, SNAPDIR_DISABLED };
 enum mount_control { CONTROL_ADMIN, CONTROL_SNAPSHOT, CONTROL_READ, CONTROL_NONE };
 
+#define MOUNT_CONTEXT_SIZE 200
+
 struct mount_opts {
     bool ro;
     bool allow_other; /* always on when root mounts */
@@ -20,10 +22,11 @@ struct mount_opts {
     uint32_t control_gid;
     enum mount_snapdir snapdir;
     enum mount_control control;
+    char context[MOUNT_CONTEXT_SIZE]; /* SELinux' label of everything in it; "": none */
     unsigned long flags; /* MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, ... of this mount point */
 };
 
-/* mount_opts_parse: adds the options of a comma-separated list. -E_USAGE: why (256 bytes) names the one that is not
+/* mount_opts_parse: adds the options of a comma-separated list; context="..." may have commas between its quotes. -E_USAGE: why (256 bytes) names the one that is not
  * known or not understood. mount_opts_print: in the order of the struct, only what differs from the default; never fails.
  * mount_opts_differ: the name of the first option in which two connections to one volume would differ, or NULL. */
 int mount_opts_parse(struct mount_opts *o, const char *list, char *why);
@@ -36,6 +39,9 @@ int mount_source(struct buf *b, const char *store, const char *volume, const cha
 /* mount_attach(fd, source, dir, o): mount(2) of the connection fd at dir; also a second time elsewhere while it lives.
  * Needs CAP_SYS_ADMIN. -E_NOENT, -E_NOTDIR, -E_BUSY (a varve mount is there already), -E_PERM, -E_NOSYS (no fuse). */
 int mount_attach(int fd, const char *source, const char *dir, const struct mount_opts *o);
+#define MOUNT_DATA_SIZE 512
+void mount_data(char to[MOUNT_DATA_SIZE], int fd, const struct mount_opts *o); /* what mount(2) gets of it */
+bool mount_selinux(void); /* SELinux is running here; where it is not, the kernel takes no context= */
 int mount_open_device(int *ret_fd); /* /dev/fuse; -E_NOSYS when it is not there */
 
 /* mount_by_helper: an ordinary user's way: fusermount3 opens and mounts, the descriptor comes back.

@@ -225,21 +225,7 @@ static void reply_bytes(fuse_req_t req, int r, const struct buf *b, size_t size)
  * hears that there are none here, which it asks once for all files. */
 static bool is_label_unused(const char *name)
 {
-    static atomic_int known; /* 0 not yet, 1 it runs, 2 it does not */
-    int is = atomic_load(&known);
-    char line[128];
-    FILE *f;
-
-    if (strcmp(name, "security.selinux") != 0 || BROKEN(VARVE_BREAK_label_unused))
-        return false;
-    if (is == 0 && (f = fopen("/proc/filesystems", "re"))) {
-        is = 2;
-        while (fgets(line, sizeof(line), f))
-            is = strstr(line, "selinuxfs") ? 1 : is;
-        fclose(f);
-        atomic_store(&known, is);
-    }
-    return is == 2;
+    return strcmp(name, "security.selinux") == 0 && !BROKEN(VARVE_BREAK_label_unused) && !mount_selinux();
 }
 
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)

@@ -32,6 +32,7 @@
 #define CSI_KUBE "csi.storage.k8s.io/" /* keys that Kubernetes' sidecars add */
 
 struct csi_names;
+struct csi_wait;
 
 struct csi {
     const char *name;     /* of the driver, as in CSIDriver and provisioner: */
@@ -42,11 +43,13 @@ struct csi {
     const char *endpoint; /* path of the socket as the kubelet is to see it */
     bool no_snapshot_topology;
     int64_t volumes_max; /* published on this node at a time; 0: no limit */
+    int64_t takeover_ms; /* so long another store may not let go of a volume that follows its pod */
     struct lock lock;    /* RANK_JOB: what follows */
     struct cond wake;
     pthread_t sweeper;
     bool sweep, ends;
     struct csi_busy *busy;
+    struct csi_wait *waits;
     struct csi_names *names;
     struct csi_secret_use *secrets;
     uint64_t secrets_taken; /* so many times */
@@ -326,14 +329,22 @@ bool csi_mobile_names(const char *id, const char *local); /* the volume of this 
 char *csi_mobile_id(struct csi_call *k, const struct csi_volume *v); /* NULL: it is none, or out of memory */
 int csi_mobile_name(struct csi_call *k, const char *name, const char *repo, char ret[CSI_NAME_SIZE]);
 int csi_mobile_caps_check(struct csi_call *k, size_t n, Csi__V1__VolumeCapability *const *caps);
-/* csi_mobile_take: this node's copy is the one that counts, made anew where it was not. NOT_FOUND, ABORTED (another node was first),
- * UNAVAILABLE, FAILED_PRECONDITION (the copy is mounted, and fenced). csi_mobile_put: what it holds is in the repository; not where it is
- * another's: *ret_mine false. csi_mobile_handed: after its unmount. csi_mobile_forget: its recovery points go. */
-int csi_mobile_take(struct csi_call *k, const char *id, struct csi_volumes *vs, const struct csi_volume **v);
-int csi_mobile_put(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
-                   bool *ret_mine);
-int csi_mobile_handed(struct csi_call *k, const struct csi_volume *v);
-int csi_mobile_forget(struct csi_call *k, const char *id);
+/* csi_mobile_take: this node's copy is the one that counts, made anew where it was not; work: it is going to be used. NOT_FOUND, ABORTED
+ * (another node was first), UNAVAILABLE (also: another node may be at work), FAILED_PRECONDITION (the copy is mounted, and fenced).
+ * csi_mobile_publish: the same for one that is staged, before it is used again. csi_mobile_hand: it is let go: what it holds is in the
+ * repository; not where it is another's. csi_mobile_forget: it is nobody's any more, its recovery points go. csi_mobile_sweep: this node's
+ * copy goes where it counts no more; *idle: one more, where it may later. */
+int csi_mobile_take(struct csi_call *k, const char *id, bool work, struct csi_volumes *vs,
+                    const struct csi_volume **v);
+int csi_mobile_publish(struct csi_call *k, const char *id, struct csi_volumes *vs,
+                       const struct csi_volume **v);
+/* csi_mobile_here: UNAVAILABLE, where v (or NULL) is not the copy that counts; in_use: nor where no pod uses it. 0 for others. */
+int csi_mobile_here(struct csi_call *k, const char *field, const char *id, const struct csi_volumes *vs,
+                    const struct csi_volume *v, bool in_use);
+int csi_mobile_hand(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v);
+int csi_mobile_forget(struct csi_call *k, const char *id, const struct csi_volumes *vs);
+int csi_mobile_sweep(struct csi_call *k, const struct csi_volume *v, size_t *idle);
+void csi_mobile_release(struct csi *d);
 
 int csi_volume_drop(struct csi_call *k, const struct csi_volume *v); /* deleted, or retired: csi_volume.c */
 

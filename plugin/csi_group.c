@@ -117,6 +117,9 @@ static int volumes_find(struct csi_call *k, const Csi__V1__CreateVolumeGroupSnap
         return csi_nomem(k);
     for (; g->n < q->n_source_volume_ids; g->n++) {
         g->v[g->n] = csi_volume_by_id(&g->vs, q->source_volume_ids[g->n]);
+        r = csi_mobile_here(k, "source_volume_ids", q->source_volume_ids[g->n], &g->vs, g->v[g->n], false);
+        if (r < 0)
+            return r;
         if (!g->v[g->n])
             return csi_fail(
                 k, GRPC_NOT_FOUND,

@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "plugin/csi.h"
 
+#define TAKEOVER_S 300
+
 static const char help[] =
     "usage: varve-csi --store STORE --endpoint unix:///PATH [option...]\n"
     "\n"
@@ -22,6 +24,8 @@ static const char help[] =
     "  --registration PATH           also a socket by which the kubelet finds the driver\n"
     "  --kubelet-endpoint PATH       where the kubelet sees the socket; default: as of --endpoint\n"
     "  --max-volumes N               published on this node at a time; default: no limit\n"
+    "  --takeover-after SECONDS      of a node that does not let go of a volume that follows its pod; "
+    "default: 300\n"
     "  --driver-name NAME            default: " CSI_NAME "\n"
     "  --varve PATH                  the program varve; default: beside this one\n"
     "  --no-snapshot-topology        does not tell where snapshots are (a field that is new in CSI 1.13)\n"
@@ -35,6 +39,7 @@ enum {
     OPT_REGISTRATION,
     OPT_KUBELET,
     OPT_MAX,
+    OPT_TAKEOVER,
     OPT_NAME,
     OPT_VARVE,
     OPT_PLAIN,
@@ -50,6 +55,7 @@ static const struct option longs[] = {{"store", required_argument, NULL, OPT_STO
                                       {"registration", required_argument, NULL, OPT_REGISTRATION},
                                       {"kubelet-endpoint", required_argument, NULL, OPT_KUBELET},
                                       {"max-volumes", required_argument, NULL, OPT_MAX},
+                                      {"takeover-after", required_argument, NULL, OPT_TAKEOVER},
                                       {"driver-name", required_argument, NULL, OPT_NAME},
                                       {"varve", required_argument, NULL, OPT_VARVE},
                                       {"no-snapshot-topology", no_argument, NULL, OPT_PLAIN},
@@ -103,11 +109,20 @@ static int beside(char to[PATH_MAX])
     return 0;
 }
 
+static int number_of(const char *text, int64_t *ret)
+{
+    char *end;
+
+    if (!text)
+        return 0;
+    *ret = strtoll(text, &end, 10);
+    return !*text || *end || *ret < 0 ? -E_USAGE : 0;
+}
+
 static int fill(struct settings *s, struct csi *d)
 {
     const char *endpoint = s->o[OPT_ENDPOINT] ? s->o[OPT_ENDPOINT] : getenv("CSI_ENDPOINT");
     const char *node = s->o[OPT_NODE] ? s->o[OPT_NODE] : getenv("NODE_ID");
-    char *end = NULL;
 
     if (!s->o[OPT_STORE])
         return wrong("--store", "is missing");
@@ -124,11 +139,12 @@ static int fill(struct settings *s, struct csi *d)
     if (!*d->name || strlen(d->name) > 63)
         return wrong("--driver-name", "has 1 to 63 bytes");
     snprintf(s->topology, sizeof(s->topology), "topology.%s/node", d->name);
-    if (s->o[OPT_MAX]) {
-        d->volumes_max = strtoll(s->o[OPT_MAX], &end, 10);
-        if (*end || d->volumes_max < 0)
-            return wrong("--max-volumes", "is no number");
-    }
+    if (number_of(s->o[OPT_MAX], &d->volumes_max) < 0)
+        return wrong("--max-volumes", "is no number");
+    d->takeover_ms = TAKEOVER_S;
+    if (number_of(s->o[OPT_TAKEOVER], &d->takeover_ms) < 0 || d->takeover_ms > INT32_MAX)
+        return wrong("--takeover-after", "is no number of seconds");
+    d->takeover_ms *= 1000;
     if (s->o[OPT_VARVE])
         snprintf(s->program, sizeof(s->program), "%s", s->o[OPT_VARVE]);
     else if (beside(s->program) < 0)

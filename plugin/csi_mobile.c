@@ -1,14 +1,17 @@
 /* Volumes that follow their pod: classes with mobility: repository. Such a volume has no topology and an id that says no node,
  * mobile/REPO/NAME; what a node has of it is a copy, the store's volume mobile-REPO-NAME.
  *
- * Whose it is lies in the repository, by epochs (varve backup owner): a store that stages it takes the next one, unless it has the newest
- * already. An epoch has one owner, so of two that try one goes on. Who let it go put a recovery point there before, with the labels
- * csi.mobile=NAME and csi.epoch=N; the next owner's copy is made of the newest. A copy of an epoch that is over is fenced: it is staged no
- * more and backed up no more. One that was handed over is deleted then, another is kept as diverged-NAME-EPOCH. */
+ * Whose it is lies in the repository, by epochs (varve backup owner): a store that stages it takes the next one, unless it is at work in
+ * the newest already. An epoch has one owner, so of two that try one goes on. It is let go when its pod has ended (NodeUnpublish, for which
+ * the pod's end waits): by a recovery point with the labels csi.mobile=NAME, csi.epoch=N and csi.handed=yes; the next owner's copy is made of
+ * the newest. While there is none of the newest epoch that store may be at work: others wait for takeover_ms before they take it over. A copy
+ * of an epoch that is over is fenced: it is staged no more and backed up no more. One that was handed over is deleted, another is kept as
+ * diverged-NAME-EPOCH. A volume that was deleted has an epoch more, which is nobody's. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "plugin/csi.h"
 
@@ -17,6 +20,7 @@
 #define NAME "csi-"
 #define NAME_LEN (sizeof(NAME) - 1 + 32)
 #define REPO_MAX 64
+#define NOBODY "00000000-0000-0000-0000-000000000000"
 
 /* --- names -------------------------------------------------------------------------------------------------------------------- */
 
@@ -156,6 +160,84 @@ static int points_get(struct csi_call *k, const struct mobile *m, json_t **ret)
     return r < 0 || *ret ? r : away(k, m, why);
 }
 
+/* --- whether somebody else is at work ----------------------------------------------------------------------------------------- */
+
+struct csi_wait {
+    struct csi_wait *next;
+    uint64_t epoch;
+    int64_t since_ns;
+    char name[NAME_LEN + 1];
+};
+
+static struct csi_wait **wait_at(struct csi *d, const char *name)
+{
+    struct csi_wait **at = &d->waits;
+
+    while (*at && strcmp((*at)->name, name) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+/* For how long this epoch has been waited for: no clock but this node's. */
+static int64_t waited_ms(struct csi *d, const char *name, uint64_t epoch)
+{
+    int64_t now = clock_mono_ns(), since = now;
+    struct csi_wait *w;
+
+    lock_take(&d->lock);
+    w = *wait_at(d, name);
+    if (!w && (w = calloc(1, sizeof(*w)))) {
+        snprintf(w->name, sizeof(w->name), "%s", name);
+        w->next = d->waits;
+        d->waits = w;
+    }
+    if (w && w->epoch != epoch) {
+        w->epoch = epoch;
+        w->since_ns = now;
+    }
+    since = w ? w->since_ns : now;
+    lock_drop(&d->lock);
+    return (now - since) / 1000000;
+}
+
+static void wait_over(struct csi *d, const char *name)
+{
+    struct csi_wait **at, *w;
+
+    lock_take(&d->lock);
+    at = wait_at(d, name);
+    w = *at;
+    if (w)
+        *at = w->next;
+    lock_drop(&d->lock);
+    free(w);
+}
+
+void csi_mobile_release(struct csi *d)
+{
+    while (d->waits) {
+        struct csi_wait *w = d->waits;
+
+        d->waits = w->next;
+        free(w);
+    }
+}
+
+/* Another store has the newest epoch, and has not let go of it. */
+static int others_work(struct csi_call *k, const struct mobile *m, const struct owner *o)
+{
+    int64_t waited = waited_ms(k->d, m->name, o->epoch);
+
+    if (waited >= k->d->takeover_ms || BROKEN(VARVE_BREAK_csi_at_work))
+        return 0;
+    return csi_fail(k, GRPC_UNAVAILABLE,
+                    "volume_id: store %s has not let it go; if it does not, node %s takes it over in %" PRId64
+                    " s",
+                    o->store, k->d->node, (k->d->takeover_ms - waited + 999) / 1000);
+}
+
+/* --- recovery points -------------------------------------------------------------------------------------------------------------- */
+
 /* The epoch of a recovery point of this volume; 0: it is another one's. */
 static uint64_t epoch_of(const json_t *point, const struct mobile *m)
 {
@@ -166,36 +248,44 @@ static uint64_t epoch_of(const json_t *point, const struct mobile *m)
     return name && epoch && strcmp(name, m->name) == 0 ? strtoull(epoch, NULL, 10) : 0;
 }
 
-/* What the last owner left: of the highest epoch, the newest. *ret NULL: there is none. */
-static int newest_point(struct csi_call *k, const struct mobile *m, const char **ret)
+/* What the last owner left: of the highest epoch, the newest. point NULL: there is none. */
+struct left {
+    const char *point;
+    uint64_t epoch;
+    bool handed; /* that epoch's store has let it go */
+};
+
+static int newest_point(struct csi_call *k, const struct mobile *m, struct left *ret)
 {
     cleanup(csi_json_free) json_t *all = NULL;
     const char *found = NULL;
-    uint64_t highest = 0;
     json_t *o;
     size_t i;
     int r = points_get(k, m, &all);
 
+    *ret = (struct left){.epoch = 0};
     json_array_foreach(json_object_get(all, "recovery_points"), i, o) /* oldest first */
     {
         uint64_t epoch = epoch_of(o, m);
 
-        if (epoch == 0 || epoch < highest)
+        if (epoch == 0 || epoch < ret->epoch)
             continue;
-        highest = epoch;
+        ret->epoch = epoch;
+        ret->handed = json_object_get(json_object_get(o, "labels"), "csi.handed") != NULL;
         found = json_string_value(json_object_get(o, "id"));
     }
-    *ret = r == 0 && found ? arena_printf(&k->arena, "%s#%s", m->repo, found) : NULL;
-    return r == 0 && found && !*ret ? csi_nomem(k) : r;
+    ret->point = r == 0 && found ? arena_printf(&k->arena, "%s#%s", m->repo, found) : NULL;
+    return r == 0 && found && !ret->point ? csi_nomem(k) : r;
 }
 
-static int put(struct csi_call *k, const struct mobile *m, uint64_t epoch)
+static int put(struct csi_call *k, const struct mobile *m, uint64_t epoch, bool handed)
 {
     const char *to = arena_printf(&k->arena, "--to=%s", m->repo);
     const char *name = arena_printf(&k->arena, "--label=csi.mobile=%s", m->name);
     const char *number = arena_printf(&k->arena, "--label=csi.epoch=%" PRIu64, epoch);
     struct csi_result res;
-    int r = to && name && number ? CSI_VERB(k, &res, NULL, "backup", "run", m->local, to, name, number)
+    int r = to && name && number ? CSI_VERB(k, &res, NULL, "backup", "run", m->local, to, name, number,
+                                            handed ? "--label=csi.handed=yes" : NULL)
                                  : csi_nomem(k);
 
     return r < 0 || csi_result_is(&res, "OK") ? r : away(k, m, res.why);
@@ -248,51 +338,80 @@ static int copy_make(struct csi_call *k, const struct mobile *m, const char *poi
     return r < 0 || csi_result_is(&res, "OK") ? r : away(k, m, res.why);
 }
 
-/* Facts without an epoch: of a copy that is being made, and nobody's yet. */
+/* Facts without an epoch: of a copy that is being made, and nobody's yet. work: somebody is about to use it. */
 static int own(struct csi_call *k, const struct mobile *m, const struct owner *o, struct csi_facts *f,
-               const char *store, bool first)
+               const char *store, bool first, bool work)
 {
     int r = owner_take(k, m, o->epoch + 1, store);
 
     if (r == 0 && first) /* there is something from the beginning that another node can go on with */
-        r = put(k, m, o->epoch + 1);
+        r = put(k, m, o->epoch + 1, !work);
     f->epoch = o->epoch + 1;
-    f->handed = false;
+    f->handed = first && !work;
+    if (r == 0)
+        wait_over(k->d, m->name);
     return r < 0 ? r : csi_facts_put(k, m->local, f);
 }
 
-int csi_mobile_take(struct csi_call *k, const char *id, struct csi_volumes *vs, const struct csi_volume **v)
+/* The newest epoch is this store's: *ret_done. One that the driver did not live to note is. */
+static int go_on(struct csi_call *k, const struct mobile *m, const struct owner *o, struct csi_facts *f,
+                 const char *store, bool work, bool *ret_done)
+{
+    *ret_done = f && f->epoch > 0 && o->store && strcmp(o->store, store) == 0 &&
+                (f->epoch == o->epoch || f->epoch + 1 == o->epoch);
+    if (!*ret_done || (f->epoch == o->epoch && (!f->handed || !work)))
+        return 0;
+    if (f->epoch == o->epoch && !BROKEN(VARVE_BREAK_csi_same_epoch))
+        return own(k, m, o, f, store, false, true);
+    f->epoch = o->epoch;
+    f->handed = false;
+    return csi_facts_put(k, m->local, f);
+}
+
+/* The newest epoch is another store's, or nobody's: this node's copy as that one left it. *ret_first: there is nothing in the repository. */
+static int follow(struct csi_call *k, const struct mobile *m, const struct owner *o, struct csi_facts *f,
+                  const struct csi_volume **v, bool *ret_first)
+{
+    struct left left = {.epoch = 0};
+    int r = *v && (*v)->mounted && f && f->epoch > 0 && !BROKEN(VARVE_BREAK_csi_fence)
+                ? stale(k, m, *v, f)
+                : newest_point(k, m, &left);
+
+    if (r == 0 && o->store && strcmp(o->store, NOBODY) != 0 && (left.epoch < o->epoch || !left.handed))
+        r = others_work(k, m, o);
+    /* where nothing was put there yet this copy is as good as any */
+    if (r == 0 && *v && o->epoch > 0 && (left.point || (f && f->epoch > 0)) &&
+        !BROKEN(VARVE_BREAK_csi_fence) && (r = stale(k, m, *v, f)) == 0)
+        *v = NULL;
+    if (r == 0 && !*v && !left.point)
+        r = csi_fail(k, GRPC_NOT_FOUND, "volume_id: neither node %s nor repository %s has this volume",
+                     k->d->node, m->repo);
+    if (r == 0 && !*v)
+        r = copy_make(k, m, left.point);
+    *ret_first = !left.point;
+    return r;
+}
+
+int csi_mobile_take(struct csi_call *k, const char *id, bool work, struct csi_volumes *vs,
+                    const struct csi_volume **v)
 {
     struct csi_facts *f = NULL;
-    const char *point = NULL;
+    bool done = false, first = false;
     struct owner o;
     struct mobile m;
-    bool mine;
     int r =
         parse(id, ID, '/', &m) ? reload(k, &m, vs, v) : csi_fail(k, GRPC_NOT_FOUND, "volume_id: is no id");
 
     if (r == 0 && *v)
         r = csi_facts_get(k, m.local, &f);
     if (r == 0 && (r = owner_get(k, &m, &o)) < 0 && k->code == GRPC_UNAVAILABLE && *v && (*v)->mounted && f &&
-        f->epoch > 0)
+        f->epoch > 0 && !f->handed)
         return 0; /* it is at work; who has it is asked when it can be */
-    if (r < 0)
+    if (r == 0 && *v)
+        r = go_on(k, &m, &o, f, vs->store, work, &done);
+    if (r < 0 || done)
         return r;
-    mine = o.store && strcmp(o.store, vs->store) == 0;
-    if (*v && f && f->epoch == o.epoch && mine && o.epoch > 0) {
-        f->handed = false;
-        return csi_facts_put(k, m.local, f);
-    }
-    r = newest_point(k, &m, &point);
-    /* where nothing was put there yet this copy is as good as any */
-    if (r == 0 && *v && o.epoch > 0 && (point || (f && f->epoch > 0)) && !BROKEN(VARVE_BREAK_csi_fence) &&
-        (r = stale(k, &m, *v, f)) == 0)
-        *v = NULL;
-    if (r == 0 && !*v && !point)
-        r = csi_fail(k, GRPC_NOT_FOUND, "volume_id: neither node %s nor repository %s has this volume",
-                     k->d->node, m.repo);
-    if (r == 0 && !*v)
-        r = copy_make(k, &m, point);
+    r = follow(k, &m, &o, f, v, &first);
     if (r == 0)
         r = reload(k, &m, vs, v);
     if (r == 0 && !*v)
@@ -301,57 +420,138 @@ int csi_mobile_take(struct csi_call *k, const char *id, struct csi_volumes *vs, 
         r = csi_facts_get(k, m.local, &f);
     if (r == 0 && !f)
         r = csi_fail(k, GRPC_ABORTED, "volume_id: the copy was changed by somebody else");
-    return r < 0 ? r : own(k, &m, &o, f, vs->store, !point);
+    return r < 0 ? r : own(k, &m, &o, f, vs->store, first, work);
 }
 
-int csi_mobile_put(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
-                   bool *ret_mine)
+int csi_mobile_publish(struct csi_call *k, const char *id, struct csi_volumes *vs,
+                       const struct csi_volume **v)
+{
+    struct csi_facts *f = NULL;
+    int r = csi_facts_get(k, (*v)->name, &f);
+
+    return r < 0 || !(*v)->mounted || !f || !f->handed ? r : csi_mobile_take(k, id, true, vs, v);
+}
+
+/* Not of a node whose copy has been handed over, unless nobody has taken the volume since. */
+int csi_mobile_here(struct csi_call *k, const char *field, const char *id, const struct csi_volumes *vs,
+                    const struct csi_volume *v, bool in_use)
+{
+    struct csi_facts *f = NULL;
+    struct owner o;
+    struct mobile m;
+    int r = v && parse(id, ID, '/', &m) ? csi_facts_get(k, v->name, &f) : 0;
+
+    if (r < 0 || !csi_mobile_is(id) || (f && !f->handed) || BROKEN(VARVE_BREAK_csi_old_copy))
+        return r;
+    if (f && in_use)
+        return csi_fail(k, GRPC_UNAVAILABLE,
+                        "%s: no pod on node %s uses the volume; this is done while one does", field,
+                        k->d->node);
+    if (f && (r = owner_get(k, &m, &o)) < 0)
+        return r;
+    if (f && o.store && o.epoch == f->epoch && strcmp(o.store, vs->store) == 0)
+        return 0;
+    return csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);
+}
+
+int csi_mobile_hand(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v)
 {
     struct csi_facts *f = NULL;
     struct owner o;
     struct mobile m;
     int r = csi_facts_get(k, v->name, &f);
 
-    *ret_mine = false;
-    if (r < 0 || !parse(v->name, LOCAL, '-', &m))
+    if (r < 0 || !f || f->handed || !parse(v->name, LOCAL, '-', &m) || (r = owner_get(k, &m, &o)) < 0)
         return r;
-    r = owner_get(k, &m, &o);
-    if (r < 0)
-        return r;
-    *ret_mine = f && o.store && f->epoch == o.epoch && strcmp(o.store, vs->store) == 0;
-    if (*ret_mine)
-        return f->handed ? 0 : put(k, &m, f->epoch);
-    log_warn("csi", "fenced", "volume=%s epoch=%" PRIu64 " newest=%" PRIu64, v->name, f ? f->epoch : 0,
-             o.epoch);
-    return 0;
-}
-
-int csi_mobile_handed(struct csi_call *k, const struct csi_volume *v)
-{
-    struct csi_facts *f = NULL;
-    int r = csi_facts_get(k, v->name, &f);
-
-    if (r < 0 || !f)
-        return r;
+    if (!o.store || f->epoch != o.epoch || strcmp(o.store, vs->store) != 0) {
+        log_warn("csi", "fenced", "volume=%s epoch=%" PRIu64 " newest=%" PRIu64, v->name, f->epoch, o.epoch);
+        csi_sweep_soon(k->d);
+        return 0;
+    }
+    r = put(k, &m, f->epoch, true);
     f->handed = true;
-    return csi_facts_put(k, v->name, f);
+    return r < 0 ? r : csi_facts_put(k, v->name, f);
 }
 
-int csi_mobile_forget(struct csi_call *k, const char *id)
+/* --- deleting --------------------------------------------------------------------------------------------------------------------- */
+
+/* An epoch that is nobody's: from then on each node's copy is one too many. */
+static int bury(struct csi_call *k, const struct mobile *m, const char *store, const struct owner *o)
+{
+    struct left left;
+    int r = 0;
+
+    if (!o->store || strcmp(o->store, NOBODY) == 0)
+        return 0;
+    if (strcmp(o->store, store) != 0) {
+        r = newest_point(k, m, &left);
+        if (r == 0 && (left.epoch < o->epoch || !left.handed))
+            r = others_work(k, m, o);
+    }
+    if (r == 0)
+        r = owner_take(k, m, o->epoch + 1, NOBODY);
+    if (r == 0)
+        wait_over(k->d, m->name);
+    return r;
+}
+
+int csi_mobile_forget(struct csi_call *k, const char *id, const struct csi_volumes *vs)
 {
     cleanup(csi_json_free) json_t *all = NULL;
     struct mobile m;
-    json_t *o;
+    struct owner o;
+    json_t *j;
     size_t i;
-    int r = parse(id, ID, '/', &m) ? points_get(k, &m, &all) : 0;
+    int r = parse(id, ID, '/', &m) ? owner_get(k, &m, &o) : csi_fail(k, GRPC_INTERNAL, "volume_id: is no id");
 
-    json_array_foreach(json_object_get(all, "recovery_points"), i, o)
+    if (r == 0)
+        r = bury(k, &m, vs->store, &o);
+    if (r == 0)
+        r = points_get(k, &m, &all);
+    json_array_foreach(json_object_get(all, "recovery_points"), i, j)
     {
         const char *point =
-            arena_printf(&k->arena, "%s#%s", m.repo, json_string_value(json_object_get(o, "id")));
+            arena_printf(&k->arena, "%s#%s", m.repo, json_string_value(json_object_get(j, "id")));
 
-        if (r == 0 && epoch_of(o, &m) > 0)
+        if (r == 0 && epoch_of(j, &m) > 0)
             r = point ? csi_point_delete(k, "volume_id", point, 0, NULL) : csi_nomem(k);
     }
     return r;
+}
+
+/* --- copies that nobody needs ------------------------------------------------------------------------------------------------------ */
+
+static int sweep(struct csi_call *k, const struct mobile *m, bool *ret_idle)
+{
+    const struct csi_volume *v;
+    struct csi_facts *f = NULL;
+    struct csi_volumes vs;
+    struct owner o;
+    int r = reload(k, m, &vs, &v);
+
+    if (r == 0 && v)
+        r = csi_facts_get(k, m->local, &f);
+    *ret_idle = r < 0 || v;
+    if (r < 0 || !v || v->mounted || !f || f->epoch == 0 || BROKEN(VARVE_BREAK_csi_copies) ||
+        (r = owner_get(k, m, &o)) < 0)
+        return r;
+    if (!o.store || f->epoch >= o.epoch || (f->epoch + 1 == o.epoch && strcmp(o.store, vs.store) == 0))
+        return 0;
+    *ret_idle = false;
+    if (strcmp(o.store, NOBODY) == 0)
+        return csi_volume_drop(k, v);
+    return stale(k, m, v, f);
+}
+
+int csi_mobile_sweep(struct csi_call *k, const struct csi_volume *v, size_t *idle)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    const char *id = csi_mobile_id(k, v);
+    struct mobile m;
+    bool one = true;
+
+    if (id && parse(id, ID, '/', &m) && csi_enter(k, &held, "volume_id", id) == 0 && sweep(k, &m, &one) < 0)
+        log_debug("csi", "not-swept", "volume=%s why=\"%s\"", v->name, k->why ? k->why : "");
+    *idle += one;
+    return 0;
 }

@@ -145,6 +145,7 @@ int csi_name_elsewhere(struct csi_call *k, const struct csi_volumes *vs, const s
 void csi_release(struct csi *d)
 {
     assert(!d->busy);
+    csi_mobile_release(d);
     names_free(d->names);
     d->names = NULL;
     lock_release(&d->lock);

@@ -119,7 +119,7 @@ CSI_METHOD(NodeStageVolume)
     if (r == 0 && csi_mobile_is(q->volume_id)) {
         r = csi_enter(k, &held, "volume_id", q->volume_id);
         if (r == 0)
-            r = csi_mobile_take(k, q->volume_id, &vs, &v);
+            r = csi_mobile_take(k, q->volume_id, true, &vs, &v);
     } else if (r == 0) {
         r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
     }
@@ -155,16 +155,16 @@ static int unmount(struct csi_call *k, const char *dir)
     return csi_varve(k, "staging_target_path", (const char *const[]){"umount", dir, NULL});
 }
 
-/* What it holds is in its repository before it is let go. */
+/* One that no pod had, or whose driver died in between: what it holds is in its repository before it goes. */
 static int let_go(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
                   const char *dir)
 {
-    bool mine;
-    int r = csi_mobile_put(k, vs, v, &mine);
+    int r = csi_mobile_hand(k, vs, v);
 
     if (r == 0)
         r = unmount(k, dir);
-    return r == 0 && mine ? csi_mobile_handed(k, v) : r;
+    csi_sweep_soon(k->d); /* from now on another node may take it */
+    return r;
 }
 
 CSI_METHOD(NodeUnstageVolume)
@@ -269,10 +269,14 @@ static int publish_staged(struct csi_call *k, const Csi__V1__NodePublishVolumeRe
 
     if (r == 0)
         r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
+    if (r == 0 && csi_mobile_is(q->volume_id))
+        r = csi_enter(k, held, "volume_id", q->volume_id);
     if (r == 0)
         r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
     if (r == 0)
         r = csi_enter(k, held, "volume_id", v->uuid);
+    if (r == 0 && csi_mobile_volume(v))
+        r = csi_mobile_publish(k, q->volume_id, &vs, &v);
     return r < 0 ? r : publish(k, q, dir, target, v);
 }
 
@@ -332,6 +336,8 @@ CSI_METHOD(NodeUnpublishVolume)
     if (r < 0 || (m.at != CSI_AT_NOTHING && !is_ours(k->d, &m, v)))
         return r; /* it is not published there */
     r = unmount_at(k, target, &m, ephemeral);
+    if (r == 0 && v && csi_mobile_volume(v) && !BROKEN(VARVE_BREAK_csi_hand))
+        return csi_mobile_hand(k, &vs, v); /* its pod is there until this is done, and no other one begins */
     return r == 0 && ephemeral ? csi_ephemeral_drop(k, v) : r;
 }
 

@@ -102,6 +102,8 @@ CSI_METHOD(CreateSnapshot)
         r = csi_node_allowed(k, q->accessibility_requirements);
     if (r == 0)
         r = csi_volume_find(k, "source_volume_id", q->source_volume_id, &t.vs, &t.v);
+    if (r == 0 || (k->code == GRPC_NOT_FOUND && csi_mobile_is(q->source_volume_id)))
+        r = csi_mobile_here(k, "source_volume_id", q->source_volume_id, &t.vs, t.v, false);
     if (r == 0)
         r = csi_upload_class_look(k, t.v, &t.class);
     if (r < 0)
@@ -138,6 +140,10 @@ CSI_METHOD(DeleteSnapshot)
     (void)a;
     if (r == 0)
         r = csi_snapshot_by_id(k, q->snapshot_id, &vs, &s);
+    if (r == 0 && !s &&
+        csi_is_elsewhere(&vs, q->snapshot_id)) /* of those that no node is told of each one is asked */
+        r = csi_fail(k, GRPC_UNAVAILABLE, "snapshot_id: is of another store than that of node %s",
+                     k->d->node);
     if (r < 0 || (!s && !csi_point_is(q->snapshot_id)))
         return r;
     r = csi_enter(k, &held, "snapshot_id", s ? s->volume->uuid : q->snapshot_id);

@@ -254,7 +254,9 @@ int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, 
 {
     int r = csi_volume_find(k, field, id, vs, ret);
 
-    if (r < 0 && k->code == GRPC_NOT_FOUND && (csi_is_elsewhere(vs, id) || csi_mobile_is(id)))
+    if (r == 0 || (k->code == GRPC_NOT_FOUND && csi_mobile_is(id)))
+        return csi_mobile_here(k, field, id, vs, *ret, true);
+    if (k->code == GRPC_NOT_FOUND && csi_is_elsewhere(vs, id))
         r = csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);
     return r;
 }

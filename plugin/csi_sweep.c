@@ -8,6 +8,8 @@
 
 #define FIRST_MS 50
 #define LONGEST_MS 30000
+#define IDLE_FIRST_MS 5000 /* a look at repositories, for copies of volumes that follow their pod */
+#define IDLE_LONGEST_MS 600000
 
 /* One that is retired: gone, or not yet. */
 static int sweep_one(struct csi_call *k, const struct csi_volume *v, size_t *left)
@@ -24,8 +26,8 @@ static int sweep_one(struct csi_call *k, const struct csi_volume *v, size_t *lef
     return r;
 }
 
-/* *left: those that wait for something that nobody will tell. */
-static int sweep(struct csi *d, size_t *left)
+/* *left: those that wait for something that nobody will tell. *idle: those of which another node may tell in a repository. */
+static int sweep(struct csi *d, size_t *left, size_t *idle)
 {
     struct csi_call k = {.d = d};
     struct csi_volumes vs;
@@ -34,6 +36,8 @@ static int sweep(struct csi *d, size_t *left)
     for (size_t i = 0; r == 0 && i < vs.n; i++)
         if (vs.v[i].retired)
             r = sweep_one(&k, &vs.v[i], left);
+        else if (csi_mobile_volume(&vs.v[i]))
+            r = csi_mobile_sweep(&k, &vs.v[i], idle);
     if (r == 0)
         r = csi_secrets_sweep(&k, left);
     arena_free(&k.arena);
@@ -48,17 +52,19 @@ static void *sweeper(void *arg)
     prctl(PR_SET_NAME, "csi-sweeper");
     lock_take(&d->lock);
     while (!d->ends) {
-        size_t left = 0;
+        size_t left = 0, idle = 0;
         int r;
 
         d->sweep = false;
         lock_drop(&d->lock);
-        r = sweep(d, &left);
+        r = sweep(d, &left, &idle);
         lock_take(&d->lock);
         if (d->sweep)
             wait_ms = FIRST_MS;
         else if (r < 0 || left > 0)
             wait_ms = MIN_OF(wait_ms * 2, LONGEST_MS);
+        else if (idle > 0)
+            wait_ms = MIN_OF(MAX_OF(wait_ms * 2, IDLE_FIRST_MS), IDLE_LONGEST_MS);
         else
             wait_ms = 0;
         while (!d->ends && !d->sweep)

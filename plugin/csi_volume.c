@@ -358,7 +358,7 @@ CSI_METHOD(CreateVolume)
         return csi_nomem(k);
     r = make(k, m, &v);
     if (r == 0 && m->params.mobile)
-        r = csi_mobile_take(k, csi_volume_id(k, &m->vs, v), &m->vs, &v);
+        r = csi_mobile_take(k, csi_volume_id(k, &m->vs, v), false, &m->vs, &v);
     if (r == 0)
         r = csi_volume_fill(k, &m->vs, v, &a->volume);
     if (r < 0)
@@ -410,8 +410,10 @@ CSI_METHOD(DeleteVolume)
     int r = csi_volume_if_there(k, "volume_id", q->volume_id, &vs, &v);
 
     (void)a;
+    if (r == 0 && csi_mobile_is(q->volume_id))
+        r = csi_enter(k, &held, "volume_id", q->volume_id);
     if (r == 0 && !v && csi_mobile_is(q->volume_id))
-        return csi_mobile_forget(k, q->volume_id);
+        return csi_mobile_forget(k, q->volume_id, &vs);
     if (r < 0 || !v)
         return r;
     r = csi_enter(k, &held, "volume_id", v->uuid);
@@ -423,10 +425,10 @@ CSI_METHOD(DeleteVolume)
         r = csi_facts_get(k, v->name, &f);
     if (r == 0 && f && f->node)
         r = csi_fail(k, GRPC_FAILED_PRECONDITION, "volume_id: the volume is published to node %s", f->node);
+    if (r == 0 && csi_mobile_is(q->volume_id))
+        r = csi_mobile_forget(k, q->volume_id, &vs);
     if (r == 0)
         r = csi_volume_drop(k, v);
-    if (r == 0 && csi_mobile_is(q->volume_id))
-        r = csi_mobile_forget(k, q->volume_id);
     csi_sweep_soon(k->d);
     return r;
 }

@@ -109,3 +109,23 @@ TEST(test_csi__a_class_says_what_a_pod_may_control)
     free(id);
     rig_stop();
 }
+
+/* What the kubelet asks for where SELinux runs: its commas are no ends of an option. */
+TEST(test_csi__a_pods_label_is_one_option)
+{
+    static const char label[] = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
+    char *id;
+
+    rig_start(NULL);
+    id = make_volume("pvc-label", (int64_t)1 << 30);
+    if (access("/sys/fs/selinux/enforce", F_OK) < 0) {
+        CHECK_EQ(stage_as(id, rig.stage, SNW, label, NULL), GRPC_INVALID_ARGUMENT);
+        CHECK(strstr(rig.why, "context=: SELinux is not running here"));
+    } else {
+        CHECK_EQ(stage_as(id, rig.stage, SNW, label, NULL), 0);
+        CHECK_EQ(unstage(id, rig.stage), 0);
+    }
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    rig_stop();
+}

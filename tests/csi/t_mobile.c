@@ -1,6 +1,7 @@
 /* Volumes that follow their pod: two nodes, each a store with a daemon and a driver of its own, one after the other. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 
 #include "base/sock.h"
 #include "tests/csi/rig_repo.h"
@@ -39,13 +40,45 @@ static int create(const char *name, int mode, const char *mobility, const char *
     return 0;
 }
 
+/* The driver looks after what it has when it begins: it says ABORTED while it does. */
+static int stage(const char *id)
+{
+    int r = GRPC_ABORTED;
+
+    for (int i = 0; i < 500 && (r = stage_as(id, rig.stage, RWOP, NULL, NULL)) == GRPC_ABORTED; i++)
+        pause_ms(20);
+    return r;
+}
+
+static int deleted(const char *id)
+{
+    int r = GRPC_ABORTED;
+
+    for (int i = 0; i < 500 && (r = delete_volume(id)) == GRPC_ABORTED; i++)
+        pause_ms(20);
+    return r;
+}
+
 static void wrote(const char *id, const char *had, const char *bytes)
 {
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK_EQ(stage(id), 0);
     if (had)
         CHECK(holds(rig.stage, "f", had));
     put(rig.stage, "f", bytes);
     CHECK_EQ(unstage(id, rig.stage), 0);
+}
+
+/* The driver is another one, and the mount has gone without it: the node does not let go of anything. */
+static void node_dies(void)
+{
+    rig_csi_end(SIGKILL);
+    rig_varve("umount", rig.stage, NULL, NULL);
+}
+
+static void driver_again(const char *option)
+{
+    rig_csi_end(SIGTERM);
+    rig_csi_start(option);
 }
 
 static size_t volumes_named(const char *part)
@@ -90,27 +123,30 @@ TEST(test_csi__a_volume_follows_its_pod_and_the_old_copy_is_fenced)
     repo_node(2);
     wrote(id, "one more", "two");
     repo_node(1);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK_EQ(stage(id), 0);
     CHECK(holds(rig.stage, "f", "two"));
     CHECK_EQ(volumes_named("diverged-"), 0); /* it had handed over all of it */
     put(rig.stage, "f", "lost with the node");
-    rig_csi_end(SIGKILL);
-    rig_varve("umount", rig.stage, NULL, NULL); /* the node is gone: nothing is put there */
+    node_dies();
     repo_node(2);
+    CHECK_EQ(stage(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "has not let it go") && strstr(rig.why, "takes it over in 300 s"));
+    CHECK_EQ(deleted(id), GRPC_UNAVAILABLE);
+    driver_again("--takeover-after=0");
     wrote(id, "two", "three"); /* the last recovery point */
     points = points_in("repo");
     repo_node(1);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK_EQ(stage(id), 0);
     CHECK(holds(rig.stage, "f", "three"));
     CHECK_EQ(volumes_named("diverged-"), 1); /* what it had is kept */
     CHECK_EQ(points_in("repo"), points);
     CHECK_EQ(unstage(id, rig.stage), 0);
     rig_varve("repo", "prune", "offsite", NULL);
     rig_varve("repo", "verify", "offsite", NULL);
-    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(deleted(id), 0);
     CHECK_EQ(points_in("repo"), 0);
-    CHECK_EQ(delete_volume(id), 0);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), GRPC_NOT_FOUND);
+    CHECK_EQ(deleted(id), 0);
+    CHECK_EQ(stage(id), GRPC_NOT_FOUND);
     free(id);
     rig_stop();
 }
@@ -123,23 +159,122 @@ TEST(test_csi__a_copy_that_is_mounted_is_fenced)
 
     begin();
     CHECK_EQ(create("pvc-fenced", RWOP, "repository", "offsite", &id), 0);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK_EQ(stage(id), 0);
     put(rig.stage, "f", "here");
     points = points_in("repo");
     snprintf(name, sizeof(name), "%s", strrchr(id, '/') + 1);
-    rig_varve_words((const char *const[]){"backup", "owner", "offsite", name, "--take=2",
+    rig_varve_words((const char *const[]){"backup", "owner", "offsite", name, "--take=3",
                                           "--by=11111111-2222-4333-8444-555555555555", NULL});
-    CHECK(rig_varve_status((const char *const[]){"backup", "owner", "offsite", name, "--take=2",
+    CHECK(rig_varve_status((const char *const[]){"backup", "owner", "offsite", name, "--take=3",
                                                  "--by=22222222-2222-4333-8444-555555555555", NULL}) != 0);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), GRPC_FAILED_PRECONDITION);
+    CHECK_EQ(stage(id), GRPC_FAILED_PRECONDITION);
     CHECK(strstr(rig.why, "is fenced"));
     CHECK_EQ(unstage(id, rig.stage), 0);
     CHECK_EQ(points_in("repo"), points);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0); /* as the last recovery point has it */
+    driver_again("--takeover-after=0");
+    CHECK_EQ(stage(id), 0); /* as the last recovery point has it */
     CHECK(!holds(rig.stage, "f", "here"));
     CHECK_EQ(volumes_named("diverged-"), 1);
     CHECK_EQ(unstage(id, rig.stage), 0);
-    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
+/* A pod is there until what it wrote is in the repository: what comes after that, unstaging, is not waited for by anybody. */
+TEST(test_csi__a_pods_end_lets_its_volume_go)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-ends", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage(id), 0);
+    CHECK_EQ(publish_as(id, rig.stage, rig.target, RWOP, false), 0);
+    put(rig.target, "f", "one");
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    node_dies();
+    repo_node(2);
+    CHECK_EQ(stage(id), 0);
+    CHECK(holds(rig.stage, "f", "one"));
+    CHECK_EQ(publish_as(id, rig.stage, rig.target, RWOP, false), 0);
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    /* another pod on the same node, for which it is not staged anew */
+    CHECK_EQ(publish_as(id, rig.stage, rig.target, RWOP, false), 0);
+    put(rig.target, "f", "two");
+    umount2(rig.target, 0);
+    node_dies();
+    repo_node(1);
+    CHECK_EQ(stage(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "has not let it go"));
+    repo_node(2); /* it was not dead */
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    repo_node(1);
+    wrote(id, "two", "three");
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
+static void none_left(const char *part)
+{
+    for (int i = 0; i < 500 && volumes_named(part) > 0; i++)
+        pause_ms(20);
+    CHECK_EQ(volumes_named(part), 0);
+}
+
+static int expand(const char *id)
+{
+    Csi__V1__ControllerExpandVolumeRequest q = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+
+    q.volume_id = text(id);
+    q.capacity_range = &range;
+    range.required_bytes = 2 * GIB;
+    return rpc_status("/csi.v1.Controller/ControllerExpandVolume", &q);
+}
+
+static int snapshot(const char *id)
+{
+    Csi__V1__CreateSnapshotRequest q = CSI__V1__CREATE_SNAPSHOT_REQUEST__INIT;
+
+    q.source_volume_id = text(id);
+    q.name = text("snapshot-moves");
+    return rpc_status("/csi.v1.Controller/CreateSnapshot", &q);
+}
+
+/* What a node has that another one took the volume from is old: nothing is done with it, and it goes. */
+TEST(test_csi__a_copy_that_was_left_behind_is_not_used_and_goes)
+{
+    char *id, *snap;
+
+    begin();
+    CHECK_EQ(create("pvc-left", RWOP, "repository", "offsite", &id), 0);
+    wrote(id, NULL, "one");
+    CHECK_EQ(expand(id), GRPC_UNAVAILABLE); /* no pod uses it: the next one's node would not know */
+    snap = make_snapshot(id, "snapshot-moves");
+    CHECK_EQ(snapshot(id), 0);
+    repo_node(2);
+    CHECK_EQ(delete_snapshot(snap), GRPC_UNAVAILABLE); /* each node's sidecar is asked */
+    CHECK_EQ(expand(id), GRPC_UNAVAILABLE);
+    CHECK_EQ(snapshot(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "is of another store than that of node"));
+    CHECK_EQ(stage(id), 0);
+    CHECK_EQ(expand(id), 0);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    repo_node(1);
+    none_left("mobile-"); /* it has a snapshot: retired */
+    CHECK_EQ(volumes_named("retired-"), 1);
+    CHECK_EQ(snapshot(id), GRPC_UNAVAILABLE);
+    CHECK_EQ(delete_snapshot(snap), 0);
+    free(snap);
+    none_left("retired-");
+    wrote(id, "one", "two");
+    repo_node(2);
+    CHECK_EQ(deleted(id), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    repo_node(1);
+    none_left("mobile-");
+    CHECK_EQ(stage(id), GRPC_NOT_FOUND);
     free(id);
     rig_stop();
 }
@@ -157,12 +292,12 @@ TEST(test_csi__what_cannot_move_is_refused)
     CHECK_EQ(create("pvc-1", SNW, "repository", "offsite", NULL), GRPC_INVALID_ARGUMENT);
     CHECK(strstr(rig.why, "ReadWriteOncePod"));
     CHECK_EQ(create("pvc-1", RWOP, "repository", "offsite", &id), 0);
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0);
+    CHECK_EQ(stage(id), 0);
     put(rig.stage, "f", "kept");
     rig_varve_words((const char *const[]){"repo", "remove", "offsite", NULL});
     CHECK_EQ(unstage(id, rig.stage), GRPC_UNAVAILABLE); /* it is not let go without */
     CHECK(holds(rig.stage, "f", "kept"));
-    CHECK_EQ(stage_as(id, rig.stage, RWOP, NULL, NULL), 0); /* it is there already */
+    CHECK_EQ(stage(id), 0); /* it is there already */
     {
         char key[400];
 
@@ -170,7 +305,7 @@ TEST(test_csi__what_cannot_move_is_refused)
         rig_varve_words((const char *const[]){"repo", "add", "offsite", repo_url, key, NULL});
     }
     CHECK_EQ(unstage(id, rig.stage), 0);
-    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(deleted(id), 0);
     free(id);
     rig_stop();
 }

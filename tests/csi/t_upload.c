@@ -366,3 +366,50 @@ TEST(test_csi__what_a_class_cannot_mean_is_told)
     free(id);
     rig_stop();
 }
+
+/* By a library that stands in for librados, and asks for the key that the class' secret has. */
+TEST(test_csi__a_class_uploads_to_rados)
+{
+    static const char url[] = "rados://pool/space?monitors=stand-in:1";
+    char *id, *snap, *copy, path[600] = "", key[400], *slash;
+    int64_t size;
+    bool ready;
+
+    CHECK(readlink("/proc/self/exe", path, 400) > 0);
+    slash = strrchr(path, '/');
+    snprintf(slash, sizeof(path) - (size_t)(slash - path), "/standin");
+    setenv("LD_LIBRARY_PATH", path, 1);
+    snprintf(path, sizeof(path), "%s/pool", test_dir());
+    setenv("VARVE_RADOS_POOL", path, 1);
+    setenv("VARVE_RADOS_KEY", SECRET, 1);
+    repo_begin(REPO_ONE, "key");
+    rig_varve_words((const char *const[]){"repo", "remove", "offsite", NULL});
+    snprintf(key, sizeof(key), "--key-file=%spass", rig.dir);
+    put(rig.dir, "keyring", "[client.admin]\n\tkey = " SECRET "\n");
+    snprintf(path, sizeof(path), "--credentials=%skeyring", rig.dir);
+    rig_varve_words((const char *const[]){"repo", "init", url, key, path, NULL});
+    rig_varve_words((const char *const[]){"repo", "add", "offsite", url, key, NULL});
+    secret_is("credentials", "[client.admin]\n\tkey = " SECRET "\n");
+    id = volume_with("pvc-rados", "then");
+    snap = snap_up(id, "snapshot-rados", "profile", CLASS);
+    CHECK(strncmp(snap, "offsite#", 8) == 0);
+    no_secret_left();
+    repo_other_node();
+    CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    CHECK(ready && size >= 4);
+    CHECK_EQ(restore("pvc-there", GIB, snap, &copy), 0);
+    holds_volume(copy, "then");
+    CHECK_EQ(delete_volume(copy), 0);
+    secret_is("credentials", "[client.admin]\n\tkey = another one\n");
+    CHECK_EQ(restore("pvc-closed", GIB, snap, NULL), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "the cluster refuses the key"));
+    secret_is("credentials", "[client.admin]\n\tkey = " SECRET "\n");
+    CHECK_EQ(snap_delete(snap), 0);
+    CHECK_EQ(snap_get(snap, &ready, &size), GRPC_NOT_FOUND);
+    no_secret_left();
+    free(copy);
+    free(id);
+    free(snap);
+    rig_stop();
+    unsetenv("LD_LIBRARY_PATH");
+}

@@ -330,7 +330,7 @@ def test_chart():
     for k in sorted(plain.keys() | made.keys()):
         if k != ("Namespace", NAMESPACE):
             check(plain.get(k) == made.get(k), f"{' '.join(k)}: the chart and varve.yaml differ: {made.get(k)} and {plain.get(k)}")
-    small = render("--set", "classes=false,snapshotController.enabled=false,snapshotController.groups=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org")
+    small = render("--set", "classes=false,snapshotController.enabled=false,snapshotController.groups=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org,takeoverAfter=60,seLinuxMount=false")
     check({d["kind"] for d in small} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CSIDriver", "DaemonSet"}, str({d["kind"] for d in small}))
     words = by_name(node_spec(small))
     shared = render("--set", "directories={/srv/backup,/mnt/vault}")
@@ -343,7 +343,8 @@ def test_chart():
     extra = render("--set", "secrets[0].name=offsite,secrets[0].namespace=vault")
     role = next(d for d in extra if d["kind"] == "Role" and d["metadata"]["namespace"] == "vault")
     check(role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["offsite"], "verbs": ["get"]}], str(role["rules"]))
-    check({"--max-volumes=5", "--verbose", "--driver-name=csi.example.org"} <= set(words["varve-csi"]["command"]), str(words["varve-csi"]["command"]))
+    check(by_kind(small, "CSIDriver")["csi.example.org"]["spec"]["seLinuxMount"] is False, "seLinuxMount")
+    check({"--max-volumes=5", "--takeover-after=60", "--verbose", "--driver-name=csi.example.org"} <= set(words["varve-csi"]["command"]), str(words["varve-csi"]["command"]))
     check("--flex=/x" in words["install"]["command"], str(words["install"]["command"]))
     return None
 

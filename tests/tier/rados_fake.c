@@ -105,6 +105,20 @@ size_t fake_count(const struct fake *f, const char *prefix)
     return n;
 }
 
+void fake_enter(struct fake *f)
+{
+    pthread_mutex_lock(&f->lock);
+    if (f->enter)
+        f->enter(f);
+}
+
+void fake_leave(struct fake *f, bool wrote)
+{
+    if (f->leave)
+        f->leave(f, wrote);
+    pthread_mutex_unlock(&f->lock);
+}
+
 struct object *fake_find(struct fake *f, const char *name)
 {
     struct object *o = f->objects;

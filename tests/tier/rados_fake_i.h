@@ -70,7 +70,14 @@ struct fake {
         int64_t until_ns;
     } locks[LOCKS];
     unsigned nlocks;
+    /* Of a pool that others have, too: NULL: there are none. keyring: what connecting with that file gives, an error's number. */
+    void (*enter)(struct fake *f);
+    void (*leave)(struct fake *f, bool wrote);
+    int (*keyring)(const char *path);
 };
+
+void fake_enter(struct fake *f);
+void fake_leave(struct fake *f, bool wrote);
 
 /* With the lock held. fake_faulty: the next operation goes wrong; counts it. fake_write_fault: what is told of a
  * write that does, 1: nothing. */

@@ -22,9 +22,12 @@ static int f_conf_read_file(void *cluster, const char *path)
 
 static int f_conf_set(void *cluster, const char *option, const char *value)
 {
-    (void)cluster;
+    struct fake *f = cluster;
+
     if (strstr(option, "timeout"))
         CHECK(strtol(value, NULL, 10) >= 1 && !strchr(value, '.'));
+    if (strcmp(option, "keyring") == 0 && f->keyring)
+        f->refuse = f->keyring(value);
     return 0;
 }
 
@@ -218,7 +221,7 @@ static int f_aio_write_op_operate(void *op, void *io, void *completion, const ch
     int r;
 
     memset(op, 0, sizeof(w)); /* consumed */
-    pthread_mutex_lock(&f->lock);
+    fake_enter(f);
     if (fake_faulty(f, true))
         r = fake_write_fault(f, &w, name, t);
     else if (f->gone)
@@ -229,7 +232,7 @@ static int f_aio_write_op_operate(void *op, void *io, void *completion, const ch
         r = -EMSGSIZE;
     else
         r = fake_apply(f, &w, name, t);
-    pthread_mutex_unlock(&f->lock);
+    fake_leave(f, true);
     fake_write_free(&w);
     return fake_answer(f, completion, r);
 }
@@ -380,12 +383,12 @@ static int f_aio_read_op_operate(void *op, void *io, void *completion, const cha
     int r;
 
     CHECK_EQ(flags, 0);
-    pthread_mutex_lock(&f->lock);
+    fake_enter(f);
     if (!fake_faulty(f, false))
         r = look(f, d, name);
     else
         r = f->what == FAKE_ERROR ? -f->error : f->what == FAKE_SILENT ? 1 : -ETIMEDOUT;
-    pthread_mutex_unlock(&f->lock);
+    fake_leave(f, false);
     return fake_answer(f, completion, r);
 }
 
@@ -425,11 +428,11 @@ static int f_nobjects_list_open(void *io, void **ret)
 
     CHECK(l != NULL);
     l->f = f;
-    pthread_mutex_lock(&f->lock);
+    fake_enter(f);
     for (struct object *o = f->objects; o; o = o->next)
         for (unsigned times = 1 + (i++ % 3 == 0); times > 0; times--)
             CHECK_OK(buf_add(&l->names, o->name, strlen(o->name) + 1));
-    pthread_mutex_unlock(&f->lock);
+    fake_leave(f, false);
     *ret = l;
     return 0;
 }
