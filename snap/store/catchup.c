@@ -5,7 +5,7 @@
 
 static int catch_up(struct store *s)
 {
-    int r = io_syncfs(s->io, s->dir_fd);
+    int r = objfd_sync_all(s);
 
     if (r < 0)
         store_fail(s, "what the daemon before had written could not be synced");

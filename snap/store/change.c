@@ -130,7 +130,7 @@ int change_reserve(struct change *ch, uint64_t blocks)
 
 int change_pwrite(struct change *ch, const void *p, size_t len, uint64_t off)
 {
-    __atomic_store_n(&ch->fd->wrote, true, __ATOMIC_SEQ_CST);
+    objfd_writes(ch->fd);
     int r = len ? io_pwrite(ch->s->io, ch->fd->fd, p, len, off) : 0;
 
     if (r == 0 && len) {

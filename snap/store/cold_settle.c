@@ -90,7 +90,7 @@ static int settle_all(struct store *s, const struct brought *b, size_t n)
 static int sync_many(struct store *s, size_t n)
 {
     bool closed = __atomic_exchange_n(&s->cold_closed, false, __ATOMIC_SEQ_CST);
-    int r = closed || n > MANY ? io_syncfs(s->io, s->dir_fd) : 0;
+    int r = closed || n > MANY ? objfd_sync_all(s) : 0;
 
     if (r < 0 && closed)
         __atomic_store_n(&s->cold_closed, true, __ATOMIC_SEQ_CST);

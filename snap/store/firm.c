@@ -270,8 +270,7 @@ static int firm_all(struct store *s, bool (*want)(const struct dirty *d, const v
     if (first < 0)
         return first;
     if (__atomic_load_n(&s->ndirty, __ATOMIC_RELAXED) > 32 && pick_next(s, want, arg, &p)) {
-        int r =
-            BROKEN(VARVE_BREAK_data_sync) ? 0 : io_syncfs(s->io, s->dir_fd); /* one wait for all of them */
+        int r = BROKEN(VARVE_BREAK_data_sync) ? 0 : objfd_sync_all(s); /* one wait for all of them */
         if (r < 0)
             return r;
     }

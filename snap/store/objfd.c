@@ -1,5 +1,6 @@
-/* Descriptors of objects: a bounded cache; none is held for an idle inode beyond it. One with unsynced bytes is synced
- * before it is closed, so that no write-back error is lost with it. And the grace periods of those who read objects. */
+/* Descriptors of objects: a bounded cache; none is held for an idle inode beyond it. Nobody waits for the disk when one is closed: what
+ * it wrote stays unsynced, which is remembered for all of them together and made good by one syncfs, which also tells of their
+ * write-back errors. And the grace periods of those who read objects. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,32 +33,55 @@ static void list_newest(struct store *s, struct objfd *f)
     f->prev->next = f->next->prev = f;
 }
 
-static void fd_close(struct store *s, struct objfd *f)
+/* Out of the table; who holds the table's lock no more closes it. */
+static void fd_out(struct store *s, struct objfd *f)
 {
     struct objfd **at = fd_slot(s, f->object);
 
     *at = f->hnext;
     list_out(f);
     s->nfds--;
+}
+
+static void fd_close(struct store *s, struct objfd *f)
+{
     io_close(s->io, f->fd);
     free(f);
 }
 
-/* Closes idle descriptors until at most `keep` are open. A write-back error at this point must not get lost. */
-static void fd_shrink(struct store *s, uint32_t keep)
+static bool is_unsynced(const struct objfd *f)
 {
-    struct objfd *f = s->fd_list.next;
+    return __atomic_load_n(&f->wrote, __ATOMIC_SEQ_CST) != FD_CLEAN;
+}
+
+/* Takes idle descriptors out until at most `keep` are left; a list of them. One whose write-back may have failed is the only one that
+ * can tell of it, and stays. */
+static struct objfd *fd_shrink(struct store *s, uint32_t keep)
+{
+    struct objfd *f = s->fd_list.next, *out = NULL;
 
     while (s->nfds > keep && f != &s->fd_list) {
         struct objfd *next = f->next;
-        if (f->refs == 0 && !f->failed) {
-            if (f->wrote && io_fdatasync(s->io, f->fd) < 0)
-                store_fail(s, "an object could not be written back");
+        if (f->refs == 0 && !f->failed && !f->doubt) {
+            if (is_unsynced(f) || f->brought)
+                s->fd_closed += !BROKEN(VARVE_BREAK_closed_kept);
             if (f->brought) /* they can be fetched again: nobody waits for the disk here */
                 __atomic_store_n(&s->cold_closed, true, __ATOMIC_SEQ_CST);
-            fd_close(s, f);
+            fd_out(s, f);
+            f->hnext = out;
+            out = f;
         }
         f = next;
+    }
+    return out;
+}
+
+static void fd_close_list(struct store *s, struct objfd *out)
+{
+    while (out) {
+        struct objfd *next = out->hnext;
+        fd_close(s, out);
+        out = next;
     }
 }
 
@@ -93,40 +117,91 @@ static int fd_open(struct store *s, uint64_t object, bool create)
     return fd;
 }
 
-int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret)
+static void shrink_to_half(struct store *s)
 {
-    int r = 0;
+    struct objfd *out;
 
     pthread_mutex_lock(&s->fd_lock);
+    out = fd_shrink(s, s->nfds / 2);
+    pthread_mutex_unlock(&s->fd_lock);
+    fd_close_list(s, out);
+}
+
+static void ref_newest(struct store *s, struct objfd *f)
+{
+    list_newest(s, f);
+    f->refs++;
+}
+
+/* One that is in the table, to be used; NULL. */
+static struct objfd *find_locked(struct store *s, uint64_t object)
+{
     struct objfd *f = *fd_slot(s, object);
+
     if (f) {
         list_out(f);
-    } else {
-        if (s->nfds >= s->set.fd_cache && !BROKEN(VARVE_BREAK_descriptors_kept))
-            fd_shrink(s, s->set.fd_cache - 1);
-        int fd = fd_open(s, object, create);
-        if (fd < 0 && fd != -E_NOENT && s->nfds) { /* descriptors exhausted, perhaps */
-            fd_shrink(s, s->nfds / 2);
-            fd = fd_open(s, object, create);
-        }
-        f = fd < 0 ? NULL : calloc(1, sizeof(*f));
-        if (!f) {
-            r = fd < 0 ? fd : -E_NOMEM;
-            if (fd >= 0)
-                io_close(s->io, fd);
-        } else {
-            *f = (struct objfd){.object = object, .fd = fd, .made = create};
-            *fd_slot(s, object) = f;
-            s->nfds++;
-        }
+        ref_newest(s, f);
     }
-    if (f) {
-        list_newest(s, f);
-        f->refs++;
-        *ret = f;
+    return f;
+}
+
+/* Likewise; when there is none, there is room for one. */
+static struct objfd *find_or_make_room(struct store *s, uint64_t object)
+{
+    struct objfd *out = NULL, *f;
+
+    pthread_mutex_lock(&s->fd_lock);
+    f = find_locked(s, object);
+    if (!f && s->nfds >= s->set.fd_cache && !BROKEN(VARVE_BREAK_descriptors_kept))
+        out = fd_shrink(s, s->set.fd_cache - 1);
+    pthread_mutex_unlock(&s->fd_lock);
+    fd_close_list(s, out);
+    return f;
+}
+
+/* Puts a descriptor into the table, unless somebody else was faster: then his it is. Takes f. */
+static struct objfd *fd_enter(struct store *s, struct objfd *f)
+{
+    struct objfd *had;
+
+    pthread_mutex_lock(&s->fd_lock);
+    had = find_locked(s, f->object);
+    if (!had) {
+        f->closed = f->made ? 0 : s->fd_closed;
+        *fd_slot(s, f->object) = f;
+        s->nfds++;
+        ref_newest(s, f);
     }
     pthread_mutex_unlock(&s->fd_lock);
-    return r;
+    if (had)
+        fd_close(s, f);
+    return had ? had : f;
+}
+
+int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret)
+{
+    struct objfd *f = find_or_make_room(s, object);
+    int fd;
+
+    if (f) {
+        *ret = f;
+        return 0;
+    }
+    fd = fd_open(s, object, create);
+    if (fd < 0 && fd != -E_NOENT) { /* descriptors exhausted, perhaps */
+        shrink_to_half(s);
+        fd = fd_open(s, object, create);
+    }
+    if (fd < 0)
+        return fd;
+    f = calloc(1, sizeof(*f));
+    if (!f) {
+        io_close(s->io, fd);
+        return -E_NOMEM;
+    }
+    *f = (struct objfd){.object = object, .fd = fd, .made = create, .wrote = create ? FD_WROTE : FD_CLEAN};
+    *ret = fd_enter(s, f);
+    return 0;
 }
 
 void objfd_put(struct store *s, struct objfd *f)
@@ -139,34 +214,116 @@ void objfd_put(struct store *s, struct objfd *f)
     pthread_mutex_unlock(&s->fd_lock);
 }
 
+void objfd_writes(struct objfd *f)
+{
+    __atomic_store_n(&f->wrote, FD_WROTE, __ATOMIC_SEQ_CST);
+}
+
 static int fd_sync(struct store *s, struct objfd *f)
 {
     if (__atomic_load_n(&f->failed, __ATOMIC_SEQ_CST))
         return -E_IO;
-    __atomic_store_n(&f->wrote, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&f->wrote, FD_CLEAN, __ATOMIC_SEQ_CST);
     __atomic_store_n(&f->brought, false, __ATOMIC_SEQ_CST);
     int r = BROKEN(VARVE_BREAK_data_sync) ? 0 : io_fdatasync(s->io, f->fd);
     if (r < 0)
         __atomic_store_n(&f->failed, true, __ATOMIC_SEQ_CST);
+    else
+        __atomic_store_n(&f->doubt, false, __ATOMIC_SEQ_CST);
+    return r;
+}
+
+/* With the table's lock: what nobody writes to is synced by what begins now, unless it is written to meanwhile. */
+static uint64_t mark_locked(struct store *s)
+{
+    for (struct objfd *f = s->fd_list.next; f != &s->fd_list; f = f->next)
+        if (f->refs == 0 && !f->failed && !f->doubt && is_unsynced(f))
+            __atomic_store_n(&f->wrote, FD_SYNCING, __ATOMIC_SEQ_CST);
+    return s->fd_closed;
+}
+
+static void synced_locked(struct store *s, uint64_t closed)
+{
+    for (struct objfd *f = s->fd_list.next; f != &s->fd_list; f = f->next) {
+        uint8_t was = FD_SYNCING;
+
+        if (__atomic_compare_exchange_n(&f->wrote, &was, FD_CLEAN, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            __atomic_store_n(&f->made, false, __ATOMIC_SEQ_CST);
+    }
+    s->fd_closed_synced = closed;
+}
+
+/* The error is told once: the next syncfs knows nothing of it. Each descriptor tells of its own. */
+static void doubt_locked(struct store *s)
+{
+    for (struct objfd *f = s->fd_list.next; f != &s->fd_list; f = f->next)
+        if (is_unsynced(f) && !BROKEN(VARVE_BREAK_doubt)) {
+            __atomic_store_n(&f->doubt, true, __ATOMIC_SEQ_CST);
+            objfd_writes(f);
+        }
+}
+
+/* One at a time, so that nobody takes for synced what somebody else is being told an error of. */
+static int sync_upto(struct store *s, uint64_t closed)
+{
+    uint64_t upto;
+    int r = 0;
+
+    pthread_mutex_lock(&s->fd_sync_lock);
+    pthread_mutex_lock(&s->fd_lock);
+    bool done = s->fd_closed_synced >= closed, lost = false;
+    upto = done ? 0 : mark_locked(s);
+    pthread_mutex_unlock(&s->fd_lock);
+    if (!done) {
+        r = io_syncfs(s->io, s->dir_fd);
+        pthread_mutex_lock(&s->fd_lock);
+        lost = r < 0 && upto != s->fd_closed_synced;
+        if (r < 0)
+            doubt_locked(s);
+        else
+            synced_locked(s, upto);
+        pthread_mutex_unlock(&s->fd_lock);
+    }
+    pthread_mutex_unlock(&s->fd_sync_lock);
+    if (lost) /* of which one, nobody can say */
+        store_fail(s, "an object could not be written back");
+    return r;
+}
+
+int objfd_sync_all(struct store *s)
+{
+    return sync_upto(s, UINT64_MAX);
+}
+
+/* The descriptor itself, and the directory entry of a new one. */
+static int sync_open(struct store *s, struct objfd *f)
+{
+    char path[4096];
+    int r = is_unsynced(f) || f->brought || f->failed ? fd_sync(s, f) : 0;
+
+    if (r < 0 || !__atomic_load_n(&f->made, __ATOMIC_SEQ_CST))
+        return r;
+    object_path(s, f->object, path);
+    *strrchr(path, '/') = '\0';
+    r = io_sync_dir(s->io, path);
+    if (r == 0)
+        __atomic_store_n(&f->made, false, __ATOMIC_SEQ_CST);
     return r;
 }
 
 int objfd_sync(struct store *s, uint64_t object)
 {
-    struct objfd *f;
-    char path[4096];
-    int r = objfd_get(s, object, false, &f);
+    uint64_t closed;
+    int r;
 
-    if (r < 0)
-        return r;
-    r = fd_sync(s, f);
-    if (r == 0 && __atomic_load_n(&f->made, __ATOMIC_SEQ_CST)) {
-        object_path(s, object, path);
-        *strrchr(path, '/') = '\0';
-        r = io_sync_dir(s->io, path);
-        if (r == 0)
-            __atomic_store_n(&f->made, false, __ATOMIC_SEQ_CST);
-    }
+    pthread_mutex_lock(&s->fd_lock);
+    struct objfd *f = find_locked(s, object);
+    closed = f ? f->closed : s->fd_closed;
+    bool left = closed > s->fd_closed_synced;
+    pthread_mutex_unlock(&s->fd_lock);
+    r = left ? sync_upto(s, closed) : 0;
+    if (r == 0 && f)
+        r = sync_open(s, f);
     objfd_put(s, f);
     return r;
 }
@@ -176,8 +333,12 @@ void objfd_forget(struct store *s, uint64_t object)
     pthread_mutex_lock(&s->fd_lock);
     struct objfd *f = *fd_slot(s, object);
     if (f && f->refs == 0)
-        fd_close(s, f);
+        fd_out(s, f);
+    else
+        f = NULL;
     pthread_mutex_unlock(&s->fd_lock);
+    if (f)
+        fd_close(s, f);
 }
 
 void objfd_not_hot(struct store *s, uint64_t object)
@@ -193,8 +354,8 @@ bool objfd_unsynced(struct store *s, uint64_t object)
 {
     pthread_mutex_lock(&s->fd_lock);
     const struct objfd *f = *fd_slot(s, object);
-    bool is =
-        f && (__atomic_load_n(&f->wrote, __ATOMIC_SEQ_CST) || __atomic_load_n(&f->failed, __ATOMIC_SEQ_CST));
+    bool is = (f ? f->closed : s->fd_closed) > s->fd_closed_synced ||
+              (f && (is_unsynced(f) || __atomic_load_n(&f->failed, __ATOMIC_SEQ_CST)));
     pthread_mutex_unlock(&s->fd_lock);
     return is;
 }
@@ -202,8 +363,11 @@ bool objfd_unsynced(struct store *s, uint64_t object)
 void objfd_close_all(struct store *s)
 {
     pthread_mutex_lock(&s->fd_lock);
-    while (s->fd_list.next != &s->fd_list)
-        fd_close(s, s->fd_list.next);
+    while (s->fd_list.next != &s->fd_list) {
+        struct objfd *f = s->fd_list.next;
+        fd_out(s, f);
+        fd_close(s, f);
+    }
     pthread_mutex_unlock(&s->fd_lock);
 }
 

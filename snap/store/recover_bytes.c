@@ -59,8 +59,8 @@ static int payload_write(struct store *s, const struct jpayload *p)
 
     if (r < 0)
         return r;
+    objfd_writes(f);
     r = io_pwrite(s->io, f->fd, p->data, p->len, p->off);
-    __atomic_store_n(&f->wrote, true, __ATOMIC_SEQ_CST);
     objfd_put(s, f);
     return r;
 }

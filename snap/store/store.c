@@ -142,6 +142,7 @@ static void store_free(struct store *s)
         pthread_rwlock_destroy(&s->ilocks[i]);
     free(s->ilocks);
     pthread_mutex_destroy(&s->fd_lock);
+    pthread_mutex_destroy(&s->fd_sync_lock);
     pthread_mutex_destroy(&s->ckpt_lock);
     pthread_mutex_destroy(&s->reclaim_lock);
     pthread_mutex_destroy(&s->bg_lock);
@@ -180,6 +181,7 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
         pthread_rwlock_init(&s->ilocks[i], &attr);
     pthread_rwlockattr_destroy(&attr);
     pthread_mutex_init(&s->fd_lock, NULL);
+    pthread_mutex_init(&s->fd_sync_lock, NULL);
     pthread_mutex_init(&s->ckpt_lock, NULL);
     pthread_mutex_init(&s->reclaim_lock, NULL);
     pthread_mutex_init(&s->bg_lock, NULL);

@@ -69,16 +69,22 @@ struct branch_mem {
         own[2]; /* tables that may hold records of its own, [1] in history: a bit that is clear is certain */
 };
 
+/* Of a descriptor, since its object was last synced: nothing was written, something, or a syncfs is under way that began after it. */
+enum fd_wrote { FD_CLEAN, FD_WROTE, FD_SYNCING };
+
 struct objfd {
     uint64_t object;
     int fd;
     uint32_t refs;
-    bool made;  /* its directory entry is not synced yet */
-    bool wrote; /* atomic: written since the last sync */
+    bool made;     /* its directory entry is not synced yet */
+    uint8_t wrote; /* atomic: enum fd_wrote */
     bool
         failed; /* atomic: a sync of it failed: what it held may be lost, and a second sync would not say so */
     bool hot;   /* atomic: no block of it is elsewhere */
     bool brought; /* atomic: bytes from elsewhere were put there, which cold_settle() syncs; not `wrote` */
+    bool
+        doubt; /* atomic: a syncfs failed while it was unsynced: only its own sync can tell whether that concerns it */
+    uint64_t closed; /* of the store's fd_closed: what closed descriptors of it wrote is among those */
     struct objfd *hnext, *prev, *next;
 };
 
@@ -123,6 +129,9 @@ struct store {
     struct objfd *fd_hash[1024];
     struct objfd fd_list; /* least recently used first */
     uint32_t nfds;
+    uint64_t fd_closed,
+        fd_closed_synced; /* closed unsynced, since the store was opened; how many of them were synced since */
+    pthread_mutex_t fd_sync_lock; /* one syncfs at a time: before fd_lock */
 
     uint64_t grace_gen;               /* atomic */
     uint64_t grace_count[GRACE_GENS]; /* atomic: readers in each generation */
@@ -191,7 +200,11 @@ void grace_wait(struct store *s);
 /* object descriptors */
 int objfd_get(struct store *s, uint64_t object, bool create, struct objfd **ret);
 void objfd_put(struct store *s, struct objfd *f);
-int objfd_sync(struct store *s, uint64_t object);    /* fdatasync, and the directory entry of a new one */
+void objfd_writes(struct objfd *f); /* before it is written to */
+int objfd_sync(struct store *s,
+               uint64_t object); /* what it has unsynced, and the directory entry of a new one */
+/* all that was written before; an error may concern any of them: each must be synced by itself then, which tells */
+int objfd_sync_all(struct store *s);
 void objfd_forget(struct store *s, uint64_t object); /* before unlink */
 void objfd_close_all(struct store *s);
 bool objfd_unsynced(struct store *s, uint64_t object); /* has bytes in the page cache only */
