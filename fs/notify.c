@@ -16,6 +16,7 @@
 
 #define RING                                                                                                 \
     8192 /* forgotten inodes kept in mind; when there are more, the table of orphans is read instead */
+#define DROP_BATCH ((size_t)32)  /* asked for and freed together */
 #define SCAN_WAIT_NS 500000000ll /* after the last word, so that a burst is over */
 #define BURST_NS 20000000        /* orphans freed so shortly before: more will come */
 #define GATHER_NS 50000000       /* in a burst they are freed so many nanoseconds apart, many at a time */
@@ -179,17 +180,27 @@ static bool kernel_holds(struct session *ss, vfs_node n)
     return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0 && !BROKEN(VARVE_BREAK_orphan_unasked);
 }
 
-static void try_drop(struct session *ss, uint64_t ino)
+static bool is_free(struct session *ss, uint64_t ino)
 {
     vfs_node n = vfs_node_make(ss->vol->rec.live_view, ino);
     struct vfs_attr a;
-    int r = vfs_getattr(ss->vol, n, &a);
 
-    if (r < 0 || a.nlink > 0 || is_unnamed(ss->notifier, ino) || kernel_holds(ss, n))
-        return;
-    r = vfs_orphan_drop(ss->vol, ino);
+    return vfs_getattr(ss->vol, n, &a) == 0 && a.nlink == 0 && !is_unnamed(ss->notifier, ino) &&
+           !kernel_holds(ss, n);
+}
+
+/* Changes the order of inos. */
+static void try_drop(struct session *ss, uint64_t *inos, size_t n)
+{
+    size_t gone = 0;
+    int r;
+
+    for (size_t i = 0; i < n; i++)
+        if (is_free(ss, inos[i]))
+            inos[gone++] = inos[i];
+    r = gone ? vfs_orphans_drop(ss->vol, inos, gone) : 0;
     if (r < 0 && r != -E_NOENT && r != -E_STALE && r != -E_ROFS)
-        log_err(r, "fs", "orphan=%llu", (unsigned long long)ino);
+        log_err(r, "fs", "orphans=%zu first=%llu", gone, (unsigned long long)inos[0]);
 }
 
 struct ino_list {
@@ -223,8 +234,8 @@ static size_t scan_orphans(struct session *ss)
     pthread_rwlock_wrlock(
         &ss->notifier->making); /* what is on the list and has just been made is noted after this */
     pthread_rwlock_unlock(&ss->notifier->making);
-    for (size_t i = 0; i < l.n && !atomic_load(&ss->ended); i++)
-        try_drop(ss, l.at[i]);
+    for (size_t i = 0; i < l.n && !atomic_load(&ss->ended); i += DROP_BATCH)
+        try_drop(ss, l.at + i, MIN_OF(l.n - i, DROP_BATCH));
     free(l.at);
     return r < 0 ? 1 : l.n;
 }
@@ -341,13 +352,16 @@ static void do_ring_locked(struct notifier *n)
 {
     gather(n);
     while (n->count > 0 && !n->end && n->rollbacks_done == n->rollbacks_asked) {
-        uint64_t ino = n->ring[n->head];
+        uint64_t inos[DROP_BATCH];
+        size_t got = 0;
 
-        n->head = (n->head + 1) % RING;
-        if (--n->count == 0)
-            n->scan = true;
+        for (; n->count > 0 && got < DROP_BATCH; n->count--) {
+            inos[got++] = n->ring[n->head];
+            n->head = (n->head + 1) % RING;
+        }
+        n->scan |= n->count == 0;
         pthread_mutex_unlock(&n->lock);
-        try_drop(n->ss, ino);
+        try_drop(n->ss, inos, got);
         pthread_mutex_lock(&n->lock);
     }
     n->freed_ns = clock_mono_ns();

@@ -140,8 +140,13 @@ int vfs_copy(struct vol *v, const struct vfs_ctx *c, vfs_node src, uint64_t src_
 int vfs_fsync(struct vol *v, vfs_node n);           /* files and directories */
 int vfs_statfs(struct vol *v, struct statvfs *ret); /* from the quota, or the store's space */
 
-/* vfs_orphan_drop: nobody holds this unlinked inode any more: free it. vfs_orphans_drop_all: after the last unmount. */
-int vfs_orphan_drop(struct vol *v, uint64_t ino);
+/* vfs_orphans_drop: nobody holds these unlinked inodes any more: free them, several in a transaction; what is no orphan is passed over.
+ * The first error; the others are freed all the same. vfs_orphans_drop_all: after the last unmount. */
+int vfs_orphans_drop(struct vol *v, const uint64_t *inos, size_t n);
+static inline int vfs_orphan_drop(struct vol *v, uint64_t ino)
+{
+    return vfs_orphans_drop(v, &ino, 1);
+}
 int vfs_orphans_each(struct vol *v, int (*cb)(void *arg, uint64_t ino), void *arg);
 int vfs_orphans_drop_all(struct vol *v);
 

@@ -5,6 +5,7 @@
 #include "snap/store/ilock.h"
 
 #define ORPHAN_BATCH 64
+#define ORPHAN_PUTS 128u /* in one transaction, before the last inode of it */
 
 /* What a name stood for when it was looked up before the locks were taken, and in which state of the store. */
 static int resolve(struct vol *v, vfs_node dir, const struct ns_name *name, struct ns_dirent *ret,
@@ -118,40 +119,58 @@ int vfs_rmdir(struct vol *v, const struct vfs_ctx *c, vfs_node dir, const char *
     return r < 0 ? r : ns_end(&o, rmdir_in(&o, dir_ino, &nm));
 }
 
-/* One step of freeing: 1 while there is more to do. */
-static int orphan_step(struct vol *v, uint64_t ino)
+/* 1: it has more records than one transaction should take away. */
+static int orphan_in(struct ns *o, uint64_t ino)
+{
+    int r = ns_orphan_is(o, ino);
+
+    if (r == -E_NOENT) /* it was linked again, or is freed already */
+        return 0;
+    if (r == 0)
+        r = inode_drop(&o->t, o->v, o->to, ino);
+    return r == 0 ? ns_orphan_del(o, ino) : r;
+}
+
+/* One transaction: how many of them are freed. */
+static int orphans_step(struct vol *v, const uint64_t *inos, int n)
 {
     cleanup(ilock_drop) struct ilock lock = {0};
     struct ns o;
     uint64_t root;
-    int r;
+    int r, done = 0;
 
-    ilock_take(v->store, &lock, v->rec.id, &ino, 1, true);
+    ilock_take(v->store, &lock, v->rec.id, inos, n, true);
     r = ns_change(v, NULL, OP_RECLAIM, (vfs_node){INO_ROOT}, &o, &root);
     if (r < 0)
         return r;
-    r = ns_orphan_is(&o, ino);
-    if (r == -E_NOENT) /* it was linked again, or is freed already */
-        return ns_end(&o, 0);
-    if (r == 0)
-        r = inode_drop(&o.t, v, o.to, ino);
-    if (r == 0)
-        r = ns_orphan_del(&o, ino);
-    r = ns_end(&o, r);
-    if (r != -E_AGAIN)
-        return r;
-    r = file_make_firm_ino(v, o.to.branch, ino); /* a snapshot sees bytes of it that are not on disk yet */
-    return r < 0 ? r : 1;
+    while (r == 0 && done < n && o.t.nputs < ORPHAN_PUTS) {
+        r = orphan_in(&o, inos[done]);
+        done += r == 0;
+    }
+    r = ns_end(&o, MIN_OF(r, 0));
+    if (r == -E_AGAIN && n == 1) /* a snapshot sees bytes of it that are not on disk yet */
+        r = file_make_firm_ino(v, o.to.branch, inos[0]);
+    return r < 0 ? r : done;
 }
 
-int vfs_orphan_drop(struct vol *v, uint64_t ino)
+int vfs_orphans_drop(struct vol *v, const uint64_t *inos, size_t n)
 {
-    int r;
+    size_t most = ILOCK_MAX;
+    int first = 0;
 
-    do {
-        r = orphan_step(v, ino);
-    } while (r == 1);
-    return r;
+    for (size_t at = 0; at < n;) {
+        int r = orphans_step(v, inos + at, (int)MIN_OF(n - at, most));
+
+        if (r >= 0) {
+            at += (size_t)r;
+        } else if (most > 1) {
+            most = 1; /* one of them is not as the others */
+        } else {
+            first = first < 0 ? first : r;
+            at++;
+        }
+    }
+    return first;
 }
 
 /* Orphans after the given one, at most n. Returns how many. */
@@ -194,12 +213,16 @@ int vfs_orphans_each(struct vol *v, int (*cb)(void *arg, uint64_t ino), void *ar
     }
 }
 
-static int drop_cb(void *arg, uint64_t ino)
-{
-    return vfs_orphan_drop(arg, ino);
-}
-
 int vfs_orphans_drop_all(struct vol *v)
 {
-    return vfs_orphans_each(v, drop_cb, v);
+    uint64_t inos[ORPHAN_BATCH], after = 0;
+
+    for (;;) {
+        int n = orphans_get(v, after, inos, ORPHAN_BATCH),
+            r = n > 0 ? vfs_orphans_drop(v, inos, (size_t)n) : n;
+
+        if (n <= 0 || r < 0)
+            return r;
+        after = inos[n - 1];
+    }
 }

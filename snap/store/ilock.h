@@ -7,15 +7,17 @@
 
 #include "base/base.h"
 
+#define ILOCK_MAX 16 /* inodes at once */
+
 struct store;
 struct ilock {
     struct store *store;
-    uint32_t stripe[5]; /* ascending, without repeats; one more than used while sorting */
+    uint32_t stripe[ILOCK_MAX + 1]; /* ascending, without repeats; one more than used while sorting */
     uint8_t n;
     bool exclusive;
 };
 
-/* ilock_take(s, l, vol, inos, n, exclusive): n <= 4 inodes of one volume; zeros in inos are passed over. Waits. */
+/* ilock_take(s, l, vol, inos, n, exclusive): n <= ILOCK_MAX inodes of one volume; zeros in inos are passed over. Waits. */
 void ilock_take(struct store *s, struct ilock *l, uint32_t vol, const uint64_t *inos, int n, bool exclusive);
 void ilock_drop(struct ilock *l); /* accepts the zero state; fit for cleanup() */
 

@@ -316,17 +316,20 @@ void op_rename(struct m_run *m, struct m_vol *mv)
 
 void op_orphan_drop(struct m_run *m, struct m_vol *mv)
 {
-    for (size_t i = 0; i < mv->live->n; i++) {
-        uint64_t ino = mv->live->v[i]->ino;
-        struct vfs_attr a;
+    uint64_t inos[40];
+    struct vfs_attr a;
+    size_t n = 0, most = m_chance(m, 50) ? 1 : ARRAY_LEN(inos);
 
-        if (mv->live->v[i]->nlink > 0 || m_chance(m, 40))
-            continue;
-        m_trace(m, "orphan_drop ino=%llu", (unsigned long long)ino);
-        m_expect(m, vfs_orphan_drop(mv->v, ino), 0, "orphan_drop");
-        o_del(mv->live, ino);
-        m_expect(m, vfs_getattr(mv->v, m_node(mv, ino), &a), -E_STALE, "getattr of a dropped orphan");
+    for (size_t i = 0; i < mv->live->n && n < most; i++)
+        if (mv->live->v[i]->nlink == 0 && !m_chance(m, 40))
+            inos[n++] = mv->live->v[i]->ino;
+    if (n == 0)
         return;
+    m_trace(m, "orphans_drop n=%zu first=%llu", n, (unsigned long long)inos[0]);
+    m_expect(m, vfs_orphans_drop(mv->v, inos, n), 0, "orphans_drop");
+    for (size_t i = 0; i < n; i++) {
+        o_del(mv->live, inos[i]);
+        m_expect(m, vfs_getattr(mv->v, m_node(mv, inos[i]), &a), -E_STALE, "getattr of a dropped orphan");
     }
 }
 
