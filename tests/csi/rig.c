@@ -22,7 +22,12 @@
 extern char **environ;
 struct rig rig;
 
-static void pause_ms(long ms)
+char *text(const char *s)
+{
+    return (char *)(uintptr_t)s;
+}
+
+void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
@@ -341,26 +346,35 @@ void cap_init(struct cap *c, int mode)
     c->list[0] = &c->cap;
 }
 
-static char *text(const char *s)
+void create_request(Csi__V1__CreateVolumeRequest *q, struct cap *c, const char *name, int mode)
 {
-    return (char *)(uintptr_t)s;
+    csi__v1__create_volume_request__init(q);
+    cap_init(c, mode);
+    q->name = text(name);
+    q->n_volume_capabilities = 1;
+    q->volume_capabilities = c->list;
+}
+
+char *create_volume(const Csi__V1__CreateVolumeRequest *q)
+{
+    Csi__V1__CreateVolumeResponse *a = RPC(Controller, CreateVolume, q, 0);
+    char *id = strdup(a->volume->volume_id);
+
+    CHECK_EQ(a->volume->capacity_bytes, q->capacity_range->required_bytes);
+    rpc_free(a);
+    return id;
 }
 
 char *make_copy(const char *name, int64_t size, const char *volume_id, const char *snapshot_id)
 {
-    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
     Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
     Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
     Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
     Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
-    Csi__V1__CreateVolumeResponse *a;
+    Csi__V1__CreateVolumeRequest q;
     struct cap c;
-    char *id;
 
-    cap_init(&c, SNW);
-    q.name = text(name);
-    q.n_volume_capabilities = 1;
-    q.volume_capabilities = c.list;
+    create_request(&q, &c, name, SNW);
     q.capacity_range = &range;
     range.required_bytes = size;
     v.volume_id = text(volume_id);
@@ -373,11 +387,7 @@ char *make_copy(const char *name, int64_t size, const char *volume_id, const cha
         from.snapshot = &s;
     if (volume_id || snapshot_id)
         q.volume_content_source = &from;
-    a = RPC(Controller, CreateVolume, &q, 0);
-    CHECK(a->volume->capacity_bytes == size);
-    id = strdup(a->volume->volume_id);
-    rpc_free(a);
-    return id;
+    return create_volume(&q);
 }
 
 char *make_volume(const char *name, int64_t size)

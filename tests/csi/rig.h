@@ -65,4 +65,11 @@ struct cap {
 };
 void cap_init(struct cap *c, int mode);
 
+/* create_request: nothing but name and capability; c has to stay. create_volume: it goes well; the size is what was asked for. */
+void create_request(Csi__V1__CreateVolumeRequest *q, struct cap *c, const char *name, int mode);
+char *create_volume(const Csi__V1__CreateVolumeRequest *q);
+
+char *text(const char *s);
+void pause_ms(long ms);
+
 #endif

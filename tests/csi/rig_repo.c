@@ -9,16 +9,6 @@
 #include "base/io.h"
 #include "base/sock.h"
 
-char *text(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
-void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
 void put(const char *dir, const char *name, const char *bytes)
 {
     char path[600];
@@ -54,15 +44,11 @@ int restore(const char *name, int64_t size, const char *snapshot, char **ret)
 {
     Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
     Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
-    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
     Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
-    Csi__V1__CreateVolumeResponse *a;
+    Csi__V1__CreateVolumeRequest q;
     struct cap c;
 
-    cap_init(&c, SNW);
-    q.name = text(name);
-    q.n_volume_capabilities = 1;
-    q.volume_capabilities = c.list;
+    create_request(&q, &c, name, SNW);
     q.capacity_range = &range;
     range.required_bytes = size;
     s.snapshot_id = text(snapshot);
@@ -73,10 +59,7 @@ int restore(const char *name, int64_t size, const char *snapshot, char **ret)
     q.n_secrets = secret.key ? 1 : 0;
     if (!ret)
         return rpc_status("/csi.v1.Controller/CreateVolume", &q);
-    a = RPC(Controller, CreateVolume, &q, 0);
-    CHECK_EQ(a->volume->capacity_bytes, size);
-    *ret = strdup(a->volume->volume_id);
-    rpc_free(a);
+    *ret = create_volume(&q);
     return 0;
 }
 

@@ -31,8 +31,6 @@ int restore(const char *name, int64_t size, const char *snapshot, char **ret);
 char *volume_with(const char *name, const char *bytes); /* in its file f */
 void holds_volume(const char *id, const char *bytes);
 
-char *text(const char *s);
-void pause_ms(long ms);
 void put(const char *dir, const char *name, const char *bytes);
 bool holds(const char *dir, const char *name, const char *bytes);
 

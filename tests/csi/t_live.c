@@ -101,15 +101,6 @@ TEST(test_csi__a_volume_lives_through_driver_and_daemon)
 
 /* --- two at once ---------------------------------------------------------------------------------------------------------- */
 
-static void create_request(Csi__V1__CreateVolumeRequest *q, struct cap *c, const char *name)
-{
-    csi__v1__create_volume_request__init(q);
-    cap_init(c, SNW);
-    q->name = (char *)(uintptr_t)name;
-    q->n_volume_capabilities = 1;
-    q->volume_capabilities = c->list;
-}
-
 TEST(test_csi__two_calls_at_work_on_one_volume_are_one_too_many)
 {
     static const char path[] = "/csi.v1.Controller/CreateVolume";
@@ -121,7 +112,7 @@ TEST(test_csi__two_calls_at_work_on_one_volume_are_one_too_many)
     char *id;
 
     rig_start(NULL);
-    create_request(&q, &cap, "pvc-twice");
+    create_request(&q, &cap, "pvc-twice", SNW);
     daemon = rig_daemon();
     client_open(c, rig.sock);
     kill(daemon, SIGSTOP);
@@ -132,7 +123,7 @@ TEST(test_csi__two_calls_at_work_on_one_volume_are_one_too_many)
     CHECK(client_wait(c, second, 10000));
     CHECK_EQ(second->status, GRPC_ABORTED);
     CHECK(strncmp(second->message, "name: ", 6) == 0);
-    q.name = (char *)(uintptr_t) "pvc-other";
+    q.name = text("pvc-other");
     late = rpc_begin(c, path, &q, "200m");
     CHECK(client_wait(c, late, 10000));
     CHECK_EQ(late->status, GRPC_DEADLINE_EXCEEDED);
@@ -164,7 +155,7 @@ TEST(test_csi__a_driver_killed_half_way_is_followed_by_one_that_goes_on)
         struct cap cap;
 
         snprintf(name, sizeof(name), "pvc-half-%d", i);
-        create_request(&q, &cap, name);
+        create_request(&q, &cap, name, SNW);
         range.required_bytes = 2 * GIB;
         q.capacity_range = &range;
         v.volume_id = id;
@@ -246,7 +237,7 @@ TEST(test_csi__a_group_is_taken_once_and_whole)
     ids[0] = make_volume("pvc-a", GIB);
     ids[1] = make_volume("pvc-b", GIB);
     ids[2] = make_volume("pvc-c", GIB);
-    q.name = (char *)(uintptr_t) "groupsnapshot-1";
+    q.name = text("groupsnapshot-1");
     q.source_volume_ids = ids;
     q.n_source_volume_ids = 2;
     a = RPC(GroupController, CreateVolumeGroupSnapshot, &q, 0);
@@ -348,7 +339,7 @@ TEST(test_csi__a_pod_of_another_group_writes_too)
     CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
     CHECK(stat(rig.stage, &st) == 0 && st.st_gid == 0);
     cap_init(&c, SNW);
-    c.mount.volume_mount_group = (char *)(uintptr_t) "4242";
+    c.mount.volume_mount_group = text("4242");
     q.volume_id = id;
     q.staging_target_path = rig.stage;
     q.target_path = rig.target;
@@ -356,7 +347,7 @@ TEST(test_csi__a_pod_of_another_group_writes_too)
     CHECK_EQ(rpc_status("/csi.v1.Node/NodePublishVolume", &q), 0);
     CHECK(stat(rig.target, &st) == 0 && st.st_gid == 4242 && (st.st_mode & 02070) == 02070);
     CHECK_EQ(unpublish(id, rig.target), 0);
-    c.mount.volume_mount_group = (char *)(uintptr_t) "4243"; /* who only reads changes nothing */
+    c.mount.volume_mount_group = text("4243"); /* who only reads changes nothing */
     q.readonly = true;
     CHECK_EQ(rpc_status("/csi.v1.Node/NodePublishVolume", &q), 0);
     CHECK(stat(rig.target, &st) == 0 && st.st_gid == 4242);
@@ -447,7 +438,7 @@ TEST(test_csi__without_a_daemon_it_says_so_and_still_unmounts)
     rig.serve = 0;
     probe = RPC(Identity, Probe, &p, 0);
     CHECK(!probe->ready->value);
-    create_request(&q, &cap, "pvc-x");
+    create_request(&q, &cap, "pvc-x", SNW);
     CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_UNAVAILABLE);
     CHECK(strstr(rig.why, "varve serve"));
     health = RPC(Node, NodeGetStorageHealth, &h, 0);
@@ -467,8 +458,8 @@ TEST(test_csi__without_a_daemon_it_says_so_and_still_unmounts)
 static void entry(Csi__V1__CreateVolumeRequest__ParametersEntry *e, const char *key, const char *value)
 {
     csi__v1__create_volume_request__parameters_entry__init(e);
-    e->key = (char *)(uintptr_t)key;
-    e->value = (char *)(uintptr_t)value;
+    e->key = text(key);
+    e->value = text(value);
 }
 
 TEST(test_csi__parameters_are_known_or_refused_by_name)
@@ -494,7 +485,7 @@ TEST(test_csi__parameters_are_known_or_refused_by_name)
         char name[64];
 
         snprintf(name, sizeof(name), "pvc-parameter-%zu", i);
-        create_request(&q, &cap, name);
+        create_request(&q, &cap, name, SNW);
         entry(&e, t[i].key, t[i].value);
         q.parameters = map;
         q.n_parameters = 1;
@@ -516,7 +507,7 @@ TEST(test_csi__unknown_keys_are_refused)
     id = make_volume("pvc-keys", GIB);
     entry(&e, "profile", "gold");
     m.volume_id = s.source_volume_id = id;
-    s.name = (char *)(uintptr_t) "snapshot-keys";
+    s.name = text("snapshot-keys");
     CHECK_EQ(rpc_status("/csi.v1.Controller/ControllerModifyVolume", &m), 0);
     e.base.descriptor = &csi__v1__controller_modify_volume_request__mutable_parameters_entry__descriptor;
     m.mutable_parameters = (Csi__V1__ControllerModifyVolumeRequest__MutableParametersEntry **)map;
@@ -544,7 +535,7 @@ TEST(test_csi__what_could_not_be_made_leaves_nothing)
 
     rig_start(NULL);
     id = make_volume("pvc-whole", GIB);
-    create_request(&q, &cap, "pvc-part");
+    create_request(&q, &cap, "pvc-part", SNW);
     v.volume_id = id;
     from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
     from.volume = &v;
@@ -569,7 +560,7 @@ TEST(test_csi__the_same_name_with_other_wishes_exists_already)
 
     rig_start(NULL);
     id = make_volume("pvc-wishes", GIB);
-    create_request(&q, &cap, "pvc-wishes");
+    create_request(&q, &cap, "pvc-wishes", SNW);
     range.required_bytes = GIB;
     q.capacity_range = &range;
     entry(&e, "inodes", "1000");
@@ -584,7 +575,7 @@ TEST(test_csi__the_same_name_with_other_wishes_exists_already)
     CHECK(strncmp(rig.why, "capacity_range: ", 16) == 0);
     range.required_bytes = INT64_MAX;
     CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_OUT_OF_RANGE);
-    create_request(&q, &cap, "persons-own");
+    create_request(&q, &cap, "persons-own", SNW);
     rig_varve("create", path_in(rig.store, "persons-own"), NULL, NULL);
     CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_ALREADY_EXISTS);
     CHECK_EQ(delete_volume(id), 0);
@@ -621,96 +612,6 @@ TEST(test_csi__any_name_will_do)
     rig_stop();
 }
 
-TEST(test_csi__another_node_is_not_here)
-{
-    Csi__V1__Topology__SegmentsEntry e = CSI__V1__TOPOLOGY__SEGMENTS_ENTRY__INIT, *es[] = {&e};
-    Csi__V1__Topology t = CSI__V1__TOPOLOGY__INIT, *ts[] = {&t};
-    Csi__V1__TopologyRequirement want = CSI__V1__TOPOLOGY_REQUIREMENT__INIT;
-    Csi__V1__GetCapacityRequest g = CSI__V1__GET_CAPACITY_REQUEST__INIT;
-    Csi__V1__GetCapacityResponse *room;
-    Csi__V1__CreateVolumeRequest q;
-    struct cap cap;
-
-    rig_start(NULL);
-    e.key = (char *)(uintptr_t) "topology.csi.varve.io/node";
-    e.value = (char *)(uintptr_t) "node-2";
-    t.segments = es;
-    t.n_segments = 1;
-    want.requisite = ts;
-    want.n_requisite = 1;
-    create_request(&q, &cap, "pvc-there");
-    q.accessibility_requirements = &want;
-    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_RESOURCE_EXHAUSTED);
-    g.accessible_topology = &t;
-    room = RPC(Controller, GetCapacity, &g, 0);
-    CHECK_EQ(room->available_capacity, 0);
-    rpc_free(room);
-    e.value = (char *)(uintptr_t) "node-1";
-    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), 0);
-    room = RPC(Controller, GetCapacity, &g, 0);
-    CHECK(room->available_capacity > 0);
-    rpc_free(room);
-    rig_stop();
-}
-
-TEST(test_csi__another_store_is_asked_by_its_own_node)
-{
-    static char id[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
-    Csi__V1__CreateVolumeGroupSnapshotRequest c = CSI__V1__CREATE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
-    Csi__V1__DeleteVolumeGroupSnapshotRequest d = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
-    Csi__V1__GetVolumeGroupSnapshotRequest g = CSI__V1__GET_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
-    Csi__V1__ControllerExpandVolumeRequest x = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
-    Csi__V1__ControllerModifyVolumeRequest m = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__INIT;
-    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
-    char *ids[] = {id, NULL};
-
-    rig_start(NULL);
-    range.required_bytes = GIB;
-    x.volume_id = m.volume_id = d.group_snapshot_id = g.group_snapshot_id = id;
-    x.capacity_range = &range;
-    RPC(Controller, ControllerExpandVolume, &x, GRPC_UNAVAILABLE);
-    RPC(Controller, ControllerModifyVolume, &m, GRPC_UNAVAILABLE);
-    RPC(GroupController, DeleteVolumeGroupSnapshot, &d, GRPC_UNAVAILABLE);
-    RPC(GroupController, GetVolumeGroupSnapshot, &g, GRPC_UNAVAILABLE);
-    c.name = (char *)(uintptr_t) "groupsnapshot-there";
-    c.source_volume_ids = ids;
-    c.n_source_volume_ids = 1;
-    RPC(GroupController, CreateVolumeGroupSnapshot, &c, GRPC_UNAVAILABLE);
-    ids[1] = make_volume("pvc-here", GIB); /* of two nodes: refused for good */
-    c.n_source_volume_ids = 2;
-    RPC(GroupController, CreateVolumeGroupSnapshot, &c, GRPC_NOT_FOUND);
-    free(ids[1]);
-    rig_stop();
-}
-
-/* What a claim is made from may be on another node: the provisioner gives it back, and that of the other node takes it. */
-TEST(test_csi__a_copy_of_what_another_node_has_is_made_there)
-{
-    static char volume[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
-    static char snapshot[] = "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9/"
-                             "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
-    Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
-    Csi__V1__VolumeContentSource__SnapshotSource s = CSI__V1__VOLUME_CONTENT_SOURCE__SNAPSHOT_SOURCE__INIT;
-    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
-    Csi__V1__CreateVolumeRequest q;
-    struct cap cap;
-
-    rig_start(NULL);
-    create_request(&q, &cap, "pvc-copy");
-    q.volume_content_source = &from;
-    v.volume_id = volume;
-    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
-    from.volume = &v;
-    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_RESOURCE_EXHAUSTED);
-    v.volume_id = volume + 37; /* no id of ours */
-    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_NOT_FOUND);
-    s.snapshot_id = snapshot;
-    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
-    from.snapshot = &s;
-    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_RESOURCE_EXHAUSTED);
-    rig_stop();
-}
-
 TEST(test_csi__secrets_are_in_no_log)
 {
     Csi__V1__CreateVolumeRequest__SecretsEntry s = CSI__V1__CREATE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
@@ -721,9 +622,9 @@ TEST(test_csi__secrets_are_in_no_log)
     struct cap cap;
 
     rig_start(NULL);
-    create_request(&q, &cap, "pvc-secret");
-    s.key = (char *)(uintptr_t) "password";
-    s.value = (char *)(uintptr_t) "correct-horse-battery";
+    create_request(&q, &cap, "pvc-secret", SNW);
+    s.key = text("password");
+    s.value = text("correct-horse-battery");
     q.secrets = ss;
     q.n_secrets = 1;
     CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), 0);

@@ -14,11 +14,6 @@
 #define LINE ((int64_t)25 << 58)
 #define MANY 3000
 
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
 static const char *in_stage(const char *name)
 {
     static char path[2][700];
@@ -384,13 +379,7 @@ TEST(test_csi__many_changed_files_come_page_by_page)
     CHECK_EQ(lines, MANY + 3); /* the root; f1023 as it was; the other name */
     CHECK(strstr(buf_cstr(&b), "1 1 \xff\xfe <  0+10\n"));
     CHECK(strstr(buf_cstr(&b), "2 1 f1023 < \n") && strstr(buf_cstr(&b), "1 1 f1023 <  0+10\n"));
-    CHECK_EQ(delete_snapshot(s1), 0);
-    CHECK_EQ(delete_snapshot(s2), 0);
-    CHECK_EQ(delete_volume(id), 0);
-    free(id);
-    free(s1);
-    free(s2);
-    rig_stop();
+    end(&(struct two){.id = id, .s1 = s1, .s2 = s2});
 }
 
 static size_t asked(void)
@@ -465,13 +454,7 @@ TEST(test_csi__a_stream_goes_on_with_the_next_daemon)
     client_close(c);
     free(c);
     CHECK_EQ(unstage(id, rig.stage), 0);
-    CHECK_EQ(delete_snapshot(s1), 0);
-    CHECK_EQ(delete_snapshot(s2), 0);
-    CHECK_EQ(delete_volume(id), 0);
-    free(id);
-    free(s1);
-    free(s2);
-    rig_stop();
+    end(&(struct two){.id = id, .s1 = s1, .s2 = s2});
 }
 
 /* A file with more ranges than a message of 4 MiB holds: in several entries, none lost. */
@@ -501,11 +484,5 @@ TEST(test_csi__a_file_of_very_many_ranges_is_told_in_parts)
     }
     CHECK_EQ(ranges, RANGES);
     CHECK_EQ(lines, RANGES / 65536 + 1);
-    CHECK_EQ(delete_snapshot(s1), 0);
-    CHECK_EQ(delete_snapshot(s2), 0);
-    CHECK_EQ(delete_volume(id), 0);
-    free(id);
-    free(s1);
-    free(s2);
-    rig_stop();
+    end(&(struct two){.id = id, .s1 = s1, .s2 = s2});
 }

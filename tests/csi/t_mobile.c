@@ -11,21 +11,18 @@
 static int create(const char *name, int mode, const char *mobility, const char *repository, char **ret)
 {
     static Csi__V1__CreateVolumeRequest__ParametersEntry e[2], *list[] = {&e[0], &e[1]};
-    Csi__V1__CreateVolumeRequest q = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
     Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
     Csi__V1__CreateVolumeResponse *a;
+    Csi__V1__CreateVolumeRequest q;
     struct cap c;
 
-    cap_init(&c, mode);
+    create_request(&q, &c, name, mode);
     for (size_t i = 0; i < 2; i++)
         csi__v1__create_volume_request__parameters_entry__init(&e[i]);
     e[0].key = text("mobility");
     e[0].value = text(mobility);
     e[1].key = text("repository");
     e[1].value = text(repository ? repository : "");
-    q.name = text(name);
-    q.n_volume_capabilities = 1;
-    q.volume_capabilities = c.list;
     q.capacity_range = &range;
     range.required_bytes = GIB;
     q.parameters = list;
