@@ -180,31 +180,30 @@ struct source {
     uint32_t head, tail;
 };
 struct plan {
-    struct turn *turns;
-    struct source *sources;
-    size_t nturns, turns_cap, nsources, sources_cap;
-    struct idset index; /* chunk → its number in sources, and 1 */
+    struct buf turns, sources; /* struct turn, struct source each */
+    struct idset index;        /* chunk → its number in sources, and 1 */
 };
+
+static struct turn *turn_at(const struct plan *p, size_t i)
+{
+    return (struct turn *)(void *)p->turns.data + i;
+}
+
+static struct source *source_at(const struct plan *p, size_t i)
+{
+    return (struct source *)(void *)p->sources.data + i;
+}
+
+static size_t plan_sources(const struct plan *p)
+{
+    return p->sources.len / sizeof(struct source);
+}
 
 static void plan_free(struct plan *p)
 {
-    free(p->turns);
-    free(p->sources);
+    buf_free(&p->turns);
+    buf_free(&p->sources);
     idset_free(&p->index);
-}
-
-static int room_for(void **v, size_t n, size_t *cap, size_t size)
-{
-    size_t more = *cap ? *cap * 2 : 4;
-    void *p;
-
-    if (n < *cap)
-        return 0;
-    if (n == UINT32_MAX || !(p = realloc(*v, more * size)))
-        return -E_NOMEM;
-    *v = p;
-    *cap = more;
-    return 0;
 }
 
 static int source_of(struct plan *p, const struct id16 *chunk, struct source **ret)
@@ -213,29 +212,28 @@ static int source_of(struct plan *p, const struct id16 *chunk, struct source **r
     int r = idset_put(&p->index, chunk, &num);
 
     if (r == 0 && (*num == 0 || BROKEN(VARVE_BREAK_restore_turns))) {
-        r = room_for((void **)&p->sources, p->nsources, &p->sources_cap, sizeof(*p->sources));
+        r = buf_add(&p->sources, &(struct source){.chunk = *chunk}, sizeof(struct source));
         if (r < 0)
             return r;
-        p->sources[p->nsources] = (struct source){.chunk = *chunk};
-        *num = ++p->nsources;
+        *num = plan_sources(p);
     }
     if (r == 0)
-        *ret = &p->sources[*num - 1];
+        *ret = source_at(p, *num - 1);
     return r;
 }
 
 static int plan_add(struct plan *p, const struct extent *e)
 {
+    size_t n = p->turns.len / sizeof(struct turn);
     struct source *s = NULL;
-    int r = source_of(p, &e->s.chunk, &s);
+    int r = n == UINT32_MAX ? -E_NOMEM : source_of(p, &e->s.chunk, &s);
 
     if (r == 0)
-        r = room_for((void **)&p->turns, p->nturns, &p->turns_cap, sizeof(*p->turns));
+        r = buf_add(&p->turns, &(struct turn){e->block, e->s.off, e->s.len, 0}, sizeof(struct turn));
     if (r < 0)
         return r;
-    p->turns[p->nturns] = (struct turn){e->block, e->s.off, e->s.len, 0};
-    *(s->head ? &p->turns[s->tail - 1].next : &s->head) = (uint32_t)p->nturns + 1;
-    s->tail = (uint32_t)++p->nturns;
+    *(s->head ? &turn_at(p, s->tail - 1)->next : &s->head) = (uint32_t)n + 1;
+    s->tail = (uint32_t)n + 1;
     return 0;
 }
 
@@ -253,11 +251,12 @@ static int by_place(const void *a, const void *b)
 static int plan_sort(struct restore *w, struct plan *p)
 {
     struct idset packs = {0};
+    size_t n = plan_sources(p);
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < p->nsources && p->nsources > 1; i++) {
-        struct source *s = &p->sources[i];
-        uint64_t *num, block = p->turns[s->head - 1].block;
+    for (size_t i = 0; r == 0 && i < n && n > 1; i++) {
+        struct source *s = source_at(p, i);
+        uint64_t *num, block = turn_at(p, s->head - 1)->block;
         struct have_chunk c;
 
         r = have_get_chunk(w->r->have, &s->chunk, &c);
@@ -267,11 +266,11 @@ static int plan_sort(struct restore *w, struct plan *p)
         if (r == 0)
             *num = *num ? MIN_OF(*num, block + 1) : block + 1;
     }
-    for (size_t i = 0; r == 0 && i < p->nsources && p->nsources > 1; i++)
-        p->sources[i].first = *idset_get(&packs, &p->sources[i].pack);
+    for (size_t i = 0; r == 0 && i < n && n > 1; i++)
+        source_at(p, i)->first = *idset_get(&packs, &source_at(p, i)->pack);
     idset_free(&packs);
-    if (r == 0 && p->nsources > 1 && !BROKEN(VARVE_BREAK_restore_turns))
-        qsort(p->sources, p->nsources, sizeof(*p->sources), by_place);
+    if (r == 0 && n > 1 && !BROKEN(VARVE_BREAK_restore_turns))
+        qsort(p->sources.data, n, sizeof(struct source), by_place);
     return r;
 }
 
@@ -301,8 +300,8 @@ static int write_source(struct restore *w, int fd, const struct plan *p, const s
 {
     int r = 0;
 
-    for (uint32_t n = s->head; r == 0 && n; n = p->turns[n - 1].next) {
-        const struct turn *t = &p->turns[n - 1];
+    for (uint32_t n = s->head; r == 0 && n; n = turn_at(p, n - 1)->next) {
+        const struct turn *t = turn_at(p, n - 1);
 
         r = write_extent(w, fd,
                          &(struct extent){.block = t->block,
@@ -316,15 +315,15 @@ static int write_source(struct restore *w, int fd, const struct plan *p, const s
 /* All of a file that has nothing yet; chunks that come next are read meanwhile. */
 static int write_all(struct restore *w, int fd, uint64_t ino, uint64_t size)
 {
-    struct plan p = {.turns = NULL};
+    struct plan p = {.turns = {0}};
     int r = plan_make(w, fd, ino, size, &p);
-    size_t next = 0;
+    size_t next = 0, n = plan_sources(&p);
 
-    for (size_t i = 0; r == 0 && i < p.nsources; i++) {
+    for (size_t i = 0; r == 0 && i < n; i++) {
         next = MAX_OF(next, i + 1);
-        while (next < p.nsources && repo_ahead(w->r, &p.sources[next].chunk))
+        while (next < n && repo_ahead(w->r, &source_at(&p, next)->chunk))
             next++;
-        r = write_source(w, fd, &p, &p.sources[i], size);
+        r = write_source(w, fd, &p, source_at(&p, i), size);
     }
     repo_ahead_drop(w->r);
     plan_free(&p);

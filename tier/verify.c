@@ -341,23 +341,12 @@ struct page_look {
 static int record_look(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
     struct page_look *l = arg;
-    struct extent e;
-    struct dec d;
-    uint32_t run;
+    struct slice s;
     bool ok = true;
-    int r = 0;
+    int r = record_slice(key, klen, val, vlen, &s);
 
-    if (klen < 9) {
-        r = -E_CORRUPT;
-    } else if (key[8] == REC_EXTENT) {
-        r = extent_decode(key, klen, val, vlen, &e, &run);
-        if (r == 0 && e.kind == EXTENT_SLICE)
-            r = slice_ok(l->w, &e.s, &ok);
-    } else if (key[8] == REC_XATTR && vlen == 1 + SLICE_SIZE && val[0] == 1) {
-        d = dec_of(val + 1, SLICE_SIZE);
-        e.s = slice_decode(&d);
-        r = slice_ok(l->w, &e.s, &ok);
-    }
+    if (r == 1)
+        r = slice_ok(l->w, &s, &ok);
     if (r == -E_CORRUPT)
         ok = false;
     else if (r < 0)
