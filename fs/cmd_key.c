@@ -157,7 +157,7 @@ REPO_LOCAL(repo_key)
     if (r == 0 && strcmp(verb_text(a, "action"), "list") != 0)
         r = repo_place_secret(p, &k.with, &ans->err);
     if (r == 0)
-        r = repo_place_backend(p, false, &k.b, &ans->err);
+        r = repo_place_backend(p, false, NULL, &k.b, &ans->err);
     if (r == 0) {
         r = act(&k);
         if (r < 0 && ans->err.len == 0)

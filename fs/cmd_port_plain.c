@@ -52,7 +52,7 @@ static int work(struct working *w, struct buf *err)
     int r = snap_wait_durable(w->v, w->rec.layer);
 
     if (r == 0)
-        r = tierd_open(verb_text(&w->a, "url"), true, &b, err);
+        r = tierd_open(verb_text(&w->a, "url"), true, NULL, &b, err);
     if (r < 0)
         return r;
     job_total(w->j, w->rec.inodes, 0);

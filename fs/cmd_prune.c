@@ -129,7 +129,7 @@ REPO_LOCAL(repo_unlock_lease)
     int r = repo_place_of(a, ans, &p);
 
     if (r == 0)
-        r = repo_place_backend(p, false, &b, &ans->err);
+        r = repo_place_backend(p, false, NULL, &b, &ans->err);
     if (r < 0)
         return r;
     r = lease_break(b, &call, verb_num(a, "force"), &gone, &alive);

@@ -74,7 +74,7 @@ static int make_at(const struct repo_place *p, struct repo_root *ret, struct buf
     int r = repo_place_secret(p, &s, err);
 
     if (r == 0)
-        r = repo_place_backend(p, true, &b, err);
+        r = repo_place_backend(p, true, NULL, &b, err);
     if (r < 0)
         return r;
     r = try_conditions(p, b, &call);

@@ -391,7 +391,8 @@ static int fetch(struct recall *rc, struct pool *p, const struct slice *s, const
     int64_t until = clock_mono_ns() + (int64_t)rc->opts.wait_ms * 1000000;
     int r = fetch_once(rc, p, s, ref, blocks, whole, out);
 
-    for (int64_t step = AGAIN_NS; is_passing(r) && clock_mono_ns() < until;
+    for (int64_t step = AGAIN_NS;
+         is_passing(r) && (clock_mono_ns() < until || BROKEN(VARVE_BREAK_recall_endless));
          step = MIN_OF(2 * step, AGAIN_MAX_NS)) {
         int w = pause_until(rc, MIN_OF(clock_mono_ns() + step, until));
 

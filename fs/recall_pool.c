@@ -70,7 +70,7 @@ static int open_again(struct recall *rc, struct pool *p, int64_t until_ns, struc
         b = tierd_share(p->shared);
     pthread_mutex_unlock(&rc->lock);
     if (!b)
-        r = tierd_open(p->conf.url, false, &b, err);
+        r = tierd_open(p->conf.url, false, &call, &b, err);
     return r < 0 ? r : repo_open_again(b, &call, &p->keys, cache, ret);
 }
 

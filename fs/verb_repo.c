@@ -263,9 +263,10 @@ int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_plac
     return repo_place_named(verb_text(a, "repo"), a, ans, ret);
 }
 
-int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err)
+int repo_place_backend(const struct repo_place *p, bool make, const struct backend_call *call,
+                       struct backend **ret, struct buf *err)
 {
-    return tierd_open(p->conf.url, make, ret, err);
+    return tierd_open(p->conf.url, make, call, ret, err);
 }
 
 int repo_place_open(const struct repo_place *p, const struct backend_call *c, const char *cache,
@@ -280,7 +281,7 @@ int repo_place_open(const struct repo_place *p, const struct backend_call *c, co
     if (r == 0 && !cache)
         r = conf_repo_cache(own);
     if (r == 0)
-        r = repo_place_backend(p, false, &b, err);
+        r = repo_place_backend(p, false, c, &b, err);
     if (r < 0)
         return r;
     r = repo_open(b, c, &s, cache ? cache : own, ret, &why);

@@ -24,7 +24,8 @@ void repo_done(struct repo **r);
 int repo_place_of(struct verb_args *a, struct verb_answer *ans, struct repo_place **ret);
 int repo_place_named(const char *text, const struct verb_args *a, struct verb_answer *ans,
                      struct repo_place **ret);
-int repo_place_backend(const struct repo_place *p, bool make, struct backend **ret, struct buf *err);
+int repo_place_backend(const struct repo_place *p, bool make, const struct backend_call *call,
+                       struct backend **ret, struct buf *err);
 const char *repo_place_name(const struct repo_place *p); /* for sentences */
 
 /* repo_place_open: through varve-tierd. cache NULL: this machine's. err: the sentence with the repository's name. */

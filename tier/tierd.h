@@ -49,9 +49,10 @@ enum tierd_op {
 #define TIERD_LINES 4
 #define TIERD_ROOM_MAX (16u << 20) /* of a line, at most */
 
-/* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. Errors as of
- * backend_open, and -E_NOENT where there is no such program. */
-int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err);
+/* tierd_open: the backend for url, served by a process of its own: $VARVE_TIERD, else varve-tierd beside this program. call: bounds the
+ * opening, may be NULL. Errors as of backend_open, -E_NOENT where there is no such program, -E_TIMEOUT, -E_CANCELED. */
+int tierd_open(const char *url, bool make, const struct backend_call *call, struct backend **ret,
+               struct buf *err);
 
 /* tierd_spawn: the process, whose end of the first line becomes TIERD_FD. -E_NOENT: there is no such program. */
 int tierd_spawn(const char *url, bool make, int theirs, pid_t *ret);

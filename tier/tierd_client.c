@@ -123,7 +123,23 @@ static int lines_open(struct client *c)
     return r;
 }
 
-static int start(struct client *c, bool make, struct buf *err)
+/* Its first word, which comes when it has tried the place out: for as long as the call may last. */
+static int hello_wait(int fd, const struct backend_call *call)
+{
+    int64_t most_ms = call && call->timeout_ms > 0 ? MIN_OF(call->timeout_ms, HELLO_MS) : HELLO_MS;
+    int64_t until = clock_mono_ns() + most_ms * 1000000;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    while (poll(&p, 1, ASK_MS) <= 0) {
+        if (call && call->canceled && call->canceled(call->arg))
+            return -E_CANCELED;
+        if (clock_mono_ns() > until && !BROKEN(VARVE_BREAK_open_unbound))
+            return -E_TIMEOUT;
+    }
+    return 0;
+}
+
+static int start(struct client *c, bool make, const struct backend_call *call, struct buf *err)
 {
     cleanup(msg_release) struct msg m = {0};
     const uint8_t *text = NULL;
@@ -142,7 +158,9 @@ static int start(struct client *c, bool make, struct buf *err)
     }
     c->line[0] = (struct line){.fd = pair[0]};
     c->nlines = 1;
-    r = msg_recv(pair[0], HEAD_ROOM * 4, HELLO_MS, &m);
+    r = hello_wait(pair[0], call);
+    if (r == 0)
+        r = msg_recv(pair[0], HEAD_ROOM * 4, HELLO_MS, &m);
     if (r == 0)
         r = m.type == TIERD_HELLO ? split(&m, &text, &len) : -E_PROTO;
     if (r == 0)
@@ -322,6 +340,19 @@ static void wait_freed(struct client *c)
     pthread_cond_timedwait(&c->freed, &c->lock, &until);
 }
 
+/* Another process, in what is left of the call's time. */
+static int start_again(struct client *c, const struct backend_call *call, int64_t began)
+{
+    struct backend_call left = call ? *call : (struct backend_call){.timeout_ms = 0};
+
+    if (left.timeout_ms > 0) {
+        left.timeout_ms -= (int)MIN_OF((clock_mono_ns() - began) / 1000000, (int64_t)left.timeout_ms);
+        if (left.timeout_ms == 0)
+            return -E_TIMEOUT;
+    }
+    return start(c, false, &left, NULL);
+}
+
 /* Starts the process where none is running. Nothing was asked yet when this fails. */
 static int line_take(struct client *c, const struct ask *a, struct line **ret)
 {
@@ -330,7 +361,7 @@ static int line_take(struct client *c, const struct ask *a, struct line **ret)
 
     pthread_mutex_lock(&c->lock);
     for (;;) {
-        if (c->nlines == 0 && (r = start(c, false, NULL)) < 0)
+        if (c->nlines == 0 && (r = start_again(c, a->call, began)) < 0)
             break;
         if ((*ret = free_line(c)))
             break;
@@ -645,7 +676,8 @@ struct backend *tierd_share(struct backend *b)
     return b;
 }
 
-int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err)
+int tierd_open(const char *url, bool make, const struct backend_call *call, struct backend **ret,
+               struct buf *err)
 {
     static const struct backend_ops ops = {.put = client_put,
                                            .put_fd = client_put_fd,
@@ -674,7 +706,7 @@ int tierd_open(const char *url, bool make, struct backend **ret, struct buf *err
     snprintf(c->url, sizeof(c->url), "%s", url);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->freed, NULL);
-    r = start(c, make, err);
+    r = start(c, make, call, err);
     if (r < 0) {
         client_close(&c->b);
         return r;

@@ -9,6 +9,7 @@
 set -u
 cd "$(dirname "$0")/../.."
 . tests/tools/mounted.sh
+. tests/tools/postgres.sh
 tree=$PWD
 PG_SECONDS=$([ "${SCALE:-full}" = short ] && echo 6 || echo 30)
 PG_SCALE=$([ "${SCALE:-full}" = short ] && echo 2 || echo 10)
@@ -104,20 +105,6 @@ sqlite_verify() { # DATABASE ROWS-AT-LEAST
 }
 
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
-pg_bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-as_pg() {
-    if [ "$(id -u)" = 0 ]; then
-        runuser -u postgres -- env PATH="$pg_bin:/usr/bin:/bin" PGHOST="$scratch/socket" PGUSER=pg LC_ALL=C "$@"
-    else
-        env PATH="$pg_bin:$PATH" PGHOST="$scratch/socket" PGUSER=pg LC_ALL=C "$@"
-    fi
-}
-
-pg_start() { # CLUSTER
-    as_pg pg_ctl -D "$1" -w -t 120 -l "$1.log" -o "-c listen_addresses= -c unix_socket_directories=$scratch/socket -c fsync=on" start
-}
-pg_stop() { as_pg pg_ctl -D "$1" -w -m fast stop; }
-
 pg_kill() { # CLUSTER: kill -9 of the postmaster and of all its children, by their ids
     local master pids
     master=$(head -n 1 "$1/postmaster.pid") || return 1
@@ -130,31 +117,12 @@ pg_kill() { # CLUSTER: kill -9 of the postmaster and of all its children, by the
     return 1
 }
 
-pg_create() { # CLUSTER
-    install -d -m 700 ${PG_OWNER:+-o $PG_OWNER} "$1" && : >"$1.log" && chown ${PG_OWNER:-$(id -un)} "$1.log" || return 1
-    as_pg initdb -D "$1" -U pg --data-checksums -E UTF8 --no-instructions && pg_start "$1" \
-        && as_pg createdb bench && as_pg pgbench -q -i -s "$PG_SCALE" bench
-}
-
 pg_load() { # CLUSTER SECONDS: acknowledged transactions, a line each, in $scratch/ack/*
     rm -rf "$scratch/ack"
     install -d -m 700 ${PG_OWNER:+-o $PG_OWNER} "$scratch/ack"
     (cd "$scratch/ack" && as_pg pgbench -n -c 4 -j 2 -T "$2" -l --log-prefix="$scratch/ack/log" bench)
 }
 pg_acked() { cat "$scratch"/ack/log* 2>/dev/null | wc -l; }
-pg_rows() { as_pg psql -Atqc 'SELECT count(*) FROM pgbench_history' bench; }
-
-pg_sound() { # ROWS-AT-LEAST: in a running cluster
-    local rows
-    rows=$(pg_rows) || return 1
-    echo "$rows rows, at least $1 expected"
-    [ "$rows" -ge "$1" ] || return 1
-    # the bank's books agree: every transaction is whole
-    [ "$(as_pg psql -Atqc 'SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT coalesce(sum(delta),0) FROM pgbench_history)
-        AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT coalesce(sum(delta),0) FROM pgbench_history)' bench)" = t ] \
-        || { echo "balances differ from the history"; return 1; }
-    as_pg pg_amcheck --install-missing --heapallindexed --all
-}
 
 pg_recover() { # CLUSTER ROWS-AT-LEAST: start after a crash, look, stop, checksums of every page
     pg_start "$1" || { tail -n 20 "$1.log"; return 1; }
@@ -224,8 +192,6 @@ done
     skipped=1
 }
 source_tarball || skip_suite "the source of zlib cannot be had: $(cat "$logs/source.log")"
-PG_OWNER=$([ "$(id -u)" = 0 ] && echo postgres)
-install -d -m 711 ${PG_OWNER:+-o $PG_OWNER} "$scratch/socket"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 (make_repo) >"$logs/repo.log" 2>&1 || { cat "$logs/repo.log"; exit 1; }
 repo=$scratch/origin

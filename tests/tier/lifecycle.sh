@@ -30,6 +30,16 @@ points() { # of the volume NAME
 }
 are() { [ "$(points "$1")" = "$2" ]; }
 
+aging() { # LIFECYCLE: a profile in $dir/p.conf that makes no backups by itself, for a repository of the case's own: $repo
+    mkdir -p "$dir"
+    repo=r-${dir##*_}
+    cat >"$dir/p.conf" <<END
+name = "aging";
+backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "$repo"; } );
+lifecycle: { $1 };
+END
+}
+
 # A store $dir/s whose volumes have three recovery points each, taken $1 seconds ago; main has the profile of $dir/p.conf since then.
 # Nobody serves it at the end.
 begin_past() {
@@ -52,13 +62,7 @@ begin_past() {
 }
 
 test_a_profile_lets_recovery_points_go() {
-    mkdir -p "$dir"
-    repo=r-${dir##*_}
-    cat >"$dir/p.conf" <<END
-name = "aging";
-backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "$repo"; } );
-lifecycle: { expire_after = "3d"; undo = "2d"; };
-END
+    aging 'expire_after = "3d"; undo = "2d";'
     begin_past 864000
     [ "$(points main)" = 3 ] || fail "before: $(points main)"
     ok varve profile check "$dir/p.conf"
@@ -90,13 +94,7 @@ END
 
 # The clock of a machine that is years ahead deletes nothing: the repository's says when it is.
 test_a_clock_that_is_ahead_ends_nothing() {
-    mkdir -p "$dir"
-    repo=r-${dir##*_}
-    cat >"$dir/p.conf" <<END
-name = "aging";
-backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "$repo"; } );
-lifecycle: { expire_after = "3d"; };
-END
+    aging 'expire_after = "3d";'
     begin_past 0
     VARVE_PAST=-86400000 "$past" mount "$dir/s" "$dir/m" || fail 'mount in the future'
     within 45 looked
@@ -110,13 +108,7 @@ looked() {
 # A repository that is away is told, and asked again.
 test_a_repository_that_is_away() {
     [ "${SCALE:-full}" != short ] || { skip='waits for a minute'; return; }
-    mkdir -p "$dir"
-    repo=r-${dir##*_}
-    cat >"$dir/p.conf" <<END
-name = "aging";
-backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "$repo"; } );
-lifecycle: { expire_after = "3d"; };
-END
+    aging 'expire_after = "3d";'
     begin_past 864000
     mv "$dir/r" "$dir/away"
     ok varve mount "$dir/s" "$dir/m"
@@ -137,12 +129,8 @@ classes_begin() {
     s3_case_get && s3_case_start "$dir/server" classes || return 1
     echo "$1" >"$dir/fault.classes"
     : >"$dir/fault.log"
-    mkfifo "$dir/in" "$dir/out"
-    "$here/s3_proxy.py" "${s3_endpoint##*:}" "$dir/fault" <"$dir/in" >"$dir/out" 2>"$dir/proxy.err" &
-    proxy_pid=$!
-    exec 7>"$dir/in"
-    read -r port <"$dir/out" || { fail "the proxy does not start: $(cat "$dir/proxy.err")"; return 1; }
-    url="s3://classes/c?endpoint=http://127.0.0.1:$port"
+    s3_proxy_start "$dir" || { fail 'no proxy'; return 1; }
+    url="s3://classes/c?endpoint=$s3_proxy_endpoint"
     ok varve repo init "$url" --key-file "$dir/key"
     new_volume
     random 20000000 >"$dir/m/large"
@@ -151,9 +139,7 @@ classes_begin() {
     ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
 }
 classes_end() {
-    exec 7>&-
-    [ -z "${proxy_pid:-}" ] || { kill "$proxy_pid" && wait "$proxy_pid"; } 2>/dev/null # daemons have its input, too
-    proxy_pid=''
+    s3_proxy_stop
     s3_stop
 }
 transition() { ok varve repo transition "$url" --key-file "$dir/key" "$@" --json; }
@@ -209,7 +195,7 @@ test_a_transition_is_interrupted() {
 test_object_lock_is_kept() {
     classes_begin 0 || return
     S3_HEADER='x-amz-bucket-object-lock-enabled: true' "$here/s3_tool.py" "$s3_endpoint" PUT /locked >"$dir/made" 2>&1 || fail "$(cat "$dir/made")"
-    url="s3://locked/c?endpoint=http://127.0.0.1:$port&lock=governance&retain=1d"
+    url="s3://locked/c?endpoint=$s3_proxy_endpoint&lock=governance&retain=1d"
     ok varve repo init "$url" --key-file "$dir/key"
     ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
     sleep 2.1
@@ -224,12 +210,8 @@ test_object_lock_is_kept() {
 test_a_profile_moves_packs() {
     [ "${SCALE:-full}" != short ] || { skip='waits for two minutes'; return; }
     classes_begin 0 || return
-    ok varve repo add moves "$url" --key-file "$dir/key"
-    cat >"$dir/p.conf" <<END
-name = "aging";
-backups = ( { name = "never"; every = "30d"; start = "2099-01-01T00:00:00Z"; to = "moves"; } );
-lifecycle: { transition_after = "1m"; storage_class = "GLACIER"; };
-END
+    aging 'transition_after = "1m"; storage_class = "GLACIER";'
+    ok varve repo add "$repo" "$url" --key-file "$dir/key"
     ok varve profile set "$dir/m" "$(cat "$dir/p.conf")"
     within 200 said 'transition-done'
     [ "$(copies GLACIER)" -ge 2 ] || fail "$(copies GLACIER) copies"

@@ -10,10 +10,9 @@ s3_environment
 export VARVE_TEST_BUCKET=test-bucket VARVE_TEST_S3
 
 s3_get "$SERVER" >"$scratch/why" 2>&1 || skip_suite "$(tail -n 1 "$scratch/why")"
-proxy_pid=''
 end_all() {
     local rc=$?
-    [ -z "$proxy_pid" ] || { kill "$proxy_pid" && wait "$proxy_pid"; } 2>/dev/null
+    s3_proxy_stop
     s3_stop
     (exit $rc)
     scratch_release
@@ -24,14 +23,8 @@ VARVE_TEST_S3=$s3_endpoint
 tool() { "$here/s3_tool.py" "$s3_endpoint" "$@"; }
 s3_bucket "$VARVE_TEST_BUCKET"
 say "    server: $SERVER"
-# a proxy that does harm; it ends when its input does, and the input is ours
-export VARVE_TEST_FAULT=$scratch/fault VARVE_TEST_PROXY
-mkfifo "$scratch/proxy.in" "$scratch/proxy.out"
-"$here/s3_proxy.py" "${s3_endpoint##*:}" "$VARVE_TEST_FAULT" <"$scratch/proxy.in" >"$scratch/proxy.out" 2>"$scratch/proxy.err" &
-proxy_pid=$!
-exec 7>"$scratch/proxy.in"
-read -r port <"$scratch/proxy.out" || skip_suite "the proxy does not start: $(cat "$scratch/proxy.err")"
-VARVE_TEST_PROXY=http://127.0.0.1:$port
+s3_proxy_start "$scratch/proxy" >"$scratch/why" || skip_suite "$(cat "$scratch/why")"
+export VARVE_TEST_FAULT=$scratch/proxy/fault VARVE_TEST_PROXY=$s3_proxy_endpoint
 credentials() { # NAME KEY SECRET
     printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$2" "$3" >"$scratch/$1"
 }

@@ -13,7 +13,7 @@ from email.utils import formatdate
 upstream, fault_file = int(sys.argv[1]), sys.argv[2]
 lock = threading.Lock()
 seen = {"number": None, "left": 0}
-STALL = 8
+STALL, LATE = 8, 0.25
 
 ANSWERS = {  # kind: status line, code
     "slow-down": ("503 Slow Down", "SlowDown"), "error-not": ("500 Internal Server Error", "InternalError"),
@@ -105,6 +105,8 @@ def one(client, head, body, kind):
     if kind == "stall":
         time.sleep(STALL)
         return False
+    if kind == "late":
+        time.sleep(LATE)
     if kind == "cut-request":
         with socket.create_connection(("127.0.0.1", upstream)) as s:
             s.sendall(b"\r\n".join(head + [b"", b""]) + body[:len(body) // 2])

@@ -2,7 +2,8 @@
 # cluster that tests/tier/ceph.sh runs ($VARVE_TEST_CEPH_CONF).
 # s3_get NAME: builds it; prints why not and returns 1. s3_start NAME DIR [TLS_DIR [PORT]]: runs it; sets s3_pid, s3_endpoint. s3_stop ends it.
 # s3_environment: their keys and no proxy. s3_bucket NAME: made in what was started last. For cases, which are skipped where there is none:
-# s3_case_get, then s3_case_start DIR BUCKET.
+# s3_case_get, then s3_case_start DIR BUCKET. s3_proxy_start DIR: before what was started last a proxy that does the harm which DIR/fault
+# asks for (s3_proxy.py); sets s3_proxy_endpoint, s3_proxy_pid. s3_proxy_stop ends it.
 VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 MINIO=github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 GO_MIN=1.25
@@ -109,4 +110,20 @@ s3_stop() {
     # radosgw waits for its clients when it is asked; what it has is in the cluster
     [ -z "$s3_pid" ] || { kill -s "$([ "${SERVER:-}" = radosgw ] && echo KILL || echo TERM)" "$s3_pid" 2>/dev/null; wait "$s3_pid" 2>/dev/null; }
     s3_pid=''
+}
+
+s3_proxy_pid=''
+s3_proxy_start() { # it ends when its input does, and the input is ours
+    local port
+    mkdir -p "$1" && mkfifo "$1/in" "$1/out" || return 1
+    "$here/s3_proxy.py" "${s3_endpoint##*:}" "$1/fault" <"$1/in" >"$1/out" 2>"$1/proxy.err" &
+    s3_proxy_pid=$!
+    exec 7>"$1/in"
+    read -r port <"$1/out" || { say "the proxy does not start: $(cat "$1/proxy.err")"; return 1; }
+    s3_proxy_endpoint=http://127.0.0.1:$port
+}
+s3_proxy_stop() {
+    exec 7>&-
+    [ -z "$s3_proxy_pid" ] || { kill "$s3_proxy_pid" && wait "$s3_proxy_pid"; } 2>/dev/null # daemons have its input, too
+    s3_proxy_pid=''
 }

@@ -313,7 +313,7 @@ static struct backend *open_in(const char *kind, size_t i)
         s3_case_url(strchr(kind, '&') ? strchr(kind, '&') : "", url);
     else
         snprintf(url, sizeof(url), "dir:%s/%s-%zu", test_dir(), kind, i);
-    r = strstr(kind, "tierd") ? tierd_open(url, true, &ret, &err) : backend_open(url, true, &ret, &err);
+    r = strstr(kind, "tierd") ? tierd_open(url, true, NULL, &ret, &err) : backend_open(url, true, &ret, &err);
     if (r < 0)
         test_fail(__FILE__, __LINE__, "%s: %s", url, buf_cstr(&err));
     return ret;
@@ -435,7 +435,7 @@ TEST(test_backend__a_directory_is_made_or_missed)
 
     snprintf(url, sizeof(url), "dir:%s/none", test_dir());
     CHECK_ERR(backend_open(url, false, &b, &err), -E_NOENT);
-    CHECK_ERR(tierd_open(url, false, &b, &err), -E_NOENT);
+    CHECK_ERR(tierd_open(url, false, NULL, &b, &err), -E_NOENT);
     CHECK(strstr(buf_cstr(&err), "/none: does not exist"));
     CHECK_ERR(backend_open("dir:relative", true, &b, &err), -E_USAGE);
     CHECK_ERR(backend_open("ftp://x", true, &b, &err), -E_USAGE);
