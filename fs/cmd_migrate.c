@@ -44,6 +44,18 @@ static int text_of(const struct verb_args *a, const char *name, char *out, size_
     return -E_USAGE;
 }
 
+static int path_of(const struct verb_args *a, char ret[PART_PATH_MAX + 1], struct buf *err)
+{
+    const char *path = verb_text(a, "path");
+
+    if (!path)
+        return 0;
+    if (part_path(path, ret) == 0 && ret[0])
+        return 0;
+    buf_puts(err, "migrate: --path names something below the root of the volume, without \"..\"");
+    return -E_USAGE;
+}
+
 /* Ages count from when it is to begin, and stay what they were when it is begun anew. */
 static int filter_of(const struct verb_args *a, int64_t now_ns, struct migrate_filter *f, struct buf *err)
 {
@@ -57,7 +69,7 @@ static int filter_of(const struct verb_args *a, int64_t now_ns, struct migrate_f
         f->since_ns = now_ns - (int64_t)verb_num(a, "newer");
     f->least_bytes = verb_num(a, "larger");
     f->most_bytes = verb_num(a, "smaller");
-    return r;
+    return r < 0 ? r : path_of(a, f->path, err);
 }
 
 static int grace_of(const struct verb_args *a, int64_t *ret, struct buf *err)
@@ -112,6 +124,12 @@ static int made(const struct verb_args *a, const char *name, struct migrate *m, 
     int r = asked_for(a, name, verb_given(a, "at") ? verb_val(a, "at")->when_ns : 0, m, err);
 
     m->drop_source = verb_num(a, "delete-source");
+    if (r == 0 && m->drop_source && m->filter.path[0]) {
+        buf_puts(err,
+                 "migrate: --path copies a part of each recovery point: --delete-source would delete the "
+                 "rest of it, too; varve backup expire deletes what is old there");
+        r = -E_USAGE;
+    }
     if (r == 0)
         r = share_of(a, &m->share, err);
     return r < 0 ? r : grace_of(a, &m->grace_ns, err);
@@ -146,6 +164,10 @@ static void one_json(struct jw *j, const struct migrate *m, uint64_t job)
     jw_name(j, "to", m->to.url, strlen(m->to.url));
     jw_str(j, "state", migrate_state_name(m->state));
     jw_str(j, "stage", live ? migrate_stage_name(m->stage) : NULL);
+    if (m->filter.path[0])
+        jw_name(j, "path", m->filter.path, strlen(m->filter.path));
+    else
+        jw_str(j, "path", NULL);
     jw_bool(j, "delete_source", m->drop_source);
     jw_time(j, "made", m->made_ns);
     jw_time(j, "at", m->at_ns);
@@ -189,6 +211,8 @@ static int one_text(const struct migrate *m, uint64_t job, struct buf *out)
         r = buf_printf(out, ": %s%s%s", migrate_stage_name(m->stage), m->why[0] ? ": " : "", m->why);
     if (r == 0)
         r = buf_printf(out, "%s%" PRIu64 "%s\n", job ? " (job " : "", job, job ? ")" : "");
+    if (r == 0 && m->filter.path[0])
+        r = buf_printf(out, "path          %s\n", m->filter.path);
     if (r == 0)
         r = count_text("there before", &m->there, out);
     if (r == 0)

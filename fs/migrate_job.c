@@ -255,7 +255,7 @@ static int stage_verify(struct working *w)
 
 /* --- switching ------------------------------------------------------------------------------------------------------------ */
 
-/* The copy of a recovery point. */
+/* The copy of a recovery point, or of that part of it. */
 struct copy_of {
     struct sha origin;
     char id[SHA_TEXT];
@@ -272,11 +272,13 @@ static int is_copy(void *arg, const struct point *p)
     return 1;
 }
 
-static int copy_get(struct repo *to, const struct point *p, struct point *ret)
+static int copy_get(struct repo *to, const struct point *p, const char *path, struct point *ret)
 {
-    struct copy_of c = {.origin = copy_origin(p)};
-    int r = points_each(to, is_copy, NULL, &c);
+    struct copy_of c = {.id = ""};
+    int r = copy_origin_of(p, path, &c.origin);
 
+    if (r == 0)
+        r = points_each(to, is_copy, NULL, &c);
     return r < 0 ? r : r == 0 ? -E_NOENT : point_get(to, c.id, ret);
 }
 
@@ -293,13 +295,18 @@ static int switch_pinned(struct working *w, const struct relying *x, const struc
 /* What one source names, by the copy of its recovery point; a pin holds that first. */
 static int switch_source(struct working *w, const struct relying *x)
 {
+    const char *path = migrate_path(&w->m.filter);
     struct point p, q;
     uint64_t left = 0;
     int r = pin_point_get(w->sides.from, x->src.point, &p);
 
     if (r < 0)
         return r;
-    r = copy_get(w->sides.to, &p, &q);
+    r = copy_get(w->sides.to, &p, path, &q);
+    if (r == -E_NOENT && path) { /* it has no such path */
+        point_release(&p);
+        return 0;
+    }
     if (r == 0) {
         recall_importing(w->s, true); /* a source that no range names yet is not taken away */
         r = switch_pinned(w, x, &p, &q, &left);
@@ -307,7 +314,7 @@ static int switch_source(struct working *w, const struct relying *x)
         point_release(&q);
     }
     point_release(&p);
-    if (r == 0 && left) {
+    if (r == 0 && left && !path) {
         buf_printf(&w->err,
                    "%" PRIu64
                    " ranges of volume %.100s are not in the copy of what they came from; varve hydrate "
@@ -332,7 +339,8 @@ static int sources_end(struct working *w)
     for (unsigned n = 0; r == 0 && n < END_TRIES; n++) {
         recall_keep(w->s, true);
         r = all_relying(w->s, &w->m, w->sides.from, &all);
-        if (r < 0 || all.len == 0)
+        if (r < 0 || all.len == 0 ||
+            w->m.filter.path[0]) /* what is not in that part is read from there still */
             return r;
         if (job_canceled(w->j))
             return -E_CANCELED;

@@ -31,6 +31,7 @@
         {"newer", ARG_DURATION, 0, "AGE", "only those taken since"},                                         \
         {"larger", ARG_SIZE, 0, "SIZE", "only those of files of so many bytes in all, and more"},            \
         {"smaller", ARG_SIZE, 0, "SIZE", "only those of so many bytes and less"},                            \
+        {"path", ARG_TEXT, 0, "PATH", "of each only what lies there and below, of those that have it"},      \
     {                                                                                                        \
         "bandwidth", ARG_SIZE, 0, "SIZE", "bytes a second each way, of each side; default: no limit"         \
     }
@@ -285,8 +286,8 @@ static const struct verb table[] = {
      "move recovery points to another repository, and volumes that read from the old one with them",
      "Copies what the other side has not, proves what is there, lets the store's volumes that rely on the source\n"
      "(released, mounted from it) read from the destination, and deletes at the source if that was asked for.\n"
-     "Volumes are in use meanwhile. A job does it; after a kill it goes on, and sends nothing twice. Recovery points\n"
-     "move whole: there is no filter by path.\n", run_migrate_run},
+     "Volumes are in use meanwhile. A job does it; after a kill it goes on, and sends nothing twice. With --path the\n"
+     "copies are recovery points of that part, volumes read that part from there, and the source keeps what it has.\n", run_migrate_run},
     {"migrate", "status", NULL, NEED_STORE, ROLE_READ, "STORE",
      {{"name", ARG_TEXT, ARG_WORD, "NAME", "only this one, with everything about it"}},
      "migrations of a store, and how far they are", NULL, run_migrate_status},

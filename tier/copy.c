@@ -15,8 +15,9 @@ struct copy {
     const struct copy_opts *o;
     struct writer w;
     struct edits *e;
-    struct tree tree; /* in the other repository, as far as it is */
-    struct tree was;  /* of the recovery point that both have, as it is in the source */
+    struct tree tree;           /* in the other repository, as far as it is */
+    struct tree was;            /* of the recovery point that both have, as it is in the source */
+    struct part part, part_was; /* o->path: of p, and of that one */
     struct copy_result res;
 };
 
@@ -85,6 +86,7 @@ static int put_slice(struct copy *c, enum chunk_kind kind, const struct tree_key
 static int put(struct copy *c, const struct tree_rec *is)
 {
     struct tree_key k = {.len = 0};
+    uint8_t inode[POINT_INODE_SIZE];
     struct extent e;
     uint32_t run;
     int r = 0;
@@ -100,7 +102,13 @@ static int put(struct copy *c, const struct tree_rec *is)
         if (is->vlen > 0 && is->val[0] == 1)
             return is->vlen == 1 + SLICE_SIZE ? put_slice(c, CHUNK_META, &k, is, 1) : -E_CORRUPT;
         break;
-    case REC_INODE: c->res.items++; break;
+    case REC_INODE:
+        c->res.items++;
+        if (c->o->path) {
+            r = part_inode(&c->part, is, inode);
+            return r < 0 ? r : edits_put(c->e, &k, inode, sizeof(inode));
+        }
+        break;
     default: break;
     }
     return r < 0 ? r : edits_put(c->e, &k, is->val, is->vlen);
@@ -124,20 +132,80 @@ static int take_away(struct copy *c, const struct tree_rec *was)
     return r;
 }
 
+/* --- a part ----------------------------------------------------------------------------------------------------------- */
+
+/* Is this inode in the part as it was in the one before? */
+static bool same_node(const struct part_node *a, const struct part_node *b)
+{
+    return a && b && memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* A record that the part takes, of an inode that is in it as before: what differs of it is all that there is to do. */
+static bool part_goes_on(const struct copy *c, const struct tree_rec *rec)
+{
+    uint64_t ino = get_be64(rec->key);
+
+    return part_takes(&c->part, rec->key, rec->klen) &&
+           same_node(part_find(&c->part, ino), part_find(&c->part_was, ino));
+}
+
+/* After each record: not too much in memory, and whoever waits is told. */
+static int went_on(struct copy *c)
+{
+    int r = edits_bytes(c->e) > EDITS_BYTES ? tree_apply(c->w.p, c->w.r, &c->tree, c->e) : 0;
+
+    return r < 0 || !c->o->progress ? r : c->o->progress(c->o->arg, c->res.items, c->res.bytes);
+}
+
 static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
 {
+    const struct tree_rec *rec = is ? is : was;
     struct copy *c = arg;
     int r;
 
-    if ((is ? is->klen : was->klen) < 9)
+    if (rec->klen < 9)
         return -E_CORRUPT;
+    if (c->o->path && !part_goes_on(c, rec))
+        return 0;
     r = is ? put(c, is) : take_away(c, was);
     if (r == -E_CORRUPT)
-        c->res.hurt = get_be64(is ? is->key : was->key);
-    if (r == 0 && edits_bytes(c->e) > EDITS_BYTES)
-        r = tree_apply(c->w.p, c->w.r, &c->tree, c->e);
-    if (r == 0 && c->o->progress)
-        r = c->o->progress(c->o->arg, c->res.items, c->res.bytes);
+        c->res.hurt = get_be64(rec->key);
+    return r < 0 ? r : went_on(c);
+}
+
+static int whole_record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct tree_rec rec = {key, val, klen, vlen};
+    struct copy *c = arg;
+    int r;
+
+    if (!part_takes(&c->part, key, klen))
+        return 0;
+    r = put(c, &rec);
+    if (r == -E_CORRUPT)
+        c->res.hurt = get_be64(key);
+    return r < 0 ? r : went_on(c);
+}
+
+/* Inodes that are in the part and were not, or otherwise: all of them; those that are not any more go. */
+static int carry_part_nodes(struct copy *c)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < part_nodes(&c->part_was) && !BROKEN(VARVE_BREAK_part_gone); i++) {
+        const struct part_node *was = part_node(&c->part_was, i);
+        struct tree_key k = tree_key_ino(was->ino);
+
+        if (!same_node(was, part_find(&c->part, was->ino)))
+            r = edits_remove(c->e, &k);
+    }
+    for (size_t i = 0; r == 0 && i < part_nodes(&c->part); i++) {
+        const struct part_node *n = part_node(&c->part, i);
+        struct tree_key k = tree_key_ino(n->ino);
+
+        if (!same_node(n, part_find(&c->part_was, n->ino)))
+            r = tree_scan(c->from, &c->p->tree, &k, NULL, whole_record, c);
+    }
     return r;
 }
 
@@ -153,6 +221,16 @@ struct sha copy_origin(const struct point *p)
     return id;
 }
 
+int copy_origin_of(const struct point *p, const char *path, struct sha *ret)
+{
+    struct sha whole = copy_origin(p);
+
+    if (path)
+        return part_origin(&whole, path, ret);
+    *ret = whole;
+    return 0;
+}
+
 struct there { /* a recovery point of the volume, in the other repository */
     struct sha origin;
     struct tree tree;
@@ -160,6 +238,7 @@ struct there { /* a recovery point of the volume, in the other repository */
 };
 struct choosing {
     struct copy *c;
+    struct uuid volume; /* as it is called there */
     struct buf there;
     int64_t taken_ns;
     char base[SHA_TEXT];
@@ -171,7 +250,7 @@ static int list_there(void *arg, const struct point *p)
     struct choosing *g = arg;
     struct there t = {.origin = copy_origin(p), .tree = p->tree};
 
-    if (!uuid_equal(&p->volume, &g->c->p->volume) || !repo_is_into(g->c->w.r, &p->domain))
+    if (!uuid_equal(&p->volume, &g->volume) || !repo_is_into(g->c->w.r, &p->domain))
         return 0;
     memcpy(t.id, p->id, sizeof(t.id));
     return buf_add(&g->there, &t, sizeof(t));
@@ -191,12 +270,16 @@ static bool find_there(const struct choosing *g, const struct sha *origin, struc
 static int choose(void *arg, const struct point *p)
 {
     struct choosing *g = arg;
-    struct sha origin = copy_origin(p);
+    struct sha origin;
     struct there t;
+    int r;
 
     if (!uuid_equal(&p->volume, &g->c->p->volume) || p->tree.depth == 0 ||
-        (g->base[0] && p->taken_ns <= g->taken_ns) || !find_there(g, &origin, &t) || t.tree.depth == 0)
+        (g->base[0] && p->taken_ns <= g->taken_ns))
         return 0;
+    r = copy_origin_of(p, g->c->o->path, &origin);
+    if (r < 0 || !find_there(g, &origin, &t) || t.tree.depth == 0)
+        return r;
     memcpy(g->base, t.id, sizeof(t.id));
     g->taken_ns = p->taken_ns;
     g->base_tree = t.tree;
@@ -204,12 +287,25 @@ static int choose(void *arg, const struct point *p)
     return 0;
 }
 
+/* As what it is known there: the volume, and what its copies are called. */
+static int known_as(struct copy *c, struct choosing *g, struct sha *ret_origin)
+{
+    struct point p = {.volume = c->p->volume};
+    int r = c->o->path ? part_name(&p, c->o->path) : 0;
+
+    g->volume = p.volume;
+    buf_free(&p.labels);
+    return r < 0 ? r : copy_origin_of(c->p, c->o->path, ret_origin);
+}
+
 static int from_which(struct copy *c, bool whole, struct choosing *g)
 {
-    struct sha origin = copy_origin(c->p);
+    struct sha origin;
     struct there t;
-    int r = points_each(c->w.r, list_there, NULL, g);
+    int r = known_as(c, g, &origin);
 
+    if (r == 0)
+        r = points_each(c->w.r, list_there, NULL, g);
     if (r == 0 && find_there(g, &origin, &t)) {
         c->res.same = true;
         memcpy(c->res.id, t.id, sizeof(t.id));
@@ -220,8 +316,21 @@ static int from_which(struct copy *c, bool whole, struct choosing *g)
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
 
+/* What it says of itself; labels: room for its own. */
+static int is_part(struct copy *c, struct point *p, struct buf *labels)
+{
+    int r = buf_add(labels, p->labels.data, p->labels.len);
+
+    p->labels = *labels;
+    if (r == 0)
+        r = part_name(p, c->o->path);
+    *labels = p->labels;
+    return r < 0 ? r : part_count(c->from, &c->p->tree, &c->part, p);
+}
+
 static int publish(struct copy *c)
 {
+    cleanup(buf_free) struct buf labels = {0};
     struct packer_stat st;
     struct point p = *c->p;
     int r = tree_apply(c->w.p, c->w.r, &c->tree, c->e);
@@ -231,7 +340,10 @@ static int publish(struct copy *c)
     packer_get_stat(c->w.p, &st);
     c->res.new_bytes = p.new_bytes = st.new_bytes;
     p.tree = c->tree;
-    p.origin = copy_origin(c->p);
+    if (r == 0)
+        r = copy_origin_of(c->p, c->o->path, &p.origin);
+    if (r == 0 && c->o->path)
+        r = is_part(c, &p, &labels);
     p.regarded = (struct buf){0}; /* labels stay the other's */
     p.base = (struct sha){{0}};
     if (r == 0 && c->w.base[0])
@@ -241,6 +353,13 @@ static int publish(struct copy *c)
     buf_free(&p.regarded);
     memcpy(c->res.id, p.id, sizeof(p.id));
     return r;
+}
+
+static int parts_make(struct copy *c)
+{
+    int r = part_make(c->from, &c->p->tree, c->o->path, &c->part);
+
+    return r < 0 || !c->was.depth ? r : part_make(c->from, &c->was, c->o->path, &c->part_was);
 }
 
 static int carry_all(struct copy *c, struct choosing *g)
@@ -258,7 +377,11 @@ static int carry_all(struct copy *c, struct choosing *g)
         c->was.depth = 0;
     }
     c->res.was = c->was;
-    r = tree_diff(c->from, &c->was, &c->p->tree, differs, c);
+    r = c->o->path ? parts_make(c) : 0;
+    if (r == 0 && (!c->o->path || c->was.depth)) /* of a part that is new all is carried by its inodes */
+        r = tree_diff(c->from, &c->was, &c->p->tree, differs, c);
+    if (r == 0 && c->o->path)
+        r = carry_part_nodes(c);
     return r < 0 ? r : publish(c);
 }
 
@@ -291,6 +414,8 @@ static int attempt(struct copy *c, struct repo *to, bool whole)
     r = writer_failed(&c->w, r);
     buf_free(&g.there);
     edits_free(c->e);
+    part_free(&c->part);
+    part_free(&c->part_was);
     writer_end(&c->w);
     return r;
 }

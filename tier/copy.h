@@ -3,9 +3,10 @@
 #ifndef VARVE_TIER_COPY_H
 #define VARVE_TIER_COPY_H
 
-#include "tier/point.h"
+#include "tier/part.h"
 
 struct copy_opts {
+    const char *path; /* NULL: all of it; else that part of it (tier/part.h), which is there: -E_NOENT */
     void *arg;
     int (*progress)(void *arg, uint64_t items,
                     uint64_t bytes); /* inodes and bytes carried; negative ends it with that value */
@@ -22,6 +23,8 @@ struct copy_result {
 
 /* copy_origin: what a recovery point is called by all its copies: the id of the first of them. */
 struct sha copy_origin(const struct point *p);
+/* copy_origin_of: what a copy of this part of it is called by; path NULL: of all of it. */
+int copy_origin_of(const struct point *p, const char *path, struct sha *ret);
 
 /* copy_run: both were synced by nobody yet. -E_CORRUPT: the source is damaged where it is needed; -E_ARCHIVED: what differs from ret->was
  * is needed, and some of it lies in an archive; others of repositories. Interrupted, it

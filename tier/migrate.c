@@ -41,6 +41,11 @@ static bool has_label(const struct buf *labels, const char *want)
     return false;
 }
 
+const char *migrate_path(const struct migrate_filter *f)
+{
+    return f->path[0] ? f->path : NULL;
+}
+
 bool migrate_takes(const struct migrate_filter *f, const struct point *p)
 {
     return (!f->volume[0] || strcmp(f->volume, p->volume_name) == 0) &&
@@ -78,6 +83,7 @@ static const struct field fields[] = {
     TEXT_OF("to-key-file", to.key_file),
     TEXT_OF("volume", filter.volume),
     TEXT_OF("label", filter.label),
+    TEXT_OF("path", filter.path),
     I64_OF("before", filter.before_ns),
     I64_OF("since", filter.since_ns),
     U64_OF("larger", filter.least_bytes),

@@ -24,7 +24,10 @@ struct migrate_filter {
     char label[MIGRATE_LABEL_MAX + 1]; /* KEY=VALUE; "" any */
     int64_t before_ns, since_ns;       /* taken before, not before; 0 any */
     uint64_t least_bytes, most_bytes;  /* 0 any */
+    char path[PART_PATH_MAX +
+              1]; /* "": all of each; else what each has of it, of those that have it (tier/part.h) */
 };
+const char *migrate_path(const struct migrate_filter *f); /* NULL: all of each */
 bool migrate_takes(const struct migrate_filter *f, const struct point *p);
 
 struct migrate_count { /* pieces are blobs: small files, mebibytes, runs of changed blocks */
@@ -76,6 +79,7 @@ struct migrate_item {
 struct migrate_list {
     struct migrate_item *v;
     size_t n;
+    const char *path; /* of the filter, which has to stay; NULL: all of each */
 };
 void migrate_list_free(struct migrate_list *l);
 /* migrate_list_make: relied: SHA_TEXT bytes each: ids that volumes rely on, also deleted ones that pins hold. to NULL: nothing is there. */

@@ -7,6 +7,7 @@
 #include "tier/map.h"
 #include "tier/migrate.h"
 #include "tier/pin.h"
+#include "tier/restore.h"
 
 /* --- which ---------------------------------------------------------------------------------------------------------------- */
 
@@ -104,11 +105,14 @@ static int note_there(void *arg, const struct point *p)
     return r < 0 ? r : buf_add(arg, &x, sizeof(x));
 }
 
-static void match_there(struct listing *g)
+static int match_there(struct listing *g)
 {
-    for (size_t i = 0; i < g->l->n; i++) {
-        struct sha origin = copy_origin(&g->l->v[i].p);
+    int r = 0;
 
+    for (size_t i = 0; r == 0 && i < g->l->n; i++) {
+        struct sha origin = {.b = {0}};
+
+        r = copy_origin_of(&g->l->v[i].p, g->l->path, &origin);
         for (size_t at = 0; at < g->there.len; at += sizeof(struct migrate_moved)) {
             const struct migrate_moved *x = (const void *)(g->there.data + at);
 
@@ -116,6 +120,25 @@ static void match_there(struct listing *g)
                 hex_format(x->to.b, sizeof(x->to.b), g->l->v[i].copy);
         }
     }
+    return r;
+}
+
+/* Only those that have the path. */
+static int keep_those_with(struct repo *from, struct migrate_list *l)
+{
+    size_t n = l->n;
+    int r = l->path ? repo_sync(from) : 0;
+
+    for (size_t i = l->n = 0; r == 0 && i < n; i++) {
+        uint64_t ino;
+
+        r = l->path ? restore_lookup(from, &l->v[i].p.tree, l->path, &ino) : 0;
+        if (r == 0)
+            l->v[l->n++] = l->v[i];
+        else if (r == -E_NOENT)
+            r = 0;
+    }
+    return r;
 }
 
 /* Of a volume the oldest first: each is what the next differs from. */
@@ -134,7 +157,7 @@ static int by_volume(const void *a, const void *b)
 int migrate_list_make(struct repo *from, struct repo *to, const struct migrate_filter *f,
                       const struct buf *relied, struct migrate_list *ret, struct buf *err)
 {
-    struct migrate_list l = {0};
+    struct migrate_list l = {.path = migrate_path(f)};
     struct listing g = {.f = f, .relied = relied, .l = &l, .err = err};
     int r = points_each(from, consider, unreadable, &g);
 
@@ -142,10 +165,13 @@ int migrate_list_make(struct repo *from, struct repo *to, const struct migrate_f
         r = -E_CORRUPT;
     if (r == 0)
         r = add_relied(&g, from);
+    if (r == 0)
+        r = keep_those_with(from, &l);
     if (r == 0 && to)
         r = points_each(to, note_there, NULL, &g.there);
+    if (r == 0)
+        r = match_there(&g);
     if (r == 0) {
-        match_there(&g);
         if (l.n)
             qsort(l.v, l.n, sizeof(*l.v), by_volume);
         *ret = l;
@@ -162,6 +188,7 @@ struct weighing {
     struct repo *r;
     struct idset pages, blobs;
     struct migrate_count *n;
+    const struct part *part; /* NULL: all of it */
 };
 
 static int weigh_slice(struct weighing *w, const struct slice *s)
@@ -178,8 +205,9 @@ static int weigh_slice(struct weighing *w, const struct slice *s)
 
 static int weigh_record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
 {
+    const struct weighing *w = arg;
     struct slice s;
-    int r = record_slice(key, klen, val, vlen, &s);
+    int r = w->part && !part_takes(w->part, key, klen) ? 0 : record_slice(key, klen, val, vlen, &s);
 
     return r == 1 ? weigh_slice(arg, &s) : r;
 }
@@ -199,6 +227,23 @@ static int weigh_page(void *arg, const struct slice *page, const uint8_t *p, siz
     return r;
 }
 
+static int weigh_point(struct weighing *w, const struct tree *t, const char *path)
+{
+    static const struct tree_key all;
+    struct part part = {.v = {0}};
+    int r;
+
+    if (!path)
+        return tree_walk(w->r, t, weigh_page, w);
+    r = part_make(w->r, t, path, &part);
+    w->part = &part;
+    if (r == 0)
+        r = tree_scan(w->r, t, &all, NULL, weigh_record, w);
+    w->part = NULL;
+    part_free(&part);
+    return r;
+}
+
 int migrate_weigh(struct repo *from, const struct migrate_list *l, struct migrate_count *there,
                   struct migrate_count *todo, const struct migrate_hooks *h)
 {
@@ -212,7 +257,7 @@ int migrate_weigh(struct repo *from, const struct migrate_list *l, struct migrat
             if ((l->v[i].copy[0] == 0) != pass)
                 continue;
             w.n->points++;
-            r = tree_walk(from, &l->v[i].p.tree, weigh_page, &w);
+            r = weigh_point(&w, &l->v[i].p.tree, l->path);
             if (r == 0)
                 r = h->progress(h->arg);
         }
@@ -254,9 +299,9 @@ static int carried(void *arg, uint64_t items, uint64_t bytes)
     return c->h->progress(c->h->arg);
 }
 
-static int carry_point(struct carrying *c, struct repo *from, struct migrate_item *it)
+static int carry_point(struct carrying *c, struct repo *from, const char *path, struct migrate_item *it)
 {
-    struct copy_opts o = {.arg = c, .progress = carried, .pieces = &c->pieces};
+    struct copy_opts o = {.path = path, .arg = c, .progress = carried, .pieces = &c->pieces};
     struct copy_result res;
     struct point p;
     int r = pin_point_get(from, it->p.id, &p);
@@ -282,7 +327,7 @@ static int note_moved(const struct migrate_list *l, struct buf *moved)
 
     buf_reset(moved);
     for (size_t i = 0; r == 0 && i < l->n; i++) {
-        if (!l->v[i].asked)
+        if (!l->v[i].asked || l->path) /* of a part the rest is at the source only */
             continue;
         r = hex_parse(l->v[i].p.id, x.from.b, sizeof(x.from.b));
         if (r == 0)
@@ -302,7 +347,7 @@ int migrate_copy(struct repo *from, struct repo *to, struct migrate_list *l, str
     for (size_t i = 0; r == 0 && i < l->n; i++) {
         if (l->v[i].copy[0])
             continue;
-        r = carry_point(&c, from, &l->v[i]);
+        r = carry_point(&c, from, l->path, &l->v[i]);
         if (r < 0 && r != -E_CANCELED)
             buf_printf(err, "recovery point %.12s (%.100s@%.100s): %s", l->v[i].p.id, l->v[i].p.volume_name,
                        l->v[i].p.snapshot_name, backend_text(r));

@@ -132,7 +132,9 @@ test_filters() {
     [ "$(count --volume main)" = 2 ] || fail volume
     [ "$(count --volume other)" = 0 ] || fail "another volume"
     refused - 'no recovery point is what was asked for' migrate run mv --volume other
-    refused 2 'there is no option --path' migrate plan --path d
+    [ "$(count --path b)" = 1 ] || fail path
+    [ "$(count --path none)" = 0 ] || fail "no path"
+    refused 2 'without ".."' migrate plan --path d/../..
     [ "$(status 'm["state"], m["stage"]')" = "('failed', 'copying')" ] || fail "$out"
     refused - 'there is a migration mv already' migrate run mv
     ok varve migrate cancel "$dir/s" mv --forget
@@ -231,6 +233,58 @@ test_from_s3_to_rados() {
     from_url='' to_url='' from_files='' to_files=''
     servers_end
     ceph_stop
+}
+
+# Of each recovery point only what lies at a path: volumes read that part from there, the source keeps what it has.
+test_a_part_moves() {
+    begin
+    mkdir -p "$dir/m/keep" "$dir/m/go/deep"
+    for i in 1 2 3; do random 300000 >"$dir/m/keep/$i" && random 400000 >"$dir/m/go/deep/$i"; done
+    echo small >"$dir/m/go/small"
+    ln "$dir/m/go/deep/1" "$dir/m/keep/its other name"
+    backup
+    random 200000 >"$dir/m/go/later"
+    backup
+    cp -a "$dir/m" "$dir/was"
+    (cd "$dir/m" && find . -type f -print0 | xargs -0 sha256sum) >"$dir/sums"
+    release
+    ok migrate plan --json
+    all=$(json 'd["to_copy"]["bytes"]')
+    ok migrate plan --path go/ --json
+    [ "$(json 'd["to_copy"]["recovery_points"]')" = 2 ] || fail "$out"
+    [ "$(json 'd["to_copy"]["bytes"]')" -lt $((all - 800000)) ] || fail "$out of $all"
+    refused 2 'would delete the rest' migrate run mv --path go --delete-source
+    ok migrate run mv --path go
+    [ "$(status 'm["path"], m["state"], m["switched_bytes"] > 1000000, m["copied"]["recovery_points"]')" = "('go', 'done', True, 2)" ] || fail "$out"
+    [ "$(put_bytes)" -lt 1500000 ] || fail "$(put_bytes) of packs"
+    ok varve restore "$(to)#latest" --key-file "$dir/key2" "$dir/out"
+    [ "$(ls "$dir/out")" = go ] || fail "$(ls "$dir/out")"
+    diff -r "$dir/was/go" "$dir/out/go" || fail 'restored'
+    mv "$dir/r" "$dir/away"
+    again
+    (cd "$dir/m" && grep ' ./go/' "$dir/sums" | sha256sum --quiet -c) || fail 'it is read from the source'
+    cat "$dir/m/keep/2" >"$dir/read" 2>/dev/null && fail 'the rest is read without the source'
+    mv "$dir/away" "$dir/r"
+    reads_all
+    # a volume made of the part is sound; a backup to the same place and a whole migration do not take it for more than it is
+    mkdir "$dir/part"
+    mounted+=("$dir/part")
+    ok varve mount --from "$(to)#latest" --key-file "$dir/key2" "$dir/s2" "$dir/part"
+    diff -r "$dir/was/go" "$dir/part/go" || fail 'mounted'
+    ok varve umount "$dir/part"
+    ok varve check "$dir/s2"
+    ok migrate run rest --delete-source
+    [ "$(points "$(from)" "$dir/key")$(points "$(to)" "$dir/key2")" = 04 ] || fail "not moved"
+    ok varve backup run "$dir/m" --to "$(to)" --key-file "$dir/key2" --json
+    id=$(json 'd["recovery_point"]["id"]')
+    ok varve restore "$(to)#$id" --key-file "$dir/key2" "$dir/out2"
+    same_trees "$dir/was" "$dir/out2"
+    mv "$dir/r" "$dir/away"
+    again
+    reads_all
+    cd / && ok varve umount "$dir/m"
+    ok varve check "$dir/s"
+    ok varve repo verify "$(to)" --key-file "$dir/key2" --full
 }
 
 # What was damaged on its way is found before anything is deleted or switched.
