@@ -36,6 +36,7 @@ struct profile {
         uint32_t name_length;
         char characters[32], protocol[32];
         bool compression, deduplication;
+        uint32_t domain; /* of backups: 1 own, 2 shared */
         uint32_t max_iops, min_iops, max_bws, min_bws, latency;
     } provisioning;
     struct profile_plan snapshots[PROFILE_PLANS_MAX], backups[PROFILE_PLANS_MAX];

@@ -16,6 +16,7 @@ static const char *const places[] = {"Datacenter", "Rack", "RackGroup", "Region"
 static const char *const replicas[] = {"Clone", "Mirror", "Snapshot", "TokenizedClone", NULL};
 const char *const profile_modes[] = {"Active", "Adaptive", "Asynchronous", "Synchronous", "Async",
                                      "Sync",   NULL};
+static const char *const domains[] = {"own", "shared", NULL};
 static const char *const codecs[] = {"zstd", "lz4", NULL};
 static const char *const tier_policies[] = {"none", "snapshot-only", "auto", "all", NULL};
 static const char *const tier_by[] = {"access", "change", NULL};
@@ -39,6 +40,7 @@ static const struct conf_key provisioning_keys[] = {
     {"max_file_name_length_bytes", CONF_COUNT, ROOT(provisioning.name_length), 1, 255, "1 to 255", .flags = CONF_KEPT},
     {"compression", CONF_FLAG, ROOT(provisioning.compression), .flags = CONF_KEPT},
     {"deduplication", CONF_FLAG, ROOT(provisioning.deduplication), .flags = CONF_KEPT},
+    {"domain", CONF_WORD, ROOT(provisioning.domain), .words = domains, .range = "own or shared", .doc = "Of backups: own: in a deduplication domain of the volume's own, which can be shredded alone."},
     {"access_protocol", CONF_TEXT, ROOT(provisioning.protocol), .flags = CONF_KEPT},
     {"max_iops", CONF_COUNT, ROOT(provisioning.max_iops), 1, UINT32_MAX, "1 to 4G", .flags = CONF_KEPT},
     {"min_iops", CONF_COUNT, ROOT(provisioning.min_iops), 1, UINT32_MAX, "1 to 4G", .flags = CONF_KEPT},

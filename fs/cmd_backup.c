@@ -14,6 +14,7 @@
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "snap/event.h"
+#include "snap/policy.h"
 #include "snap/schedule.h"
 #include "tier/backup.h"
 
@@ -82,6 +83,34 @@ static int codec_of(const struct verb_args *a, enum codec_id *ret, struct buf *e
     return -E_USAGE;
 }
 
+static int domain_of(const struct verb_args *a, enum backup_domain *ret, struct buf *err)
+{
+    const char *text = verb_text(a, "domain");
+
+    *ret = !text                         ? BACKUP_AS_BEFORE
+           : strcmp(text, "own") == 0    ? BACKUP_OWN
+           : strcmp(text, "shared") == 0 ? BACKUP_SHARED
+                                         : BACKUP_AS_BEFORE;
+    if (!text || *ret)
+        return 0;
+    buf_printf(err, "backup run: --domain %.20s: write own or shared", text);
+    return -E_USAGE;
+}
+
+/* Where the command does not say. */
+static int domain_by_profile(struct vol *v, enum backup_domain *ret, struct buf *err)
+{
+    cleanup(profile_free) struct profile *p = NULL;
+    int r = policy_get(v, &p, err);
+
+    if (r < 0)
+        return r == -E_NODATA ? 0 : r;
+    *ret = p->provisioning.domain == 1   ? BACKUP_OWN
+           : p->provisioning.domain == 2 ? BACKUP_SHARED
+                                         : BACKUP_AS_BEFORE;
+    return 0;
+}
+
 static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
 {
     struct backend_call call = {.canceled = job_stopped, .arg = w->j};
@@ -100,6 +129,10 @@ static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
         r = verb_attach_labels(&w->a, &labels);
     if (r == 0)
         r = codec_of(&w->a, &o.codec, err);
+    if (r == 0)
+        r = domain_of(&w->a, &o.domain, err);
+    if (r == 0 && !o.domain)
+        r = domain_by_profile(w->v, &o.domain, err);
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, err);
     if (r == 0)
@@ -297,7 +330,8 @@ int backup_job(struct job *j, struct store *s, const struct job_info *info)
 
 static int detail_of(const struct verb_args *a, const char *snap, struct buf *ret, struct buf *err)
 {
-    static const char *const keys[] = {"to", "passphrase-file", "key-file", "credentials", "compression"};
+    static const char *const keys[] = {"to",          "passphrase-file", "key-file",
+                                       "credentials", "compression",     "domain"};
     int r = buf_puts(ret, "run");
 
     if (r == 0)
@@ -359,12 +393,15 @@ RUN(run_backup)
     cleanup(buf_free) struct buf detail = {0};
     const char *snap = verb_text(a, "snap");
     cleanup(repo_place_free) struct repo_place *p = calloc(1, sizeof(*p));
+    enum backup_domain domain;
     enum codec_id codec;
     struct layer_rec rec;
     int r = p ? repo_place_parse(verb_text(a, "to"), false, a, p, err) : -E_NOMEM;
 
     if (r == 0)
         r = codec_of(a, &codec, err);
+    if (r == 0)
+        r = domain_of(a, &domain, err);
     if (r == 0)
         r = may_attach(c, a, err);
     if (r < 0)

@@ -31,7 +31,7 @@ static void labels_json(struct jw *j, const struct buf *labels)
 static void point_json(struct jw *j, const struct point *p)
 {
     static const struct sha none;
-    char uuid[UUID_TEXT_SIZE], base[SHA_TEXT];
+    char uuid[UUID_TEXT_SIZE], base[SHA_TEXT], domain[ID16_TEXT];
 
     jw_str(j, "id", p->id);
     uuid_format(&p->volume, uuid);
@@ -46,6 +46,8 @@ static void point_json(struct jw *j, const struct point *p)
     jw_time(j, "created", p->created_ns);
     hex_format(p->base.b, sizeof(p->base.b), base);
     jw_str(j, "base", memcmp(&p->base, &none, sizeof(none)) == 0 ? NULL : base);
+    hex_format(p->domain.b, sizeof(p->domain.b), domain);
+    jw_str(j, "domain", id16_none(&p->domain) ? NULL : domain);
     jw_u64(j, "files", p->files);
     jw_u64(j, "directories", p->dirs);
     jw_u64(j, "others", p->others);

@@ -417,6 +417,7 @@ static int verify_json(struct verify_result *res, const struct verify_opts *o, s
     jw_u64(j, "pins", res->pins);
     jw_u64(j, "unnamed_packs", res->unnamed);
     jw_u64(j, "archived_packs", res->archived);
+    jw_u64(j, "shredded_chunks", res->shredded);
     jw_u64(j, "hurt_files", res->hurt);
     jw_str(j, "verdict", res->damages ? "damaged" : "sound");
     jw_close(j);
@@ -436,6 +437,9 @@ static int verify_text(const struct verify_result *res, const struct verify_opts
     if (r == 0 && res->archived)
         r = buf_printf(out, "%" PRIu64 " packs lie in an archive: they are there, and were not read\n",
                        res->archived);
+    if (r == 0 && res->shredded)
+        r = buf_printf(out, "%" PRIu64 " chunks of domains that were shredded: nobody can read them\n",
+                       res->shredded);
     if (r == 0)
         r = buf_printf(out, "%s: %" PRIu64 " recovery points, %" PRIu64 " packs%s%s%s\n",
                        res->damages ? "DAMAGED" : "sound", res->points, res->packs, read ? ", " : "",

@@ -319,6 +319,8 @@ int verb_repo_run(struct verb_args *a, struct verb_answer *ans)
                {"", "restore", restore_files},
                {"repo", "pins", repo_pins},
                {"repo", "forget", repo_forget},
+               {"repo", "domains", repo_domains},
+               {"repo", "shred", repo_shred},
                {"backup", "diff", backup_diff},
                {"backup", "export", backup_export},
                {"backup", "import", backup_import},

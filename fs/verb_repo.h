@@ -81,6 +81,9 @@ REPO_LOCAL(backup_status);
 /* cmd_pin.c */
 REPO_LOCAL(repo_pins);
 REPO_LOCAL(repo_forget);
+/* cmd_domain.c */
+REPO_LOCAL(repo_domains);
+REPO_LOCAL(repo_shred);
 /* cmd_port_diff.c */
 REPO_LOCAL(backup_diff);
 /* cmd_port_export.c */

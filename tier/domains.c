@@ -215,15 +215,6 @@ int repo_unseal_into(struct repo *r, const void *p, size_t len, void *to, size_t
     return x < 0 ? x : unseal_into(d, p, len, to, room, ret);
 }
 
-int repo_unseal_moving(struct repo *r, const void *p, size_t len, void *to, size_t room,
-                       struct chunk_head *ret)
-{
-    const struct domain *d;
-    int x = domain_at(r, p, len, &d);
-
-    return x < 0 ? x : unseal_moving(d, p, len, to, room, ret);
-}
-
 /* --- making one ----------------------------------------------------------------------------------------------------- */
 
 /* From now on programs that know of one domain only keep away. */

@@ -10,13 +10,11 @@
  * Any thread. -E_SHREDDED; -E_KEY: the repository has no key for it; -E_CORRUPT, -E_REPO_NEWER, what backends give. */
 int repo_domain(struct repo *r, const struct id16 *id, const struct domain **ret);
 
-/* repo_unseal and its kin: as those of tier/seal.h, with the key of whichever domain the chunk says. Any thread. */
+/* repo_unseal, repo_unseal_into: as those of tier/seal.h, with the key of whichever domain the chunk says. Any thread. */
 int repo_unseal(struct repo *r, enum chunk_kind want, const void *p, size_t len, struct chunk_head *ret,
                 struct buf *out);
 int repo_unseal_into(struct repo *r, const void *p, size_t len, void *to, size_t room,
                      struct chunk_head *ret);
-int repo_unseal_moving(struct repo *r, const void *p, size_t len, void *to, size_t room,
-                       struct chunk_head *ret);
 
 /* repo_domain_own: the one of a volume's own, which is not shredded; make: it is made where there is none. After repo_may_write().
  * -E_NOENT: there is none, and never was; -E_SHREDDED: what there was is shredded (make: another one is made). */

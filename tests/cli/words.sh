@@ -5,7 +5,7 @@ test_every_command_has_help_and_a_page() {
     for verb in create mount umount serve list status 'snapshot create' 'snapshot group' 'snapshot delete' 'snapshot rename' 'snapshot list' \
         'snapshot show' 'snapshot ranges' 'snapshot hold' 'snapshot release' 'snapshot label' 'snapshot expire' diff rollback clone resize rename \
         delete undelete 'job list' 'job wait' 'job cancel' events upgrade doctor check hydrate scrub dump 'repo init' \
-        'repo add' 'repo remove' 'repo list' 'repo show' 'repo test' 'repo verify' 'repo prune' 'repo transition' 'repo unlock' 'repo pins' 'repo forget' 'repo key' \
+        'repo add' 'repo remove' 'repo list' 'repo show' 'repo test' 'repo verify' 'repo prune' 'repo transition' 'repo unlock' 'repo pins' 'repo forget' 'repo domains' 'repo shred' 'repo key' \
         'backup run' 'backup list' 'backup show' 'backup delete' 'backup undelete' 'backup owner' 'backup expire' 'backup copy' 'backup status' \
         'backup diff' 'backup export' 'backup import' restore export 'tier release' 'tier status' 'tier pin' 'tier unpin' 'tier run' 'tier recall' \
         'migrate plan' 'migrate run' 'migrate status' 'migrate cancel' \

@@ -55,7 +55,8 @@ static const char whole[] =
     "name = \"all\"; id = \"7\"; description = \"with \\\"all\\\" of it\";\n"
     "provisioning: { size = \"100G\"; inodes = \"2M\"; snapshot_limit = 12345678901L; options = "
     "\"snapdir=visible\"; policy = \"Fixed\";\n"
-    "  recovery_time_objective = \"90m\"; compression = true; max_iops = 5000; min_iops = 10; "
+    "  recovery_time_objective = \"90m\"; compression = true; domain = \"own\"; max_iops = 5000; min_iops = "
+    "10; "
     "character_code_set = \"UTF-8\"; };\n"
     "snapshots = ( { every = \"90m\"; keep = 16; }, { name = \"nightly\"; occurrence = \"daily\"; at = "
     "\"02:30:15\"; keep_for = \"2w\"; },\n"
@@ -85,6 +86,7 @@ TEST(test_conf_profile__what_is_written_is_what_was_read)
     CHECK_EQ(p->provisioning.size_bytes, 100ull << 30);
     CHECK_EQ(p->provisioning.inodes, 2000000);
     CHECK_EQ(p->provisioning.rto_s, 5400);
+    CHECK_EQ(p->provisioning.domain, 1);
     CHECK_EQ(p->nsnapshots, 4);
     CHECK(strcmp(p->snapshots[0].name, "every-90m") == 0);
     CHECK_EQ(p->snapshots[1].when.at_s, 2 * 3600 + 1815);
