@@ -23,12 +23,11 @@ def need(ok, what):
 
 
 def lz4(src, size):
-    """One LZ4 block."""
     out, i = bytearray(), 0
 
     def more(n):
         nonlocal i
-        last = 255 if n == 15 else 0
+        last = 255 * (n == 15)
         while last == 255:
             last, i = src[i], i + 1
             n += last
@@ -60,7 +59,6 @@ class Repo:
         self.path = path
         root = self.plain(f"root/{max(os.listdir(f'{path}/root'))}", 1)
         need(struct.unpack_from("<Q", root, 48)[0] & ~1 == 0, "features that are not known")
-        self.domain = root[64:80]
         master = self.master(secret)
         need(mac(mac(master, b"varve root mac 1"), root[:96]) == root[96:128], "the root is not of this key")
         self.wrap = mac(master, b"varve domain wrap 1")
@@ -69,18 +67,16 @@ class Repo:
             self.index(self.named(f"index/{name}", 4))
 
     def keys(self, domain):
-        """Of blobs' names, and of chunks."""
         if domain not in self.domains:
-            name = domain.hex()
-            need(not os.path.exists(f"{self.path}/shredded/{name}"), f"domain {name} was shredded")
-            dom = self.plain(f"domains/{name}", 3)
+            dom = self.plain(f"domains/{domain.hex()}", 3)
             key = AESGCM(self.wrap).decrypt(dom[48:60], dom[60:108], dom[:48])
             self.domains[domain] = mac(key, b"varve blob id 1"), mac(key, b"varve chunk key 1")
         return self.domains[domain]
 
-    def read(self, name):
+    def read(self, name, at=0, n=-1):
         with open(f"{self.path}/{name}", "rb") as f:
-            return f.read()
+            f.seek(at)
+            return f.read(n)
 
     def plain(self, name, kind):
         b = self.read(name)
@@ -92,13 +88,13 @@ class Repo:
         for name in os.listdir(f"{self.path}/keys"):
             b = self.plain(f"keys/{name}", 2)
             kdf, log_n, r, p = b[16:20]
+            with open(secret.lstrip("@"), "rb") as f:
+                word = f.read()
             if kdf == 1 and secret.startswith("@"):
-                with open(secret[1:], "rb") as f:
-                    word = f.read().rstrip(b"\r\n")
+                word = word.rstrip(b"\r\n")
                 kek = hashlib.scrypt(word, salt=b[24:56], n=1 << log_n, r=r, p=p, maxmem=1 << 30, dklen=32)
             elif kdf == 2 and not secret.startswith("@"):
-                with open(secret, "rb") as f:
-                    kek = mac(b[24:56], b"varve key file 1" + sha(f.read()))
+                kek = mac(b[24:56], b"varve key file 1" + sha(word))
             else:
                 continue
             try:
@@ -145,9 +141,7 @@ class Repo:
         chunk, (off, n, _) = s[16:32], struct.unpack_from("<III", s, 32)
         if chunk not in self.cache:
             pack, at, stored = self.chunks[chunk]
-            with open(f"{self.path}/packs/{pack[:2]}/{pack}", "rb") as f:
-                f.seek(at)
-                sealed = f.read(stored)
+            sealed = self.read(f"packs/{pack[:2]}/{pack}", at, stored)
             self.cache[chunk] = self.open_chunk(sealed), self.keys(sealed[24:40])[0]
         return self.cache[chunk][0][off:off + n]
 
@@ -182,28 +176,24 @@ def find(repo, root, path):
     return ino
 
 
-def main():
-    repo = Repo(sys.argv[1], sys.argv[2])
-    points = {}
-    for name in os.listdir(f"{sys.argv[1]}/points"):
-        p = repo.named(f"points/{name}", 5)
-        if sys.argv[3] == "latest" or name.startswith(sys.argv[3]):
-            points[struct.unpack_from("<q", p, 12)[0]] = p
-    need(points, "no such recovery point")
-    root = points[max(points)][156:200]
-    ino = find(repo, root, sys.argv[4])
-    inode = next(v for _, v in scan(repo, root, record(ino, 1)))
-    mode, size = struct.unpack_from("<I", inode)[0], struct.unpack_from("<Q", inode, 24)[0]
-    if mode & 0o170000 == 0o040000:
-        for _, v in scan(repo, root, record(ino, 4)):
-            print(v[9:].decode())
-        return
-    with open(sys.argv[5], "wb") as out:
-        for key, v in scan(repo, root, record(ino, 6)):  # by run, oldest first: newer bytes lie over older ones
-            kind, blocks = v[0], struct.unpack_from("<I", v, 4)[0]
-            out.seek(struct.unpack_from(">Q", key, 13)[0] * BLOCK)
-            out.write((repo.slice(v[8:]) if kind == 1 else b"").ljust(blocks * BLOCK, b"\0"))
-        out.truncate(size)
-
-
-main()
+repo = Repo(sys.argv[1], sys.argv[2])
+points = {}
+for name in os.listdir(f"{sys.argv[1]}/points"):
+    p = repo.named(f"points/{name}", 5)
+    if sys.argv[3] == "latest" or name.startswith(sys.argv[3]):
+        points[struct.unpack_from("<q", p, 12)[0]] = p
+need(points, "no such recovery point")
+root = points[max(points)][156:200]
+ino = find(repo, root, sys.argv[4])
+inode = next(v for _, v in scan(repo, root, record(ino, 1)))
+mode, size = struct.unpack_from("<I", inode)[0], struct.unpack_from("<Q", inode, 24)[0]
+if mode & 0o170000 == 0o040000:
+    for _, v in scan(repo, root, record(ino, 4)):
+        print(v[9:].decode())
+    sys.exit()
+with open(sys.argv[5], "wb") as out:
+    for key, v in scan(repo, root, record(ino, 6)):  # by run, oldest first: newer bytes lie over older ones
+        kind, blocks = v[0], struct.unpack_from("<I", v, 4)[0]
+        out.seek(struct.unpack_from(">Q", key, 13)[0] * BLOCK)
+        out.write((repo.slice(v[8:]) if kind == 1 else b"").ljust(blocks * BLOCK, b"\0"))
+    out.truncate(size)

@@ -80,6 +80,57 @@ test_another_program_reads_by_the_format_page() {
     refused 1 'no passphrase: give' varve repo show "dir:$dir/r"
 }
 
+test_a_domain_of_its_own_is_shredded_alone() {
+    local first own id
+    read_repo_python || return
+    new_repo
+    new_volume
+    some_tree "$dir/m"
+    backup
+    first=$(json 'd["recovery_point"]["id"]')
+    refused 2 'own or shared' varve backup run "$dir/m" --to "dir:$dir/r" --key-file "$dir/key" --domain mine
+    backup --domain own
+    [ "$(json 'd["recovery_point"]["base"] or "none"')" = none ] || fail 'made from one of another domain'
+    echo more >"$dir/m/more"
+    backup
+    own=$(json 'd["recovery_point"]["id"]')
+    ok varve repo domains "dir:$dir/r" --key-file "$dir/key" --json
+    id=$(json '[x["id"] for x in d["domains"] if x["own"] and x["recovery_points"] == 2][0]')
+    ok varve repo domains "dir:$dir/r" --key-file "$dir/key"
+    has "${id:0:12}  own"
+    restore "$own" "$dir/out"
+    same_trees "$dir/m" "$dir/out"
+    ok "$py" "$here/read_repo.py" "$dir/r" "$dir/key" "$own" d/large "$dir/got"
+    cmp "$dir/got" "$dir/m/d/large" || fail 'another program reads other bytes'
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --full
+    ok varve backup export "dir:$dir/r#$own" "$dir/file" --key-file "$dir/key"
+    ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key"
+    ok cmp "$dir/m/d/large" "$dir/got"
+    random 2000000 >"$dir/m/new"
+    backup
+    ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key"
+    refused 1 'reads from it what it has not here' varve repo shred "dir:$dir/r" "${id:0:8}" --key-file "$dir/key"
+    refused 2 'all volumes without' varve repo shred "dir:$dir/r" \
+        "$(ls "$dir/r/domains" | grep -v "$id")" --key-file "$dir/key"
+    refused 1 'no domain and no volume' varve repo shred "dir:$dir/r" 00000000 --key-file "$dir/key"
+    ok varve repo shred "dir:$dir/r" "${id:0:8}" --force --key-file "$dir/key"
+    has '3 recovery points: nothing can read it any more'
+    refused 1 'there is no recovery point' varve restore "dir:$dir/r#$own" --key-file "$dir/key" "$dir/out2"
+    ok varve repo domains "dir:$dir/r" --key-file "$dir/key"
+    has "${id:0:12}  shredded"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --full
+    has 'of domains that were shredded'
+    ok varve repo prune "dir:$dir/r" --exclusive --key-file "$dir/key"
+    ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --full
+    grep -q shredded <<<"$out" && fail 'what was shredded was not pruned'
+    restore "$first" "$dir/out3"
+    ok varve backup import "$dir/file" --to "dir:$dir/r" --to-key-file "$dir/key" --key-file "$dir/key"
+    restore latest "$dir/out4"
+    same_trees "$dir/out" "$dir/out4"
+    ok varve repo domains "dir:$dir/r" --key-file "$dir/key" --json
+    [ "$(json 'len([x for x in d["domains"] if x["own"] and not x["shredded"]])')" = 1 ] || fail 'what was exported did not stay apart'
+}
+
 test_names_of_repositories() {
     new_repo
     ok varve repo add off "dir:$dir/r" --key-file "$dir/key"
