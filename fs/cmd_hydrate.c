@@ -28,6 +28,7 @@ struct hydrate {
     struct recall_paths *paths; /* NULL: the whole volume. Guarded by lock */
     pthread_mutex_t lock;       /* guards what follows */
     struct cold_cursor cursor;
+    struct cold_range peeked; /* blocks 0: none: it comes next */
     uint64_t ranges, bytes, fails;
     struct cold_range under_way[THREADS]; /* blocks 0: none; the same may be told to two */
     int result;                           /* why the last one failed */
@@ -57,6 +58,33 @@ static int next_range(struct hydrate *h, struct cold_cursor *c, struct cold_rang
     return h->paths ? recall_paths_next(h->paths, c->failed, ret) : cold_next(h->s, h->v->rec.id, c, ret);
 }
 
+static int next_peeked(struct hydrate *h, struct cold_range *ret)
+{
+    if (!h->peeked.blocks)
+        return next_range(h, &h->cursor, ret);
+    *ret = h->peeked;
+    h->peeked.blocks = 0;
+    return 1;
+}
+
+/* One, and those right behind it, as they may lie together where they are. */
+static int next_run(struct hydrate *h, struct cold_range *ret)
+{
+    int r = next_peeked(h, ret);
+
+    while (r == 1 && ret->blocks <= COLD_RUN_BLOCKS - COLD_FETCH_BLOCKS) {
+        if (next_range(h, &h->cursor, &h->peeked) != 1) {
+            h->peeked.blocks = 0; /* it is told when it is come to */
+            break;
+        }
+        if (h->peeked.object != ret->object || h->peeked.first != ret->first + ret->blocks)
+            break;
+        ret->blocks += h->peeked.blocks;
+        h->peeked.blocks = 0;
+    }
+    return r;
+}
+
 static bool next(struct hydrate *h, struct cold_range *ret)
 {
     bool got = false;
@@ -64,7 +92,7 @@ static bool next(struct hydrate *h, struct cold_range *ret)
 
     pthread_mutex_lock(&h->lock);
     if (!h->over && !job_canceled(h->j) && h->fails < FAILS_MAX) {
-        r = next_range(h, &h->cursor, ret);
+        r = next_run(h, ret);
         got = r == 1;
         if (got && !noted(h, ret))
             *free_note(h) = *ret;
@@ -118,6 +146,7 @@ static void pass(struct hydrate *h)
     unsigned n = 0;
 
     h->cursor = (struct cold_cursor){.object = 0};
+    h->peeked.blocks = 0;
     h->fails = 0;
     h->over = false;
     if (h->paths && (h->result = recall_paths_begin(h->paths)) < 0) {

@@ -86,7 +86,7 @@ static int ask(struct run *run, struct pool *p, unsigned n)
 static unsigned run_whole(struct run *run, unsigned n)
 {
     struct recall *rc = run->rc;
-    unsigned k = recall_is_limited(rc) ? 0 : whole_ones(run, run->v, n);
+    unsigned k = recall_is_limited(rc) || BROKEN(VARVE_BREAK_recall_run) ? 0 : whole_ones(run, run->v, n);
     struct from *f;
     int r;
 

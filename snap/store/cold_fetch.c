@@ -403,7 +403,7 @@ int cold_bring_run(struct store *s, uint64_t object, uint64_t first, uint64_t en
     unsigned n;
     int r;
 
-    if (!h.fetch_run || end - first <= COLD_FETCH_BLOCKS)
+    if (!h.fetch_run || end - first <= COLD_FETCH_BLOCKS || BROKEN(VARVE_BREAK_cold_run))
         return 0;
     if (h.waits && h.waits(h.arg, true) < 0)
         return -E_IO;

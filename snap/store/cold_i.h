@@ -102,7 +102,7 @@ struct cold_stream {
 };
 
 #define COLD_STREAMS 16u
-#define COLD_ROOMS 4u /* buffers of COLD_FETCH_BLOCKS that are kept for the next fetch */
+#define COLD_ROOMS 12u /* buffers of COLD_FETCH_BLOCKS that are kept for the next fetch */
 #define COLD_BUCKETS 1024u
 #define COLD_RECENT 64u
 #define COLD_SETTLE_BYTES (64ull << 20) /* brought and not settled, before the background is woken */

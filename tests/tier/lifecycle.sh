@@ -343,6 +343,23 @@ test_recall_by_path_waits_for_an_archive() {
 packs_asked() { awk '/^POST .*restore/ { print $2 }' "$dir/fault.log" | sort -u | wc -l; }
 waits_any() { varve status "$dir/m" | grep -q '^job .* waits for the archive'; }
 
+# 20 chunks of a file in three packs or four: by several of them a request, and right
+test_what_lies_together_comes_by_one_request() {
+    classes_begin 0 || return
+    cp -a "$dir/m" "$dir/was"
+    for how in recall read; do
+        ok varve tier release "$dir/m" "$url" --key-file "$dir/key"
+        cd / && ok varve umount "$dir/m" && ok varve mount "$dir/s" "$dir/m"
+        : >"$dir/fault.log"
+        [ $how = read ] || ok varve tier recall "$dir/m"
+        same_trees "$dir/was" "$dir/m"
+        gets=$(grep -c '^GET .*/packs/' "$dir/fault.log")
+        [ "$gets" -le 14 ] || fail "$how: $gets requests"
+        say "    $how: $gets requests"
+    done
+    classes_end
+}
+
 # Of an increment only what the other repository lacks is asked for
 test_a_copy_waits_for_an_archive() {
     classes_begin 3 || return
