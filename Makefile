@@ -90,11 +90,12 @@ TEST_DIRS := $(filter-out unit lib doors,$(sort $(patsubst tests/%/,%,$(dir $(wi
 TEST_PROGS := $(addprefix $(BUILD)/tests/,$(TEST_DIRS))
 TEST_LIB := $(BUILD)/libtests.a
 DOORS := $(patsubst tests/doors/%.c,$(BUILD)/tests/varve-%,$(wildcard tests/doors/*.c))
+TIERD_DOORS := $(patsubst tests/doors/tierd/%.c,$(BUILD)/tests/varve-tierd-%,$(wildcard tests/doors/tierd/*.c))
 
 .PHONY: all programs tests force
 all: programs tests
 programs: $(VARVE) $(ROOM_LIBS) $(TIERD) $(PLUGIN_LIB) $(PLUGINS)
-tests: $(UNIT) $(TEST_PROGS) $(DOORS)
+tests: $(UNIT) $(TEST_PROGS) $(DOORS) $(TIERD_DOORS)
 force:
 
 TIERD_MAIN := tier/tierd_main.c
@@ -168,6 +169,10 @@ $(DOORS): $(BUILD)/tests/varve-%: $(call objs,fs/main.c) $(FS_LIB) $(ROOM_LIBS) 
 	@mkdir -p $(@D)
 	$(link) $(FUSE_LIBS) $(LIBS)
 $(foreach d,$(notdir $(DOORS)),$(eval $(BUILD)/tests/$(d): $(call objs,tests/doors/$(d:varve-%=%).c)))
+$(TIERD_DOORS): $(call objs,$(TIERD_MAIN)) $(call lib,tier) $(call lib,conf) $(call lib,base) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(link) $(LIBS)
+$(foreach d,$(notdir $(TIERD_DOORS)),$(eval $(BUILD)/tests/$(d): $(call objs,tests/doors/tierd/$(d:varve-tierd-%=%).c)))
 
 # Warnings never stop `make all`; they are kept beside the object, and WERROR=1 takes up every object that has some.
 define compile
@@ -187,7 +192,7 @@ $(WARNED): force
 endif
 
 -include $(patsubst %.o,%.d,$(call objs,$(wildcard $(addsuffix /*.c,$(ROOMS) fs plugin tests/lib tests/unit) \
-                                                 $(foreach d,$(TEST_DIRS) doors,tests/$(d)/*.c))))
+                                                 $(foreach d,$(TEST_DIRS) doors doors/tierd,tests/$(d)/*.c))))
 
 include $(sort $(wildcard tests/mk/*.mk))
 

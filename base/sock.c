@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mark.h"
@@ -18,6 +19,8 @@
 #define FRAME_HDR 5u
 #define SOCK_TRIES 100u
 #define VERB_TRIES 500 /* of 20 ms */
+#define VERB_DEATHS 2 /* daemons in a row that died when they were asked */
+#define VERB_DIED_NS 1000000000ll
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* <linux/un.h>, which cannot be had beside <sys/un.h> */
 #endif
@@ -381,11 +384,15 @@ static int take_part(const struct sock_msg *m, struct sock_answer *a)
     return 1;
 }
 
-static int verb_once(const char *store, const struct buf *req, struct sock_answer *ret)
+/* *daemon: who was asked; unchanged where that is not known. */
+static int verb_once(const char *store, const struct buf *req, int *daemon, struct sock_answer *ret)
 {
     cleanup(close_fd) int s = -1;
+    struct sock_peer peer;
     int r = request_send(store, req, &s);
 
+    if (s >= 0 && sock_peer(s, &peer) == 0 && peer.pid > 0)
+        *daemon = peer.pid;
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -396,12 +403,28 @@ static int verb_once(const char *store, const struct buf *req, struct sock_answe
     return r < 0 ? r : 0;
 }
 
+/* Daemons that were asked one after the other and were gone at once. One whose socket outlives it may be asked twice. */
+struct deaths {
+    int daemon;
+    unsigned n;
+};
+
+static bool dies_of_it(struct deaths *d, int daemon, int64_t asked_ns)
+{
+    if (daemon == d->daemon || BROKEN(VARVE_BREAK_verb_deaths))
+        return false;
+    d->daemon = daemon;
+    d->n = clock_mono_ns() - asked_ns < VERB_DIED_NS ? d->n + 1 : 0;
+    return d->n == VERB_DEATHS;
+}
+
 /* A daemon that ends in good order takes no more requests and removes its socket; one that died or made room for another is replaced,
  * and the next one is asked the same again. */
 int sock_verb(const char *store, const struct buf *words, struct sock_answer *ret)
 {
     struct timespec wait = {.tv_nsec = 20000000};
     cleanup(buf_free) struct buf req = {0};
+    struct deaths deaths = {0};
     uint64_t number = 0;
     char id[32];
     const char *head[] = {"verb", id};
@@ -413,11 +436,15 @@ int sock_verb(const char *store, const struct buf *words, struct sock_answer *re
     if (r == 0)
         r = buf_add(&req, words->data, words->len);
     for (int i = 0; r == 0 && i < VERB_TRIES; i++) {
-        r = verb_once(store, &req, ret);
+        int64_t asked_ns = clock_mono_ns();
+        int daemon = deaths.daemon;
+
+        r = verb_once(store, &req, &daemon, ret);
         if (r != -E_CLOSED || ret->out.len > 0 || ret->err.len > 0)
             return r;
-        r = 0;
-        nanosleep(&wait, NULL);
+        r = dies_of_it(&deaths, daemon, asked_ns) ? -E_DIES : 0;
+        if (r == 0)
+            nanosleep(&wait, NULL);
     }
     return r < 0 ? r : -E_CLOSED;
 }

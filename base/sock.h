@@ -65,7 +65,8 @@ int sock_ask(const char *store, const char *const *words, size_t n, struct buf *
 
 /* sock_verb(store, words, ret): a command's words (sock_words) without `varve`, with "." for a STORE and a volume's name for a TARGET, carried out
  * by the daemon of the store. It has an id of its own, so that a daemon that takes over from one that died knows it again: asked until
- * somebody answers, ten seconds at most, then -E_CLOSED. -E_NOTMOUNTED: no daemon runs. ret is begun as zero, and freed in any case. */
+ * somebody answers, ten seconds at most, then -E_CLOSED. -E_DIES: two of them, one after the other, died within a second of being asked: a
+ * third death would make the store read-only. -E_NOTMOUNTED: no daemon runs. ret is begun as zero, and freed in any case. */
 struct sock_answer {
     struct buf out, err;
     int exit_code;

@@ -10,7 +10,7 @@
 #define ID_SHOWN 12
 
 /* What stands in the tables of where the bytes are. */
-static int on_source(void *arg, const struct point *p, const struct pin *pin, struct buf *ret)
+static int on_source(void *arg, const struct point *p, const struct pin *pin, bool put, struct buf *ret)
 {
     const struct repo_place *place = arg;
     struct recall_source *src = calloc(1, sizeof(*src));
@@ -20,7 +20,7 @@ static int on_source(void *arg, const struct point *p, const struct pin *pin, st
         return -E_NOMEM;
     src->conf = place->conf;
     memcpy(src->point, p->id, sizeof(src->point));
-    memcpy(src->pin, pin->id, sizeof(src->pin));
+    memcpy(put ? src->pin : src->meant, pin->id, sizeof(src->pin));
     src->volume = pin->volume;
     src->dir = pin->dir;
     src->generation = pin->generation;

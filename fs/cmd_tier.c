@@ -163,7 +163,7 @@ static int source_json(void *arg, uint32_t source, const void *text, size_t len)
     int r = src ? recall_source_parse(text, len, src) : -E_NOMEM;
 
     (void)source;
-    if (r == 0) {
+    if (r == 0 && !src->ended) {
         jw_object(j, NULL);
         jw_str(j, "url", src->conf.url);
         jw_str(j, "recovery_point", src->point);

@@ -438,6 +438,7 @@ int recall_attach(struct store *s, const struct recall_opts *o)
         return -E_NOMEM;
     rc->s = s;
     rc->opts = *o;
+    rc->began_ns = clock_mono_ns();
     if (!rc->opts.timeout_ms)
         rc->opts.timeout_ms = RECALL_TIMEOUT_MS;
     pthread_mutex_init(&rc->lock, NULL);

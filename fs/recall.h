@@ -24,10 +24,12 @@ void recall_detach(struct store *s);
 struct recall_source {
     struct conf_repo conf;               /* url, paths of secrets */
     char point[SHA_TEXT], pin[SHA_TEXT]; /* pin "": none yet, or none any more */
+    char meant[SHA_TEXT]; /* "": none; a pin that was about to be put: it may be there, or come yet, whoever meant it has died */
     struct uuid volume, dir;             /* as in the pin */
     uint64_t generation;
     char name[POINT_NAME_MAX + 1]; /* of the volume, when it was made */
     bool ended;                    /* nothing needs it any more; its pin is to go */
+    int64_t ended_ns;              /* wall clock; 0: not known */
 };
 int recall_source_print(const struct recall_source *src, struct buf *out);
 int recall_source_parse(const void *text, size_t len, struct recall_source *ret); /* -E_CORRUPT */
@@ -39,8 +41,10 @@ void recall_unbound(bool is);
 void recall_lend(struct store *s, const struct conf_repo *place, struct repo *r);
 
 /* recall_keep: what has to be done from time to time: sources that nothing needs any more go, with their pins; a copied store pins
- * for itself. May take long. all: also what is looked at seldom. */
+ * for itself. May take long. all: also what is looked at seldom. recall_due: in how many seconds it is wanted again; 0: no sooner than
+ * usual. */
 void recall_keep(struct store *s, bool all);
+int64_t recall_due(struct store *s);
 
 /* recall_importing: around an import: no source is taken for one that nothing needs. recall_forget: all pins of this store go: it is
  * about to be removed. */

@@ -64,7 +64,8 @@ struct recall {
     unsigned waiting;           /* requests that wait for bytes */
     unsigned importing;         /* volumes that are being made: their sources have no pins yet */
     int64_t moved_ns;           /* when one of them last got something, or the first began */
-    int64_t looked_ns;          /* of recall_keep */
+    int64_t began_ns;           /* when it was attached */
+    int64_t looked_ns;          /* of recall_keep; 0: not yet */
     uint64_t archived;          /* atomic: how often something was met that lies in an archive */
     pthread_mutex_t ahead_lock; /* guards what follows; taken last */
     pthread_cond_t ahead_change;

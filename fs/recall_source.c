@@ -11,6 +11,9 @@
 
 #define FIRST_LINE "varve source 1\n"
 #define SELDOM_NS 600000000000ll
+#define SOON_NS 60000000000ll /* so long what a death left is looked at every SOON_S */
+#define SOON_S 3
+#define LATE_NS 3600000000000ll /* a pin may come so long after whoever put it has died */
 
 /* --- text ----------------------------------------------------------------------------------------------------------- */
 
@@ -23,7 +26,7 @@ static int line(struct buf *out, const char *key, const char *value)
 
 int recall_source_print(const struct recall_source *src, struct buf *out)
 {
-    char volume[UUID_TEXT_SIZE], dir[UUID_TEXT_SIZE], generation[24];
+    char volume[UUID_TEXT_SIZE], dir[UUID_TEXT_SIZE], generation[24], ended[24] = "";
     const struct {
         const char *key, *value;
     } lines[] = {{"url", src->conf.url},
@@ -31,16 +34,19 @@ int recall_source_print(const struct recall_source *src, struct buf *out)
                  {"key-file", src->conf.key_file},
                  {"point", src->point},
                  {"pin", src->pin},
+                 {"meant", src->meant},
                  {"volume", volume},
                  {"dir", dir},
                  {"generation", generation},
                  {"name", src->name},
-                 {"ended", src->ended ? "yes" : ""}};
+                 {"ended", ended}};
     int r = buf_puts(out, FIRST_LINE);
 
     uuid_format(&src->volume, volume);
     uuid_format(&src->dir, dir);
     snprintf(generation, sizeof(generation), "%" PRIu64, src->generation);
+    if (src->ended)
+        snprintf(ended, sizeof(ended), "%" PRId64, src->ended_ns);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(lines); i++)
         r = line(out, lines[i].key, lines[i].value);
     return r;
@@ -67,6 +73,7 @@ static int field(struct recall_source *s, const char *key, size_t klen, const ch
                  {"key-file", s->conf.key_file, sizeof(s->conf.key_file)},
                  {"point", s->point, sizeof(s->point)},
                  {"pin", s->pin, sizeof(s->pin)},
+                 {"meant", s->meant, sizeof(s->meant)},
                  {"name", s->name, sizeof(s->name)}};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -80,8 +87,10 @@ static int field(struct recall_source *s, const char *key, size_t klen, const ch
         return uuid_parse(text, &s->dir) < 0 ? -E_CORRUPT : 0;
     if (klen == 10 && memcmp(key, "generation", 10) == 0)
         s->generation = strtoull(text, NULL, 10);
-    if (klen == 5 && memcmp(key, "ended", 5) == 0)
+    if (klen == 5 && memcmp(key, "ended", 5) == 0) {
         s->ended = true;
+        s->ended_ns = strtoll(text, NULL, 10); /* "yes" once */
+    }
     return 0; /* of a later version */
 }
 
@@ -178,10 +187,19 @@ static int set(struct recall *rc, const struct known *k)
 }
 
 struct mine {
+    struct store *s; /* whose sources keep theirs; NULL: they do not */
     const struct pin *own;
     const char *keep, *point;
     struct repo *r;
 };
+
+static int names_pin(void *arg, uint32_t number, const struct recall_source *src)
+{
+    const char *id = arg;
+
+    (void)number;
+    return strcmp(src->pin, id) == 0 || strcmp(src->meant, id) == 0;
+}
 
 static bool is_mine(const struct pin *own, const struct pin *p)
 {
@@ -193,11 +211,16 @@ static int drop_other(void *arg, const struct pin *p)
 {
     struct mine *m = arg;
     char point[SHA_TEXT];
+    int r;
 
     if (!is_mine(m->own, p) || strcmp(p->id, m->keep) == 0)
         return 0;
-    pin_first(p, point); /* another source of the volume has a pin of its own */
-    return strcmp(point, m->point) == 0 ? pin_drop(m->r, p->id) : 0;
+    pin_first(p, point); /* another source of the volume has a pin of its own, */
+    if (strcmp(point, m->point) != 0)
+        return 0;
+    r = !m->s || BROKEN(VARVE_BREAK_pin_other) ? 0
+                                               : recall_sources(m->s, names_pin, (void *)(uintptr_t)p->id);
+    return r < 0 ? r : r == 1 ? 0 : pin_drop(m->r, p->id); /* also of the same recovery point */
 }
 
 static struct pin pin_for(struct recall *rc, const struct recall_source *src)
@@ -211,13 +234,20 @@ static struct pin pin_for(struct recall *rc, const struct recall_source *src)
     return p;
 }
 
-/* The pins that this store's directory has for the volume, but for the one that counts. */
-static int drop_others(struct recall *rc, struct repo *r, const struct recall_source *src, const char *keep)
+/* The pins that this store's directory has for the volume, but for the one that counts; all: also those that other sources name. */
+static int drop_others(struct recall *rc, struct repo *r, const struct recall_source *src, const char *keep,
+                       bool all)
 {
     struct pin own = pin_for(rc, src);
-    struct mine m = {&own, keep, src->point, r};
+    struct mine m = {all ? NULL : rc->s, &own, keep, src->point, r};
 
     return pins_each(r, drop_other, NULL, &m);
+}
+
+/* It was meant to be put by somebody who died: what serves the repository may do so yet. */
+static bool may_come(const struct recall_source *src)
+{
+    return src->meant[0] && clock_wall_ns() - src->ended_ns < LATE_NS && !BROKEN(VARVE_BREAK_pin_comes);
 }
 
 /* Nothing names it any more: its pin goes, then its record. */
@@ -229,13 +259,24 @@ static int end_source(struct recall *rc, const struct known *k)
 
     if (r < 0)
         return r;
-    r = drop_others(rc, repo, &k->src, "");
+    r = drop_others(rc, repo, &k->src, "", false);
     pool_give(rc, p, repo);
-    if (r == 0)
-        r = cold_source_del(rc->s, k->number);
+    if (r < 0 || may_come(&k->src))
+        return r;
+    r = cold_source_del(rc->s, k->number);
     if (r == 0)
         log_note("fs", "source-ended", "volume=%s url=%s", k->src.name, k->src.conf.url);
     return r;
+}
+
+/* 1: ranges name it. */
+static int is_named(struct store *s, uint32_t number)
+{
+    cleanup(buf_free) struct buf found = {0};
+    struct cold_cursor c = {0};
+    int r = cold_named(s, number, &c, 1, &found);
+
+    return r < 0 ? r : found.len > 0;
 }
 
 /* A record of its own says that it ended, before the one that ranges named goes: a death between leaves no pin behind. */
@@ -247,7 +288,10 @@ static int try_end(struct recall *rc, const struct known *k)
 
     if (k->src.ended)
         return end_source(rc, k);
+    if ((r = is_named(rc->s, k->number)) != 0)
+        return MIN_OF(r, 0);
     ended.src.ended = true;
+    ended.src.ended_ns = clock_wall_ns();
     r = recall_source_print(&ended.src, &text);
     if (r == 0)
         r = cold_source_put(rc->s, text.data, text.len, &ended.number);
@@ -263,9 +307,23 @@ static int try_end(struct recall *rc, const struct known *k)
     return end_source(rc, &ended);
 }
 
-static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
+struct meaning {
+    struct recall *rc;
+    struct known *k; /* as the tables have it until the pin is there */
+};
+
+static int on_note(void *arg, const struct pin *pin)
+{
+    struct meaning *m = arg;
+
+    memcpy(m->k->src.meant, pin->id, sizeof(m->k->src.meant));
+    return set(m->rc, m->k);
+}
+
+static int pin_anew(struct recall *rc, struct repo *r, struct known *was, struct known *k)
 {
     struct pin pin = pin_for(rc, &k->src);
+    struct meaning m = {rc, was};
     struct point pt;
     int x = pin_point_get(r, k->src.point, &pt);
 
@@ -274,9 +332,10 @@ static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
     x = pin_add(r, &pin, &pt);
     point_release(&pt);
     if (x == 0)
-        x = pin_put(r, &pin, false);
+        x = pin_put(r, &pin, false, on_note, &m);
     if (x == 0) {
         memcpy(k->src.pin, pin.id, sizeof(pin.id));
+        k->src.meant[0] = 0;
         x = set(rc, k);
     }
     pin_release(&pin);
@@ -284,7 +343,7 @@ static int pin_anew(struct recall *rc, struct repo *r, struct known *k)
 }
 
 /* This directory is another than the one that pinned: a copy of the store, or it was moved. The other's pin stays. */
-static int pin_copy(struct recall *rc, const struct known *was, const struct uuid *dir)
+static int pin_copy(struct recall *rc, struct known *was, const struct uuid *dir)
 {
     struct known k = *was;
     struct repo *repo;
@@ -295,9 +354,9 @@ static int pin_copy(struct recall *rc, const struct known *was, const struct uui
         return r;
     k.src.dir = *dir;
     k.src.generation++;
-    r = pin_anew(rc, repo, &k);
+    r = pin_anew(rc, repo, was, &k);
     if (r == 0)
-        r = drop_others(rc, repo, &k.src, k.src.pin);
+        r = drop_others(rc, repo, &k.src, k.src.pin, false);
     pool_give(rc, p, repo);
     if (r == -E_NOENT)
         event_emit(rc->s, "pin-missing", k.src.name,
@@ -332,7 +391,7 @@ static int source_new(struct recall *rc, struct repo *r, struct known *k)
 
     if (x == 0)
         x = cold_source_put(rc->s, text.data, text.len, &k->number);
-    return x < 0 ? x : pin_anew(rc, r, k);
+    return x < 0 ? x : pin_anew(rc, r, k, k);
 }
 
 /* The number of a source that says the same, or of a new one. */
@@ -428,18 +487,27 @@ void recall_forget(struct store *s)
 
         if (with_repo(rc, k, &p, &repo) < 0)
             continue;
-        (void)drop_others(rc, repo, &k->src, "");
+        (void)drop_others(rc, repo, &k->src, "", true);
         pool_give(rc, p, repo);
     }
 }
 
-static void keep_source(struct recall *rc, const struct known *k, const struct uuid *dir, bool seldom)
+/* It is not long since somebody died who may have put a pin: what he left is looked at often. */
+static bool is_soon(const struct recall *rc, const struct recall_source *src)
 {
+    int64_t age = src->ended ? clock_wall_ns() - src->ended_ns : clock_mono_ns() - rc->began_ns;
+
+    return src->meant[0] && age >= 0 && age < SOON_NS;
+}
+
+static void keep_source(struct recall *rc, struct known *k, const struct uuid *dir, bool seldom)
+{
+    bool soon = is_soon(rc, &k->src);
     int r = 0;
 
     if (!uuid_equal(&k->src.dir, dir) && !k->src.ended && k->src.pin[0] && !BROKEN(VARVE_BREAK_pin_copy))
         r = pin_copy(rc, k, dir);
-    else if (k->src.ended || (seldom && !is_importing(rc)))
+    else if (k->src.ended ? seldom || soon || !may_come(&k->src) : (seldom || soon) && !is_importing(rc))
         r = try_end(rc, k);
     if (r < 0 && r != -E_CANCELED)
         log_warn("fs", "source", "volume=%s url=%s reason=%s", k->src.name, k->src.conf.url, err_name(r));
@@ -458,7 +526,7 @@ void recall_keep(struct store *s, bool all)
         return;
     pool_rest(rc);
     pthread_mutex_lock(&rc->lock);
-    all = all || now - rc->looked_ns > SELDOM_NS;
+    all = all || rc->looked_ns == 0 || now - rc->looked_ns > SELDOM_NS;
     if (all)
         rc->looked_ns = now;
     pthread_mutex_unlock(&rc->lock);
@@ -473,4 +541,17 @@ void recall_keep(struct store *s, bool all)
         keep_source(rc, k, &dir, all);
         free(k);
     }
+}
+
+int64_t recall_due(struct store *s)
+{
+    struct recall *rc = recall_of(s);
+    cleanup(buf_free) struct buf list = {0};
+
+    if (!rc || all_of(s, &list) < 0)
+        return 0;
+    for (size_t at = 0; at < list.len; at += sizeof(struct known))
+        if (is_soon(rc, &((const struct known *)(const void *)(list.data + at))->src))
+            return SOON_S;
+    return 0;
 }

@@ -161,6 +161,8 @@ int verb_do(const struct verb_target *t, const struct verb_args *a, struct verb_
         buf_printf(&ret->err, "%s: its daemon runs for another user; do it as root or as that user%s%s%s",
                    t->store, t->dir[0] ? ", or by the files in " : "", t->dir,
                    t->dir[0] ? "/.snapshots/.control" : "");
+    else if (r == -E_DIES)
+        buf_printf(&ret->err, "%s: %s", t->store, err_text(r));
     else if (r < 0)
         buf_printf(&ret->err, "%s: " DAEMON_SAYS "%s; try again", t->store, err_text(r));
     return r;

@@ -87,6 +87,8 @@ int verb_env_attach(struct verb_env *e)
         recall_detach(e->store);
     if (r < 0)
         events_detach(e->store);
+    else
+        e->wait_s = recall_due(e->store);
     return r;
 }
 
@@ -282,6 +284,9 @@ int verb_tick(struct verb_env *e)
     if (due_s && (!e->wait_s || due_s < e->wait_s))
         e->wait_s = due_s;
     recall_keep(e->store, false);
+    due_s = recall_due(e->store);
+    if (due_s && (!e->wait_s || due_s < e->wait_s))
+        e->wait_s = due_s;
     idle_flush(e->store);
     n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);

@@ -263,10 +263,10 @@ static int put_tree(struct import *w)
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
 
-static int put_source(struct import *w, const struct pin *pin)
+static int put_source(struct import *w, const struct pin *pin, bool put)
 {
     cleanup(buf_free) struct buf text = {0};
-    int r = w->o->source(w->o->arg, w->p, pin, &text);
+    int r = w->o->source(w->o->arg, w->p, pin, put, &text);
 
     if (r < 0)
         return r;
@@ -275,16 +275,21 @@ static int put_source(struct import *w, const struct pin *pin)
     return cold_source_set(w->s, w->source, text.data, text.len);
 }
 
+static int on_note(void *arg, const struct pin *pin)
+{
+    return put_source(arg, pin, false);
+}
+
 /* Nobody sees the volume before what it needs is kept for it. */
 static int pin_down(struct import *w, struct pin *pin)
 {
     int r = pin_add(w->r, pin, w->p);
 
     if (r == 0)
-        r = pin_put(w->r, pin, false);
+        r = pin_put(w->r, pin, false, on_note, w);
     if (r == 0) {
         memcpy(w->res.pin, pin->id, sizeof(pin->id));
-        r = put_source(w, pin);
+        r = put_source(w, pin, true);
     }
     if (r == 0) /* the pin's name must be known after a power cut, too */
         r = store_flush(w->s);
@@ -303,7 +308,7 @@ static int run(struct import *w)
     snprintf(pin.volume_name, sizeof(pin.volume_name), "%s", w->o->name);
     r = pin_dir(store_path(w->s), &pin.dir);
     if (r == 0)
-        r = put_source(w, &pin);
+        r = put_source(w, &pin, false);
     if (r == 0)
         r = put_tree(w);
     if (r == 0)

@@ -10,8 +10,9 @@ struct import_opts {
     const char *name; /* of the volume */
     void *arg;
     int (*progress)(void *arg, uint64_t items, uint64_t of); /* so far; negative ends it with that value */
-    /* the text of the source that cold ranges name (cold_source_put), with the pin that keeps what they need; pin "": not yet */
-    int (*source)(void *arg, const struct point *p, const struct pin *pin, struct buf *ret);
+    /* the text of the source that cold ranges name (cold_source_put), with the pin that keeps what they need; its id "": not yet; put: it
+     * is there, else it is about to be put */
+    int (*source)(void *arg, const struct point *p, const struct pin *pin, bool put, struct buf *ret);
 };
 struct import_result {
     struct vol *vol;

@@ -273,17 +273,21 @@ static int is_held(void *arg, const struct point *pt)
     return x < 0 ? x : x == 0 ? -E_NOENT : 0;
 }
 
-int pin_put(struct repo *r, struct pin *p, bool stay)
+int pin_put(struct repo *r, struct pin *p, bool stay, pin_note *note, void *arg)
 {
     struct holding h = {.r = r, .own = p};
-    cleanup(buf_free) struct buf b = {0};
+    cleanup(buf_free) struct buf b = {0}, sealed = {0};
     int x = repo_may_write(r);
 
     p->created_ns = clock_wall_ns();
     if (x == 0)
         x = pin_encode(p, &b);
     if (x == 0)
-        x = repo_put_object(r, "pins", CHUNK_PIN, b.data, b.len, p->id);
+        x = repo_seal_object(r, CHUNK_PIN, b.data, b.len, &sealed, p->id);
+    if (x == 0 && note)
+        x = note(arg, p);
+    if (x == 0)
+        x = repo_put_sealed(r, "pins", &sealed, p->id);
     if (x < 0)
         return x;
     if (!BROKEN(VARVE_BREAK_pin_late))

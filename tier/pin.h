@@ -30,9 +30,14 @@ int pin_points(struct repo *r, const struct pin *p, int (*cb)(void *arg, const s
 /* pin_first: the id of its first one, whatever became of that; "" where there is none. */
 void pin_first(const struct pin *p, char ret[SHA_TEXT]);
 
+/* pin_note: told the pin's id before any of it is in the repository: who notes that first can take it away whatever happens then.
+ * Negative: it is not put. NULL: nobody wants to know. */
+typedef int pin_note(void *arg, const struct pin *p);
+
 /* pin_put: puts it, fills p->id, and sees that what it holds had not gone before: -E_NOENT when one of its recovery points was deleted
- * and no other pin holds it; the pin is taken away again then, unless stay is true. After 0 no prune takes what the pin holds. */
-int pin_put(struct repo *r, struct pin *p, bool stay);
+ * and no other pin holds it; the pin is taken away again then, unless stay is true. After 0 no prune takes what the pin holds. After another error than
+ * those it may be there, or may come yet (a server that goes on with what its client has left). */
+int pin_put(struct repo *r, struct pin *p, bool stay, pin_note *note, void *arg);
 
 /* pin_point_get: a recovery point by its whole id, also one that was deleted and that a pin holds; without its labels then. -E_NOENT. */
 int pin_point_get(struct repo *r, const char *id, struct point *ret);

@@ -571,22 +571,35 @@ int repo_put(struct repo *r, const char *name, const void *p, size_t len)
     return x;
 }
 
+int repo_seal_object(struct repo *r, enum chunk_kind kind, const void *p, size_t len, struct buf *sealed,
+                     char out[SHA_TEXT])
+{
+    struct id16 id;
+    struct sha sum;
+    int x;
+
+    hash_random(id.b, sizeof(id.b));
+    x = seal(kind == CHUNK_POINT ? &r->into : &r->dom, kind, &id, p, len, sealed);
+    if (x == 0)
+        x = crypt_sha256(sealed->data, sealed->len, &sum);
+    if (x == 0)
+        hex_format(sum.b, sizeof(sum.b), out);
+    return x;
+}
+
+int repo_put_sealed(struct repo *r, const char *dir, const struct buf *sealed, const char *sha)
+{
+    char name[96];
+
+    snprintf(name, sizeof(name), "%s/%s", dir, sha);
+    return repo_put(r, name, sealed->data, sealed->len);
+}
+
 int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const void *p, size_t len,
                     char out[SHA_TEXT])
 {
     cleanup(buf_free) struct buf b = {0};
-    struct id16 id;
-    struct sha sum;
-    char name[96];
-    int x;
+    int x = repo_seal_object(r, kind, p, len, &b, out);
 
-    hash_random(id.b, sizeof(id.b));
-    x = seal(kind == CHUNK_POINT ? &r->into : &r->dom, kind, &id, p, len, &b);
-    if (x == 0)
-        x = crypt_sha256(b.data, b.len, &sum);
-    if (x < 0)
-        return x;
-    hex_format(sum.b, sizeof(sum.b), out);
-    snprintf(name, sizeof(name), "%s/%s", dir, out);
-    return repo_put(r, name, b.data, b.len);
+    return x < 0 ? x : repo_put_sealed(r, dir, &b, out);
 }

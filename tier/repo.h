@@ -105,7 +105,11 @@ int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *re
  * without opening it. */
 int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct buf *ret);
 int repo_object_raw(struct repo *r, const char *name, struct buf *ret);
-/* repo_put_object: seals p, in the default domain or (points) in that of what is put, puts it as DIR/SHA; the hex digits in out. */
+/* repo_put_object: seals p, in the default domain or (points) in that of what is put, puts it as DIR/SHA; the hex digits in out.
+ * repo_seal_object: seals it only, with the same digits: for repo_put_sealed. */
+int repo_seal_object(struct repo *r, enum chunk_kind kind, const void *p, size_t len, struct buf *sealed,
+                     char out[SHA_TEXT]);
+int repo_put_sealed(struct repo *r, const char *dir, const struct buf *sealed, const char *sha);
 int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const void *p, size_t len,
                     char out[SHA_TEXT]);
 

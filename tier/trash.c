@@ -47,7 +47,7 @@ static int hold(struct repo *r, const char *id, int64_t keep_ns)
     x = pin_add(r, &pin, &pt);
     point_release(&pt);
     if (x == 0)
-        x = pin_put(r, &pin, false);
+        x = pin_put(r, &pin, false, NULL, NULL);
     pin_release(&pin);
     return x;
 }

@@ -14,5 +14,5 @@ check-s3: $(VARVE) $(BUILD)/tests/tier
 .PHONY: instant
 SUITES += instant
 
-instant: $(VARVE)
+instant: $(VARVE) $(TIERD_DOORS)
 	@tests/tools/own_mounts.sh tests/tier/instant.sh $(ARGS)

@@ -354,6 +354,31 @@ y"
     "$VARVE" check "$store"
 }
 
+# A command that a daemon dies of, and the next one, too, is given up, before the store would be served read-only.
+test_life_command_that_kills() {
+    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
+    export VARVE_KILL=$scratch/deadly-order
+    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store deadly
+    unset VARVE_KILL
+    echo x >"$point/f"
+    : >"$scratch/deadly"
+    while [ -e "$scratch/deadly" ]; do # each daemon has its order
+        [ -e "$scratch/deadly-order" ] || { echo "2 0 1" >"$scratch/deadly-order.new" && mv "$scratch/deadly-order.new" "$scratch/deadly-order"; }
+        sleep 0.005
+    done &
+    loop=$!
+    fails "died of this command" "$VARVE" snapshot create "$point" one
+    rm "$scratch/deadly"
+    wait $loop
+    rm -f "$scratch/deadly-order"
+    echo y >>"$point/f"
+    expect "$("$VARVE" status "$point" | grep -c read-write)" 1
+    expect "$(grep -c 'keeper death' "$store/log/daemon.log")" 2
+    "$VARVE" snapshot create "$point" one
+    "$VARVE" umount "$point"
+    "$VARVE" check "$store"
+}
+
 # --- what the kernel keeps -------------------------------------------------------------------------------------------
 
 test_life_warm_paths_ask_nothing() {

@@ -24,12 +24,6 @@ static void connect(struct repo_rig *g)
     store_set_cold(g->b.s, &(struct cold_hooks){.arg = g, .fetch = on_fetch});
 }
 
-static int on_source(void *arg, const struct point *p, const struct pin *pin, struct buf *ret)
-{
-    (void)arg;
-    return buf_printf(ret, "point=%s pin=%s", p->id, pin->id);
-}
-
 struct told {
     struct repo_rig *g;
     const char *delete; /* this recovery point goes meanwhile */
@@ -38,6 +32,20 @@ struct told {
     bool seen;          /* the volume, before it is whole */
     const char *name;
 };
+
+/* A pin that is put has been noted: what is left of it by a death is known. */
+static int on_source(void *arg, const struct point *p, const struct pin *pin, bool put, struct buf *ret)
+{
+    struct told *t = arg;
+    char name[80];
+
+    snprintf(name, sizeof(name), "pins/%s", pin->id);
+    if (pin->id[0])
+        CHECK_EQ(mem_count(t->g->w.m, name), put);
+    else
+        CHECK(!put);
+    return buf_printf(ret, "point=%s pin=%s", p->id, pin->id);
+}
 
 static int on_progress(void *arg, uint64_t items, uint64_t of)
 {

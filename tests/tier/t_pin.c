@@ -119,7 +119,7 @@ TEST(test_pin__keeps_what_a_deleted_recovery_point_had)
 
     a = rig_begin_with(&g, 5u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
-    CHECK_OK(pin_put(g.w.r, &p, false));
+    CHECK_OK(pin_put(g.w.r, &p, false, NULL, NULL));
     rig_point_delete(&g, a.id);
     before = mem_bytes(g.w.m, "packs/");
     prune_twice(&g);
@@ -146,11 +146,11 @@ TEST(test_pin__rescues_what_is_condemned)
 
     a = rig_begin_with(&g, 5u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
-    CHECK_OK(pin_put(g.w.r, &p, false));
+    CHECK_OK(pin_put(g.w.r, &p, false, NULL, NULL));
     pin_release(&p);
     p = pinned(&g, a.id, 0x44);
     rig_point_delete(&g, a.id);
-    CHECK_OK(pin_put(g.w.r, &p, false)); /* another one holds it */
+    CHECK_OK(pin_put(g.w.r, &p, false, NULL, NULL)); /* another one holds it */
     mem_later(g.w.m, CONDEMNED_GRACE_NS);
     CHECK_OK(prune_run(g.w.r, &o, &res, &err));
     CHECK_EQ(res.condemned, 0);
@@ -171,9 +171,9 @@ TEST(test_pin__that_comes_too_late_is_taken_away)
     a = rig_begin_with(&g, 1u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
     rig_point_delete(&g, a.id);
-    CHECK_ERR(pin_put(g.w.r, &p, false), -E_NOENT);
+    CHECK_ERR(pin_put(g.w.r, &p, false, NULL, NULL), -E_NOENT);
     CHECK_EQ(mem_count(g.w.m, "pins/"), 0);
-    CHECK_ERR(pin_put(g.w.r, &p, true), -E_NOENT);
+    CHECK_ERR(pin_put(g.w.r, &p, true, NULL, NULL), -E_NOENT);
     CHECK_EQ(mem_count(g.w.m, "pins/"), 1);
     pin_release(&p);
     rig_end(&g);
@@ -191,7 +191,7 @@ TEST(test_pin__each_call_may_fail)
         int r;
 
         mem_fault(g.w.m, n, MEM_FAIL, false);
-        r = pin_put(g.w.r, &p, false);
+        r = pin_put(g.w.r, &p, false, NULL, NULL);
         bool hit = mem_hit(g.w.m);
         mem_fault(g.w.m, 0, MEM_FAIL, false);
         CHECK_EQ(mem_count(g.w.m, "pins/"), r == 0 ? 1 : 0);
@@ -217,7 +217,7 @@ TEST(test_pin__that_cannot_be_read_stops_deletion)
 
     a = rig_begin_with(&g, 1u << 20, NULL);
     p = pinned(&g, a.id, 0x22);
-    CHECK_OK(pin_put(g.w.r, &p, false));
+    CHECK_OK(pin_put(g.w.r, &p, false, NULL, NULL));
     snprintf(name, sizeof(name), "pins/%s", p.id);
     mem_flip(g.w.m, name, 100);
     rig_point_delete(&g, a.id);
@@ -257,7 +257,7 @@ TEST(test_pin__verify_looks_at_what_is_pinned)
     rig_fill_file(&g, "hurt", 3u << 20);
     a = rig_back_up(&g, "a");
     p = pinned(&g, a.id, 0x22);
-    CHECK_OK(pin_put(g.w.r, &p, false));
+    CHECK_OK(pin_put(g.w.r, &p, false, NULL, NULL));
     rig_point_delete(&g, a.id);
     v = rig_verified(&g, false, &lines);
     CHECK_EQ(v.pins, 1);
