@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -384,15 +385,11 @@ static int take_part(const struct sock_msg *m, struct sock_answer *a)
     return 1;
 }
 
-/* *daemon: who was asked; unchanged where that is not known. */
-static int verb_once(const char *store, const struct buf *req, int *daemon, struct sock_answer *ret)
+static int verb_once(const char *store, const struct buf *req, struct sock_answer *ret)
 {
     cleanup(close_fd) int s = -1;
-    struct sock_peer peer;
     int r = request_send(store, req, &s);
 
-    if (s >= 0 && sock_peer(s, &peer) == 0 && peer.pid > 0)
-        *daemon = peer.pid;
     while (r == 0) {
         cleanup(sock_msg_free) struct sock_msg m = SOCK_MSG_NONE;
 
@@ -403,18 +400,30 @@ static int verb_once(const char *store, const struct buf *req, int *daemon, stru
     return r < 0 ? r : 0;
 }
 
-/* Daemons that were asked one after the other and were gone at once. One whose socket outlives it may be asked twice. */
+/* Which daemon serves the store now; 0: nobody says. */
+static int who_serves(const char *store)
+{
+    cleanup(buf_free) struct buf out = {0};
+    const char *word = "who";
+
+    return sock_ask(store, &word, 1, &out) == 0 && buf_cstr(&out) ? (int)strtol(buf_cstr(&out), NULL, 10) : 0;
+}
+
+/* Nobody answered, and another daemon is there: has the one before died of it at once, and the one before that? */
 struct deaths {
     int daemon;
     unsigned n;
 };
 
-static bool dies_of_it(struct deaths *d, int daemon, int64_t asked_ns)
+static bool dies_of_it(struct deaths *d, const char *store, int64_t asked_ns)
 {
-    if (daemon == d->daemon || BROKEN(VARVE_BREAK_verb_deaths))
+    bool at_once = clock_mono_ns() - asked_ns < VERB_DIED_NS;
+    int daemon = who_serves(store);
+
+    if (daemon == 0 || daemon == d->daemon || BROKEN(VARVE_BREAK_verb_deaths))
         return false;
     d->daemon = daemon;
-    d->n = clock_mono_ns() - asked_ns < VERB_DIED_NS ? d->n + 1 : 0;
+    d->n = at_once ? d->n + 1 : 0;
     return d->n == VERB_DEATHS;
 }
 
@@ -437,12 +446,11 @@ int sock_verb(const char *store, const struct buf *words, struct sock_answer *re
         r = buf_add(&req, words->data, words->len);
     for (int i = 0; r == 0 && i < VERB_TRIES; i++) {
         int64_t asked_ns = clock_mono_ns();
-        int daemon = deaths.daemon;
 
-        r = verb_once(store, &req, &daemon, ret);
+        r = verb_once(store, &req, ret);
         if (r != -E_CLOSED || ret->out.len > 0 || ret->err.len > 0)
             return r;
-        r = dies_of_it(&deaths, daemon, asked_ns) ? -E_DIES : 0;
+        r = dies_of_it(&deaths, store, asked_ns) ? -E_DIES : 0;
         if (r == 0)
             nanosleep(&wait, NULL);
     }

@@ -346,6 +346,8 @@ test_pin_that_comes_late() {
     [ "$(pins)" = 1 ] || fail "pins: $out"
     ok varve hydrate "$dir/w"
     wait_for 20 no_pins
+    no_sources() { ok varve tier status "$dir/w" --json && [ "$(json 'len(d["store_sources"])')" = 0 ]; }
+    wait_for 20 no_sources # what the first attempt made is freed, and its pin was looked for
     late_comes
     wait_for 20 no_pins
     same_trees "$dir/m" "$dir/w"
