@@ -172,6 +172,7 @@ static void reap_locked(struct daemon *d, struct served *s)
     struct vol *v = session_vol(s->ss);
     uint64_t conn = session_conn(s->ss);
     bool last = is_last_locked(d, s);
+    unsigned held = vols_hold(d->env.store);
     int r;
 
     pthread_mutex_unlock(&d->lock);
@@ -191,6 +192,7 @@ static void reap_locked(struct daemon *d, struct served *s)
     pthread_mutex_unlock(&d->lock);
     session_free(s->ss);
     free(s);
+    vols_let_go(d->env.store, held);
     pthread_mutex_lock(&d->lock);
     d->busy--;
 }
@@ -363,6 +365,7 @@ static void keep_answers(struct daemon *d, const struct restore *list)
 /* When one fails for want of something that may pass, the daemon ends: the keeper has them all, and starts another one. */
 static int restore_all(struct daemon *d, struct restore *list)
 {
+    unsigned held = vols_hold(d->env.store);
     int r = 0;
 
     keep_answers(d, list);
@@ -374,6 +377,7 @@ static int restore_all(struct daemon *d, struct restore *list)
             r = restore_one(d, one);
         free(one);
     }
+    vols_let_go(d->env.store, held);
     return r;
 }
 

@@ -546,7 +546,9 @@ static void *client_main(void *arg)
         r = sock_recv(c->sock, &m);
         if (r < 0 || !enter(c->d))
             break;
+        unsigned held = vols_hold(c->d->env.store);
         r = serve_one(c, &m);
+        vols_let_go(c->d->env.store, held);
         leave(c->d);
     }
     if (!c->kept)

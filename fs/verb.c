@@ -17,6 +17,7 @@ static const char *role_name(enum verb_role r)
 int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err)
 {
     const struct verb *v = a->verb;
+    unsigned held;
     int r;
 
     assert(v->run);
@@ -30,7 +31,9 @@ int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, str
             buf_puts(err, role_name(v->role));
         return -E_PERM;
     }
+    held = vols_hold(c->env->store);
     r = v->run(c, a, out, err);
+    vols_let_go(c->env->store, held);
     if (r >= 0 && v->role > ROLE_READ && v->name && strcmp(v->name, "check") != 0) {
         int f = store_flush(c->env->store);
 

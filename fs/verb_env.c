@@ -264,7 +264,7 @@ static void mode_watch(struct store *s)
     said = true;
 }
 
-int verb_tick(struct verb_env *e)
+static int tick(struct verb_env *e)
 {
     static _Thread_local struct volume_rec due[DUE_MAX];
     struct store_state st;
@@ -295,4 +295,14 @@ int verb_tick(struct verb_env *e)
     for (size_t i = 0; i < n; i++)
         event_emit(e->store, "volume-purged", due[i].name, "deleted 24 hours ago: its space is freed");
     return 0;
+}
+
+int verb_tick(struct verb_env *e)
+{
+    unsigned held = vols_hold(e->store);
+    int r = tick(e);
+
+    vols_let_go(e->store, held);
+    volume_forget_gone(e->store);
+    return r;
 }

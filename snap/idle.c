@@ -231,17 +231,23 @@ int idle_flush(struct store *s)
     return r;
 }
 
+void idle_free_vol(struct vol *v)
+{
+    struct idle *i = __atomic_exchange_n(&v->idle, NULL, __ATOMIC_ACQ_REL);
+
+    if (!i)
+        return;
+    buf_free(&i->pending);
+    pthread_mutex_destroy(&i->lock);
+    free(i);
+}
+
 void idle_free(struct store *s)
 {
-    for (struct vol *v = vol_first(s); v; v = v->next) {
-        struct idle *i = __atomic_exchange_n(&v->idle, NULL, __ATOMIC_ACQ_REL);
-
-        if (!i)
-            continue;
-        buf_free(&i->pending);
-        pthread_mutex_destroy(&i->lock);
-        free(i);
-    }
+    for (struct vol *v = vol_first(s); v; v = v->next)
+        idle_free_vol(v);
+    for (struct vol *v = vol_gone_first(s); v; v = v->gone)
+        idle_free_vol(v);
 }
 
 /* --- the queue ------------------------------------------------------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "snap/store/vol.h"
 
 #define WORKERS_MAX 4
 #define SAVE_EVERY_NS 5000000000
@@ -237,6 +238,7 @@ static struct job *next_queued_locked(struct jobs *js)
 static void run_locked(struct jobs *js, struct job *j)
 {
     struct job_info copy;
+    unsigned held;
     int r;
 
     j->info.state = JOB_RUNNING;
@@ -245,7 +247,9 @@ static void run_locked(struct jobs *js, struct job *j)
     save_locked(js, j);
     copy = j->info;
     pthread_mutex_unlock(&js->lock);
+    held = vols_hold(js->store);
     r = copy.cancel ? -E_CANCELED : j->kind->run(j, js->store, &copy);
+    vols_let_go(js->store, held);
     pthread_mutex_lock(&js->lock);
     end_locked(js, j, r);
 }

@@ -121,7 +121,6 @@ static int count_branch(void *arg, const struct branch_rec *b)
 
 static int finish(struct work *w)
 {
-    uint8_t key[KEY_SIZE_MAX];
     uint32_t n[2] = {w->b.vol, 0};
     int r = 0;
 
@@ -133,10 +132,8 @@ static int finish(struct work *w)
         r = branch_each(w->s, count_branch, n);
     if (r < 0 || n[1] > 1 || !w->v || !(w->v->rec.flags & VOLUME_GHOST))
         return r;
-    r = txn_del(w->t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32(key, TAB_VOLUME, w->b.vol));
-    if (r == 0)
-        r = txn_del(w->t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32(key, TAB_VSTAT, w->b.vol));
-    return r < 0 ? r : policy_forget(w->t, w->b.vol);
+    r = policy_forget(w->t, w->b.vol);
+    return r < 0 ? r : vol_del(w->t, w->v);
 }
 
 /* 1: more; 0: the branch is gone. */

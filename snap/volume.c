@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "snap/idle.h"
 #include "snap/internal.h"
 #include "snap/space.h"
 #include "snap/store/record.h"
@@ -324,6 +325,16 @@ int volume_purge_due(struct store *s)
             log_note("snap", "purge", "volume=%u", v->rec.id);
     } while (v && r == 0);
     return r;
+}
+
+void volume_forget_gone(struct store *s)
+{
+    struct vol *v;
+
+    while ((v = vol_gone_take(s))) {
+        idle_free_vol(v);
+        vol_gone_free(v);
+    }
 }
 
 /* --- looking --- */

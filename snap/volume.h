@@ -28,6 +28,9 @@ int volume_resize(struct vol *v,
 int volume_delete(struct vol *v, char *why);
 int volume_undelete(struct store *s, const char *name, struct vol **ret);
 int volume_purge(struct vol *v); /* now; also what the timer does after 24 h */
+/* volume_forget_gone: the memory of volumes that are gone for good, and that nobody holds (vols_hold), is for others again. For a process
+ * whose threads hold what they find; from time to time. */
+void volume_forget_gone(struct store *s);
 
 /* volume_clone: a new volume whose first state is snapshot `snap` of v (NULL or "": takes one now). Instant. -E_DEPTH. */
 int volume_clone(struct vol *v, const char *snap, const char *name, struct vol **ret);

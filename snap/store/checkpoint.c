@@ -402,7 +402,9 @@ static void *background(void *arg)
         }
         s->bg_want_ckpt = s->settle_later = false;
         pthread_mutex_unlock(&s->bg_lock);
+        unsigned held = vols_hold(s);
         (void)store_tick(s);
+        vols_let_go(s, held);
         rest(s);
         trim(s);
         pthread_mutex_lock(&s->bg_lock);

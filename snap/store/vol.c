@@ -93,7 +93,7 @@ int vol_put_stat(struct txn *t, struct vol *v, const struct vstat_rec *st)
                : txn_put_plain(t, k, key_u32(k, TAB_VSTAT, v->rec.id), out, vstat_rec_encode(&c->stat, out));
 }
 
-/* They stay until the store is closed: in rows of their own, as one by one they would hold the pages that lie around them. */
+/* Their places stay until the store is closed: in rows of their own, as one by one they would hold the pages that lie around them. */
 struct vol_row {
     struct vol_row *next;
     size_t used;
@@ -104,6 +104,12 @@ static struct vol *vol_alloc(struct store *s)
 {
     struct vol_row *row = s->vol_rows;
 
+    if (s->spare) {
+        struct vol *v = s->spare;
+        s->spare = v->next;
+        *v = (struct vol){.store = s};
+        return v;
+    }
     if (!row || row->used == ARRAY_LEN(row->vols)) {
         row = calloc(1, sizeof(*row));
         if (!row)
@@ -227,8 +233,10 @@ static void change_branch(struct store *s, void *arg)
 
     b->rec = c->rec;
     b->present = c->present;
-    if (!c->present)
-        b->nretained = 0;
+    if (!c->present) {
+        free(TAKE(b->retained));
+        b->nretained = b->cap = 0;
+    }
 }
 
 static int branch_change(struct txn *t, const struct branch_rec *rec, bool present)
@@ -479,7 +487,7 @@ int vols_load(struct store *s)
 
 void vols_free(struct store *s)
 {
-    s->vols = s->unborn = NULL;
+    s->vols = s->unborn = s->gone = s->spare = NULL;
     while (s->vol_rows) {
         struct vol_row *row = s->vol_rows;
         s->vol_rows = row->next;

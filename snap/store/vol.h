@@ -1,5 +1,5 @@
 /* snap/store/vol: what the engine knows of a volume while the store is open. One struct vol for each volume, from open
- * to close; looked up by id or name. Names, snapshots, clones are made in the room above (snap/volume.h). */
+ * to close, or until it is gone for good (vol_gone_take); looked up by id or name. Names, snapshots, clones are made in the room above (snap/volume.h). */
 #ifndef VARVE_SNAP_STORE_VOL_H
 #define VARVE_SNAP_STORE_VOL_H
 
@@ -29,6 +29,8 @@ struct vol {
         int64_t vain_until_ns;
     } room;
     struct vol *next;
+    struct vol *gone; /* of those whose record is gone; with the next one */
+    uint64_t gone_at;
 };
 
 /* All: with the store's lock held (inside a transaction), except where the struct is only passed through. */
@@ -50,8 +52,19 @@ static inline struct vt_at vol_write(const struct vol *v)
  * store, or a new one from vol_new(), which joins the store's list at commit. */
 int vol_put(struct txn *t, struct vol *v, const struct volume_rec *rec);
 int vol_new(struct txn *t, struct vol **ret);
+int vol_del(struct txn *t, struct vol *v); /* takes its records away: it is gone when the transaction commits */
 int vol_put_stat(struct txn *t, struct vol *v,
                  const struct vstat_rec *st); /* for new volumes and rollbacks */
+
+/* A volume whose record is gone is found no more, but may be in use by whoever found it before. vols_hold: this thread is going to find
+ * volumes; what it finds from now on stays until vols_let_go, which gets what this gave. They nest. Mounted volumes stay by themselves.
+ * vol_gone_take: one that nobody can hold any more, NULL none; the caller takes away what hangs on it, then vol_gone_free gives its place
+ * to the next volume. Processes that never take any need not hold any. */
+unsigned vols_hold(struct store *s);
+void vols_let_go(struct store *s, unsigned held);
+struct vol *vol_gone_take(struct store *s);
+void vol_gone_free(struct vol *v);
+struct vol *vol_gone_first(struct store *s); /* then ->gone */
 
 /* vol_next_ino(t, v): a fresh inode number, counted with this record. */
 uint64_t vol_next_ino(struct txn *t, struct vol *v);
