@@ -20,7 +20,7 @@
 #define FRAME_HDR 5u
 #define SOCK_TRIES 100u
 #define VERB_TRIES 500 /* of 20 ms */
-#define VERB_DEATHS 2 /* daemons in a row that died when they were asked */
+#define VERB_DEATHS 2  /* daemons in a row that died when they were asked */
 #define VERB_DIED_NS 1000000000ll
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* <linux/un.h>, which cannot be had beside <sys/un.h> */

@@ -24,8 +24,9 @@ void recall_detach(struct store *s);
 struct recall_source {
     struct conf_repo conf;               /* url, paths of secrets */
     char point[SHA_TEXT], pin[SHA_TEXT]; /* pin "": none yet, or none any more */
-    char meant[SHA_TEXT]; /* "": none; a pin that was about to be put: it may be there, or come yet, whoever meant it has died */
-    struct uuid volume, dir;             /* as in the pin */
+    char meant
+        [SHA_TEXT]; /* "": none; a pin that was about to be put: it may be there, or come yet, whoever meant it has died */
+    struct uuid volume, dir; /* as in the pin */
     uint64_t generation;
     char name[POINT_NAME_MAX + 1]; /* of the volume, when it was made */
     bool ended;                    /* nothing needs it any more; its pin is to go */

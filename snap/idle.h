@@ -26,7 +26,7 @@ static inline void idle_note(struct vol *v, uint64_t ino, bool brought)
 /* idle_flush: what was noted goes to the tables, of one volume or of all. Until then a killed daemon loses it. */
 int idle_flush_vol(struct vol *v);
 int idle_flush(struct store *s);
-void idle_free(struct store *s); /* the store goes away */
+void idle_free(struct store *s);   /* the store goes away */
 void idle_free_vol(struct vol *v); /* nobody holds the volume any more */
 
 /* --- the queue: files that were read, the one whose turn to be looked at comes first --------------------------------------------- */

@@ -106,10 +106,10 @@ struct store {
     uint64_t
         open_floor; /* atomic: objects below it are frozen: writes that left no record may have put bytes in them */
     struct vol *vols;
-    struct vol_row *vol_rows;    /* what holds them */
-    struct vol *unborn;          /* made by a transaction that is not committed: see vol_new() */
-    struct vol *gone, *spare;    /* whose record is gone, by ->gone; places of such, by ->next */
-    uint64_t hold_gen;           /* atomic, with the next one: see vols_hold() */
+    struct vol_row *vol_rows; /* what holds them */
+    struct vol *unborn;       /* made by a transaction that is not committed: see vol_new() */
+    struct vol *gone, *spare; /* whose record is gone, by ->gone; places of such, by ->next */
+    uint64_t hold_gen;        /* atomic, with the next one: see vols_hold() */
     uint64_t holds[2];
     struct branch_mem *branches; /* by id */
     uint32_t nbranches;

@@ -52,7 +52,8 @@ static inline struct vt_at vol_write(const struct vol *v)
  * store, or a new one from vol_new(), which joins the store's list at commit. */
 int vol_put(struct txn *t, struct vol *v, const struct volume_rec *rec);
 int vol_new(struct txn *t, struct vol **ret);
-int vol_del(struct txn *t, struct vol *v); /* takes its records away: it is gone when the transaction commits */
+int vol_del(struct txn *t,
+            struct vol *v); /* takes its records away: it is gone when the transaction commits */
 int vol_put_stat(struct txn *t, struct vol *v,
                  const struct vstat_rec *st); /* for new volumes and rollbacks */
 

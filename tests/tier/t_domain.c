@@ -494,7 +494,7 @@ TEST(test_domain__pins_hold_it_sealed_and_not_when_it_is_shredded)
     CHECK_OK(pin_add(g.w.r, &pin, &p));
     CHECK(memmem(pin.points.data, pin.points.len, "main", 4) == NULL);
     point_release(&p);
-    CHECK_OK(pin_put(g.w.r, &pin, false));
+    CHECK_OK(pin_put(g.w.r, &pin, false, NULL, NULL));
     rig_point_delete(&g, a.id);
     rig_prune(&g, true);
     world_forget(&g.w);
