@@ -68,6 +68,7 @@ int cold_new(struct store *s)
         return -E_NOMEM;
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->settle_lock, NULL);
+    pthread_mutex_init(&c->leave_lock, NULL);
     pthread_cond_init(&c->over, NULL);
     pthread_rwlock_init(&c->hooks_lock, NULL);
     s->cold = c;
@@ -87,6 +88,7 @@ void cold_free(struct store *s)
     pthread_rwlock_destroy(&c->hooks_lock);
     pthread_cond_destroy(&c->over);
     pthread_mutex_destroy(&c->settle_lock);
+    pthread_mutex_destroy(&c->leave_lock);
     pthread_mutex_destroy(&c->lock);
     free(c);
     s->cold = NULL;

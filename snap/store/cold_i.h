@@ -123,6 +123,9 @@ struct cold {
     pthread_rwlock_t hooks_lock; /* guards hooks; held shared during a fetch */
     struct cold_hooks hooks;
     pthread_mutex_t settle_lock; /* one settling at a time */
+    pthread_mutex_t leave_lock;  /* one source goes at a time */
+    uint32_t leaving;            /* atomic: that one; 0 none */
+    bool leaving_named;          /* atomic: a range was given its name meanwhile */
     bool aheads;                 /* atomic: hooks.ahead is there */
     bool begun;                  /* atomic: the store's version says that there are cold ranges */
 };

@@ -52,7 +52,10 @@ int cold_decode(const void *key, size_t klen, const void *p, size_t len, struct 
 int cold_put_new(struct txn *t, const struct cold_range *range)
 {
     uint8_t k[KEY_SIZE_MAX], out[COLD_VALUE_MAX];
+    struct cold *c = t->store->cold;
 
+    if (range->source == __atomic_load_n(&c->leaving, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&c->leaving_named, true, __ATOMIC_SEQ_CST);
     __atomic_store_n(&t->store->cold_any, true, __ATOMIC_RELAXED);
     return txn_put_plain(t, k, key_cold(k, range->object, range->first + range->blocks), out,
                          cold_encode(range, out));
@@ -345,27 +348,17 @@ int cold_source_any(struct store *s)
     return r == 0 ? 1 : r == -E_NOENT ? 0 : r;
 }
 
-/* Does a range name it? In the transaction that takes it away. */
-static int source_named(struct txn *t, uint32_t source)
+/* Does a range name it? In short transactions: the tables may be large. */
+static int source_named(struct store *s, uint32_t source)
 {
-    uint8_t k[KEY_SIZE_MAX];
-    struct cold_range range = {0};
-    const uint8_t *found;
-    struct txn_val v;
-    size_t flen;
-    int r = 0;
+    cleanup(buf_free) struct buf found = {0};
+    struct cold_cursor c = {0};
+    int r = cold_named(s, source, &c, 1, &found);
 
-    for (uint64_t end = 0; r == 0; end = range.first + range.blocks + 1) {
-        r = txn_ge(t, KEEP_FIRM, k, key_cold(k, range.object, end), 1, &found, &flen, &v);
-        if (r == 0)
-            r = cold_decode(found, flen, v.data, v.len, &range);
-        if (r == 0 && range.source == source)
-            return -E_BUSY;
-    }
-    return r == -E_NOENT ? 0 : r;
+    return r < 0 ? r : found.len > 0 ? -E_BUSY : 0;
 }
 
-int cold_source_del(struct store *s, uint32_t source)
+static int source_leave(struct store *s, uint32_t source)
 {
     uint8_t k[KEY_SIZE_MAX];
     struct txn t;
@@ -373,7 +366,8 @@ int cold_source_del(struct store *s, uint32_t source)
 
     if (r < 0)
         return r;
-    r = source_named(&t, source);
+    if (__atomic_load_n(&s->cold->leaving_named, __ATOMIC_SEQ_CST))
+        r = -E_BUSY;
     if (r == 0)
         r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, k, key_u32(k, TAB_SOURCE, source));
     if (r < 0) {
@@ -381,4 +375,20 @@ int cold_source_del(struct store *s, uint32_t source)
         return r;
     }
     return txn_commit(&t);
+}
+
+int cold_source_del(struct store *s, uint32_t source)
+{
+    struct cold *c = s->cold;
+    int r;
+
+    pthread_mutex_lock(&c->leave_lock);
+    __atomic_store_n(&c->leaving_named, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&c->leaving, source, __ATOMIC_SEQ_CST);
+    r = source_named(s, source);
+    if (r == 0)
+        r = source_leave(s, source);
+    __atomic_store_n(&c->leaving, 0, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&c->leave_lock);
+    return r;
 }
