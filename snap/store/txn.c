@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "snap/store/slow.h"
 #include "snap/store/store_int.h"
 
 struct txn_page {
@@ -93,6 +94,8 @@ static void txn_end(struct txn *t)
     if (t->read)
         kv_read_end(t->store->kv, t->read);
     pthread_rwlock_unlock(&t->store->lock);
+    if (t->mode == TXN_WRITE)
+        slow_tell(t->op);
 }
 
 static int begin(struct store *s, enum txn_mode mode, enum op_kind op, struct vol *v, bool reserve,
@@ -104,15 +107,20 @@ static int begin(struct store *s, enum txn_mode mode, enum op_kind op, struct vo
     t->puts_end = &t->puts;
     t->hooks_end = &t->hooks;
     if (mode == TXN_WRITE) {
+        slow_begin();
         r = store_make_room(s, reserve);
+        slow_over(SLOW_ROOM);
         if (r < 0)
             return r;
         pthread_rwlock_wrlock(&s->lock);
+        slow_over(SLOW_LOCK);
     } else {
         pthread_rwlock_rdlock(&s->lock);
     }
     t->vol = v ? v->rec.id : 0;
     r = kv_read_begin(s->kv, &t->read);
+    if (mode == TXN_WRITE)
+        slow_over(SLOW_TABLES);
     if (r < 0)
         txn_end(t);
     else
@@ -648,7 +656,9 @@ static int commit_puts(struct txn *t)
     if (r < 0)
         return r;
     if (!BROKEN(VARVE_BREAK_no_journal)) {
+        slow_goes_on();
         r = journal_append(t->store->journal, &rec, &t->lsn);
+        slow_over(SLOW_JOURNAL);
         answer_appended(t);
         if (r < 0) {
             if (r == -E_FAILED || r == -E_IO)
