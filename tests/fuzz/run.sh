@@ -35,7 +35,7 @@ explore() {
     # little is kept of freed memory and of who allocated it: both cost more than the targets do
     FUZZ_TARGET=$1 FUZZ_DIR=$FUZZ_DIR/$1 ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=8:malloc_context_size=6 \
         LSAN_OPTIONS=suppressions=$here/lsan.supp \
-        "$engine" -max_total_time="$2" -max_len="$max" -len_control=10 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        "$engine" -max_total_time="$2" -max_len="$max" -len_control=10 -timeout=900 -report_slow_units=900 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$keep/failed-" "$keep" "$here/corpus/$1" >"$log" 2>&1
     rc=$?
     execs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
