@@ -7,6 +7,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/s3_server.sh"
 suite_needs_mounts
 past=$(readlink -f "$BUILD")/tests/varve-past # its clock is $VARVE_PAST seconds behind
+[ -x "$past" ] || skip_suite "$past is not built"
 
 end_all() {
     local rc=$?
@@ -112,12 +113,13 @@ test_a_repository_that_is_away() {
     begin_past 864000
     mv "$dir/r" "$dir/away"
     ok varve mount "$dir/s" "$dir/m"
-    within 45 said 'expire-failed'
+    within 100 said 'expire-failed' # a daemon looks about once a minute: when it begins, and then how that ended
     refused 1 'expiry never: ' varve status "$dir/m" --check
     mv "$dir/away" "$dir/r"
-    within 150 are main 1
-    ok varve status "$dir/m" --check
+    within 200 are main 1
+    within 100 is_well
 }
+is_well() { varve status "$dir/m" --check >/dev/null 2>&1; }
 said() { varve events "$dir/m" | grep -q "$1"; }
 
 # --- storage classes: a proxy before versitygw plays a server that has them ------------------------------------------------
