@@ -477,16 +477,25 @@ static int put_locked(struct export_file *x, const char *name, const void *p, si
     return r;
 }
 
-static int x_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+/* Takes the lock, unless it fails. */
+static int call_begin(struct export_file *x, const struct backend_call *c, const char *name)
 {
-    struct export_file *x = file_of(b);
     int r = backend_name_check(name);
 
     if (r == 0)
         r = backend_call_check(c, clock_mono_ns());
+    if (r == 0)
+        pthread_mutex_lock(&x->lock);
+    return r;
+}
+
+static int x_put(struct backend *b, const struct backend_call *c, const char *name, const void *p, size_t len)
+{
+    struct export_file *x = file_of(b);
+    int r = call_begin(x, c, name);
+
     if (r < 0)
         return r;
-    pthread_mutex_lock(&x->lock);
     r = put_locked(x, name, p, len);
     pthread_mutex_unlock(&x->lock);
     return r;
@@ -515,13 +524,10 @@ static int x_get(struct backend *b, const struct backend_call *c, const char *na
                  struct buf *ret)
 {
     struct export_file *x = file_of(b);
-    int r = backend_name_check(name);
+    int r = call_begin(x, c, name);
 
-    if (r == 0)
-        r = backend_call_check(c, clock_mono_ns());
     if (r < 0)
         return r;
-    pthread_mutex_lock(&x->lock);
     r = get_locked(x, name, off, len, ret);
     pthread_mutex_unlock(&x->lock);
     return r;
@@ -531,13 +537,10 @@ static int x_stat(struct backend *b, const struct backend_call *c, const char *n
 {
     struct export_file *x = file_of(b);
     const struct object *o;
-    int r = backend_name_check(name);
+    int r = call_begin(x, c, name);
 
-    if (r == 0)
-        r = backend_call_check(c, clock_mono_ns());
     if (r < 0)
         return r;
-    pthread_mutex_lock(&x->lock);
     o = find(x, name);
     if (o)
         *ret = (struct backend_stat){o->len, x->head.created_ns};
