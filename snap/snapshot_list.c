@@ -4,19 +4,33 @@
 #include "snap/internal.h"
 #include "snap/space.h"
 
-int snap_find(struct vol *v, const char *name, struct layer_rec *ret)
+/* Calls use with the layer that is so called, while it cannot change. */
+static int with_snapshot(struct vol *v, const char *name,
+                         int (*use)(struct txn *t, const struct layer *l, void *ret), void *ret)
 {
     struct layer l;
     struct txn t;
-    int r;
+    int r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t);
 
-    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
+    if (r < 0)
         return r;
     r = layer_find(&t, v->rec.id, name, &l);
     if (r == 0)
-        *ret = l.rec;
+        r = use(&t, &l, ret);
     txn_abort(&t);
     return r;
+}
+
+static int use_record(struct txn *t, const struct layer *l, void *ret)
+{
+    (void)t;
+    *(struct layer_rec *)ret = l->rec;
+    return 0;
+}
+
+int snap_find(struct vol *v, const char *name, struct layer_rec *ret)
+{
+    return with_snapshot(v, name, use_record, ret);
 }
 
 int snap_by_layer(struct vol *v, uint32_t layer, struct layer_rec *ret)
@@ -83,40 +97,33 @@ int snap_each(struct vol *v,
     return r;
 }
 
+static int use_text(struct txn *t, const struct layer *l, void *ret)
+{
+    (void)t;
+    return l->text_len ? buf_add(ret, l->text, l->text_len) : 0;
+}
+
 int snap_text(struct vol *v, const char *name, struct buf *ret)
 {
-    struct layer l;
-    struct txn t;
-    int r;
+    return with_snapshot(v, name, use_text, ret);
+}
 
-    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
-        return r;
-    r = layer_find(&t, v->rec.id, name, &l);
-    if (r == 0 && l.text_len)
-        r = buf_add(ret, l.text, l.text_len);
-    txn_abort(&t);
+static int use_info(struct txn *t, const struct layer *l, void *ret)
+{
+    struct snap_info *info = ret;
+    struct space_unique u;
+    int r = space_unique(t, &l->rec, &u);
+
+    if (r == 0)
+        *info = (struct snap_info){.rec = l->rec,
+                                   .unique_bytes = u.blocks * BLOCK_SIZE,
+                                   .freed_bytes = l->rec.children ? 0 : u.freed * BLOCK_SIZE};
     return r;
 }
 
 int snap_get_info(struct vol *v, const char *name, struct snap_info *ret)
 {
-    struct space_unique u;
-    struct layer l;
-    struct txn t;
-    int r;
-
-    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
-        return r;
-    r = layer_find(&t, v->rec.id, name, &l);
-    if (r == 0)
-        r = space_unique(&t, &l.rec, &u);
-    if (r == 0) {
-        ret->rec = l.rec;
-        ret->unique_bytes = u.blocks * BLOCK_SIZE;
-        ret->freed_bytes = l.rec.children ? 0 : u.freed * BLOCK_SIZE;
-    }
-    txn_abort(&t);
-    return r;
+    return with_snapshot(v, name, use_info, ret);
 }
 
 uint64_t snap_list_change(struct vol *v)
