@@ -99,7 +99,7 @@ void store_settings_defaults(struct store_settings *set, const struct store_sett
     set->segment_bytes = set->segment_bytes ? set->segment_bytes : 16ull << 20;
     set->segments = set->segments ? set->segments : 8;
     set->inline_bytes = set->inline_bytes ? set->inline_bytes : 4096;
-    set->fd_cache = set->fd_cache ? set->fd_cache : 256;
+    set->fd_cache = set->fd_cache ? set->fd_cache : 1024;
     if (getrlimit(RLIMIT_NOFILE, &l) == 0 && set->fd_cache > l.rlim_cur / 2)
         set->fd_cache = (uint32_t)(l.rlim_cur / 2);
 }

@@ -99,7 +99,7 @@ TEST(test_conf_store__the_sample_is_valid)
     CHECK_EQ(c.dirty_bytes, 128 << 20);
     CHECK_EQ(c.delta_bytes, 32 << 20);
     CHECK_EQ(c.inline_bytes, 4096);
-    CHECK_EQ(c.fd_cache, 256);
+    CHECK_EQ(c.fd_cache, 1024);
 }
 
 TEST(test_conf_store__the_sample_is_the_table)
