@@ -11,6 +11,7 @@
 #include "tests/lib/test.h"
 #include "tests/lib/tree.h"
 #include "tests/tier/random_work.h"
+#include "tier/domains.h"
 #include "tier/lease.h"
 #include "tier/prune.h"
 #include "tier/reindex.h"
@@ -140,6 +141,9 @@ static struct work backup_of(struct life *l, struct shot *s)
                          .shot = s,
                          .full = life_draw(l, 8) == 0,
                          .codec = life_draw(l, 3) ? CODEC_NONE : CODEC_LZ4,
+                         .domain = life_draw(l, 3)   ? BACKUP_AS_BEFORE
+                                   : life_draw(l, 2) ? BACKUP_OWN
+                                                     : BACKUP_SHARED,
                          .l = l};
 }
 
@@ -317,6 +321,39 @@ static void step_delete(struct life *l)
         life_point_delete(l, k, p);
 }
 
+static struct id16 domain_of(struct life *l, unsigned k, const struct rp *p)
+{
+    struct point pt;
+
+    CHECK_OK(point_get(life_repo(l, PRUNER, k), p->id, &pt));
+    point_release(&pt);
+    return pt.domain;
+}
+
+/* All recovery points of a volume's own domain go with it, and no others. */
+static void step_shred(struct life *l)
+{
+    unsigned k = (unsigned)life_draw(l, 3) == 0;
+    struct rp *one = life_point(l, k);
+    struct id16 id = one ? domain_of(l, k, one) : (struct id16){{0}}, is;
+    uint64_t points, n = 0;
+
+    if (id16_none(&id))
+        return;
+    for (unsigned i = 0; i < POINTS; i++) {
+        struct rp *p = &l->rp[k][i];
+
+        is = p->id[0] ? domain_of(l, k, p) : (struct id16){{0}};
+        if (memcmp(is.b, id.b, sizeof(id.b)) != 0)
+            continue;
+        p->id[0] = 0;
+        n++;
+    }
+    CHECK_OK(domain_shred(life_repo(l, PRUNER, k), &id, &points));
+    CHECK_EQ(points, n);
+    l->n[N_SHRED]++;
+}
+
 static void step_restore(struct life *l)
 {
     struct work w = {.machine = (unsigned)life_draw(l, MACHINES), .k = life_draw(l, 3) == 0, .l = l};
@@ -422,9 +459,9 @@ static void step(struct life *l)
     static const struct {
         void (*fn)(struct life *l);
         unsigned weight;
-    } steps[] = {{step_backup, 44}, {step_storm, 3},   {step_prune, 16}, {step_copy, 7},
-                 {step_delete, 6},  {step_restore, 9}, {step_verify, 3}, {step_reindex, 2},
-                 {step_damage, 1},  {step_daemon, 2},  {step_forget, 2}, {step_rollback, 3}};
+    } steps[] = {{step_backup, 44}, {step_storm, 3},    {step_prune, 16},  {step_copy, 7},   {step_delete, 6},
+                 {step_restore, 9}, {step_verify, 3},   {step_reindex, 2}, {step_damage, 1}, {step_daemon, 2},
+                 {step_forget, 2},  {step_rollback, 3}, {step_shred, 2}};
     uint64_t sum = 0, at;
     size_t i = 0;
 
@@ -492,9 +529,10 @@ static void show(const uint64_t n[N_COUNTS], unsigned lives)
            (unsigned long long)n[N_FORGET]);
     printf(
         "    %llu restores, %llu of paths, %llu verified, %llu indexes made anew, %llu damages found, %llu "
-        "rollbacks\n",
+        "rollbacks, %llu domains shredded\n",
         (unsigned long long)n[N_RESTORE], (unsigned long long)n[N_PATHS], (unsigned long long)n[N_VERIFY],
-        (unsigned long long)n[N_REINDEX], (unsigned long long)n[N_DAMAGE], (unsigned long long)n[N_ROLLBACK]);
+        (unsigned long long)n[N_REINDEX], (unsigned long long)n[N_DAMAGE], (unsigned long long)n[N_ROLLBACK],
+        (unsigned long long)n[N_SHRED]);
 }
 
 static struct life life;

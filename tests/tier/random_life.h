@@ -48,6 +48,7 @@ enum count {
     N_FORGET,
     N_ROLLBACK,
     N_DAMAGE,
+    N_SHRED,
     N_COUNTS
 };
 

@@ -18,7 +18,8 @@ static int told(void *arg, const char *what, uint64_t done, uint64_t of)
 
 int work_backup(struct life *l, struct work *w)
 {
-    struct backup_opts o = {.full = w->full, .codec = w->codec, .arg = w, .progress = w->progress};
+    struct backup_opts o = {
+        .full = w->full, .codec = w->codec, .domain = w->domain, .arg = w, .progress = w->progress};
     struct vol *v = l->twin[w->shot->vol].v;
     struct backup_result res;
     struct layer_rec rec;

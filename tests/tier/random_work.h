@@ -12,6 +12,7 @@ struct work {
     const char *id;      /* of a copy, from the other repository */
     bool full, exclusive;
     enum codec_id codec;
+    enum backup_domain domain;
     int (*progress)(void *arg, uint64_t items, uint64_t bytes);
     struct life *l;
     uint64_t at; /* when progress has been told so often, something happens */
