@@ -216,15 +216,20 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
     }
 }
 
+static bool is_quick(const struct reclaim_rec *rec)
+{
+    return rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH;
+}
+
 /* A store that is being closed does not wait for long work: it goes on at the next open. */
 static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, int64_t until_ns)
 {
-    if (rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH || rec->kind == RECLAIM_ORPHAN)
+    if (is_quick(rec) || rec->kind == RECLAIM_ORPHAN)
         return rec->kind == RECLAIM_ORPHAN && __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED);
     return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) || clock_mono_ns() > until_ns;
 }
 
-static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns)
+static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns, bool *left)
 {
     int result[BATCH], any = 0;
 
@@ -235,6 +240,7 @@ static int run_batch(struct store *s, const struct entry *e, int n, int64_t unti
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
                      err_name(r));
         result[i] = r;
+        *left |= r == 1 && !is_quick(&e[i].rec);
     }
     sync_names(s, e, result, n);
     for (int i = 0; i < n; i++)
@@ -242,7 +248,7 @@ static int run_batch(struct store *s, const struct entry *e, int n, int64_t unti
     return any ? forget(s, e, result, n) : 0;
 }
 
-static int run_entries(struct store *s, uint64_t below_seq)
+static int run_entries(struct store *s, uint64_t below_seq, bool *left)
 {
     struct entry batch[BATCH];
     int64_t until_ns = clock_mono_ns() + LONG_NS;
@@ -252,7 +258,7 @@ static int run_entries(struct store *s, uint64_t below_seq)
     do {
         r = read_batch(s, &seq, MIN_OF(below_seq, RECLAIM_SIFTS), batch, &n);
         if (r == 0 && n)
-            r = run_batch(s, batch, n, until_ns);
+            r = run_batch(s, batch, n, until_ns, left);
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     return r < 0 ? r : done;
@@ -260,7 +266,7 @@ static int run_entries(struct store *s, uint64_t below_seq)
 
 int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 {
-    bool left = false;
+    bool left = false, more = false;
     int r, done;
 
     if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
@@ -271,10 +277,11 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
     store_inline_checkpoint++;
-    done = run_entries(s, below_seq);
+    done = run_entries(s, below_seq, &more);
     r = done < 0 ? done : sift_round(s, &left);
     store_inline_checkpoint--;
     __atomic_store_n(&s->queue_rests, done == 0 && r == 0 && !left, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->queue_long, more || left, __ATOMIC_RELAXED);
     (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done + r;
