@@ -189,8 +189,9 @@ static int parse_one(struct mount_opts *o, const char *w, size_t len, char *why)
 static size_t option_len(const char *list)
 {
     static const char quoted[] = "context=\"";
-    const char *end =
-        strncmp(list, quoted, sizeof(quoted) - 1) == 0 ? strchr(list + sizeof(quoted) - 1, '"') : NULL;
+    const char *end = !BROKEN(VARVE_BREAK_mount_label) && strncmp(list, quoted, sizeof(quoted) - 1) == 0
+                          ? strchr(list + sizeof(quoted) - 1, '"')
+                          : NULL;
 
     return end ? (size_t)(end - list) + strcspn(end, ",") : strcspn(list, ",");
 }

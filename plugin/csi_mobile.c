@@ -533,7 +533,7 @@ static int sweep(struct csi_call *k, const struct mobile *m, bool *ret_idle)
         r = csi_facts_get(k, m->local, &f);
     *ret_idle = r < 0 || v;
     if (r < 0 || !v || v->mounted || !f || f->epoch == 0 || BROKEN(VARVE_BREAK_csi_copies) ||
-        (r = owner_get(k, m, &o)) < 0)
+        BROKEN(VARVE_BREAK_csi_fence) || (r = owner_get(k, m, &o)) < 0)
         return r;
     if (!o.store || f->epoch >= o.epoch || (f->epoch + 1 == o.epoch && strcmp(o.store, vs.store) == 0))
         return 0;

@@ -5,6 +5,8 @@
   SHARE     a directory that becomes /opt/varve/share
   NAME      what the image is called, as in the manifest: host/path:tag
 
+$LIBRARIES names, by their paths, those that a program loads when it needs them: librados.so.2, for repositories in RADOS.
+
 Two layers: the libraries, which change with the distribution, and the programs. The same input gives the same bytes, whoever makes it and
 when. /opt/varve/id is a digest of all that is in /opt/varve: what varve-node calls this tree on a node."""
 
@@ -180,7 +182,8 @@ def main():
     version = sys.argv[5] if len(sys.argv) > 5 else name.rsplit(":", 1)[-1]
     programs = sorted(p for p in Path(programs).iterdir() if p.is_file() and os.access(p, os.X_OK))
     loader = os.environ.get("LOADER") or interpreter(sys.executable if os.access(sys.executable, os.R_OK) else "/bin/sh")
-    libs = library_layer(libraries(programs, os.path.realpath(loader)))
+    more = os.environ.get("LIBRARIES", "").split()
+    libs = library_layer(libraries([*programs, *more], os.path.realpath(loader)) | {os.path.basename(path): path for path in more})
     layers = [libs, program_layer(programs, Path(share), digest(libs))]
     labels = {"org.opencontainers.image.title": "varve", "org.opencontainers.image.version": version}
     image(out, name, layers, {"Env": [f"PATH=/{HOME}/bin"], "Entrypoint": [f"/{HOME}/bin/varve"], "WorkingDir": "/", "Labels": labels}, labels)

@@ -230,6 +230,7 @@ opened=(--credentials $W/s3/credentials --passphrase-file $W/s3/passphrase)
 # a server that both nodes reach; its repository opens by what is in the secret, and the nodes do not have that
 repository() {
     local n url="s3://vault/k8s?endpoint=http://$HUB:$S3_PORT"
+    [ -z "${pid_s3:-}" ] || return 0
     mkdir -p $W/s3/data/vault $W/s3/versions
     s3_environment
     printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" >$W/s3/credentials
@@ -420,22 +421,28 @@ test_daemon_killed() {
     [ "$(on "$n" /opt/varve/bin/varve status /var/lib/varve/store --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')" != "$pid" ] || fail 'the same daemon'
 }
 
-test_upgraded() {
-    local n before
-    n=$(number busy)
-    before=$(on "$n" readlink /opt/varve)
-    python3 - "$archive" $W/next.tar "$(readlink -f "$BUILD")" "$deploy" <<'PY' >"$logs/next.log" 2>&1 || { fail "$(cat "$logs/next.log")"; return; }
+# another_image TAG: other programs, through the DaemonSet
+another_image() {
+    local i before
+    before=$(on 1 readlink /opt/varve)
+    python3 - "$1" $W/next.tar "$(readlink -f "$BUILD")" "$deploy" <<'PY' >"$logs/next.log" 2>&1 || { fail "$(cat "$logs/next.log")"; return; }
 import pathlib, shutil, subprocess, sys
-out, build, deploy = sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4]
-share = pathlib.Path("/mnt/next-share")
+tag, out, build, deploy = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4]
+share = pathlib.Path("/mnt/share-" + tag)
 shutil.copytree(build / "image/share", share)
-(share / "next").write_text("another image\n")
-subprocess.run([deploy + "/image.py", out, build / "image/bin", share, "localhost/varve:next", "next"], check=True)
+(share / "next").write_text(tag + ", another image\n")
+subprocess.run([deploy + "/image.py", out, build / "image/bin", share, "localhost/varve:" + tag, tag], check=True)
 PY
-    for i in 1 2; do on $i ctr -a /run/containerd/containerd.sock -n k8s.io images import $W/next.tar >/dev/null || fail "node$i: not imported"; done
-    sed 's,localhost/varve:0[0-9.]*,localhost/varve:next,' "$deploy/varve.yaml" | k apply -f - >/dev/null
+    for i in 1 2; do ctr_on $i images import $W/next.tar >/dev/null || fail "node$i: not imported"; done
+    sed "s,localhost/varve:0[0-9.]*,localhost/varve:$1," "$deploy/varve.yaml" | k apply -f - >/dev/null
     k -n varve-system rollout status daemonset/varve-node --timeout=${NEEDS}s >/dev/null || fail "$(k -n varve-system get pods -o wide)"
-    [ "$(on "$n" readlink /opt/varve)" != "$before" ] || fail 'the programs of before'
+    [ "$(on 1 readlink /opt/varve)" != "$before" ] || fail 'the programs of before'
+}
+
+test_upgraded() {
+    local n
+    n=$(number busy)
+    another_image next
     [ "$(on "$n" sh -c 'ls -d /opt/varve-* | wc -l')" = 1 ] || fail "$(on "$n" ls /opt)"
     quiet busy
 }
@@ -450,108 +457,4 @@ test_kubelet_restarted() {
     within in_pod busy true
     quiet busy
     drop pod/busy pvc/busy
-}
-
-test_flexvolume() {
-    local n
-    for n in 1 2; do
-        on $n /opt/varve/bin/varve-flex install /run/flex /var/lib/varve/store >/dev/null || fail "node$n: not installed"
-    done
-    k apply -f "$EX/flexvolume.yaml" >/dev/null
-    running flex || return
-    n=$(number flex)
-    within in_pod flex test -s /data/file || fail 'not written'
-    drop pod/flex
-    # the same volume, by a persistent volume
-    sed -n '/^kind: Pod$/,$p' "$EX/flexvolume.yaml" | sed '1i apiVersion: v1' | python3 -c '
-import sys, yaml
-pod = yaml.safe_load(sys.stdin)
-flex, node = pod["spec"]["volumes"][0].pop("flexVolume"), sys.argv[1]
-pod["metadata"]["name"] = "flex-claim"
-pod["spec"]["containers"][0]["command"] = ["sh", "-c", "cat /data/file; sleep 1000000"]
-pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
-pod["spec"]["volumes"][0]["persistentVolumeClaim"] = {"claimName": "flex"}
-common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
-yaml.safe_dump_all([pod,
-    {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "flex"}, "spec": {"capacity": {"storage": "1Gi"}, "flexVolume": flex, "persistentVolumeReclaimPolicy": "Retain"} | common},
-    {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "flex"}, "spec": {"volumeName": "flex", "resources": {"requests": {"storage": "1Gi"}}} | common}], sys.stdout)' "node$n" | k apply -f - >/dev/null
-    running flex-claim || return
-    [ "$(in_pod flex-claim cat /data/file)" = flex ] || fail 'another volume'
-    drop pod/flex-claim pvc/flex pv/flex
-    [ -z "$(mounts_left "$n" | grep flex)" ] || fail "$(mounts_left "$n")"
-    on "$n" /opt/varve/bin/varve delete /var/lib/varve/store/web --now >/dev/null || fail 'the volume has not stayed'
-}
-
-test_nothing_is_left() {
-    local n
-    drop volumesnapshot/data-1 pod/writer pvc/data
-    within sh -c '[ -z "$(kubectl get pv -o name)" ]' || fail "$(k get pv)"
-    for n in 1 2; do
-        within test -z "$(mounts_left $n)" || fail "node$n: $(mounts_left $n)"
-        for ((i = 0; i < 60; i++)); do [ -n "$(volumes_left $n)" ] || break; sleep 1; done
-        [ -z "$(volumes_left $n)" ] || fail "node$n: $(volumes_left $n)"
-    done
-}
-
-# the manifest goes, the chart comes: what was made before is served on
-test_installed_by_helm() {
-    local n
-    [ -x "$bin/helm" ] || { skip='no helm; tests/k8s/get.sh helm says why'; return; }
-    k apply -f "$deploy/varve.yaml" >/dev/null # another image was, perhaps
-    helm template varve "$deploy/chart" --namespace varve-system --kube-version "$KUBE" | k apply --dry-run=server -f - 2>&1 | grep -v ' unchanged (server dry run)$' | grep . \
-        && fail 'the chart is not what was applied'
-    k delete --wait=true --timeout=${NEEDS}s -f "$deploy/varve.yaml" >/dev/null || fail 'not removed'
-    helm install varve "$deploy/chart" --namespace varve-system --create-namespace --wait --timeout ${NEEDS}s >"$logs/helm.log" 2>&1 || { fail "$(cat "$logs/helm.log")"; return; }
-    k apply -f "$EX/pvc.yaml" >/dev/null
-    running writer || return
-    within in_pod writer grep -q hello /data/greeting || fail 'not written'
-    drop pod/writer pvc/data
-    within sh -c '[ -z "$(kubectl get pv -o name)" ]' || fail "$(k get pv)"
-    helm uninstall varve --namespace varve-system --wait --timeout ${NEEDS}s >"$logs/helm.log" 2>&1 || fail "$(cat "$logs/helm.log")"
-    for n in 1 2; do
-        [ -z "$(mounts_left $n)" ] || fail "node$n: $(mounts_left $n)"
-        on $n /opt/varve/bin/varve status "$STORE" >/dev/null || fail "node$n: its store went with the chart"
-    done
-}
-
-run_one() {
-    local began=$SECONDS
-    failures=0 skip=''
-    "$1"
-    if [ -n "$skip" ]; then
-        skipped=$((skipped + 1))
-        say "skipped $1: $skip"
-        return
-    fi
-    if [ "$failures" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-    say "$([ "$failures" = 0 ] && echo ok || echo FAILED) $1 $((SECONDS - began))s"
-}
-
-asked() { [ -z "$*" ] || [[ " $* " == *" $t "* ]]; }
-run_cases() {
-    local t
-    network || { failed=1; return; }
-    if [ -z "${K8S_MISSING:-}" ]; then
-        certificates && control_plane || { failed=1; return; }
-        run_one test_objects_are_taken
-    fi
-    nodes_up || { failed=$((failed + 1)); return; }
-    t=test_containers_alone
-    ! asked "$@" || run_one $t
-    if [ -n "${K8S_MISSING:-}" ]; then
-        skipped=1
-        say "skipped all that needs Kubernetes: $K8S_MISSING"
-        return
-    fi
-    kubelets_up || { failed=$((failed + 1)); return; }
-    for t in $(sed -n 's/^\(test_[a-z_]*\)() .*/\1/p' "$here/cases.sh"); do
-        case $t in
-        test_containers_alone | test_objects_are_taken) ;;
-        test_driver_on_both_nodes | test_claim_and_pod)
-            run_one $t
-            [ "$failures" = 0 ] || return # the others need it
-            ;;
-        *) ! asked "$@" || run_one "$t" ;;
-        esac
-    done
 }

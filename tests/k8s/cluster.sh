@@ -1,6 +1,6 @@
 #!/bin/bash
 # A cluster of its own: etcd, kube-apiserver, controller-manager, scheduler, two nodes with containerd and a kubelet each, the stock sidecars,
-# and on it what plugin/deploy ships. Before it, what containerd alone can show. `cluster.sh CASE...` runs the named cases (cases.sh), after
+# and on it what plugin/deploy ships. Before it, what containerd alone can show. `cluster.sh CASE...` runs the named cases (cases*.sh), after
 # those that set up what they need; KEEP=SECONDS waits at the end. Kubernetes is built once, which takes long; GET="debian" does without.
 #
 # All of it lives in namespaces (mounts, processes, network) that end with this script, whatever happens: nothing listens on the machine's own
@@ -189,7 +189,8 @@ finish() {
 }
 trap finish EXIT
 
-. "$here/cases.sh"
+cases=("$here/cases.sh" "$here/cases_data.sh" "$here/cases_end.sh") # in this order
+for part in "${cases[@]}"; do . "$part"; done
 passed=0 failed=0 skipped=0
 run_cases "$@"
 [ -z "${KEEP:-}" ] || { say "nsenter -t $$ (seen from outside: the child of unshare) -m -p -n; KUBECONFIG=$KUBECONFIG"; sleep "$KEEP"; }

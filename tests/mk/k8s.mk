@@ -4,6 +4,8 @@ IMAGE ?= localhost/varve:$(VERSION)
 IMAGE_DIR := $(BUILD)/image
 IMAGE_ARCHIVE := $(BUILD)/varve-image.tar
 IMAGE_HOME := /opt/varve
+# /usr/lib/.../librados.so.2, where there are repositories in RADOS
+IMAGE_LIBRARIES ?=
 # programs that bring their own libraries and loader: what a node has is too old, or another C library: what a
 # library needs is looked for there, too (RPATH, not RUNPATH)
 IMAGE_LINK := -Wl,--dynamic-linker=$(IMAGE_HOME)/lib/ld.so -Wl,--disable-new-dtags,-rpath=$(IMAGE_HOME)/lib -Wl,--strip-debug -Wl,--build-id=none
@@ -29,9 +31,9 @@ $(IMAGE_ARCHIVE): $(IMAGE_PROGRAMS) $(PROFILES) $(UNITS) plugin/deploy/image.py 
 	@rm -rf $(IMAGE_DIR)/share && mkdir -p $(IMAGE_DIR)/share/profiles
 	@cp LICENSE $(IMAGE_DIR)/share && cp $(PROFILES) $(IMAGE_DIR)/share/profiles
 	@for u in $(UNITS); do n=$${u##*/}; sed 's|@BINDIR@|$(IMAGE_HOME)/bin|g' "$$u" >"$(IMAGE_DIR)/share/$${n%.in}" || exit 1; done
-	@plugin/deploy/image.py $@ $(IMAGE_DIR)/bin $(IMAGE_DIR)/share $(IMAGE) $(VERSION)
+	@LIBRARIES='$(IMAGE_LIBRARIES)' plugin/deploy/image.py $@ $(IMAGE_DIR)/bin $(IMAGE_DIR)/share $(IMAGE) $(VERSION)
 image: $(IMAGE_ARCHIVE)
 
-k8s: $(IMAGE_ARCHIVE)
+k8s: $(IMAGE_ARCHIVE) $(STANDIN)
 check-k8s: $(IMAGE_ARCHIVE)
 	@tests/k8s/cluster.sh $(ARGS)
