@@ -17,8 +17,8 @@ struct store_settings {     /* zeros take the defaults */
     uint32_t segments;      /* 8 */
     uint32_t inline_bytes;  /* 4096: files up to this size live in the tables */
     uint64_t map_bytes;     /* first size of the LMDB map; grows by itself */
-    uint32_t fd_cache;      /* 1,024: object descriptors kept open; at most half of what the process may have */
-    bool no_threads;        /* tests: no background threads; the caller runs store_tick() */
+    uint32_t fd_cache; /* 1,024: object descriptors kept open; at most half of what the process may have */
+    bool no_threads;   /* tests: no background threads; the caller runs store_tick() */
 };
 
 enum store_open_flag {
