@@ -370,7 +370,7 @@ void recall_moved(struct recall *rc, struct pool *p)
 /* Does it help to try again? */
 static bool is_passing(int r)
 {
-    return r < 0 && r != -E_CANCELED && r != -E_NOMEM && r != -E_CORRUPT && r != -E_KEY;
+    return r < 0 && r != -E_CANCELED && r != -E_NOMEM && r != -E_CORRUPT && r != -E_KEY && r != -E_SHREDDED;
 }
 
 static int pause_until(struct recall *rc, int64_t at_ns)

@@ -107,7 +107,7 @@ static int alone(struct recall *rc, const struct cold_piece *v)
 
 static bool is_away(int r)
 {
-    return r < 0 && r != -E_CORRUPT && r != -E_KEY && r != -E_ARCHIVED && r != -E_NOMEM;
+    return r < 0 && r != -E_CORRUPT && r != -E_KEY && r != -E_SHREDDED && r != -E_ARCHIVED && r != -E_NOMEM;
 }
 
 /* Where a repository cannot be read those behind are not tried: whoever wants them tries anew. */

@@ -104,6 +104,12 @@ test_a_domain_of_its_own_is_shredded_alone() {
     cmp "$dir/got" "$dir/m/d/large" || fail 'another program reads other bytes'
     ok varve repo verify "dir:$dir/r" --key-file "$dir/key" --full
     ok varve backup export "dir:$dir/r#$own" "$dir/file" --key-file "$dir/key"
+    mkdir "$dir/i"
+    mounted+=("$dir/i")
+    ok varve mount --from "dir:$dir/r#$own" --key-file "$dir/key" --no-hydrate "$dir/i"
+    refused 1 'reads from it what it has not here' varve repo shred "dir:$dir/r" "${id:0:8}" --key-file "$dir/key"
+    cmp "$dir/i/d/large" "$dir/m/d/large" || fail 'other bytes on demand'
+    ok varve umount "$dir/i"
     ok varve tier release "$dir/m" "dir:$dir/r" --key-file "$dir/key"
     ok cmp "$dir/m/d/large" "$dir/got"
     random 2000000 >"$dir/m/new"

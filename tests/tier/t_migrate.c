@@ -209,6 +209,16 @@ static void reads_the_same(struct moving *v)
     CHECK(box_same(&is, &v->want));
 }
 
+/* From now on it is in a domain of its own. */
+static void go_apart(struct repo_rig *g)
+{
+    struct backup_opts o = {.domain = BACKUP_OWN};
+    struct layer_rec rec = rig_snapshot(g, "apart");
+    struct backup_result res;
+
+    CHECK_OK(backup_run(g->w.r, g->b.v, &rec, &o, &res));
+}
+
 /* Trees at random, with increments that cut what was sent before in pieces; then the old repository is empty. */
 TEST(test_migrate__a_volume_reads_from_the_copy_afterwards)
 {
@@ -222,6 +232,8 @@ TEST(test_migrate__a_volume_reads_from_the_copy_afterwards)
         moving_begin(&v);
         rig_fill_file(&v.g, "db", 5000000);
         box_mess(&v.g.b, v.g.b.v, &rng, 40);
+        if (round % 2)
+            go_apart(&v.g);
         for (int i = 0; i < 4; i++) {
             char name[] = {'a', (char)('0' + i), 0};
 
@@ -234,7 +246,8 @@ TEST(test_migrate__a_volume_reads_from_the_copy_afterwards)
         rig_picture(&v.g, &v.want);
         release_all(&v, up.id, "a3");
         q = copied(&v, up.id);
-        CHECK_EQ(v.m.done.points, 4);
+        CHECK_EQ(v.m.done.points, 4 + round % 2);
+        CHECK_EQ(id16_none(&q.domain), round % 2 == 0);
         CHECK_EQ(switched(&v, up.id, &q), 0);
         CHECK_OK(cold_source_del(v.g.b.s, v.was));
         while (mem_count(v.g.w.m, "packs/") > 0)
