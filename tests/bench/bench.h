@@ -17,7 +17,7 @@
 #define MIB (1ull << 20)
 #define NAME_SIZE 64
 #define PATH_SIZE 400
-#define PLACES_MAX 16
+#define PLACES_MAX 24
 
 /* What one round measures. */
 struct meter {

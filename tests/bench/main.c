@@ -87,10 +87,43 @@ static void place_down(struct place *p)
     p->is_up = false;
 }
 
+/* The next option that the row has a bound of its own for, as the name of a place: "14 io_uring=7" has varve-io_uring. NULL: no more. */
+static const char *option_next(const char **bound, char *ret, size_t size)
+{
+    const char *eq = strchr(*bound, '='), *from = eq;
+
+    if (!eq)
+        return NULL;
+    while (from > *bound && from[-1] != ' ')
+        from--;
+    *bound = eq + 1;
+    snprintf(ret, size, "varve-%.*s", (int)(eq - from), from);
+    return ret;
+}
+
+static bool is_asked(const char *name)
+{
+    const struct place *p = place_find(name);
+
+    return p && p->asked;
+}
+
+/* With an option varve is measured where it is as it comes, and what both are compared with. */
+static bool has_options(const struct row *r)
+{
+    return !r->places[0] && is_asked("varve") && is_asked("ext4");
+}
+
 static bool row_names(const struct row *r, const char *place)
 {
+    const char *bound = r->bound;
+    char name[NAME_SIZE];
+
     for (unsigned i = 0; i < ARRAY_LEN(r->places) && r->places[i]; i++)
         if (strcmp(r->places[i], place) == 0)
+            return true;
+    while (has_options(r) && option_next(&bound, name, sizeof(name)))
+        if (strcmp(name, place) == 0)
             return true;
     return false;
 }
@@ -202,6 +235,8 @@ static void turn_end(struct turn *t)
 
 static unsigned turns_of(const struct row *r, struct turn *turns)
 {
+    const char *bound = r->bound;
+    char name[NAME_SIZE];
     unsigned n = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(r->places) && r->places[i]; i++)
@@ -209,6 +244,12 @@ static unsigned turns_of(const struct row *r, struct turn *turns)
     for (unsigned i = 0; i < nplaces && !r->places[0]; i++)
         if (places[i].asked)
             turns[n++].place = &places[i];
+    while (has_options(r) && option_next(&bound, name, sizeof(name))) {
+        struct place *p = place_find(name);
+
+        if (p && !p->asked && n < PLACES_MAX)
+            turns[n++].place = p;
+    }
     return n;
 }
 

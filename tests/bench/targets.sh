@@ -41,6 +41,20 @@ start() {
     wait_for 100 is_mounted "$mnt" || cannot "$1 did not mount: $(tail -n 1 "$log" 2>/dev/null)"
 }
 
+uring_on() {
+    [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" = Y ] \
+        || echo Y 2>/dev/null >/sys/module/fuse/parameters/enable_uring || cannot "this kernel has no FUSE over io_uring"
+}
+
+# the mount, or it is none of this name
+over_uring() {
+    local t
+    t=$("$VARVE" status "$mnt" --json | sed -n 's/.*"transport": *"\([^"]*\)".*/\1/p' | head -n 1)
+    [ "$t" != io_uring ] || return 0
+    end_it
+    cannot "transport: $t"
+}
+
 hp() { # options...
     local prog
     prog=$(ls "$tools"/passthrough_hp-* 2>/dev/null | sort -V | tail -n 1)
@@ -66,15 +80,16 @@ mount_it() {
     varve*)
         local opts=${name#varve}
         opts=${opts%@*}
+        [ "${opts#-}" != io_uring ] || uring_on
         [ -e "$store" ] || "$VARVE" create "$store" >>"$log" 2>&1 || cannot "varve create: $(tail -n 1 "$log")"
         # shellcheck disable=SC2086
         "$VARVE" mount "$store" "$mnt" ${opts:+-o ${opts#-}} >>"$log" 2>&1 || cannot "varve mount: $(tail -n 1 "$log")"
         "$VARVE" status "$mnt" --json | sed -n 's/.*"daemon_pid": *\([0-9]*\).*/\1/p' | head -n 1 >"$run/$name.pid"
+        [ "${opts#-}" != io_uring ] || over_uring
         ;;
     passthrough_hp) hp --nopassthrough ;;
     passthrough_hp-uring)
-        [ "$(cat /sys/module/fuse/parameters/enable_uring 2>/dev/null)" = Y ] \
-            || echo Y 2>/dev/null >/sys/module/fuse/parameters/enable_uring || cannot "this kernel has no FUSE over io_uring"
+        uring_on
         hp --nopassthrough -o io_uring
         ;;
     passthrough_hp-kernel) hp ;;
