@@ -9,6 +9,8 @@
 #include "base/mark.h"
 #include "snap/store/journal_i.h"
 
+#define PAGE_BYTES 4096u /* segments are multiples of it */
+
 struct journal_dir {
     uint32_t count, highest;
 };
@@ -297,9 +299,20 @@ static int segment_next(struct journal *j)
     return segment_take(j, find_free(j), j->appended + 1);
 }
 
+/* How much is written for a record: one that enters a page of the segment writes the rest of that page with it, as zeros. Written in
+ * part, a page that is not in memory would first have to be read from the disk, while everybody waits. */
+static size_t written_for(const struct journal *j, size_t len)
+{
+    uint64_t last = (j->pos + len - 1) / PAGE_BYTES;
+    bool enters = j->pos % PAGE_BYTES == 0 || j->pos / PAGE_BYTES != last;
+
+    return enters && !BROKEN(VARVE_BREAK_journal_reads) ? (size_t)((last + 1) * PAGE_BYTES - j->pos) : len;
+}
+
 static int record_write(struct journal *j, struct jrec *r, size_t len)
 {
     static const uint8_t nothing[8];
+    size_t all = written_for(j, len);
     int e;
 
     r->hdr.lsn = j->appended + 1;
@@ -307,11 +320,12 @@ static int record_write(struct journal *j, struct jrec *r, size_t len)
     r->hdr.prev_sum = j->last_sum;
     r->hdr.wall_ns = clock_wall_ns();
     buf_reset(&j->record);
-    e = buf_reserve(&j->record, len);
+    e = buf_reserve(&j->record, all);
     if (e < 0)
         return e;
     jrec_encode(r, j->chain, j->record.data);
-    e = io_pwrite(j->io, j->cur->fd, j->record.data, len, j->pos);
+    memset(j->record.data + len, 0, all - len);
+    e = io_pwrite(j->io, j->cur->fd, j->record.data, all, j->pos);
     if (e == 0)
         return 0;
     /* it was refused, so it must not come back, even if all of it has landed */

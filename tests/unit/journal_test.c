@@ -13,9 +13,24 @@ static struct io door = {&door_ops};
 static int door_syncs, door_fail_write, door_fail_sync; /* fail the n-th from here; 0 never */
 static int door_sync_us;
 
+/* Pages of segments that were written, by descriptor; how often one was begun with less than all of it. */
+static bool door_begun[64][SEG / 4096];
+static unsigned door_parts;
+
+static void door_note(int fd, size_t len, uint64_t off)
+{
+    for (uint64_t at = off / 4096; fd < 64 && at * 4096 < off + len && at < SEG / 4096; at++) {
+        bool part = at * 4096 < off || (at + 1) * 4096 > off + len;
+
+        door_parts += part && !door_begun[fd][at];
+        door_begun[fd][at] = true;
+    }
+}
+
 static int door_pwrite(struct io *io, int fd, const void *p, size_t len, uint64_t off)
 {
     (void)io;
+    door_note(fd, len, off);
     if (door_fail_write && --door_fail_write == 0) {
         (void)io_pwrite(io_real(), fd, p, len - len / 3, off); /* a part has landed */
         return -E_IO;
@@ -357,6 +372,21 @@ TEST(test_journal__flush_syncs_the_segments_with_new_bytes_only)
     lsn = append(j, 3);
     CHECK_OK(journal_flush(j, lsn));
     CHECK_EQ(door_syncs, 3);
+    journal_close(j);
+}
+
+/* Of a page that is not in memory the kernel would first have to read what is kept. */
+TEST(test_journal__no_page_is_begun_in_part)
+{
+    struct journal *j = fresh(door_open(), 6);
+    uint64_t lsn;
+
+    memset(door_begun, 0, sizeof(door_begun));
+    door_parts = 0;
+    for (uint64_t i = 0; i < 120; i++)
+        CHECK_OK(append_len(j, i, i % 20 == 0 ? 2000 : 64, &lsn));
+    CHECK_OK(append_len(j, 120, 9000, &lsn));
+    CHECK_EQ(door_parts, 0);
     journal_close(j);
 }
 
