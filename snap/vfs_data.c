@@ -27,12 +27,29 @@ static int find_file(struct vol *v, vfs_node n, struct vfs_place *ret)
     return ns_end(&o, r);
 }
 
+/* The same without a look at the inode, of what lies in the live tree. */
+static bool live_place(struct vol *v, vfs_node n, struct vfs_place *ret)
+{
+    uint32_t branch;
+
+    if (vfs_node_ino(n) == 0 || !vol_live(v, vfs_node_view(n), &branch))
+        return false;
+    *ret = (struct vfs_place){.at = {branch, LAYER_NOW}, .ino = vfs_node_ino(n), .live = true};
+    return true;
+}
+
 /* The same for changing it. */
 static int find_to_change(struct vol *v, vfs_node n, uint64_t *ret_ino, struct file_req *rq)
 {
     struct vfs_place p;
-    int r = find_file(v, n, &p);
+    int r;
 
+    *ret_ino = vfs_node_ino(n);
+    if (live_place(v, n, &p)) { /* what else there is to say is said where it is changed */
+        rq->branch = p.at.branch;
+        return 0;
+    }
+    r = find_file(v, n, &p);
     if (r == 0)
         r = ns_changeable(v, n);
     if (r == 0) {
@@ -70,10 +87,10 @@ int vfs_read(struct vol *v, vfs_node n, void *p, size_t len, uint64_t off, size_
 {
     uint64_t brought = cold_brought;
     struct vfs_place at;
-    int r = find_file(v, n, &at);
+    int r = live_place(v, n, &at) ? 0 : vfs_place(v, n, &at);
 
     if (r == 0)
-        r = still_there(v, n, &at, gone(file_read(v, at.at, at.ino, p, len, off, ret_len)));
+        r = still_there(v, n, &at, gone(file_read_regular(v, at.at, at.ino, p, len, off, ret_len)));
     if (r == 0 && at.live)
         idle_note(v, at.ino, cold_brought != brought);
     return r;

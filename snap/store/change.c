@@ -175,7 +175,8 @@ int change_open(struct change *ch, enum op_kind op, bool pending)
     if (r ==
         0) { /* nobody changed it: its lock is ours. But attributes may have, before we took it: read again */
         uint64_t open = ch->in.open_obj;
-        r = inode_get(&ch->t, (struct vt_at){ch->at.branch, LAYER_NOW}, ch->ino, &ch->in);
+        r = inode_get_at(&ch->t, KEEP_PENDING, (struct vt_at){ch->at.branch, LAYER_NOW}, ch->ino, &ch->was,
+                         &ch->in);
         ch->in.open_obj = open_object(ch);
         assert(r < 0 || open == ch->in.open_obj);
         ch->blocks_before = (int64_t)ch->in.blocks;
@@ -246,8 +247,8 @@ int change_put(struct change *ch)
     if (!ch->moves)
         ch->in.change++;
     if (r == 0)
-        r = inode_put_at(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
-                         ch->at, &ch->in);
+        r = inode_put_over(&ch->t, ch->keep, ch->keep == KEEP_PENDING ? ch->owner : (struct txn_owner){0},
+                           ch->at, &ch->was, &ch->in);
     if (r == 0 && ch->in.nlink)
         r = layer_late_blocks(&ch->t, ch->v, ch->at.layer, (int64_t)ch->in.blocks - ch->blocks_before);
     if (r == 0 && ch->keep == KEEP_PENDING)
@@ -294,7 +295,10 @@ static int share_sources(struct change *ch, const struct span *new)
 
 static void note_dropped(struct change *ch, const struct span *old, const struct span *new)
 {
-    for (unsigned b = 0; b < SPAN_BLOCKS && ch->in.open_obj && !ch->dropped; b++) {
+    unsigned b, end;
+
+    span_changed(old, new, &b, &end);
+    for (; b < end && ch->in.open_obj && !ch->dropped; b++) {
         const struct span_src *o = span_at(old, b), *n = span_at(new, b);
         if (o && o->object == ch->in.open_obj && (!n || n->object != o->object || n->delta != o->delta))
             ch->dropped = true;
@@ -336,7 +340,7 @@ static int cut_span(struct change *ch, uint64_t span, uint64_t first, uint64_t e
 
     if (r < 0)
         return r;
-    new = old;
+    span_copy(&new, &old);
     (void)span_set(&new, (unsigned)(a - base), (unsigned)(b - a), NULL);
     bool over =
         had && end == UINT64_MAX && base >= first; /* the record itself goes: there is no file any more */

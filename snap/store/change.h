@@ -14,8 +14,9 @@ struct change {
     struct store *s;
     const struct file_req *rq;
     uint64_t ino;
-    struct vt_at at; /* {branch, layer written in} */
-    struct inode in; /* as resolved; then as changed */
+    struct vt_at at;   /* {branch, layer written in} */
+    struct inode in;   /* as resolved; then as changed */
+    struct vt_val was; /* its record, as change_open found it */
     struct txn t;
     bool pinned;
     bool done;      /* its record is journaled */

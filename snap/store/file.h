@@ -22,6 +22,10 @@ struct file_req {
 int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
               size_t *ret_len);
 
+/* The same of nothing but a file: -E_ISDIR, -E_INVAL. */
+int file_read_regular(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+                      size_t *ret_len);
+
 /* file_peek: len bytes at off inside the caller's transaction, for looks at a few blocks (it reads objects under the store's
  * lock); zeros beyond the end of the file. -E_COLD: some of them lie elsewhere. */
 int file_peek(struct txn *t, struct vt_at at, const struct inode *in, void *p, size_t len, uint64_t off);

@@ -152,6 +152,7 @@ int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t
 struct fetch {
     uint8_t *out;
     uint64_t off, end; /* bytes of the file that are wanted */
+    bool regular;      /* of nothing but a file */
     struct piece {
         uint64_t object, off, len;
         uint8_t *to;
@@ -262,6 +263,8 @@ static inline __attribute__((always_inline)) int read_resolve(struct vol *v, str
     if (r < 0)
         return r;
     r = inode_get(&t, at, ino, &in);
+    if (r == 0 && f->regular && !S_ISREG(in.mode))
+        r = S_ISDIR(in.mode) ? -E_ISDIR : -E_INVAL;
     if (r == 0) {
         f->end = f->off >= in.size ? f->off : f->off + MIN_OF((uint64_t)len, in.size - f->off);
         *ret_len = (size_t)(f->end - f->off);
@@ -324,26 +327,35 @@ int file_here_locked(struct vol *v, struct vt_at at, uint64_t ino, size_t len, u
     return r < 0 ? r : miss;
 }
 
-/* With the inode's lock held, or at a place that does not change. */
-int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
-                     size_t *ret_len)
+static int read_fetch(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len,
+                      size_t *ret_len)
 {
-    struct fetch f = {.out = p, .off = off};
     uint32_t gen = grace_enter(v->store);
     size_t got = 0;
-    int r = read_resolve(v, at, ino, &f, len, &got);
+    int r = read_resolve(v, at, ino, f, len, &got);
 
     if (r == 0)
-        r = fetch_pieces(v->store, &f);
+        r = fetch_pieces(v->store, f);
     grace_leave(v->store, gen);
-    free(f.pieces);
+    free(f->pieces);
+    f->pieces = NULL;
+    f->n = 0;
     if (r == 0)
         *ret_len = got;
     return r;
 }
 
-int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
-              size_t *ret_len)
+/* With the inode's lock held, or at a place that does not change. */
+int file_read_locked(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+                     size_t *ret_len)
+{
+    struct fetch f = {.out = p, .off = off};
+
+    return read_fetch(v, at, ino, &f, len, ret_len);
+}
+
+static int read_unlocked(struct vol *v, struct vt_at at, uint64_t ino, struct fetch *f, size_t len,
+                         size_t *ret_len)
 {
     struct ilock l = {0};
     int r;
@@ -351,10 +363,26 @@ int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len,
     do {
         if (at.layer == LAYER_NOW)
             ilock_take(v->store, &l, v->rec.id, &ino, 1, false);
-        r = file_read_locked(v, at, ino, p, len, off, ret_len);
+        r = read_fetch(v, at, ino, f, len, ret_len);
         ilock_drop(&l);
     } while (cold_again(v->store, &r));
     return r;
+}
+
+int file_read(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+              size_t *ret_len)
+{
+    struct fetch f = {.out = p, .off = off};
+
+    return read_unlocked(v, at, ino, &f, len, ret_len);
+}
+
+int file_read_regular(struct vol *v, struct vt_at at, uint64_t ino, void *p, size_t len, uint64_t off,
+                      size_t *ret_len)
+{
+    struct fetch f = {.out = p, .off = off, .regular = true};
+
+    return read_unlocked(v, at, ino, &f, len, ret_len);
 }
 
 struct seek {

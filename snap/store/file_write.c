@@ -53,24 +53,34 @@ static int plan_span(struct change *ch, struct txn *t, struct plan *p, uint64_t 
     return 0;
 }
 
-static int plan_write(struct change *ch, struct plan *p)
+static int plan_spans(struct change *ch, struct plan *p)
 {
+    bool records = ch->in.flags & INODE_SPANS; /* else nothing is looked for in the tables */
     struct txn t;
-    int r = txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t);
+    int r = records ? txn_begin(ch->s, TXN_READ, OP_NONE, ch->v, &t) : 0;
 
     if (r < 0)
         return r;
+    for (uint64_t span = p->first / SPAN_BLOCKS; r == 0 && span <= p->last / SPAN_BLOCKS; span++)
+        r = plan_span(ch, records ? &t : NULL, p, span);
+    if (records)
+        txn_abort(&t);
+    return r;
+}
+
+static int plan_write(struct change *ch, struct plan *p)
+{
+    int r = 0;
+
     p->first = p->off / BLOCK_SIZE;
     p->last = (p->end - 1) / BLOCK_SIZE;
     if (ch->in.flags & INODE_INLINE) {
         uint64_t counted = blocks_of(ch->in.size);
         p->inline_size = ch->in.size;
         p->holes = p->last >= counted ? p->last + 1 - MAX_OF(p->first, counted) : 0;
+    } else {
+        r = plan_spans(ch, p);
     }
-    for (uint64_t span = p->first / SPAN_BLOCKS;
-         r == 0 && !(ch->in.flags & INODE_INLINE) && span <= p->last / SPAN_BLOCKS; span++)
-        r = plan_span(ch, &t, p, span);
-    txn_abort(&t);
     if (r == 0 && !(ch->in.flags & INODE_INLINE) && ch->in.size / BLOCK_SIZE < p->first)
         r = change_find_tail(ch, &p->tail);
     return r;
@@ -180,7 +190,7 @@ static int map_span(struct change *ch, const struct plan *p, uint64_t span)
         return r;
     if (!had && map_dense(ch, span, a, b) == 1)
         return 0;
-    new = old;
+    span_copy(&new, &old);
     for (int i = 0; i < 3; i++)
         if (p->gather[i] == span + 1)
             for (unsigned k = 0; k < SPAN_BLOCKS; k++)

@@ -110,8 +110,8 @@ int inode_from(const struct vt_val *v, struct vt_at at, struct inode *ret)
     return 0;
 }
 
-static int get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct vt_val *ret_val,
-                  struct inode *ret)
+int inode_get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct vt_val *ret_val,
+                 struct inode *ret)
 {
     uint8_t key[8];
     int r;
@@ -125,7 +125,7 @@ int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret)
 {
     struct vt_val v;
 
-    return get_at(t, KEEP_PENDING, at, ino, &v, ret);
+    return inode_get_at(t, KEEP_PENDING, at, ino, &v, ret);
 }
 
 /* A record copied up from a parent names objects of the parent's: from now on two branches do. */
@@ -137,9 +137,8 @@ static int share_inherited(struct txn *t, struct inode *in)
     return r;
 }
 
-/* was: what vt_get gave for it at this level and in this branch, or NULL. */
-static int put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at,
-                    const struct vt_val *was, struct inode *in)
+int inode_put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at,
+                   const struct vt_val *was, struct inode *in)
 {
     uint8_t key[8], out[INODE_REC_SIZE];
     int r = share_inherited(t, in);
@@ -155,7 +154,7 @@ static int put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt
 
 int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in)
 {
-    return put_over(t, keep, o, at, NULL, in);
+    return inode_put_over(t, keep, o, at, NULL, in);
 }
 
 int inode_put_new(struct txn *t, struct vt_at at, const struct inode *in)
@@ -182,23 +181,23 @@ int inode_update(struct txn *t, struct vt_at at, uint64_t ino, void (*fn)(struct
 
     /* the pending image first: its references are counted from what was there before this operation */
     if (d && d->pending) {
-        r = get_at(t, KEEP_PENDING, reading(at), ino, &was, &in);
+        r = inode_get_at(t, KEEP_PENDING, reading(at), ino, &was, &in);
         if (r < 0)
             return r;
         fn(&in, arg);
         in.change++;
         if (ret)
             *ret = in;
-        r = put_over(t, KEEP_PENDING, o, at, &was, &in);
+        r = inode_put_over(t, KEEP_PENDING, o, at, &was, &in);
         ret = NULL;
     }
     if (r == 0)
-        r = get_at(t, KEEP_FIRM, reading(at), ino, &was, &in);
+        r = inode_get_at(t, KEEP_FIRM, reading(at), ino, &was, &in);
     if (r < 0)
         return r;
     fn(&in, arg);
     in.change++;
     if (ret)
         *ret = in;
-    return put_over(t, KEEP_FIRM, (struct txn_owner){0}, at, &was, &in);
+    return inode_put_over(t, KEEP_FIRM, (struct txn_owner){0}, at, &was, &in);
 }

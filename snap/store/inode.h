@@ -54,6 +54,13 @@ int inode_objects(const void *p, size_t len, uint64_t *ret_base, uint64_t *ret_o
 /* inode_get: as visible at a place (pending over firm). -E_NOENT, -E_CORRUPT, -E_IO. */
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret);
 
+/* inode_get_at, inode_put_over: the same at a level, and what is found there for whoever puts the inode in its place in this transaction
+ * without looking again. was NULL: it is looked for. */
+int inode_get_at(struct txn *t, enum keep keep, struct vt_at at, uint64_t ino, struct vt_val *ret_val,
+                 struct inode *ret);
+int inode_put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at,
+                   const struct vt_val *was, struct inode *in);
+
 /* inode_from: what a record found at a place (vt_get, vt_scan_next) says. -E_CORRUPT. */
 int inode_from(const struct vt_val *v, struct vt_at at, struct inode *ret);
 

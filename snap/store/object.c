@@ -274,12 +274,16 @@ static const struct span_src *block_dead(struct txn *t, uint32_t branch, const s
 int span_dead(struct txn *t, enum keep keep, struct txn_owner o, uint32_t branch, uint64_t span,
               const struct span *old, const struct span *new, uint32_t died)
 {
-    for (unsigned b = 0, n; b < SPAN_BLOCKS; b += n) {
+    unsigned b = 0, end = SPAN_BLOCKS;
+
+    if (new)
+        span_changed(old, new, &b, &end);
+    for (unsigned n; b < end; b += n) {
         const struct span_src *a = block_dead(t, branch, old, new, b, died);
         n = 1;
         if (!a)
             continue;
-        while (b + n < SPAN_BLOCKS) {
+        while (b + n < end) {
             const struct span_src *c = block_dead(t, branch, old, new, b + n, died);
             if (!c || c->object != a->object || c->delta != a->delta)
                 break;

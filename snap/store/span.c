@@ -89,26 +89,63 @@ static void put_src(struct enc *e, const struct span_src *s)
     enc_u64(e, (uint64_t)s->delta);
 }
 
-size_t span_encode(const struct span *in, uint8_t out[SPAN_SIZE_MAX])
+void span_copy(struct span *to, const struct span *from)
 {
-    struct span sp = *in;
+    to->nsrc = from->nsrc;
+    memcpy(to->block, from->block, sizeof(to->block));
+    memcpy(&to->src[1], &from->src[1], from->nsrc * sizeof(from->src[1]));
+}
+
+void span_changed(const struct span *a, const struct span *b, unsigned *ret_first, unsigned *ret_end)
+{
+    unsigned first = 0, end = SPAN_BLOCKS, n = MIN_OF(a->nsrc, b->nsrc), i = 1;
+
+    while (i <= n && src_equal(&a->src[i], &b->src[i]))
+        i++;
+    if (i > n) {
+        while (first < end && a->block[first] == b->block[first])
+            first++;
+        while (end > first && a->block[end - 1] == b->block[end - 1])
+            end--;
+    }
+    *ret_first = first;
+    *ret_end = end;
+}
+
+/* The length of the run of one source that begins at block i. */
+static unsigned run_at(const struct span *sp, unsigned i)
+{
+    unsigned n = 1;
+
+    while (i + n < SPAN_BLOCKS && sp->block[i + n] == sp->block[i])
+        n++;
+    return n;
+}
+
+/* Sources that no block uses are left out, the others numbered in the order of their first block. */
+size_t span_encode(const struct span *sp, uint8_t out[SPAN_SIZE_MAX])
+{
     struct enc e = {out + 4};
+    uint8_t map[256] = {0}, nsrc = 0;
     uint16_t runs = 0;
 
-    span_compact(&sp);
-    for (unsigned i = 1; i <= sp.nsrc; i++)
-        put_src(&e, &sp.src[i]);
+    for (unsigned i = 0; i < SPAN_BLOCKS; i += run_at(sp, i)) {
+        uint8_t s = sp->block[i];
+        if (!s || map[s])
+            continue;
+        map[s] = ++nsrc;
+        put_src(&e, &sp->src[s]);
+    }
     for (unsigned i = 0, n; i < SPAN_BLOCKS; i += n) {
-        for (n = 1; i + n < SPAN_BLOCKS && sp.block[i + n] == sp.block[i]; n++)
-            ;
-        if (!sp.block[i])
+        n = run_at(sp, i);
+        if (!sp->block[i])
             continue;
         enc_u8(&e, (uint8_t)i);
         enc_u8(&e, (uint8_t)(n - 1));
-        enc_u8(&e, sp.block[i]);
+        enc_u8(&e, map[sp->block[i]]);
         runs++;
     }
-    out[0] = (uint8_t)sp.nsrc;
+    out[0] = nsrc;
     out[1] = 0;
     put_le16(out + 2, runs);
     return (size_t)(e.p - out);

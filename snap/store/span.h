@@ -33,6 +33,10 @@ void span_clear(struct span *sp);
 size_t span_encode(const struct span *sp, uint8_t out[SPAN_SIZE_MAX]); /* drops sources that no block uses */
 int span_decode(const void *p, size_t len, struct span *ret);          /* -E_CORRUPT */
 bool span_empty(const struct span *sp);
+void span_copy(struct span *to,
+               const struct span *from); /* what counts of it: a struct has room for all sources */
+/* span_changed: outside of [*ret_first, *ret_end) both maps say the same. */
+void span_changed(const struct span *a, const struct span *b, unsigned *ret_first, unsigned *ret_end);
 
 /* span_set: blocks [first, first + count) get this source (NULL: a hole). -E_RANGE: more than 255 sources after dropping
  * unused ones (cannot happen with 256 blocks of fewer sources). */

@@ -151,6 +151,17 @@ uint64_t vol_present_blocks(const struct vol *v)
     return n < 0 ? 0 : (uint64_t)n;
 }
 
+bool vol_live(struct vol *v, uint32_t view, uint32_t *ret_branch)
+{
+    bool is;
+
+    pthread_rwlock_rdlock(&v->store->lock);
+    is = v->rec.live_view == view;
+    *ret_branch = v->rec.head;
+    pthread_rwlock_unlock(&v->store->lock);
+    return is;
+}
+
 uint64_t vol_used_blocks(const struct vol *v)
 {
     int64_t n = (int64_t)__atomic_load_n(&v->stat.blocks, __ATOMIC_RELAXED) +

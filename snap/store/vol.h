@@ -48,6 +48,9 @@ static inline struct vt_at vol_write(const struct vol *v)
     return (struct vt_at){v->rec.head, v->rec.layer};
 }
 
+/* vol_live(v, view, ret): is that the number of the live tree now? Then *ret is its branch. Without the store's lock held. */
+bool vol_live(struct vol *v, uint32_t view, uint32_t *ret_branch);
+
 /* vol_put(t, v, rec): writes the record and makes it v->rec when the transaction commits. v must be a volume of the
  * store, or a new one from vol_new(), which joins the store's list at commit. */
 int vol_put(struct txn *t, struct vol *v, const struct volume_rec *rec);
