@@ -100,6 +100,10 @@ void store_set_cold(struct store *s, const struct cold_hooks *hooks)
     s->cold->hooks = hooks ? *hooks : (struct cold_hooks){0};
     __atomic_store_n(&s->cold->aheads, hooks && hooks->ahead, __ATOMIC_RELAXED);
     pthread_rwlock_unlock(&s->cold->hooks_lock);
+    pthread_mutex_lock(&s->cold->lock);
+    while (s->cold->hook_users > 0)
+        pthread_cond_wait(&s->cold->over, &s->cold->lock);
+    pthread_mutex_unlock(&s->cold->lock);
 }
 
 void cold_get_counts(struct store *s, struct cold_counts *ret)

@@ -51,7 +51,7 @@ struct cold_hooks {
     int (*fetch)(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out);
     void (*failed)(void *arg, struct store *s, uint32_t source, uint64_t object, int error);
     /* fetch_run (may be NULL: fetch for each): pieces of an object that lie one behind the other, n <= COLD_RUN_PIECES. got is called for
-     * each, once, as soon as it is there or has failed, in this thread. */
+     * each, once, as soon as it is there or has failed, in this thread. All may have the same out: it is put there for got only. */
     void (*fetch_run)(void *arg, const struct cold_piece *v, unsigned n,
                       void (*got)(void *of, unsigned i, int result), void *of);
     /* waits (may be NULL): a request begins to wait for bytes, its own fetch or somebody else's; and ends. Negative: it must not, and

@@ -5,7 +5,7 @@
 #define BEGINS_AT 64u    /* so much was read on end, by more than one request: it will go on */
 #define WINDOW 512u      /* so much is brought ahead at first: 2 MiB, */
 #define WINDOW_MAX 4096u /* and doubled each time, up to 16 */
-#define PIECES_AHEAD 4u  /* the window is brought in at least so many pieces, by several threads */
+#define PIECES_AHEAD 2u  /* the window is brought in at least so many pieces, by several threads */
 
 static bool is_near(const struct cold_stream *st, uint64_t object, uint64_t first)
 {

@@ -59,12 +59,12 @@ static struct cold_fetch *under_way(struct cold *c, uint64_t object, uint64_t fi
 }
 
 /* Memory that was never used costs as much as what is put into it: some is kept from one fetch to the next. */
-static uint8_t *room_take(struct cold *c, const struct cold_fetch *f)
+static uint8_t *room_take(struct cold *c, uint64_t blocks)
 {
     uint8_t *p = NULL;
 
-    if (f->end - f->first != COLD_FETCH_BLOCKS)
-        return malloc((f->end - f->first) * BLOCK_SIZE);
+    if (blocks != COLD_FETCH_BLOCKS)
+        return malloc(blocks * BLOCK_SIZE);
     pthread_mutex_lock(&c->lock);
     if (c->nrooms > 0)
         p = c->room[--c->nrooms];
@@ -72,13 +72,13 @@ static uint8_t *room_take(struct cold *c, const struct cold_fetch *f)
     return p ? p : malloc((size_t)COLD_FETCH_BLOCKS * BLOCK_SIZE);
 }
 
-static void room_give(struct cold *c, struct cold_fetch *f)
+static void room_give(struct cold *c, uint8_t *p, uint64_t blocks)
 {
     pthread_mutex_lock(&c->lock);
-    if (f->bytes && f->end - f->first == COLD_FETCH_BLOCKS && c->nrooms < COLD_ROOMS)
-        c->room[c->nrooms++] = TAKE(f->bytes);
+    if (p && blocks == COLD_FETCH_BLOCKS && c->nrooms < COLD_ROOMS)
+        c->room[c->nrooms++] = TAKE(p);
     pthread_mutex_unlock(&c->lock);
-    free(f->bytes);
+    free(p);
 }
 
 void cold_rooms_free(struct cold *c)
@@ -100,7 +100,7 @@ void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
     pthread_mutex_unlock(&c->lock);
     if (!last)
         return;
-    room_give(c, f);
+    room_give(c, f->bytes, f->end - f->first);
     free(f);
 }
 
@@ -219,9 +219,12 @@ static void keep(struct store *s, struct cold_fetch *f)
 /* Windows one behind the other that were claimed. */
 struct run {
     struct store *s;
+    struct cold_hooks h;
     unsigned n;
     struct cold_range range[COLD_RUN_PIECES];
     struct cold_fetch *f[COLD_RUN_PIECES];
+    uint8_t *
+        bytes; /* of one after the other: memory that was just used is near the processor; NULL: each has its own */
 };
 
 static void count(struct cold *c, const struct cold_fetch *f, int r)
@@ -233,18 +236,16 @@ static void count(struct cold *c, const struct cold_fetch *f, int r)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* In the time of hooks_lock. */
 static void tell_failed(const struct run *run, unsigned i, int r)
 {
-    struct cold *c = run->s->cold;
     const struct cold_fetch *f = run->f[i];
 
     log_warn("store", "recall_failed", "object=%llx block=%llu blocks=%llu source=%u error=%s%s",
              (unsigned long long)f->object, (unsigned long long)f->first,
              (unsigned long long)(f->end - f->first), run->range[i].source, err_name(r),
-             c->hooks.fetch ? "" : " why=no_repository_is_connected");
-    if (c->hooks.failed)
-        c->hooks.failed(c->hooks.arg, run->s, run->range[i].source, f->object, r);
+             run->h.fetch ? "" : " why=no_repository_is_connected");
+    if (run->h.failed)
+        run->h.failed(run->h.arg, run->s, run->range[i].source, f->object, r);
 }
 
 /* One of them is there, or failed: whoever waits for it goes on. */
@@ -252,29 +253,55 @@ static void got(void *arg, unsigned i, int r)
 {
     struct run *run = arg;
     struct store *s = run->s;
+    struct cold_fetch *f = run->f[i];
 
     r = MIN_OF(r, 0);
     if (r < 0)
         tell_failed(run, i, r);
-    count(s->cold, run->f[i], r);
+    count(s->cold, f, r);
+    if (run->bytes)
+        f->bytes = run->bytes;
     if (r == 0)
-        keep(s, run->f[i]);
-    fetch_over(s->cold, run->f[i], r);
+        keep(s, f);
+    if (run->bytes) {
+        f->bytes = NULL;
+        if (r == 0 && !f->kept)
+            r = -E_COLD; /* who waits for it brings it into memory of its own */
+    }
+    fetch_over(s->cold, f, r);
+}
+
+/* Whoever gives the store other hooks waits until these are not used any more: no lock is held meanwhile, as what came is put in its place. */
+static void hooks_use(struct cold *c, struct cold_hooks *ret)
+{
+    pthread_rwlock_rdlock(&c->hooks_lock);
+    *ret = c->hooks;
+    pthread_mutex_lock(&c->lock);
+    c->hook_users++;
+    pthread_mutex_unlock(&c->lock);
+    pthread_rwlock_unlock(&c->hooks_lock);
+}
+
+static void hooks_used(struct cold *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->hook_users--;
+    pthread_cond_broadcast(&c->over);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void call_hooks(struct run *run, const struct cold_piece *v)
 {
-    struct cold *c = run->s->cold;
+    const struct cold_hooks *h = &run->h;
 
-    pthread_rwlock_rdlock(&c->hooks_lock);
-    if (run->n > 1 && c->hooks.fetch_run)
-        c->hooks.fetch_run(c->hooks.arg, v, run->n, got, run);
+    hooks_use(run->s->cold, &run->h);
+    if (run->n > 1 && h->fetch_run)
+        h->fetch_run(h->arg, v, run->n, got, run);
     else
         for (unsigned i = 0; i < run->n; i++)
             got(run, i,
-                c->hooks.fetch ? c->hooks.fetch(c->hooks.arg, v[i].source, &v[i].ref, v[i].blocks, v[i].out)
-                               : -E_NOTSUP);
-    pthread_rwlock_unlock(&c->hooks_lock);
+                h->fetch ? h->fetch(h->arg, v[i].source, &v[i].ref, v[i].blocks, v[i].out) : -E_NOTSUP);
+    hooks_used(run->s->cold);
 }
 
 /* Does the work on windows that were claimed. */
@@ -290,7 +317,7 @@ static void work(struct run *run)
         if (!still_cold(run->s, &run->range[i], f)) {
             MARK("cold: somebody brought it between looking and claiming");
             r = -E_COLD; /* look again */
-        } else if (!(f->bytes = room_take(run->s->cold, f))) {
+        } else if (!run->bytes && !(f->bytes = room_take(run->s->cold, f->end - f->first))) {
             r = -E_NOMEM;
         }
         if (r < 0) {
@@ -298,7 +325,7 @@ static void work(struct run *run)
             continue;
         }
         v[n] = (struct cold_piece){run->range[i].source, run->range[i].ref, (uint32_t)(f->end - f->first),
-                                   f->bytes};
+                                   run->bytes ? run->bytes : f->bytes};
         v[n].ref.skip += (uint32_t)(f->first - run->range[i].first);
         run->range[n] = run->range[i];
         run->f[n++] = f;
@@ -407,10 +434,12 @@ int cold_bring_run(struct store *s, uint64_t object, uint64_t first, uint64_t en
         return 0;
     if (h.waits && h.waits(h.arg, true) < 0)
         return -E_IO;
-    r = run_claim(s, object, first, end, &run);
+    run.bytes = room_take(s->cold, COLD_FETCH_BLOCKS);
+    r = run.bytes ? run_claim(s, object, first, end, &run) : -E_NOMEM;
     n = run.n;
     memcpy(f, run.f, n * sizeof(f[0]));
     work(&run);
+    room_give(s->cold, run.bytes, COLD_FETCH_BLOCKS);
     for (unsigned i = 0; i < n; i++) {
         if (r == 0 && f[i]->result < 0 && f[i]->result != -E_COLD)
             r = f[i]->result == -E_NOMEM ? -E_NOMEM : -E_IO;

@@ -102,7 +102,7 @@ struct cold_stream {
 };
 
 #define COLD_STREAMS 16u
-#define COLD_ROOMS 12u /* buffers of COLD_FETCH_BLOCKS that are kept for the next fetch */
+#define COLD_ROOMS 4u /* buffers of COLD_FETCH_BLOCKS that are kept for the next fetch */
 #define COLD_BUCKETS 1024u
 #define COLD_RECENT 64u
 #define COLD_SETTLE_BYTES (64ull << 20) /* brought and not settled, before the background is woken */
@@ -120,7 +120,8 @@ struct cold {
     uint8_t *room[COLD_ROOMS];
     unsigned nrooms;
     struct cold_counts counts;
-    pthread_rwlock_t hooks_lock; /* guards hooks; held shared during a fetch */
+    unsigned hook_users;         /* calls of hooks that bring bytes */
+    pthread_rwlock_t hooks_lock; /* guards hooks */
     struct cold_hooks hooks;
     pthread_mutex_t settle_lock; /* one settling at a time */
     pthread_mutex_t leave_lock;  /* one source goes at a time */

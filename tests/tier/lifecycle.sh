@@ -356,7 +356,8 @@ test_what_lies_together_comes_by_one_request() {
         [ $how = read ] || ok varve tier recall "$dir/m"
         same_trees "$dir/was" "$dir/m"
         gets=$(grep -c '^GET .*/packs/' "$dir/fault.log")
-        [ "$gets" -le 14 ] || fail "$how: $gets requests"
+        # a reader who is faster than what is read ahead asks for single ones
+        [ "$gets" -le $([ $how = recall ] && echo 10 || echo 19) ] || fail "$how: $gets requests"
         say "    $how: $gets requests"
     done
     classes_end
