@@ -7,8 +7,8 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/lib.sh"
 . "$here/s3_server.sh"
 . "$here/../tools/postgres.sh"
-PG_SCALE=10 rows=400000 seconds=40 files=20000 kib=24 many=24 gone=2
-if [ "${SCALE:-full}" = short ]; then PG_SCALE=1 rows=30000 seconds=2 files=200 kib=32 many=8 gone=1; fi
+PG_SCALE=10 rows=400000 seconds=40 files=6000 kib=24 many=24 gone=2 late=2
+if [ "${SCALE:-full}" = short ]; then PG_SCALE=1 rows=30000 seconds=2 files=200 kib=32 many=8 gone=1 late=0.4; fi
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' GIT_CONFIG_KEY_1=gc.auto GIT_CONFIG_VALUE_1=0
 harm_pid=''
 end_all() {
@@ -46,7 +46,7 @@ harm() { # it is late, cut, cut, late, gone for a while and back, until it is to
         while [ ! -e "$dir/line/good" ]; do
             for kind in refuse late cut-body short-body late lose-answer stall-body late error-not garbage; do
                 case $kind in
-                late) line late; sleep 0.4 ;;
+                late) line late; sleep $late ;;
                 refuse) line refuse; sleep $gone ;;
                 *) line $kind GET 2; sleep 0.3 ;;
                 esac
@@ -230,11 +230,11 @@ test_git_on_a_bad_line() {
     tree_released
     before=$(remote)
     harm
-    succeeds 240 git -C "$dir/m/tree" fsck --full --strict
-    succeeds 120 git -C "$dir/m/tree" checkout -q HEAD~2
-    succeeds 240 git clone -q --no-local --no-hardlinks "$dir/m/tree" "$dir/m/clone"
-    succeeds 240 git -C "$dir/m/tree" checkout -q main
-    succeeds 240 git -C "$dir/m/tree" grep -qI 0123 HEAD~1
+    succeeds 600 git -C "$dir/m/tree" fsck --full --strict
+    succeeds 600 git -C "$dir/m/tree" checkout -q HEAD~2
+    succeeds 600 git clone -q --no-local --no-hardlinks "$dir/m/tree" "$dir/m/clone"
+    succeeds 600 git -C "$dir/m/tree" checkout -q main
+    succeeds 600 git -C "$dir/m/tree" grep -qI 0123 HEAD~1
     harm_stop
     met late refuse
     say "    $((before - $(remote))) of $before bytes came through $(did) requests that were harmed"
