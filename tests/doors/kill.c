@@ -1,7 +1,8 @@
 /* The daemon ends itself, as kill -9 would, at a point of an operation. VARVE_KILL names a file that says where: "KIND POINT N", numbers
- * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "both" (its keeper, too), "keeper" (that alone;
- * goes on when there is another one), "hang" (that thread stands still for ever), "slow" (for 5 s it does nothing but read a file). KIND
- * 0 is a connection that begins: before and after the daemon notes it, before the kernel's first message is answered. The file is taken away before, so that the next daemon lives. */
+ * of enum op_kind and enum answer_point, the N-th time; then how: nothing more (it ends), "each" (so does the next one), "both" (its
+ * keeper, too), "keeper" (that alone; goes on when there is another one), "hang" (that thread stands still for ever), "slow" (for 5 s it
+ * does nothing but read a file). KIND 0 is a connection that begins: before and after the daemon notes it, before the kernel's first
+ * message is answered. The file is taken away before, so that the next daemon lives, but for "each". */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -65,7 +66,7 @@ static void kill_point(enum answer_point at, unsigned kind)
     if (!f)
         return;
     now = fscanf(f, "%u %u %u %7s", &want_kind, &want_at, &n, how) >= 3 && kind == want_kind &&
-          at == want_at && ++seen >= n && unlink(order) == 0;
+          at == want_at && ++seen >= n && (strcmp(how, "each") == 0 || unlink(order) == 0);
     fclose(f);
     if (now)
         carry_out(how);

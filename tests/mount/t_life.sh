@@ -361,16 +361,9 @@ test_life_command_that_kills() {
     VARVE=$(dirname "$VARVE")/tests/varve-kill own_store deadly
     unset VARVE_KILL
     echo x >"$point/f"
-    : >"$scratch/deadly"
-    while [ -e "$scratch/deadly" ]; do # each daemon has its order
-        [ -e "$scratch/deadly-order" ] || { echo "2 0 1" >"$scratch/deadly-order.new" && mv "$scratch/deadly-order.new" "$scratch/deadly-order"; }
-        sleep 0.005
-    done &
-    loop=$!
+    echo "2 0 1 each" >"$scratch/deadly-order"
     fails "died of this command" "$VARVE" snapshot create "$point" one
-    rm "$scratch/deadly"
-    wait $loop
-    rm -f "$scratch/deadly-order"
+    rm "$scratch/deadly-order"
     echo y >>"$point/f"
     expect "$("$VARVE" status "$point" | grep -c read-write)" 1
     expect "$(grep -c 'keeper death' "$store/log/daemon.log")" 2
