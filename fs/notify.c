@@ -19,8 +19,7 @@
 #define DROP_BATCH ((size_t)32)  /* asked for and freed together */
 #define SCAN_WAIT_NS 500000000ll /* after the last word, so that a burst is over */
 #define BURST_NS 20000000        /* orphans freed so shortly before: more will come */
-#define GATHER_NS 200000000      /* in a burst they are freed so many nanoseconds apart, many at a time, */
-#define GATHER_STEP_NS 50000000  /* unless somebody waits for the room */
+#define GATHER_NS 50000000       /* in a burst they are freed so many nanoseconds apart, many at a time */
 #define NOTIFY_EPOCH_CODE 8
 
 struct notifier {
@@ -32,7 +31,6 @@ struct notifier {
     uint64_t ring[RING];
     size_t head, count;
     int64_t freed_ns; /* when the ring was last worked off */
-    bool gathers;     /* waits for more, not for the first */
     bool maybe;       /* some name went since the table of orphans was last seen empty */
     bool scan;        /* read the table */
     uint64_t went;    /* names that went */
@@ -107,7 +105,7 @@ void notify_forget(struct session *ss, uint64_t ino)
             n->ring[(n->head + n->count++) % RING] = ino;
         else
             n->scan = true;
-        if (n->count == RING / 2 || (n->count == 1 && !n->gathers))
+        if (n->count == 1 || n->count == RING / 2)
             pthread_cond_signal(&n->word);
     }
     pthread_mutex_unlock(&n->lock);
@@ -326,27 +324,17 @@ static void await(struct notifier *n)
     }
 }
 
-static bool wants_now(const struct notifier *n)
-{
-    return n->count >= RING / 2 || n->end || n->stop || n->rollbacks_done != n->rollbacks_asked ||
-           room_wanted(n->ss->vol);
-}
-
 /* In a burst of names that go, whoever takes them away would meet the freeing of the one before at every step, for the store's lock. */
 static void gather(struct notifier *n)
 {
-    int64_t now = clock_mono_ns(), end_ns = now + GATHER_NS;
+    int64_t now = clock_mono_ns(), until_ns = now + GATHER_NS;
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
 
-    if (now - n->freed_ns > BURST_NS)
+    if (now - n->freed_ns > BURST_NS || room_wanted(n->ss->vol))
         return;
-    n->gathers = true;
-    for (; !wants_now(n) && now < end_ns; now = clock_mono_ns()) {
-        int64_t until_ns = now + GATHER_STEP_NS;
-        struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
-
-        pthread_cond_timedwait(&n->word, &n->lock, &until);
-    }
-    n->gathers = false;
+    while (n->count < RING / 2 && !n->end && !n->stop && n->rollbacks_done == n->rollbacks_asked)
+        if (pthread_cond_timedwait(&n->word, &n->lock, &until) == ETIMEDOUT)
+            return;
 }
 
 static void do_rollback_locked(struct notifier *n)

@@ -9,7 +9,6 @@
 
 #define PUT_TAKES 256u /* of the delta's memory, beside key and value */
 
-#define QUEUE_NS 500000000l /* between two checkpoints for the sake of the reclaim queue */
 #define REST_NS 3000000000  /* without any change */
 #define TRIM_NS 30000000000 /* between two looks for free pages among those that malloc keeps */
 
@@ -309,27 +308,15 @@ static bool cold_due(struct store *s)
     return true;
 }
 
-/* A checkpoint for the queue's sake makes all that is pending firm. While work is being done that is left to the flush, as long as there
- * is only what is unlinked and punched in a moment. */
-static int64_t queue_wait_ns(const struct store *s, int64_t now)
-{
-    bool busy = journal_appended(s->journal) != s->rest_lsn || now - s->rest_ns < QUEUE_NS;
-
-    if (!busy || __atomic_load_n(&s->queue_long, __ATOMIC_RELAXED))
-        return QUEUE_NS;
-    return MAX_OF(QUEUE_NS, (int64_t)s->set.flush_ms * 1000000 / 2);
-}
-
 static bool checkpoint_due(struct store *s)
 {
-    int64_t now = clock_mono_ns();
     bool want, wait, idle_work;
 
     look(s, true, &want, &wait);
     /* what waits in the queue goes on after a checkpoint, and only when something has happened since the last one */
     idle_work = __atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) > 0 &&
                 (__atomic_load_n(&s->sift.hurry, __ATOMIC_RELAXED) ||
-                 now - __atomic_load_n(&s->last_ckpt_ns, __ATOMIC_RELAXED) > queue_wait_ns(s, now)) &&
+                 clock_mono_ns() - __atomic_load_n(&s->last_ckpt_ns, __ATOMIC_RELAXED) > 500000000) &&
                 (!__atomic_load_n(&s->queue_rests, __ATOMIC_RELAXED) ||
                  journal_appended(s->journal) > __atomic_load_n(&s->done_lsn, __ATOMIC_RELAXED));
     if (!want && !idle_work)

@@ -216,20 +216,15 @@ static void sync_names(struct store *s, const struct entry *e, int *result, int 
     }
 }
 
-static bool is_quick(const struct reclaim_rec *rec)
-{
-    return rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH;
-}
-
 /* A store that is being closed does not wait for long work: it goes on at the next open. */
 static bool leave_for_later(struct store *s, const struct reclaim_rec *rec, int64_t until_ns)
 {
-    if (is_quick(rec) || rec->kind == RECLAIM_ORPHAN)
+    if (rec->kind == RECLAIM_UNLINK || rec->kind == RECLAIM_PUNCH || rec->kind == RECLAIM_ORPHAN)
         return rec->kind == RECLAIM_ORPHAN && __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED);
     return __atomic_load_n(&s->bg_stop, __ATOMIC_RELAXED) || clock_mono_ns() > until_ns;
 }
 
-static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns, bool *left)
+static int run_batch(struct store *s, const struct entry *e, int n, int64_t until_ns)
 {
     int result[BATCH], any = 0;
 
@@ -240,7 +235,6 @@ static int run_batch(struct store *s, const struct entry *e, int n, int64_t unti
                      (unsigned long long)e[i].seq, e[i].rec.kind, (unsigned long long)e[i].rec.object,
                      err_name(r));
         result[i] = r;
-        *left |= r == 1 && !is_quick(&e[i].rec);
     }
     sync_names(s, e, result, n);
     for (int i = 0; i < n; i++)
@@ -248,7 +242,7 @@ static int run_batch(struct store *s, const struct entry *e, int n, int64_t unti
     return any ? forget(s, e, result, n) : 0;
 }
 
-static int run_entries(struct store *s, uint64_t below_seq, bool *left)
+static int run_entries(struct store *s, uint64_t below_seq)
 {
     struct entry batch[BATCH];
     int64_t until_ns = clock_mono_ns() + LONG_NS;
@@ -258,7 +252,7 @@ static int run_entries(struct store *s, uint64_t below_seq, bool *left)
     do {
         r = read_batch(s, &seq, MIN_OF(below_seq, RECLAIM_SIFTS), batch, &n);
         if (r == 0 && n)
-            r = run_batch(s, batch, n, until_ns, left);
+            r = run_batch(s, batch, n, until_ns);
         done += r > 0 ? r : 0;
     } while (r >= 0 && n == BATCH && store_writable(s));
     return r < 0 ? r : done;
@@ -266,7 +260,7 @@ static int run_entries(struct store *s, uint64_t below_seq, bool *left)
 
 int reclaim_run(struct store *s, uint64_t below_seq, bool all)
 {
-    bool left = false, more = false;
+    bool left = false;
     int r, done;
 
     if (__atomic_load_n(&s->reclaim_count, __ATOMIC_RELAXED) == 0)
@@ -277,11 +271,10 @@ int reclaim_run(struct store *s, uint64_t below_seq, bool all)
         pthread_mutex_lock(&s->reclaim_lock);
     grace_wait(s);
     store_inline_checkpoint++;
-    done = run_entries(s, below_seq, &more);
+    done = run_entries(s, below_seq);
     r = done < 0 ? done : sift_round(s, &left);
     store_inline_checkpoint--;
     __atomic_store_n(&s->queue_rests, done == 0 && r == 0 && !left, __ATOMIC_RELAXED);
-    __atomic_store_n(&s->queue_long, more || left, __ATOMIC_RELAXED);
     (void)reclaim_count(s);
     pthread_mutex_unlock(&s->reclaim_lock);
     return r < 0 ? r : done + r;

@@ -160,7 +160,6 @@ struct store {
     int64_t last_trim_ns; /* likewise of the background alone */
     uint64_t done_lsn;    /* atomic: the tables on disk hold everything up to it */
     bool queue_rests;     /* atomic: the last run of the queue found nothing that it could do */
-    bool queue_long;      /* atomic: and left work that takes longer than to unlink and punch */
     uint64_t seen_delta;  /* atomic: bytes of the delta when it was last looked at */
     uint64_t ckpts;       /* done since open */
     int ckpts_making;     /* begun and not done, those that wait for another one included */
