@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
 #include "tier/domains.h"
@@ -32,10 +33,8 @@ static void domains_free(struct domains *l)
 
 static struct seen *find(struct domains *l, const struct id16 *id)
 {
-    const struct id16 *is = id16_none(id) ? &l->r->dom.id : id;
-
     for (size_t i = 0; i < l->n; i++)
-        if (memcmp(l->v[i].h.id.b, is->b, sizeof(is->b)) == 0)
+        if (repo_domain_same(l->r, &l->v[i].h.id, id))
             return &l->v[i];
     return NULL;
 }
@@ -50,7 +49,7 @@ static int keep(void *arg, const struct domain_head *h)
         v->h.flags |= h->flags;
         return 0;
     }
-    if (!(v = realloc(l->v, (l->n + 1) * sizeof(*v))))
+    if (!(v = array_more(l->v, l->n, sizeof(*v))))
         return -E_NOMEM;
     l->v = v;
     l->v[l->n++] = (struct seen){.h = *h};

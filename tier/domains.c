@@ -18,12 +18,17 @@ struct domain_known {
 
 /* --- objects -------------------------------------------------------------------------------------------------------- */
 
-static void name_of(const char *dir, const struct id16 *id, char out[64])
+static void name_of(const char *dir, const struct id16 *id, char out[DOMAIN_OBJECT_SIZE])
 {
     char hex[ID16_TEXT];
 
     hex_format(id->b, 16, hex);
-    snprintf(out, 64, "%s/%s", dir, hex);
+    snprintf(out, DOMAIN_OBJECT_SIZE, "%s/%s", dir, hex);
+}
+
+void domain_object(const struct id16 *id, char out[DOMAIN_OBJECT_SIZE])
+{
+    name_of("domains", id, out);
 }
 
 static int object_get(struct repo *r, const char *name, struct domain_head *ret, struct key *ret_key)
@@ -38,7 +43,7 @@ static int object_get(struct repo *r, const char *name, struct domain_head *ret,
 static int get(struct repo *r, const char *dir, const struct id16 *id, struct domain_head *ret,
                struct key *ret_key)
 {
-    char name[64];
+    char name[DOMAIN_OBJECT_SIZE];
     int x;
 
     name_of(dir, id, name);
@@ -61,7 +66,7 @@ static int is_shredded(struct repo *r, const struct id16 *id)
 static int put(struct repo *r, const char *dir, const struct domain_head *h, const struct key *k)
 {
     cleanup(buf_free) struct buf b = {0};
-    char name[64];
+    char name[DOMAIN_OBJECT_SIZE];
     int x = domain_encode(&r->root.uuid, h, k, &r->keys, &b);
 
     name_of(dir, &h->id, name);
@@ -85,24 +90,39 @@ static struct domain_known *known_locked(struct repo *r, const struct id16 *id)
     return k;
 }
 
-static int load(struct repo *r, const struct id16 *id, struct domain_known *k)
+/* -E_NOENT: nobody has put its key, or it was shredded. */
+static int key_read(struct repo *r, const struct id16 *id, struct domain *ret)
 {
     struct domain_head h;
     struct key key;
     int x = get(r, "domains", id, &h, &key);
 
-    if (x == -E_NOENT) {
-        x = is_shredded(r, id);
-        k->shredded = x == 1;
-        k->d.id = *id;
-        return x == 1 ? 0 : x == 0 ? -E_KEY : x;
-    }
     if (x == 0 && (h.flags & DOMAIN_SHREDDED))
         x = -E_CORRUPT;
     if (x == 0)
-        x = domain_derive(id, &key, &k->d);
+        x = domain_derive(id, &key, ret);
     key_wipe(&key);
     return x;
+}
+
+int repo__domain_open(struct repo *r)
+{
+    int x = key_read(r, &r->root.domain, &r->dom);
+
+    r->into = r->dom;
+    return x == -E_NOENT ? -E_CORRUPT : x;
+}
+
+static int load(struct repo *r, const struct id16 *id, struct domain_known *k)
+{
+    int x = key_read(r, id, &k->d);
+
+    if (x != -E_NOENT)
+        return x;
+    x = is_shredded(r, id);
+    k->shredded = x == 1;
+    k->d.id = *id;
+    return x == 1 ? 0 : x == 0 ? -E_KEY : x;
 }
 
 static void known_free(struct domain_known *k)
@@ -141,9 +161,14 @@ void repo__domains_free(struct repo *r)
     }
 }
 
-static bool is_default(const struct repo *r, const struct id16 *id)
+bool repo_domain_is_default(const struct repo *r, const struct id16 *id)
 {
     return id16_none(id) || memcmp(id->b, r->dom.id.b, 16) == 0;
+}
+
+bool repo_domain_same(const struct repo *r, const struct id16 *a, const struct id16 *b)
+{
+    return repo_domain_is_default(r, a) ? repo_domain_is_default(r, b) : memcmp(a->b, b->b, 16) == 0;
 }
 
 int repo_domain(struct repo *r, const struct id16 *id, const struct domain **ret)
@@ -151,7 +176,7 @@ int repo_domain(struct repo *r, const struct id16 *id, const struct domain **ret
     struct domain_known *k;
     int x = 0;
 
-    if (is_default(r, id)) {
+    if (repo_domain_is_default(r, id)) {
         *ret = &r->dom;
         return 0;
     }
@@ -182,7 +207,7 @@ static int domain_at(struct repo *r, const void *p, size_t len, const struct dom
     if (len < CHUNK_HEAD)
         return -E_CORRUPT;
     memcpy(id.b, (const uint8_t *)p + HEAD_DOMAIN_AT, 16);
-    if (is_default(r, &id)) {
+    if (repo_domain_is_default(r, &id)) {
         *ret = &r->dom;
         return 0;
     }
@@ -283,18 +308,18 @@ void repo_into(struct repo *r, const struct domain *d)
 
 bool repo_is_into(const struct repo *r, const struct id16 *domain)
 {
-    return is_default(r, domain) ? is_default(r, &r->into.id) : memcmp(domain->b, r->into.id.b, 16) == 0;
+    return repo_domain_same(r, domain, &r->into.id);
 }
 
 int repo_into_still(struct repo *r)
 {
     struct backend_stat st;
-    char name[64];
+    char name[DOMAIN_OBJECT_SIZE];
     int x;
 
-    if (is_default(r, &r->into.id))
+    if (repo_domain_is_default(r, &r->into.id))
         return 0;
-    name_of("domains", &r->into.id, name);
+    domain_object(&r->into.id, name);
     x = backend_stat(r->b, &r->call, name, &st);
     return x == -E_NOENT ? -E_SHREDDED : x;
 }
@@ -354,7 +379,7 @@ static int forget(struct repo *r, const struct id16 *id)
 static int there(struct repo *r, const char *dir, const struct id16 *id)
 {
     struct backend_stat st;
-    char name[64];
+    char name[DOMAIN_OBJECT_SIZE];
     int x;
 
     name_of(dir, id, name);
@@ -365,12 +390,12 @@ static int there(struct repo *r, const char *dir, const struct id16 *id)
 /* Where it says that the object is gone, and it is not, nothing was shredded. */
 static int key_delete(struct repo *r, const struct id16 *id)
 {
-    char name[64];
+    char name[DOMAIN_OBJECT_SIZE];
     int x;
 
     if (BROKEN(VARVE_BREAK_shred_key))
         return 0;
-    name_of("domains", id, name);
+    domain_object(id, name);
     x = backend_del(r->b, &r->call, name);
     if (x == 0 || x == -E_NOENT)
         x = there(r, "domains", id);
@@ -383,7 +408,7 @@ int domain_shred(struct repo *r, const struct id16 *id, uint64_t *ret_points)
 {
     struct domain_head h = {.id = *id, .created_ns = clock_wall_ns(), .flags = DOMAIN_OWN | DOMAIN_SHREDDED};
     static const struct key none;
-    int x = is_default(r, id) ? -E_INVAL : repo_may_write(r), was;
+    int x = repo_domain_is_default(r, id) ? -E_INVAL : repo_may_write(r), was;
 
     if (x < 0)
         return x;

@@ -6,6 +6,14 @@
 
 #include "tier/repo.h"
 
+/* repo_domain_is_default: zeros, or the id of the default one? repo_domain_same: are two ids of one domain, in this sense? */
+bool repo_domain_is_default(const struct repo *r, const struct id16 *id);
+bool repo_domain_same(const struct repo *r, const struct id16 *a, const struct id16 *b);
+
+/* domain_object: the name of the object with its key. */
+#define DOMAIN_OBJECT_SIZE 64u
+void domain_object(const struct id16 *id, char out[DOMAIN_OBJECT_SIZE]);
+
 /* repo_domain: by its id; zeros, or the default one's: that one. Read from the repository when it is asked for first; stays as long as r.
  * Any thread. -E_SHREDDED; -E_KEY: the repository has no key for it; -E_CORRUPT, -E_REPO_NEWER, what backends give. */
 int repo_domain(struct repo *r, const struct id16 *id, const struct domain **ret);

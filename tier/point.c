@@ -166,11 +166,6 @@ int point_decode(const void *bytes, size_t len, struct point *ret)
 
 /* --- in the repository ---------------------------------------------------------------------------------------------- */
 
-static bool is_default(const struct repo *r, const struct id16 *domain)
-{
-    return id16_none(domain) || memcmp(domain->b, r->dom.id.b, sizeof(domain->b)) == 0;
-}
-
 static bool is_sealed(const void *p, size_t len)
 {
     return len >= CHUNK_HEAD && memcmp(p, CHUNK_MAGIC, strlen(CHUNK_MAGIC)) == 0;
@@ -187,7 +182,7 @@ int point_open(struct repo *r, const void *p, size_t len, struct point *ret)
     x = repo_unseal(r, CHUNK_POINT, p, len, &h, &plain);
     if (x == 0)
         x = point_decode(plain.data, plain.len, ret);
-    if (x == 0 && !is_default(r, &h.domain))
+    if (x == 0 && !repo_domain_is_default(r, &h.domain))
         ret->domain = h.domain;
     return x;
 }
@@ -201,7 +196,7 @@ int point_seal(struct repo *r, const struct point *p, struct buf *out)
 
     if (x == 0)
         x = repo_domain(r, &p->domain, &d);
-    if (x < 0 || is_default(r, &p->domain))
+    if (x < 0 || repo_domain_is_default(r, &p->domain))
         return x < 0 ? x : buf_add(out, b.data, b.len);
     hash_random(id.b, sizeof(id.b));
     return seal(d, CHUNK_POINT, &id, b.data, b.len, out);
@@ -210,7 +205,7 @@ int point_seal(struct repo *r, const struct point *p, struct buf *out)
 int point_put(struct repo *r, struct point *p)
 {
     cleanup(buf_free) struct buf b = {0};
-    bool shared = is_default(r, &r->into.id);
+    bool shared = repo_domain_is_default(r, &r->into.id);
     int x = point_encode(p, &b);
 
     p->domain = shared ? (struct id16){{0}} : r->into.id;
@@ -234,7 +229,7 @@ static int point_fetch(struct repo *r, const char *id, struct buf *ret)
     x = repo_object_raw(r, name, &raw);
     if (x == 0)
         x = unseal_head(raw.data, raw.len, &h);
-    if (x == 0 && is_default(r, &h.domain))
+    if (x == 0 && repo_domain_is_default(r, &h.domain))
         x = repo_unseal(r, CHUNK_POINT, raw.data, raw.len, NULL, ret);
     else if (x == 0)
         x = buf_add(ret, raw.data, raw.len);

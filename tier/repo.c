@@ -30,35 +30,13 @@ struct repo_chunks {
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
-static int open_domain(struct repo *r)
-{
-    cleanup(buf_free) struct buf b = {0};
-    char name[64], hex[ID16_TEXT];
-    struct domain_head h;
-    struct key k;
-    int x;
-
-    hex_format(r->root.domain.b, 16, hex);
-    snprintf(name, sizeof(name), "domains/%s", hex);
-    x = backend_get_all(r->b, &r->call, name, PLAIN_MAX, &b);
-    if (x == 0)
-        x = domain_decode(b.data, b.len, &r->root.uuid, &r->keys, &h, &k);
-    if (x == 0 && memcmp(h.id.b, r->root.domain.b, 16) != 0)
-        x = -E_CORRUPT;
-    if (x == 0)
-        x = domain_derive(&h.id, &k, &r->dom);
-    r->into = r->dom;
-    key_wipe(&k);
-    return x == -E_NOENT ? -E_CORRUPT : x;
-}
-
 static int unlock(struct repo *r, const struct secret *s, struct buf *err)
 {
     char name[BACKEND_NAME_MAX + 1];
     struct key master;
     int x = repo_unlock(r->b, &r->call, s, &r->root, &master, name, err);
 
-    if (x == 0 && ((x = master_keys(&master, &r->keys)) < 0 || (x = open_domain(r)) < 0))
+    if (x == 0 && ((x = master_keys(&master, &r->keys)) < 0 || (x = repo__domain_open(r)) < 0))
         buf_printf(err, "the repository's keys: %s", backend_text(x));
     key_wipe(&master);
     return x;

@@ -116,6 +116,7 @@ int repo_put_object(struct repo *r, const char *dir, enum chunk_kind kind, const
 /* repo_put: to the backend, counted; 0 also when it is there with the same bytes. */
 int repo_put(struct repo *r, const char *name, const void *p, size_t len);
 
-void repo__domains_free(struct repo *r); /* of tier/domains.c */
+int repo__domain_open(struct repo *r); /* the default one; of tier/domains.c, as the next */
+void repo__domains_free(struct repo *r);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "tier/domains.h"
 #include "tier/repo.h"
 #include "tier/repo_key.h"
 
@@ -38,15 +39,14 @@ static int put_domain(struct backend *b, const struct backend_call *c, const str
 {
     struct domain_head h = {.id = root->domain, .created_ns = clock_wall_ns()};
     cleanup(buf_free) struct buf dom = {0};
-    char name[64], hex[ID16_TEXT];
+    char name[DOMAIN_OBJECT_SIZE];
     struct key domain;
     int r;
 
     hash_random(domain.b, sizeof(domain.b));
     r = domain_encode(&root->uuid, &h, &domain, k, &dom);
     key_wipe(&domain);
-    hex_format(root->domain.b, 16, hex);
-    snprintf(name, sizeof(name), "domains/%s", hex);
+    domain_object(&root->domain, name);
     return r < 0 ? r : backend_put_same(b, c, name, dom.data, dom.len);
 }
 

@@ -152,9 +152,11 @@ struct pack_read {
 };
 
 /* Does the index say of it what its head says? */
-static bool is_of(const struct verify *w, const struct chunk_head *h, const struct have_chunk *c)
+static bool is_as_indexed(const struct repo *r, const struct id16 *id, const struct chunk_head *h,
+                          const struct have_chunk *c)
 {
-    return memcmp(h->domain.b, id16_none(&c->domain) ? w->r->dom.id.b : c->domain.b, 16) == 0;
+    return memcmp(h->id.b, id->b, 16) == 0 && h->plain_len == c->plain_len &&
+           repo_domain_same(r, &h->domain, &c->domain);
 }
 
 static int mac_ready(struct verify *w, const struct id16 *domain)
@@ -183,7 +185,7 @@ static int chunk_read(void *arg, const struct id16 *id, const struct have_chunk 
     buf_reset(&p->plain);
     if (c->off <= p->pack->len && c->stored_len <= p->pack->len - c->off)
         r = repo_unseal(p->w->r, c->kind, p->pack->data + c->off, c->stored_len, &h, &p->plain);
-    if (r == 0 && (memcmp(h.id.b, id->b, 16) != 0 || h.plain_len != c->plain_len || !is_of(p->w, &h, c)))
+    if (r == 0 && !is_as_indexed(p->w->r, id, &h, c))
         r = -E_CORRUPT;
     if (r == 0)
         r = mac_ready(p->w, &h.domain);
