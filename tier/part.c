@@ -91,24 +91,6 @@ static int named(struct part *p, uint64_t ino, uint64_t parent, uint64_t hash, b
     return r;
 }
 
-struct wanting { /* an entry by its name */
-    const char *name;
-    size_t len;
-    struct point_dirent found;
-    uint64_t hash;
-};
-
-static int is_wanted(void *arg, uint64_t hash, const struct point_dirent *e)
-{
-    struct wanting *w = arg;
-
-    if (e->name_len != w->len || memcmp(e->name, w->name, w->len) != 0)
-        return 0;
-    w->found = *e;
-    w->hash = hash;
-    return 1;
-}
-
 /* From the root to what the path names: *ret_ino, *ret_dir: is it a directory? */
 static int way(struct repo *r, const struct tree *t, const char *path, struct part *p, uint64_t *ret_ino,
                bool *ret_dir)
@@ -119,21 +101,21 @@ static int way(struct repo *r, const struct tree *t, const char *path, struct pa
     *ret_ino = ROOT;
     *ret_dir = true;
     while (x == 0 && *path) {
-        struct wanting w = {.name = path, .len = strcspn(path, "/")};
         struct part_node *dir = node_at(p, part_nodes(p) - 1);
+        size_t len = strcspn(path, "/");
+        struct point_dirent e;
 
-        x = *ret_dir ? point_dirents(r, t, *ret_ino, is_wanted, &w) : 0;
-        if (x <= 0)
-            return x < 0 ? x : -E_NOENT;
-        *ret_dir = S_ISDIR(w.found.type);
+        x = *ret_dir ? point_lookup(r, t, *ret_ino, path, len, &e, &dir->only) : -E_NOENT;
+        if (x < 0)
+            return x;
+        *ret_dir = S_ISDIR(e.type);
         dir->on_way = 1;
-        dir->only = w.hash;
         dir->subdirs = *ret_dir;
-        x = named(p, w.found.ino, *ret_ino, w.hash, &is_new);
+        x = named(p, e.ino, *ret_ino, dir->only, &is_new);
         if (x == 0 && !is_new)
             return -E_CORRUPT;
-        *ret_ino = w.found.ino;
-        path += w.len + (path[w.len] == '/');
+        *ret_ino = e.ino;
+        path += len + (path[len] == '/');
     }
     return x;
 }

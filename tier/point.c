@@ -453,6 +453,39 @@ int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
     return tree_scan(r, t, &k, NULL, dirent_one, &d);
 }
 
+struct lookup {
+    const char *name;
+    size_t len;
+    struct point_dirent found;
+    uint64_t hash;
+};
+
+static int is_looked_for(void *arg, uint64_t hash, const struct point_dirent *e)
+{
+    struct lookup *l = arg;
+
+    if (e->name_len != l->len || memcmp(e->name, l->name, l->len) != 0)
+        return 0;
+    l->found = *e;
+    l->found.name = NULL; /* it ends with the call */
+    l->hash = hash;
+    return 1;
+}
+
+int point_lookup(struct repo *r, const struct tree *t, uint64_t dir, const char *name, size_t len,
+                 struct point_dirent *ret, uint64_t *ret_hash)
+{
+    struct lookup l = {.name = name, .len = len};
+    int x = point_dirents(r, t, dir, is_looked_for, &l);
+
+    if (x <= 0)
+        return x < 0 ? x : -E_NOENT;
+    *ret = l.found;
+    if (ret_hash)
+        *ret_hash = l.hash;
+    return 0;
+}
+
 int point_path(struct repo *r, const struct tree *t, uint64_t ino, struct buf *ret)
 {
     cleanup(buf_free) struct buf path = {0};

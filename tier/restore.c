@@ -20,44 +20,22 @@ static void close_fd(int *fd)
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
 
-struct naming {
-    const char *name;
-    size_t len;
-    uint64_t ino;
-};
-
-static int name_is(void *arg, uint64_t hash, const struct point_dirent *e)
-{
-    struct naming *n = arg;
-
-    (void)hash;
-    if (e->name_len != n->len || memcmp(e->name, n->name, n->len) != 0)
-        return 0;
-    n->ino = e->ino;
-    return 1;
-}
-
 int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint64_t *ret_ino)
 {
-    uint64_t ino = 1;
+    struct point_dirent e = {.ino = 1};
+    int x = 0;
 
-    while (*path) {
-        struct naming n = {path, strcspn(path, "/"), 0};
-        int x;
+    while (x == 0 && *path) {
+        const char *name = path;
+        size_t len = strcspn(path, "/");
 
-        path += n.len;
+        path += len;
         path += strspn(path, "/");
-        if (n.len == 0 || (n.len == 1 && n.name[0] == '.'))
-            continue;
-        x = point_dirents(r, t, ino, name_is, &n);
-        if (x < 0)
-            return x;
-        if (x == 0)
-            return -E_NOENT;
-        ino = n.ino;
+        if (len > 0 && !(len == 1 && name[0] == '.'))
+            x = point_lookup(r, t, e.ino, name, len, &e, NULL);
     }
-    *ret_ino = ino;
-    return 0;
+    *ret_ino = e.ino;
+    return x;
 }
 
 /* --- a directory ---------------------------------------------------------------------------------------------------- */
