@@ -264,11 +264,17 @@ static void mode_watch(struct store *s)
     said = true;
 }
 
+/* Not later than due_s; 0: it wants nothing. */
+static void wait_until(struct verb_env *e, int64_t due_s)
+{
+    if (due_s && (!e->wait_s || due_s < e->wait_s))
+        e->wait_s = due_s;
+}
+
 static int tick(struct verb_env *e)
 {
     static _Thread_local struct volume_rec due[DUE_MAX];
     struct store_state st;
-    int64_t due_s;
     size_t n;
     int r;
 
@@ -279,14 +285,10 @@ static int tick(struct verb_env *e)
     store_get_state(e->store, &st);
     if (st.mode != STORE_RW)
         return 0;
-    e->wait_s = verb_schedules(e);
-    due_s = migrate_due(e->store);
-    if (due_s && (!e->wait_s || due_s < e->wait_s))
-        e->wait_s = due_s;
+    wait_until(e, verb_schedules(e));
+    wait_until(e, migrate_due(e->store));
     recall_keep(e->store, false);
-    due_s = recall_due(e->store);
-    if (due_s && (!e->wait_s || due_s < e->wait_s))
-        e->wait_s = due_s;
+    wait_until(e, recall_due(e->store));
     idle_flush(e->store);
     n = deleted_due(e->store, due);
     r = snap_expire_due(e->store);
