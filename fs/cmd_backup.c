@@ -68,33 +68,41 @@ static void on_total(void *arg, uint64_t items, uint64_t bytes)
     job_total(arg, items, bytes);
 }
 
-/* -E_USAGE with a sentence. */
+struct choice {
+    const char *word;
+    int is;
+};
+
+/* What one of the command's words means, one of two; 0: it is not there. -E_USAGE with a sentence. */
+static int choice_of(const struct verb_args *a, const char *name, const struct choice c[2], struct buf *err)
+{
+    const char *text = verb_text(a, name);
+
+    for (size_t i = 0; text && i < 2; i++)
+        if (strcmp(text, c[i].word) == 0)
+            return c[i].is;
+    if (!text)
+        return 0;
+    buf_printf(err, "backup run: --%s %.20s: write %s or %s", name, text, c[0].word, c[1].word);
+    return -E_USAGE;
+}
+
 static int codec_of(const struct verb_args *a, enum codec_id *ret, struct buf *err)
 {
-    const char *text = verb_text(a, "compression");
+    static const struct choice codecs[2] = {{"zstd", CODEC_ZSTD}, {"lz4", CODEC_LZ4}};
+    int r = choice_of(a, "compression", codecs, err);
 
-    *ret = !text                       ? CODEC_NONE
-           : strcmp(text, "zstd") == 0 ? CODEC_ZSTD
-           : strcmp(text, "lz4") == 0  ? CODEC_LZ4
-                                       : CODEC_NONE;
-    if (!text || *ret)
-        return 0;
-    buf_printf(err, "backup run: --compression %.20s: write zstd or lz4", text);
-    return -E_USAGE;
+    *ret = r < 0 ? CODEC_NONE : (enum codec_id)r;
+    return r < 0 ? r : 0;
 }
 
 static int domain_of(const struct verb_args *a, enum backup_domain *ret, struct buf *err)
 {
-    const char *text = verb_text(a, "domain");
+    static const struct choice domains[2] = {{"own", BACKUP_OWN}, {"shared", BACKUP_SHARED}};
+    int r = choice_of(a, "domain", domains, err);
 
-    *ret = !text                         ? BACKUP_AS_BEFORE
-           : strcmp(text, "own") == 0    ? BACKUP_OWN
-           : strcmp(text, "shared") == 0 ? BACKUP_SHARED
-                                         : BACKUP_AS_BEFORE;
-    if (!text || *ret)
-        return 0;
-    buf_printf(err, "backup run: --domain %.20s: write own or shared", text);
-    return -E_USAGE;
+    *ret = r < 0 ? BACKUP_AS_BEFORE : (enum backup_domain)r;
+    return r < 0 ? r : 0;
 }
 
 /* Where the command does not say. */
