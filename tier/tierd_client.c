@@ -16,163 +16,15 @@
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
-#include "base/msg.h"
-#include "tier/tierd.h"
+#include "tier/tierd_i.h"
 
-#define ASK_MS 200     /* how often a waiting call asks whether it was cancelled */
-#define GRACE_MS 10000 /* beyond the call's own time, which the other side keeps, too */
-#define HELLO_MS 30000
-#define WHOLE_MS 60000 /* a message that has begun, however busy the machine is */
-#define HEAD_ROOM 4096u
-#define LINE_ROOM (3 << 20)
-#define PIECE (16u << 20)                          /* of a get */
-#define VIEW_ROOM (4 * ((1u << 20) + (64u << 10))) /* four chunks that are one block of a file each, sealed */
-
-struct client {
-    struct backend b;
-    unsigned refs; /* atomic */
-    char url[PATH_MAX + 8];
-    pthread_mutex_t
-        lock; /* guards all below; held while the process is started and ended, not during a call */
-    pthread_cond_t freed; /* a line is free, or the process that was dead is ended */
-    struct line {
-        int fd;
-        bool busy;
-        const uint8_t *room; /* VIEW_ROOM bytes that the process writes to; NULL: none yet */
-    } line[TIERD_LINES];
-    unsigned nlines, nbusy; /* nlines 0: none is running */
-    bool dead;              /* it was killed; ended when all its calls have noticed */
-    pid_t pid;
-};
+#define GRACE_MS 10000    /* beyond the call's own time, which the other side keeps, too */
+#define WHOLE_MS 60000    /* a message that has begun, however busy the machine is */
+#define PIECE (16u << 20) /* of a get */
 
 static struct client *client_of(struct backend *b)
 {
     return (struct client *)b;
-}
-
-/* --- the process ---------------------------------------------------------------------------------------------------- */
-
-/* It ends when its sockets close; one that hangs is killed, and one that cannot even die is left. */
-static void end_process(struct client *c)
-{
-    if (c->nlines == 0)
-        return;
-    for (unsigned i = 0; i < c->nlines; i++) {
-        close(c->line[i].fd);
-        if (c->line[i].room)
-            munmap((void *)(uintptr_t)TAKE(c->line[i].room), VIEW_ROOM);
-    }
-    c->nlines = 0;
-    c->dead = false;
-    for (int i = 0; i < 200; i++) {
-        if (waitpid(c->pid, NULL, WNOHANG) != 0)
-            return;
-        if (i == 100)
-            kill(c->pid, SIGKILL);
-        nanosleep(&(struct timespec){.tv_nsec = i < 20 ? 1000000 : 20000000}, NULL);
-    }
-    log_warn("tier", "tierd-stuck", "pid=%d", (int)c->pid);
-}
-
-static void abandon(struct client *c)
-{
-    kill(c->pid, SIGKILL);
-    end_process(c);
-}
-
-/* "NAME\0rest" */
-static int split(const struct msg *m, const uint8_t **rest, size_t *len)
-{
-    const uint8_t *nul = m->payload.len ? memchr(m->payload.data, 0, m->payload.len) : NULL;
-
-    if (!nul)
-        return -E_PROTO;
-    *rest = nul + 1;
-    *len = m->payload.len - (size_t)(nul + 1 - m->payload.data);
-    return tierd_code((const char *)m->payload.data);
-}
-
-/* A whole chunk finds room between the two: where it does not, each part of it waits for the other side to be woken. */
-static int line_pair(int pair[2])
-{
-    const int room = LINE_ROOM;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_from_errno(errno);
-    (void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-    return 0;
-}
-
-/* The lines beside the first. */
-static int lines_open(struct client *c)
-{
-    int theirs[TIERD_LINES - 1], n = 0, r = 0;
-
-    while (r == 0 && n < TIERD_LINES - 1) {
-        int pair[2];
-
-        if ((r = line_pair(pair)) < 0)
-            break;
-        c->line[c->nlines++] = (struct line){.fd = pair[0]};
-        theirs[n++] = pair[1];
-    }
-    if (r == 0)
-        r = msg_send(c->line[0].fd, TIERD_MORE, "", 0, theirs, (unsigned)n, HELLO_MS);
-    while (n > 0)
-        close(theirs[--n]);
-    return r;
-}
-
-/* Its first word, which comes when it has tried the place out: for as long as the call may last. */
-static int hello_wait(int fd, const struct backend_call *call)
-{
-    int64_t most_ms = call && call->timeout_ms > 0 ? MIN_OF(call->timeout_ms, HELLO_MS) : HELLO_MS;
-    int64_t until = clock_mono_ns() + most_ms * 1000000;
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    while (poll(&p, 1, ASK_MS) <= 0) {
-        if (call && call->canceled && call->canceled(call->arg))
-            return -E_CANCELED;
-        if (clock_mono_ns() > until && !BROKEN(VARVE_BREAK_open_unbound))
-            return -E_TIMEOUT;
-    }
-    return 0;
-}
-
-static int start(struct client *c, bool make, const struct backend_call *call, struct buf *err)
-{
-    cleanup(msg_release) struct msg m = {0};
-    const uint8_t *text = NULL;
-    size_t len = 0;
-    int pair[2], r = line_pair(pair);
-
-    if (r < 0)
-        return r;
-    r = tierd_spawn(c->url, make, pair[1], &c->pid);
-    close(pair[1]);
-    if (r < 0) {
-        close(pair[0]);
-        if (err)
-            buf_printf(err, "%s: varve-tierd cannot be started: %s", c->url, err_text(r));
-        return r;
-    }
-    c->line[0] = (struct line){.fd = pair[0]};
-    c->nlines = 1;
-    r = hello_wait(pair[0], call);
-    if (r == 0)
-        r = msg_recv(pair[0], HEAD_ROOM * 4, HELLO_MS, &m);
-    if (r == 0)
-        r = m.type == TIERD_HELLO ? split(&m, &text, &len) : -E_PROTO;
-    if (r == 0)
-        r = lines_open(c);
-    if (r < 0) {
-        if (err && m.type == TIERD_HELLO && len > 1)
-            buf_add(err, text, len - 1);
-        else if (err)
-            buf_printf(err, "%s: varve-tierd: %s", c->url, err_text(r));
-        abandon(c);
-    }
-    return r;
 }
 
 /* --- calls ---------------------------------------------------------------------------------------------------------- */
@@ -268,7 +120,7 @@ static int take_done(struct msg *m, struct ask *a, bool *whole)
 {
     const uint8_t *p = NULL;
     size_t len = 0;
-    int r = split(m, &p, &len);
+    int r = answer_split(m, &p, &len);
 
     *whole = true;
     if (r < 0 && len)
@@ -350,7 +202,7 @@ static int start_again(struct client *c, const struct backend_call *call, int64_
         if (left.timeout_ms == 0)
             return -E_TIMEOUT;
     }
-    return start(c, false, &left, NULL);
+    return process_start(c, false, &left, NULL);
 }
 
 /* Starts the process where none is running. Nothing was asked yet when this fails. */
@@ -397,7 +249,7 @@ static void line_give(struct client *c, struct line *l, bool whole)
         kill(c->pid, SIGKILL);
     }
     if (c->dead && c->nbusy == 0)
-        end_process(c);
+        process_end(c);
     pthread_cond_broadcast(&c->freed);
     pthread_mutex_unlock(&c->lock);
 }
@@ -663,7 +515,7 @@ static void client_close(struct backend *b)
 
     if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    end_process(c);
+    process_end(c);
     pthread_cond_destroy(&c->freed);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -706,7 +558,7 @@ int tierd_open(const char *url, bool make, const struct backend_call *call, stru
     snprintf(c->url, sizeof(c->url), "%s", url);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->freed, NULL);
-    r = start(c, make, call, err);
+    r = process_start(c, make, call, err);
     if (r < 0) {
         client_close(&c->b);
         return r;
