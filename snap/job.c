@@ -78,75 +78,34 @@ const char *job_state_name(enum job_state s)
     return (size_t)s < ARRAY_LEN(names) ? names[s] : names[0];
 }
 
-/* --- the table --------------------------------------------------------------------------------------------------- */
+/* --- what an earlier process left ---------------------------------------------------------------------------------- */
 
-static void key_of(uint64_t id, uint8_t key[9])
+struct loading {
+    struct jobs *js;
+    struct job **end;
+};
+
+/* One that cannot be read stays, and its number is taken. */
+static int load_one(void *arg, uint64_t id, const struct job_info *info)
 {
-    key[0] = TAB_JOB;
-    put_be64(key + 1, id);
-}
+    struct loading *l = arg;
+    struct job *j;
 
-/* Writes (or with info NULL deletes) a record. No lock is held. id 0: gets the next number into info. */
-static int record_write(struct store *s, uint64_t id, struct job_info *info)
-{
-    cleanup(buf_free) struct buf b = {0};
-    uint8_t key[9];
-    struct txn t;
-    int r = txn_begin(s, TXN_WRITE, OP_JOB, NULL, &t);
-
-    if (r < 0)
-        return r;
-    if (info && info->id == 0)
-        info->id = id = txn_next_job(&t);
-    key_of(id, key);
+    l->js->last_id = id;
     if (!info)
-        r = txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, key, sizeof(key));
-    else if ((r = job_record_encode(info, &b)) == 0)
-        r = txn_put_plain(&t, key, sizeof(key), b.data, b.len);
-    if (r < 0) {
-        txn_abort(&t);
-        return r;
-    }
-    return txn_commit(&t);
+        return 0;
+    if (!(j = calloc(1, sizeof(*j))))
+        return -E_NOMEM;
+    j->of = l->js;
+    j->info = *info;
+    *l->end = j;
+    l->end = &j->next;
+    return 0;
 }
 
-/* What an earlier process left; a record that cannot be read is logged and stays. */
 static int records_load(struct jobs *js)
 {
-    struct job **end = &js->first;
-    uint8_t key[9];
-    struct txn t;
-    int r = txn_begin(js->store, TXN_READ, OP_NONE, NULL, &t);
-
-    if (r < 0)
-        return r;
-    for (uint64_t id = 0;;) {
-        const uint8_t *k;
-        struct txn_val v;
-        struct job *j;
-        size_t klen;
-
-        key_of(id, key);
-        r = txn_ge(&t, KEEP_PENDING, key, sizeof(key), 1, &k, &klen, &v);
-        if (r < 0 || klen != sizeof(key))
-            break;
-        id = get_be64(k + 1) + 1;
-        if (!(j = calloc(1, sizeof(*j)))) {
-            r = -E_NOMEM;
-            break;
-        }
-        j->of = js;
-        js->last_id = id - 1;
-        if (job_record_decode(id - 1, v.data, v.len, &j->info) < 0) {
-            log_warn("job", "unreadable", "id=%" PRIu64, id - 1);
-            free(j);
-            continue;
-        }
-        *end = j;
-        end = &j->next;
-    }
-    txn_abort(&t);
-    return r == -E_NOENT ? 0 : r;
+    return job_records_each(js->store, load_one, &(struct loading){js, &js->first});
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
@@ -178,7 +137,7 @@ static void save_locked(struct jobs *js, struct job *j)
         return;
     j->saved_mono_ns = clock_mono_ns();
     pthread_mutex_unlock(&js->lock);
-    r = record_write(js->store, copy.id, &copy);
+    r = job_record_write(js->store, &copy);
     if (r < 0)
         log_warn("job", "unsaved", "id=%" PRIu64 " reason=%s", copy.id, err_name(r));
     pthread_mutex_lock(&js->lock);
@@ -217,7 +176,7 @@ static void forget_old_locked(struct jobs *js)
             uint64_t id = j->info.id;
 
             pthread_mutex_unlock(&js->lock);
-            record_write(js->store, id, NULL);
+            job_record_delete(js->store, id);
             pthread_mutex_lock(&js->lock);
             at = &js->first;
         }
@@ -413,7 +372,7 @@ static struct job *job_new(struct jobs *js, const struct job_kind *k, uint32_t v
 /* Makes it durable, or keeps it in memory where the store is not written. */
 static int job_number(struct jobs *js, struct job *j)
 {
-    int r = record_write(js->store, 0, &j->info);
+    int r = job_record_write(js->store, &j->info);
 
     if (r == -E_ROFS || r == -E_FAILED) {
         j->in_memory = true;

@@ -83,5 +83,11 @@ int job_step(void *arg, uint64_t items, uint64_t bytes);
 /* job_record_*: the value of TAB_JOB: fixed numbers, then verb, detail, name of the result, text, each with its NUL. */
 int job_record_encode(const struct job_info *i, struct buf *out);
 int job_record_decode(uint64_t id, const uint8_t *p, size_t len, struct job_info *ret); /* -E_CORRUPT */
+/* Each in a transaction of its own; no lock of the caller's may be one that transactions wait for. write: one without an id gets the next
+ * number into it. each: cb with the oldest first, info NULL where it cannot be read (which is logged); non-zero ends it with that value. */
+int job_record_write(struct store *s, struct job_info *info);
+int job_record_delete(struct store *s, uint64_t id);
+int job_records_each(struct store *s, int (*cb)(void *arg, uint64_t id, const struct job_info *info),
+                     void *arg);
 
 #endif

@@ -1,6 +1,10 @@
 #include "snap/job.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+#include "base/log.h"
+#include "snap/store/vol.h"
 
 /*  vol u32 | state u32 | cancel u32 | zero u32 | created i64 | started i64 | ended i64 |
  *  items done u64 | items total u64 | bytes done u64 | bytes total u64 | verb NUL detail NUL result NUL text NUL */
@@ -80,4 +84,90 @@ int job_record_decode(uint64_t id, const uint8_t *p, size_t len, struct job_info
     i.result = result_of(result);
     *ret = i;
     return 0;
+}
+
+/* --- in the table --------------------------------------------------------------------------------------------------- */
+
+static void key_of(uint64_t id, uint8_t key[9])
+{
+    key[0] = TAB_JOB;
+    put_be64(key + 1, id);
+}
+
+static int put(struct txn *t, struct job_info *info)
+{
+    cleanup(buf_free) struct buf b = {0};
+    uint8_t key[9];
+    int r;
+
+    if (info->id == 0)
+        info->id = txn_next_job(t);
+    key_of(info->id, key);
+    r = job_record_encode(info, &b);
+    return r < 0 ? r : txn_put_plain(t, key, sizeof(key), b.data, b.len);
+}
+
+/* r: how the work in it went. */
+static int end_with(struct txn *t, int r)
+{
+    if (r == 0)
+        return txn_commit(t);
+    txn_abort(t);
+    return r;
+}
+
+int job_record_write(struct store *s, struct job_info *info)
+{
+    struct txn t;
+    int r = txn_begin(s, TXN_WRITE, OP_JOB, NULL, &t);
+
+    return r < 0 ? r : end_with(&t, put(&t, info));
+}
+
+int job_record_delete(struct store *s, uint64_t id)
+{
+    uint8_t key[9];
+    struct txn t;
+    int r = txn_begin(s, TXN_WRITE, OP_JOB, NULL, &t);
+
+    key_of(id, key);
+    return r < 0 ? r : end_with(&t, txn_del(&t, KEEP_FIRM, (struct txn_owner){0}, key, sizeof(key)));
+}
+
+/* The first whose number is not below *id: its number goes there. -E_NOENT: there is none. */
+static int next(struct txn *t, uint64_t *id, struct txn_val *ret)
+{
+    const uint8_t *k;
+    uint8_t key[9];
+    size_t klen;
+    int r;
+
+    key_of(*id, key);
+    r = txn_ge(t, KEEP_PENDING, key, sizeof(key), 1, &k, &klen, ret);
+    if (r == 0 && klen != sizeof(key))
+        r = -E_NOENT;
+    if (r == 0)
+        *id = get_be64(k + 1);
+    return r;
+}
+
+int job_records_each(struct store *s, int (*cb)(void *arg, uint64_t id, const struct job_info *info),
+                     void *arg)
+{
+    struct txn_val v;
+    struct txn t;
+    int r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t);
+
+    if (r < 0)
+        return r;
+    for (uint64_t id = 0; r == 0 && (r = next(&t, &id, &v)) == 0; id++) {
+        struct job_info info;
+        bool ok = job_record_decode(id, v.data, v.len, &info) == 0;
+
+        if (!ok)
+            log_warn("job", "unreadable", "id=%" PRIu64, id);
+        r = cb(arg, id, ok ? &info : NULL);
+    }
+    txn_abort(&t);
+    return r == -E_NOENT ? 0 : r;
 }
