@@ -97,7 +97,9 @@ static int real_syncfs(struct io *io, int fd)
 static int real_sync_range(struct io *io, int fd, uint64_t off, uint64_t len)
 {
     (void)io;
-    return code_of(SYS(sync_file_range(fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE)));
+    return code_of(SYS(
+        sync_file_range(fd, (off_t)off, (off_t)len,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)));
 }
 
 static int real_truncate(struct io *io, int fd, uint64_t size)

@@ -25,8 +25,9 @@ struct io_ops {
     int (*fdatasync)(struct io *io, int fd);
     int (*fsync)(struct io *io, int fd); /* also of a directory opened O_RDONLY|O_DIRECTORY */
     int (*syncfs)(struct io *io, int fd);
-    int (*sync_range)(struct io *io, int fd, uint64_t off,
-                      uint64_t len); /* starts write-back, does not wait */
+    int (*sync_range)(
+        struct io *io, int fd, uint64_t off,
+        uint64_t len); /* writes back and waits; nothing is durable by it; tells an error once */
     int (*truncate)(struct io *io, int fd, uint64_t size);
     int (*allocate)(struct io *io, int fd, uint64_t off, uint64_t len); /* reserves, keeps the size */
     int (*punch)(struct io *io, int fd, uint64_t off, uint64_t len);    /* frees, keeps the size */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "snap/store/cold_i.h"
+#include "snap/store/writeout.h"
 
 #define PUT_TAKES 256u /* of the delta's memory, beside key and value */
 
@@ -415,6 +416,10 @@ static void *background(void *arg)
 
 int store_start_background(struct store *s)
 {
+    int r = writeout_start(s);
+
+    if (r < 0)
+        return r;
     if (pthread_create(&s->bg_thread, NULL, background, s) != 0)
         return -E_NOMEM;
     s->bg_running = true;
@@ -429,8 +434,8 @@ void store_stop_background(struct store *s)
     pthread_cond_signal(&s->bg_wake);
     pthread_mutex_unlock(&s->bg_lock);
     catchup_end(s);
-    if (!s->bg_running)
-        return;
-    pthread_join(s->bg_thread, NULL);
+    if (s->bg_running)
+        pthread_join(s->bg_thread, NULL);
     s->bg_running = false;
+    writeout_stop(s);
 }

@@ -102,10 +102,23 @@ static void range_add(struct dirty_obj *o, uint64_t off, uint64_t len)
     o->range[o->nranges++].len = len;
 }
 
+static void late_add(struct dirty_obj *o, uint64_t off, uint64_t len)
+{
+    if (o->late.bytes == 0) {
+        o->late.off = o->late.end = off;
+        o->late.in_order = true;
+    }
+    o->late.in_order &= off == o->late.end;
+    o->late.off = MIN_OF(o->late.off, off);
+    o->late.end = MAX_OF(o->late.end, off + len);
+    o->late.bytes += len;
+}
+
 void dirty_wrote(struct store *s, struct dirty_obj *o, uint64_t off, uint64_t len)
 {
     o->unsynced = true;
     o->bytes += len;
+    late_add(o, off, len);
     if (!o->overflow)
         range_add(o, off, len);
     __atomic_fetch_add(&s->dirty_bytes, len, __ATOMIC_RELAXED);
@@ -118,7 +131,7 @@ void dirty_clean_objects(struct store *s, struct dirty *d, bool drop)
     while (*at) {
         struct dirty_obj *o = *at;
         __atomic_fetch_sub(&s->dirty_bytes, o->bytes, __ATOMIC_RELAXED);
-        o->bytes = 0;
+        o->bytes = o->late.bytes = 0;
         o->nranges = 0;
         if (drop) {
             *at = o->next;

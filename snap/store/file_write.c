@@ -1,11 +1,16 @@
 /* Writing: small files in the tables, others in objects. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "snap/store/change.h"
 #include "snap/store/cold_i.h"
+#include "snap/store/writeout.h"
 
 #define GATHER_SOURCES 64u /* a span of more sources than this is written together again */
-#define WRITEBACK_STEP (8u << 20)
+/* Pieces that go to the disk: where somebody flushed the journal a moment ago, he would wait behind a large one. */
+#define PIECE (8u << 20)
+#define PIECE_SMALL (1u << 20)
+#define FLUSHED_NS 100000000
 
 /* A write as planned: which blocks, which old bytes come along. */
 struct plan {
@@ -236,25 +241,41 @@ static int record_write(struct change *ch, const struct plan *p)
     return change_put(ch);
 }
 
-/* Bulk writers push their own bytes out, so that nobody waits for gigabytes (F20). A snapshot that waits for this write does
- * not wait for that: the bytes are in their place, and the record that says so has been made. */
+static uint64_t piece_of(const struct store *s, const struct dirty_obj *o)
+{
+    bool alone = clock_mono_ns() - journal_flush_ns(s->journal) > FLUSHED_NS;
+
+    return alone || !o->late.in_order ? PIECE : PIECE_SMALL;
+}
+
+/* Bulk writers' bytes go to the disk behind them, so that nobody waits for gigabytes (F20). */
+static void write_out(struct change *ch)
+{
+    struct dirty_obj *o = ch->wrote_end ? ch->dobj : NULL;
+
+    if (!o || o->late.bytes < PIECE_SMALL || o->late.bytes < piece_of(ch->s, o))
+        return;
+    writeout_give(ch->s, o->object, o->late.off, o->late.end - o->late.off);
+    o->late.bytes = 0;
+}
+
+/* A snapshot that waits for this write does not wait for that: the bytes are in their place, and the record that says so has been
+ * made. */
 static int write_back(struct change *ch)
 {
     struct store *s = ch->s;
     uint64_t dirty = __atomic_load_n(&s->dirty_bytes, __ATOMIC_RELAXED);
+    int r;
 
     if (!BROKEN(VARVE_BREAK_pin_long))
         change_unpin(ch);
-    if (dirty > s->set.dirty_bytes && !BROKEN(VARVE_BREAK_dirty_bound)) {
-        int r = firm_locked(s, ch->at.branch, ch->ino, false);
-        ch->dirty = NULL;
-        return r;
-    }
-    if (ch->wrote_end && ch->dobj &&
-        ch->dobj->bytes / WRITEBACK_STEP !=
-            (ch->dobj->bytes - (ch->wrote_end - ch->wrote_off)) / WRITEBACK_STEP)
-        return io_sync_range(s->io, ch->fd->fd, 0, 0);
-    return 0;
+    write_out(ch);
+    if (dirty <= s->set.dirty_bytes || BROKEN(VARVE_BREAK_dirty_bound))
+        return 0;
+    writeout_wait(s);
+    r = firm_locked(s, ch->at.branch, ch->ino, false);
+    ch->dirty = NULL;
+    return r;
 }
 
 /* Nothing is written before all of the old bytes that come along can be read. */

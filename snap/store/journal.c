@@ -385,6 +385,7 @@ static int flush_lead(struct journal *j)
     if (!fds)
         return -E_NOMEM;
     j->flushing = true;
+    __atomic_store_n(&j->flush_ns, clock_mono_ns(), __ATOMIC_RELAXED);
     n = dirty_take(j, fds);
     pthread_mutex_unlock(&j->lock);
     for (i = 0; i < n && r == 0 && !BROKEN(VARVE_BREAK_flush); i++)
@@ -427,6 +428,11 @@ static uint64_t read_locked(const struct journal *j, const uint64_t *what)
     v = *what;
     pthread_mutex_unlock(&lockable->lock);
     return v;
+}
+
+int64_t journal_flush_ns(const struct journal *j)
+{
+    return __atomic_load_n(&j->flush_ns, __ATOMIC_RELAXED);
 }
 
 uint64_t journal_appended(const struct journal *j)

@@ -145,6 +145,8 @@ uint64_t journal_capacity(const struct journal *j);
 /* journal_flush(j, lsn): everything up to lsn is on disk. Any thread, no lock held: one leads with fdatasync of the segments
  * concerned, the others wait for it (group commit). A failed fdatasync is for ever: -E_FAILED from then on (append too). */
 int journal_flush(struct journal *j, uint64_t lsn);
+/* journal_flush_ns: when the last flush began, monotonic; 0: there was none. */
+int64_t journal_flush_ns(const struct journal *j);
 uint64_t journal_appended(const struct journal *j);
 uint64_t journal_flushed(const struct journal *j);
 uint64_t journal_incarnation(const struct journal *j);

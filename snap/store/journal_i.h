@@ -42,6 +42,7 @@ struct journal {
     pthread_cond_t change;
     uint64_t appended, flushed;
     bool flushing, failed;
+    int64_t flush_ns; /* atomic */
 };
 
 void jseg_encode(const struct jseg_hdr *h, uint8_t out[JSEG_HDR_SIZE]);

@@ -211,7 +211,12 @@ void objfd_put(struct store *s, struct objfd *f)
     pthread_mutex_lock(&s->fd_lock);
     assert(f->refs > 0);
     f->refs--;
+    bool gone = f->refs == 0 && f->gone && !BROKEN(VARVE_BREAK_gone_kept);
+    if (gone)
+        fd_out(s, f);
     pthread_mutex_unlock(&s->fd_lock);
+    if (gone)
+        fd_close(s, f);
 }
 
 void objfd_writes(struct objfd *f)
@@ -328,16 +333,31 @@ int objfd_sync(struct store *s, uint64_t object)
     return r;
 }
 
+void objfd_write_out(struct store *s, uint64_t object, uint64_t off, uint64_t len)
+{
+    struct objfd *f;
+    int r;
+
+    pthread_mutex_lock(&s->fd_lock);
+    f = find_locked(s, object);
+    pthread_mutex_unlock(&s->fd_lock);
+    r = f ? io_sync_range(s->io, f->fd, off, len) : 0;
+    if ((r == -E_IO || r == -E_NOSPC || r == -E_QUOTA) && !BROKEN(VARVE_BREAK_writeout_error))
+        __atomic_store_n(&f->failed, true, __ATOMIC_SEQ_CST); /* the kernel has told it, and will not again */
+    objfd_put(s, f);
+}
+
 void objfd_forget(struct store *s, uint64_t object)
 {
     pthread_mutex_lock(&s->fd_lock);
     struct objfd *f = *fd_slot(s, object);
-    if (f && f->refs == 0)
+    bool idle = f && f->refs == 0;
+    if (idle)
         fd_out(s, f);
-    else
-        f = NULL;
+    else if (f)
+        f->gone = true;
     pthread_mutex_unlock(&s->fd_lock);
-    if (f)
+    if (idle)
         fd_close(s, f);
 }
 

@@ -38,6 +38,10 @@ struct dirty_obj {
     uint8_t nranges;
     bool overflow; /* more ranges than fit: only a whole sync will do */
     bool unsynced; /* some of it is in journal payloads only, or not even there */
+    struct {       /* what was written since the last piece for writeout.c */
+        uint64_t off, end, bytes;
+        bool in_order;
+    } late;
     struct dirty_obj *next;
 };
 
@@ -80,6 +84,7 @@ struct objfd {
     uint8_t wrote; /* atomic: enum fd_wrote */
     bool
         failed; /* atomic: a sync of it failed: what it held may be lost, and a second sync would not say so */
+    bool gone;  /* its file is being deleted: closed when nobody uses it */
     bool hot;   /* atomic: no block of it is elsewhere */
     bool brought; /* atomic: bytes from elsewhere were put there, which cold_settle() syncs; not `wrote` */
     bool
@@ -145,6 +150,7 @@ struct store {
     pthread_cond_t bg_wake, bg_done;
     pthread_t bg_thread;
     pthread_t catchup_thread;
+    struct writeout *writeout;         /* NULL: without threads */
     bool catchup_running, catching_up; /* catching_up: atomic; see catchup.c */
     bool bg_running, bg_stop, bg_want_ckpt, settle_later;
     uint64_t bg_rounds;
@@ -211,7 +217,9 @@ int objfd_sync_all(struct store *s);
 void objfd_forget(struct store *s, uint64_t object); /* before unlink */
 void objfd_close_all(struct store *s);
 bool objfd_unsynced(struct store *s, uint64_t object); /* has bytes in the page cache only */
-void objfd_not_hot(struct store *s, uint64_t object);  /* some of it is elsewhere from now on */
+/* objfd_write_out: to the disk, without a promise, where it has a descriptor; an error is told by the next sync of it. */
+void objfd_write_out(struct store *s, uint64_t object, uint64_t off, uint64_t len);
+void objfd_not_hot(struct store *s, uint64_t object); /* some of it is elsewhere from now on */
 
 /* dirty inodes (store's lock held exclusive, except find: shared will do) */
 struct dirty *dirty_find(struct store *s, uint32_t branch, uint64_t ino);

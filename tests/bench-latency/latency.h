@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 struct latency {
-    const char *dir;  /* on what is measured */
-    double seconds;   /* of each scene */
-    double bound_ms;  /* 0: what is measured is a yardstick */
-    bool varve;       /* dir lies on varve: there are snapshots */
-    atomic_bool ends; /* the scene's load is to stop */
+    const char *dir;   /* on what is measured */
+    double seconds;    /* of each scene */
+    double bound_ms;   /* 0: what is measured is a yardstick */
+    bool varve;        /* dir lies on varve: there are snapshots */
+    const char *below; /* a file on the disk that the store is on */
+    atomic_bool ends;  /* the scene's load is to stop */
     atomic_ullong load_steps;
 };
 
@@ -31,7 +32,8 @@ extern const struct scene scenes[];
 extern const size_t nscenes;
 
 /* probe.c: creates a file, asks for the times of another past the kernel's cache, writes a block and syncs it, by turns, until the time
- * is over; prints a line for each kind. How many bounds do not hold. */
+ * is over; prints a line for each kind. Meanwhile a block of the file below is written and synced now and then: what the disk itself
+ * takes just then is the least that an fsync can. How many bounds do not hold. */
 unsigned probe_scene(struct latency *l, const char *scene);
 
 #endif

@@ -1,4 +1,4 @@
-/* latency DIR SECONDS BOUND_MS [SCENE...]: BOUND_MS 0: DIR is a yardstick on another filesystem. */
+/* latency DIR SECONDS BOUND_MS FILE [SCENE...]: BOUND_MS 0: DIR is a yardstick on another filesystem. FILE: on the disk below. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -75,14 +75,15 @@ int main(int argc, char **argv)
     unsigned passed = 0, failed = 0;
     char path[512];
 
-    if (argc < 4) {
-        fprintf(stderr, "usage: latency DIR SECONDS BOUND_MS [SCENE...]\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: latency DIR SECONDS BOUND_MS FILE [SCENE...]\n");
         return 2;
     }
     l.dir = argv[1];
     l.seconds = strtod(argv[2], NULL);
     l.bound_ms = strtod(argv[3], NULL);
     l.varve = l.bound_ms > 0;
+    l.below = argv[4];
     path_of(path, "%s/probe", l.dir);
     if (mkdir(path, 0755) < 0 && errno != EEXIST)
         fail("mkdir", path);
@@ -92,7 +93,7 @@ int main(int argc, char **argv)
         fail("create", path);
     close(fd);
     for (size_t i = 0; i < nscenes; i++)
-        if ((l.varve || !scenes[i].snapshots) && is_asked(scenes[i].name, argv + 4, argc - 4)) {
+        if ((l.varve || !scenes[i].snapshots) && is_asked(scenes[i].name, argv + 5, argc - 5)) {
             unsigned red = run_scene(&l, &scenes[i]);
             failed += red;
             passed += 3 - red;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # How long create, stat and fsync wait while the store is at work behind them (checkpoints, reclaim, a storm of snapshots, 1,000
-# snapshots, as much unsynced as may be): p99.9 against a bound of BOUND ms (20), beside the same on the filesystem below.
+# snapshots, as much unsynced as may be): p99.9 against a bound of BOUND ms (20), beside the same on the filesystem below. Where the disk
+# itself takes longer at the same time (the lines "disk": a block written over and synced below), 1.15 times that is fsync's bound.
 # SECONDS_EACH (30) a scene; ONLY="scene...". Not part of `make check` but for a short run that shows that it works.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -16,12 +17,12 @@ scratch_volume latency >"$log/latency.mount" || { cat "$log/latency.mount"; exit
 mkdir "$scratch/below"
 echo "on the filesystem below ($(stat -f -c %T "$scratch")):"
 # shellcheck disable=SC2086 # words
-"$prog" "$scratch/below" "$each" 0 ${ONLY:-} | grep -v ' passed, '
+"$prog" "$scratch/below" "$each" 0 "$scratch/disk" ${ONLY:-} | grep -v ' passed, '
 rm -rf "$scratch/below"
 sync
 echo "on varve, p99.9 at most $bound ms:"
 # shellcheck disable=SC2086 # words
-"$prog" "$scratch/latency" "$each" "$bound" ${ONLY:-}
+"$prog" "$scratch/latency" "$each" "$bound" "$scratch/disk" ${ONLY:-}
 rc=$?
 [ $rc -le 1 ] || echo "0 passed, 1 failed, 0 skipped"
 exit $rc
