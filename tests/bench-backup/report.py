@@ -6,11 +6,12 @@ two marks and is written anew."""
 import argparse
 import json
 import os
-import re
 import sys
 from statistics import median
 
-BEGIN, END = "<!-- bench-backup: begin -->", "<!-- bench-backup: end -->"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+from section import put
+
 MIB = 1 << 20
 OTHERS = ("restic", "kopia", "borg")
 
@@ -133,8 +134,7 @@ def section(res, about):
     versions = ", ".join(f"{t} {v}" for t, v in res.info.get("versions", {}).items())
     absent = "".join(f"* {t} in {row}: {why.splitlines()[0][:200]}\n" for row, by in sorted(res.absent.items()) for t, why in by.items())
     rows = "".join("| " + " | ".join(line(r)) + " |\n" for r in judged(res))
-    return f"""{BEGIN}
-## Backup and restore
+    return f"""## Backup and restore
 
 Made by `make bench-backup` (tests/bench-backup); do not edit. {about}; {versions}. {res.info.get('files', 0):,} files and a database of
 {res.info.get('db', 0) / 2**30:.2g} GiB, {res.info.get('rounds', 0)} rounds in which the programs took turns, each beginning with {'nothing' if res.info.get('caches_dropped') else 'WHATEVER WAS'} in
@@ -149,18 +149,7 @@ CPU of all processes, their memory at its peak (pages that several share counted
 what of it is no file's, and what the daemon had before), and the time until the command ends:
 
 {cpu_table(res)}
-{'Not measured:' + chr(10) + chr(10) + absent if absent else ''}{END}
-"""
-
-
-def write(path, text_):
-    old = open(path).read() if os.path.exists(path) else "# Performance\n\n"
-    if BEGIN in old:
-        new = re.sub(re.escape(BEGIN) + ".*?" + re.escape(END) + "\n?", lambda m: text_, old, flags=re.S)
-    else:
-        new = old.rstrip() + "\n\n" + text_
-    with open(path, "w") as f:
-        f.write(new)
+{'Not measured:' + chr(10) + chr(10) + absent if absent else ''}"""
 
 
 def main():
@@ -175,7 +164,7 @@ def main():
     for r in rows:
         print(f"{r.title:48} {text(r.ours, r.what):>10} {text(r.bound, r.what):>10}  {r.state()}; {r.others}")
     if a.document:
-        write(a.document, section(res, a.about))
+        put(a.document, "bench-backup", section(res, a.about))
     states = [r.state() for r in rows]
     print(f"{states.count('met')} passed, {states.count('RED')} failed, {states.count('not measured')} skipped")
     return states.count("RED") > 0

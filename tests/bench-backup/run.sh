@@ -63,10 +63,9 @@ case " ${ONLY:-s3 mount} " in *' s3 '* | *' mount '*)
     ;;
 esac
 load=$(cut -d' ' -f1-3 /proc/loadavg)
-changed=$(git status --porcelain --untracked-files=no 2>/dev/null | grep -v docs/performance.md | head -n 1)
 bench "${args[@]}"
 rc=$?
-about="Commit $(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)${changed:+ with changes}, Linux $(uname -r), $(date -u +%Y-%m-%d), $(nproc) processors, load before: $load, after: $(cut -d' ' -f1-3 /proc/loadavg)"
+about=$(measured_on "$load")
 doc=
 [ "${ONLY:-}" ] || [ "${FILES:-}${DB:-}${INCREMENTS:-}" ] || [ $rc -ne 0 ] || doc="--document docs/performance.md"
 # shellcheck disable=SC2086

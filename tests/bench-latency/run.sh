@@ -14,15 +14,20 @@ each=${SECONDS_EACH:-30} bound=${BOUND:-20}
 if [ "${SCALE:-full}" = short ]; then each=1 bound=10000 ONLY=${ONLY:-quiet checkpoints storm}; fi
 
 scratch_volume latency >"$log/latency.mount" || { cat "$log/latency.mount"; exit 1; }
+load=$(cut -d' ' -f1-3 /proc/loadavg)
 mkdir "$scratch/below"
-echo "on the filesystem below ($(stat -f -c %T "$scratch")):"
 # shellcheck disable=SC2086 # words
-"$prog" "$scratch/below" "$each" 0 "$scratch/disk" ${ONLY:-} | grep -v ' passed, '
-rm -rf "$scratch/below"
-sync
-echo "on varve, p99.9 at most $bound ms:"
-# shellcheck disable=SC2086 # words
-"$prog" "$scratch/latency" "$each" "$bound" "$scratch/disk" ${ONLY:-}
-rc=$?
-[ $rc -le 1 ] || echo "0 passed, 1 failed, 0 skipped"
-exit $rc
+measure() {
+    echo "on the filesystem below ($(stat -f -c %T "$scratch")):"
+    "$prog" "$scratch/below" "$each" 0 "$scratch/disk" ${ONLY:-} | grep -v ' passed, '
+    rm -rf "$scratch/below"
+    sync
+    echo "on varve, p99.9 at most $bound ms:"
+    "$prog" "$scratch/latency" "$each" "$bound" "$scratch/disk" ${ONLY:-}
+}
+measure | tee "$log/latency.txt"
+rc=${PIPESTATUS[0]}
+[ "$rc" -le 1 ] || echo "0 passed, 1 failed, 0 skipped"
+[ "${SCALE:-full}" = short ] || [ "${ONLY:-}" ] || [ "$rc" -gt 1 ] ||
+    python3 -B tests/bench/section.py latency --about "$(measured_on "$load"), $each s a scene" "$log/latency.txt"
+exit "$rc"

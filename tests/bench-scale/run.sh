@@ -52,7 +52,7 @@ reopen() {
     note "$n" "mounting (opening the store)" "$(grep . "$log/scale.open" | median)" ms
 }
 
-made=0 rc=0
+made=0 rc=0 load=$(cut -d' ' -f1-3 /proc/loadavg)
 for ((n = 10000; n <= files; n *= 10)); do
     read -r cost rate < <("$prog" "$mnt" "$made" "$n") || { rc=1; break; }
     made=$n
@@ -63,6 +63,8 @@ for ((n = 10000; n <= files; n *= 10)); do
 done
 "$VARVE" status "$store" | grep -aE 'bytes|files|size' | head -n 6
 du -sh "$store" | awk '{ print "the store takes " $1 }'
+[ "${SCALE:-full}" = short ] || [ $rc -ne 0 ] ||
+    python3 -B tests/bench/section.py scale --about "$(measured_on "$load")" "$log/scale.tsv"
 # against the smallest: log(n)/log(least) times grace
 awk -F'\t' -v grace="$grace" -v broken=$rc '
     $2 == "files a second" { next }

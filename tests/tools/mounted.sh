@@ -54,6 +54,15 @@ suite_needs_mounts() {
     command -v python3 >/dev/null || skip_suite "needs python3"
 }
 
+# measured_on LOAD: of what, where and when figures are; LOAD: the averages before
+measured_on() {
+    local changed
+    changed=$(git status --porcelain --untracked-files=no 2>/dev/null | grep -v docs/performance.md | head -n 1)
+    printf 'Commit %s%s, Linux %s, %s, %s processors, load before: %s, after: %s' \
+        "$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)" "${changed:+ with changes}" "$(uname -r)" "$(date -u +%Y-%m-%d)" \
+        "$(nproc)" "$1" "$(cut -d' ' -f1-3 /proc/loadavg)"
+}
+
 skip_suite() {
     say "suite skipped: $*"
     say "0 passed, 0 failed, 1 skipped"
