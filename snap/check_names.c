@@ -83,12 +83,9 @@ static bool link_there(struct walk *w, uint64_t ino, const uint8_t *dirent_key)
 
 static bool name_ok(const struct vol *v, const struct ns_dirent *e)
 {
-    uint64_t h =
-        (hash_name(v->rec.hash_key, e->name, e->name_len) & ns_hash_mask) >> 1 & ~(uint64_t)(NS_GROUP - 1);
-
     if (memchr(e->name, '/', e->name_len) || memchr(e->name, 0, e->name_len))
         return false;
-    return (e->hash & ~(uint64_t)(NS_GROUP - 1)) == (h ? h : NS_GROUP);
+    return (e->hash & ~(uint64_t)(NS_GROUP - 1)) == ns_name_group(v->rec.hash_key, e->name, e->name_len);
 }
 
 static int see_dirent(struct walk *w, const uint8_t *key, const struct vt_val *v)

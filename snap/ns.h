@@ -24,6 +24,8 @@
 #define NS_CAPS "security.capability"
 #define NS_OWN_PREFIX "user.varve." /* names of the face's own: never stored */
 
+/* ns_name_group: the first of the NS_GROUP numbers of which a name in a directory has one. hash_key: the volume's. */
+uint64_t ns_name_group(const uint8_t hash_key[16], const char *name, size_t len);
 extern uint64_t ns_hash_mask; /* test door: all ones; a test clears bits to make names collide */
 
 struct ns {

@@ -18,13 +18,18 @@ int ns_name_init(const char *s, struct ns_name *ret)
     return 0;
 }
 
-/* The first number of the name's group. Group 0 is left out: its first numbers belong to "." and "..". */
-static uint64_t name_group(const struct vol *v, const struct ns_name *name)
+/* Group 0 is left out: its first numbers belong to "." and "..". */
+uint64_t ns_name_group(const uint8_t hash_key[16], const char *name, size_t len)
 {
-    uint64_t h = hash_name(v->rec.hash_key, name->s, name->len) & ns_hash_mask;
+    uint64_t h = hash_name(hash_key, name, len) & ns_hash_mask;
 
     h = (h >> 1) & ~(uint64_t)(NS_GROUP - 1);
     return h == 0 ? NS_GROUP : h;
+}
+
+static uint64_t name_group(const struct vol *v, const struct ns_name *name)
+{
+    return ns_name_group(v->rec.hash_key, name->s, name->len);
 }
 
 static void dirent_key(uint64_t dir, uint64_t hash, uint8_t key[16])

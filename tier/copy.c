@@ -357,9 +357,10 @@ static int publish(struct copy *c)
 
 static int parts_make(struct copy *c)
 {
-    int r = part_make(c->from, &c->p->tree, c->o->path, &c->part);
+    const uint8_t *names = point_names(c->p); /* both are of one volume */
+    int r = part_make(c->from, &c->p->tree, names, c->o->path, &c->part);
 
-    return r < 0 || !c->was.depth ? r : part_make(c->from, &c->was, c->o->path, &c->part_was);
+    return r < 0 || !c->was.depth ? r : part_make(c->from, &c->was, names, c->o->path, &c->part_was);
 }
 
 static int carry_all(struct copy *c, struct choosing *g)

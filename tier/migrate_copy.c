@@ -130,9 +130,10 @@ static int keep_those_with(struct repo *from, struct migrate_list *l)
     int r = l->path ? repo_sync(from) : 0;
 
     for (size_t i = l->n = 0; r == 0 && i < n; i++) {
+        const struct point *p = &l->v[i].p;
         uint64_t ino;
 
-        r = l->path ? restore_lookup(from, &l->v[i].p.tree, l->path, &ino) : 0;
+        r = l->path ? restore_lookup(from, &p->tree, point_names(p), l->path, &ino) : 0;
         if (r == 0)
             l->v[l->n++] = l->v[i];
         else if (r == -E_NOENT)
@@ -227,18 +228,18 @@ static int weigh_page(void *arg, const struct slice *page, const uint8_t *p, siz
     return r;
 }
 
-static int weigh_point(struct weighing *w, const struct tree *t, const char *path)
+static int weigh_point(struct weighing *w, const struct point *p, const char *path)
 {
     static const struct tree_key all;
     struct part part = {.v = {0}};
     int r;
 
     if (!path)
-        return tree_walk(w->r, t, weigh_page, w);
-    r = part_make(w->r, t, path, &part);
+        return tree_walk(w->r, &p->tree, weigh_page, w);
+    r = part_make(w->r, &p->tree, point_names(p), path, &part);
     w->part = &part;
     if (r == 0)
-        r = tree_scan(w->r, t, &all, NULL, weigh_record, w);
+        r = tree_scan(w->r, &p->tree, &all, NULL, weigh_record, w);
     w->part = NULL;
     part_free(&part);
     return r;
@@ -257,7 +258,7 @@ int migrate_weigh(struct repo *from, const struct migrate_list *l, struct migrat
             if ((l->v[i].copy[0] == 0) != pass)
                 continue;
             w.n->points++;
-            r = weigh_point(&w, &l->v[i].p.tree, l->path);
+            r = weigh_point(&w, &l->v[i].p, l->path);
             if (r == 0)
                 r = h->progress(h->arg);
         }

@@ -92,8 +92,8 @@ static int named(struct part *p, uint64_t ino, uint64_t parent, uint64_t hash, b
 }
 
 /* From the root to what the path names: *ret_ino, *ret_dir: is it a directory? */
-static int way(struct repo *r, const struct tree *t, const char *path, struct part *p, uint64_t *ret_ino,
-               bool *ret_dir)
+static int way(struct repo *r, const struct tree *t, const uint8_t *names, const char *path, struct part *p,
+               uint64_t *ret_ino, bool *ret_dir)
 {
     bool is_new;
     int x = named(p, ROOT, 0, 0, &is_new);
@@ -105,7 +105,7 @@ static int way(struct repo *r, const struct tree *t, const char *path, struct pa
         size_t len = strcspn(path, "/");
         struct point_dirent e;
 
-        x = *ret_dir ? point_lookup(r, t, *ret_ino, path, len, &e, &dir->only) : -E_NOENT;
+        x = *ret_dir ? point_lookup(r, t, names, *ret_ino, path, len, &e, &dir->only) : -E_NOENT;
         if (x < 0)
             return x;
         *ret_dir = S_ISDIR(e.type);
@@ -137,13 +137,13 @@ static int entry(void *arg, uint64_t hash, const struct point_dirent *e)
     return r;
 }
 
-int part_make(struct repo *r, const struct tree *t, const char *path, struct part *ret)
+int part_make(struct repo *r, const struct tree *t, const uint8_t *names, const char *path, struct part *ret)
 {
     struct part p = {.v = {0}};
     struct descending d = {.p = &p};
     uint64_t ino = 0;
     bool dir = false;
-    int x = t->depth == 0 ? -E_NOENT : way(r, t, path, &p, &ino, &dir);
+    int x = t->depth == 0 ? -E_NOENT : way(r, t, names, path, &p, &ino, &dir);
 
     if (x == 0 && dir)
         x = buf_add(&d.dirs, &ino, sizeof(ino));

@@ -23,8 +23,8 @@ void part_free(struct part *p);
 /* part_path: a path as it is kept: names with one slash between. -E_NAME: with "..", too long, or with a line break. */
 int part_path(const char *path, char ret[PART_PATH_MAX + 1]);
 
-/* part_make: -E_NOENT: there is no such path. r was synced. */
-int part_make(struct repo *r, const struct tree *t, const char *path, struct part *ret);
+/* part_make: names: of point_names(). -E_NOENT: there is no such path. r was synced. */
+int part_make(struct repo *r, const struct tree *t, const uint8_t *names, const char *path, struct part *ret);
 
 const struct part_node *part_find(const struct part *p, uint64_t ino); /* NULL: it is not there */
 size_t part_nodes(const struct part *p);

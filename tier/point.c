@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "snap/ns.h"
 #include "tier/domains.h"
 
 #define TLV_LABEL 1
@@ -444,13 +445,20 @@ static int dirent_one(void *arg, const uint8_t *key, size_t klen, const uint8_t 
     return r < 0 ? r : d->cb(d->arg, get_be64(key + 9), &e);
 }
 
+static int dirents_each(struct repo *r, const struct tree *t, const struct tree_key *prefix,
+                        int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg)
+{
+    struct dirents d = {cb, arg};
+
+    return tree_scan(r, t, prefix, NULL, dirent_one, &d);
+}
+
 int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
                   int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg)
 {
     struct tree_key k = tree_key(dir, REC_DIRENT);
-    struct dirents d = {cb, arg};
 
-    return tree_scan(r, t, &k, NULL, dirent_one, &d);
+    return dirents_each(r, t, &k, cb, arg);
 }
 
 struct lookup {
@@ -472,12 +480,24 @@ static int is_looked_for(void *arg, uint64_t hash, const struct point_dirent *e)
     return 1;
 }
 
-int point_lookup(struct repo *r, const struct tree *t, uint64_t dir, const char *name, size_t len,
-                 struct point_dirent *ret, uint64_t *ret_hash)
+const uint8_t *point_names(const struct point *p)
+{
+    return p->has_hash_key && !BROKEN(VARVE_BREAK_names_read) ? p->hash_key : NULL;
+}
+
+int point_lookup(struct repo *r, const struct tree *t, const uint8_t *names, uint64_t dir, const char *name,
+                 size_t len, struct point_dirent *ret, uint64_t *ret_hash)
 {
     struct lookup l = {.name = name, .len = len};
-    int x = point_dirents(r, t, dir, is_looked_for, &l);
+    struct tree_key k = tree_key(dir, REC_DIRENT);
+    int x;
 
+    if (names) { /* a group: all numbers of one begin alike */
+        static_assert(NS_GROUP == 256, "the last byte tells the names of a group apart");
+        tree_key_u64(&k, ns_name_group(names, name, len));
+        k.len--;
+    }
+    x = dirents_each(r, t, &k, is_looked_for, &l);
     if (x <= 0)
         return x < 0 ? x : -E_NOENT;
     *ret = l.found;

@@ -79,10 +79,12 @@ int point_dirent_decode(const void *p, size_t len,
 int point_dirents(struct repo *r, const struct tree *t, uint64_t dir,
                   int (*cb)(void *arg, uint64_t hash, const struct point_dirent *e), void *arg);
 
-/* point_lookup: the entry of a directory by its name; e->name is left NULL. *ret_hash (may be NULL): its key in the directory.
- * -E_NOENT. */
-int point_lookup(struct repo *r, const struct tree *t, uint64_t dir, const char *name, size_t len,
-                 struct point_dirent *ret, uint64_t *ret_hash);
+/* point_names: by what names are found in its directories; NULL: not known, then a directory is read from its beginning to find one. */
+const uint8_t *point_names(const struct point *p);
+/* point_lookup: the entry of a directory by its name; its name is left NULL. names: of point_names(). *ret_hash (may be NULL): its key in
+ * the directory. -E_NOENT. */
+int point_lookup(struct repo *r, const struct tree *t, const uint8_t *names, uint64_t dir, const char *name,
+                 size_t len, struct point_dirent *ret, uint64_t *ret_hash);
 
 /* point_path: of an inode, from the root, without a leading slash, by one of its names. -E_NOENT. */
 int point_path(struct repo *r, const struct tree *t, uint64_t ino, struct buf *ret);

@@ -13,7 +13,8 @@
 struct side {
     struct repo *r;
     const struct tree *t;
-    struct links *dirs; /* paths of directories */
+    const uint8_t *names; /* of point_names() */
+    struct links *dirs;   /* paths of directories */
 };
 
 struct pdiff {
@@ -362,11 +363,22 @@ static int add_changed(struct pdiff *d, const struct fate *f)
     return diff_list_add(&d->l, 'M', &n, NULL, f);
 }
 
+static int side_lookup(const struct side *s, const char *path)
+{
+    uint64_t ino;
+
+    return restore_lookup(s->r, s->t, s->names, path, &ino);
+}
+
+static struct side side_of(struct repo *r, const struct point *p)
+{
+    return (struct side){.r = r, .t = &p->tree, .names = point_names(p)};
+}
+
 /* Without slashes where none are needed. -E_NOENT: it is in neither. */
 static int below_clean(struct pdiff *d, const char *below, struct buf *ret)
 {
-    uint64_t ino;
-    int ra = restore_lookup(d->a.r, d->a.t, below, &ino), rb = restore_lookup(d->b.r, d->b.t, below, &ino);
+    int ra = side_lookup(&d->a, below), rb = side_lookup(&d->b, below);
     int r = 0;
 
     if ((ra < 0 && ra != -E_NOENT) || (rb < 0 && rb != -E_NOENT))
@@ -387,7 +399,7 @@ static int below_clean(struct pdiff *d, const char *below, struct buf *ret)
 int point_diff(struct repo *r, const struct point *a, const struct point *b, const char *below,
                int (*cb)(void *arg, const struct diff_entry *e), void *arg)
 {
-    cleanup(pdiff_free) struct pdiff d = {.a = {.r = r, .t = &a->tree}, .b = {.r = r, .t = &b->tree}};
+    cleanup(pdiff_free) struct pdiff d = {.a = side_of(r, a), .b = side_of(r, b)};
     cleanup(buf_free) struct buf path = {0};
     struct fate *f;
     int x = links_new(&d.a.dirs);

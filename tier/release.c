@@ -407,7 +407,7 @@ static int asked_files(struct release *w, struct buf *err)
     for (size_t i = 0; i < w->o->npaths && r == 0; i++) {
         uint64_t ino = 0;
 
-        r = restore_lookup(w->r, &w->p->tree, w->o->paths[i], &ino);
+        r = restore_lookup(w->r, &w->p->tree, point_names(w->p), w->o->paths[i], &ino);
         if (r < 0)
             buf_printf(err, "%s: %s in %s@%s", w->o->paths[i], err_text(r), w->p->volume_name,
                        w->p->snapshot_name);

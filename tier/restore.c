@@ -20,7 +20,8 @@ static void close_fd(int *fd)
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
 
-int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint64_t *ret_ino)
+int restore_lookup(struct repo *r, const struct tree *t, const uint8_t *names, const char *path,
+                   uint64_t *ret_ino)
 {
     struct point_dirent e = {.ino = 1};
     int x = 0;
@@ -32,7 +33,7 @@ int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint6
         path += len;
         path += strspn(path, "/");
         if (len > 0 && !(len == 1 && name[0] == '.'))
-            x = point_lookup(r, t, e.ino, name, len, &e, NULL);
+            x = point_lookup(r, t, names, e.ino, name, len, &e, NULL);
     }
     *ret_ino = e.ino;
     return x;
@@ -227,7 +228,7 @@ static int restore_path(struct restore *w, const char *path, struct buf *err)
         buf_printf(err, "\"%.200s\" names nothing that can be restored; leave it out for everything", path);
         return -E_INVAL;
     }
-    r = restore_lookup(w->r, w->t, path, &ino);
+    r = restore_lookup(w->r, w->t, w->names, path, &ino);
     if (r == -E_NOENT)
         buf_printf(err, "%s is not in the recovery point", path);
     if (r < 0)
@@ -268,7 +269,7 @@ static const char *why_of(int r, const struct restore_opts *o)
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
                 struct restore_result *ret, struct buf *err)
 {
-    struct restore w = {.r = r, .t = &p->tree, .o = o, .dest = -1};
+    struct restore w = {.r = r, .t = &p->tree, .names = point_names(p), .o = o, .dest = -1};
     const struct domain *d;
     int x = links_new(&w.links);
 

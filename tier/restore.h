@@ -32,7 +32,8 @@ struct restore_result {
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
                 struct restore_result *ret, struct buf *err);
 
-/* restore_lookup: the inode of a path. -E_NOENT, -E_NOTDIR. */
-int restore_lookup(struct repo *r, const struct tree *t, const char *path, uint64_t *ret_ino);
+/* restore_lookup: the inode of a path; names: of point_names(). -E_NOENT. */
+int restore_lookup(struct repo *r, const struct tree *t, const uint8_t *names, const char *path,
+                   uint64_t *ret_ino);
 
 #endif

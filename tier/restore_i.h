@@ -9,6 +9,7 @@ struct mac;
 struct restore {
     struct repo *r;
     const struct tree *t;
+    const uint8_t *names; /* of point_names() */
     const struct restore_opts *o;
     int dest;
     struct buf path; /* of what is being restored, below dest; with its NUL */

@@ -105,10 +105,10 @@ static int record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val
 }
 
 /* What a path names, and all below it. */
-static int below(struct thaw *w, const struct tree *t, const char *path)
+static int below(struct thaw *w, const struct point *p, const char *path)
 {
     uint64_t ino;
-    int r = restore_lookup(w->r, t, path, &ino);
+    int r = restore_lookup(w->r, &p->tree, point_names(p), path, &ino);
 
     if (r == 0)
         r = buf_add(&w->inodes, &ino, sizeof(ino));
@@ -118,7 +118,7 @@ static int below(struct thaw *w, const struct tree *t, const char *path)
         w->inodes.len -= sizeof(ino);
         memcpy(&ino, w->inodes.data + w->inodes.len, sizeof(ino));
         k = tree_key_ino(ino);
-        r = tree_scan(w->r, t, &k, NULL, record, w);
+        r = tree_scan(w->r, &p->tree, &k, NULL, record, w);
     }
     return r == -E_NOENT || r == -E_NOTDIR ? 0 : r; /* the restore says so */
 }
@@ -129,17 +129,17 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
     return is ? record(arg, is->key, is->klen, is->val, is->vlen) : 0;
 }
 
-static int needed(struct thaw *w, const struct tree *t)
+static int needed(struct thaw *w, const struct point *p)
 {
     static const struct tree_key all;
     int r = 0;
 
     if (!w->o->npaths && w->o->but)
-        return tree_diff(w->r, w->o->but, t, differs, w);
+        return tree_diff(w->r, w->o->but, &p->tree, differs, w);
     if (!w->o->npaths)
-        return tree_scan(w->r, t, &all, NULL, record, w);
+        return tree_scan(w->r, &p->tree, &all, NULL, record, w);
     for (size_t i = 0; r == 0 && i < w->o->npaths; i++)
-        r = below(w, t, w->o->paths[i]);
+        r = below(w, p, w->o->paths[i]);
     return r;
 }
 
@@ -164,7 +164,7 @@ int thaw_run(struct repo *r, const struct point *p, const struct thaw_opts *o, s
 {
     struct thaw w = {.r = r, .o = o};
     int64_t ms = PAUSE_FIRST_MS;
-    int x = needed(&w, &p->tree);
+    int x = needed(&w, p);
 
     if (x == 0)
         x = thaw_packs_look(&w.packs, r, !BROKEN(VARVE_BREAK_thaw_unasked), o->progress, o->arg);

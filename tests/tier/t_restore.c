@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "snap/ns.h"
 #include "tests/lib/test.h"
 #include "tests/tier/rig.h"
 
@@ -194,5 +195,77 @@ TEST(test_restore__goes_on_with_what_was_begun)
     r = restore_to(&g, b.id, to, &more);
     CHECK(r.result == 0 && r.res.same == 1);
     rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
+
+/* --- looking up ----------------------------------------------------------------------------------------------------- */
+
+static void many_names(struct repo_rig *g, unsigned n)
+{
+    char path[40];
+
+    box_mkdir(&g->b, g->b.v, "d");
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(path, sizeof(path), "d/name-%u", i);
+        box_text(&g->b, g->b.v, path, "");
+    }
+}
+
+/* The same number, whether it is looked for by its key or in all of the directory; and what is not there is in neither. */
+static void found(struct repo_rig *g, const struct point *p, const char *path, int want)
+{
+    uint64_t by_key = 0, by_all = 0;
+
+    CHECK_ERR(restore_lookup(g->w.r, &p->tree, point_names(p), path, &by_key), want);
+    CHECK_ERR(restore_lookup(g->w.r, &p->tree, NULL, path, &by_all), want);
+    CHECK(want < 0 || (by_key == by_all && by_key > 2));
+}
+
+static void all_found(uint64_t mask)
+{
+    struct repo_rig g;
+    struct point p;
+    char path[40];
+
+    ns_hash_mask = mask;
+    rig_begin(&g);
+    many_names(&g, 200);
+    p = rig_point(&g, rig_back_up(&g, "a").id);
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(path, sizeof(path), "/d//name-%u", i);
+        found(&g, &p, path, 0);
+    }
+    found(&g, &p, "d/name-200", -E_NOENT);
+    found(&g, &p, "d/name-1/name-2", -E_NOENT);
+    found(&g, &p, "e/name-1", -E_NOENT);
+    point_release(&p);
+    rig_end(&g);
+    ns_hash_mask = UINT64_MAX;
+}
+
+TEST(test_restore__each_name_is_found_by_its_key)
+{
+    all_found(UINT64_MAX);
+    all_found(0); /* all names are of one group */
+}
+
+/* One of a million files comes back without the names of the others. */
+TEST(test_restore__a_name_is_found_without_reading_its_directory)
+{
+    struct repo_rig g;
+    struct point p;
+    uint64_t ino, pages[2];
+
+    rig_begin(&g);
+    many_names(&g, 20000);
+    p = rig_point(&g, rig_back_up(&g, "a").id);
+    for (int i = 0; i < 2; i++) {
+        world_forget(&g.w);
+        CHECK_OK(repo_sync(g.w.r));
+        CHECK_ERR(restore_lookup(g.w.r, &p.tree, i ? NULL : point_names(&p), "d/other", &ino), -E_NOENT);
+        pages[i] = g.w.r->proved_pages;
+    }
+    CHECK(pages[0] < 10 && pages[1] > 30);
+    point_release(&p);
     rig_end(&g);
 }
