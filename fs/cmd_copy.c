@@ -8,7 +8,6 @@
 #include "fs/verb_repo.h"
 #include "fs/verb_show.h"
 #include "tier/copy.h"
-#include "tier/thaw.h"
 
 #define ID_SHOWN 12
 
@@ -46,23 +45,10 @@ static int copy_text(const struct copy_result *res, const struct repo_place *to,
                       repo_place_name(to), bytes, sent);
 }
 
+/* What is needed lies in an archive in part: it was asked for. */
 static int on_thaw(void *arg, uint64_t ready, uint64_t of)
 {
     return long_say(arg, "packs are out of the archive", ready, of, 0);
-}
-
-/* Where something that is needed lies in an archive, all of it is asked for at once; when it is there the copy goes on. */
-static int copy_or_wait(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
-                        struct copy_result *res, struct buf *err)
-{
-    int r = copy_run(from, to, p, o, res);
-    struct thaw_opts t = {.but = res->was.depth ? &res->was : NULL, .arg = o->arg, .progress = on_thaw};
-    struct thaw_result thawed;
-
-    if (r != -E_ARCHIVED)
-        return r;
-    r = thaw_run(from, p, &t, &thawed, err);
-    return r < 0 ? r : copy_run(from, to, p, o, res);
 }
 
 static int copy_between(struct repo *from, struct repo *to, const char *id, bool json,
@@ -76,7 +62,7 @@ static int copy_between(struct repo *from, struct repo *to, const char *id, bool
     if (r < 0)
         return r;
     long_begin(&l, json);
-    r = copy_or_wait(from, to, &p, &o, res, err);
+    r = copy_run_thawed(from, to, &p, &o, on_thaw, res, err);
     long_end(&l);
     point_release(&p);
     if (r < 0 && err->len)

@@ -30,6 +30,7 @@ static int prune_json(const struct prune_result *s, bool dry, struct buf *out)
     jw_u64(&j, "condemned_bytes", s->condemned_bytes);
     jw_u64(&j, "rewritten_packs", s->moved);
     jw_u64(&j, "rewritten_bytes", s->moved_bytes);
+    jw_u64(&j, "archived_packs", s->archived);
     jw_u64(&j, "deleted_packs", s->deleted);
     jw_u64(&j, "deleted_bytes", s->deleted_bytes);
     jw_u64(&j, "rescued_packs", s->rescued);
@@ -66,6 +67,10 @@ static int prune_text(const struct prune_result *s, const struct prune_opts *o, 
     }
     if (r == 0 && s->moved)
         r = buf_printf(out, "%" PRIu64 " of them written anew without what is not needed\n", s->moved);
+    if (r == 0 && s->archived)
+        r = buf_printf(out,
+                       "%" PRIu64 " packs of which little is needed lie in an archive: they stay whole\n",
+                       s->archived);
     if (r == 0 && s->rescued)
         r = buf_printf(out, "%" PRIu64 " condemned packs are needed again and stay\n", s->rescued);
     if (r == 0 && s->waiting) {

@@ -144,6 +144,7 @@ struct working {
     struct migrate m;
     struct migrate_sides sides;
     int64_t saved_ns;
+    bool thaws; /* something was asked of an archive */
     struct buf err;
 };
 
@@ -165,9 +166,24 @@ static int on_progress(void *arg)
     return job_canceled(w->j) ? -E_CANCELED : r;
 }
 
+static int on_thaw(void *arg, uint64_t ready, uint64_t of)
+{
+    struct working *w = arg;
+
+    if (of && !w->thaws)
+        event_emit(w->s, "archive-asked", "",
+                   "%s: %" PRIu64
+                   " packs were asked for; what they have is copied when they are out of the archive",
+                   w->m.name, of);
+    if (of)
+        job_say(w->j, "waits for the archive: %" PRIu64 " of %" PRIu64 " packs are out of it", ready, of);
+    w->thaws |= of > 0;
+    return on_progress(w);
+}
+
 static struct migrate_hooks hooks_of(struct working *w)
 {
-    return (struct migrate_hooks){.arg = w, .progress = on_progress};
+    return (struct migrate_hooks){.arg = w, .progress = on_progress, .thaws = on_thaw};
 }
 
 static int copy_listed(struct working *w, struct migrate_list *l)
@@ -185,6 +201,8 @@ static int copy_listed(struct working *w, struct migrate_list *l)
     w->m.done = (struct migrate_count){0};
     job_total(w->j, w->m.todo.pieces, w->m.todo.bytes);
     r = migrate_copy(w->sides.from, w->sides.to, l, &w->m, &h, &w->err);
+    if (w->thaws)
+        job_say(w->j, "%s", "");
     if (r == 0)
         w->m.done = w->m.todo;
     return r;

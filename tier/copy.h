@@ -32,4 +32,10 @@ int copy_origin_of(const struct point *p, const char *path, struct sha *ret);
 int copy_run(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
              struct copy_result *ret);
 
+/* copy_run_thawed: as copy_run(); where something that is needed lies in an archive, all of it is asked for at once and waited for. thaws:
+ * called now and then meanwhile with o->arg; negative ends it with that value. err: what went wrong with that. */
+int copy_run_thawed(struct repo *from, struct repo *to, const struct point *p, const struct copy_opts *o,
+                    int (*thaws)(void *arg, uint64_t ready, uint64_t of), struct copy_result *ret,
+                    struct buf *err);
+
 #endif

@@ -89,6 +89,8 @@ int migrate_list_make(struct repo *from, struct repo *to, const struct migrate_f
 struct migrate_hooks {
     void *arg;
     int (*progress)(void *arg); /* m->done has grown; negative ends it with that value */
+    /* of migrate_copy: packs that are needed come out of an archive; as progress */
+    int (*thaws)(void *arg, uint64_t ready, uint64_t of);
 };
 int migrate_weigh(struct repo *from, const struct migrate_list *l, struct migrate_count *there,
                   struct migrate_count *todo, const struct migrate_hooks *h);

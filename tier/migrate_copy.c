@@ -300,7 +300,15 @@ static int carried(void *arg, uint64_t items, uint64_t bytes)
     return c->h->progress(c->h->arg);
 }
 
-static int carry_point(struct carrying *c, struct repo *from, const char *path, struct migrate_item *it)
+static int thaws(void *arg, uint64_t ready, uint64_t of)
+{
+    const struct carrying *c = arg;
+
+    return c->h->thaws ? c->h->thaws(c->h->arg, ready, of) : c->h->progress(c->h->arg);
+}
+
+static int carry_point(struct carrying *c, struct repo *from, const char *path, struct migrate_item *it,
+                       struct buf *err)
 {
     struct copy_opts o = {.path = path, .arg = c, .progress = carried, .pieces = &c->pieces};
     struct copy_result res;
@@ -311,7 +319,7 @@ static int carry_point(struct carrying *c, struct repo *from, const char *path, 
         return r;
     c->before = c->m->done;
     c->pieces = 0;
-    r = copy_run(from, c->to, &p, &o, &res);
+    r = copy_run_thawed(from, c->to, &p, &o, thaws, &res, err);
     point_release(&p);
     note_sent(c); /* what was on its way when it ended, too */
     if (r == 0)
@@ -348,10 +356,10 @@ int migrate_copy(struct repo *from, struct repo *to, struct migrate_list *l, str
     for (size_t i = 0; r == 0 && i < l->n; i++) {
         if (l->v[i].copy[0])
             continue;
-        r = carry_point(&c, from, l->path, &l->v[i]);
+        r = carry_point(&c, from, l->path, &l->v[i], err);
         if (r < 0 && r != -E_CANCELED)
-            buf_printf(err, "recovery point %.12s (%.100s@%.100s): %s", l->v[i].p.id, l->v[i].p.volume_name,
-                       l->v[i].p.snapshot_name, backend_text(r));
+            buf_printf(err, "%srecovery point %.12s (%.100s@%.100s): %s", err->len ? "; " : "", l->v[i].p.id,
+                       l->v[i].p.volume_name, l->v[i].p.snapshot_name, backend_text(r));
     }
     return r < 0 ? r : note_moved(l, &m->moved);
 }

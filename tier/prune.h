@@ -21,6 +21,7 @@ struct prune_result {
     uint64_t needed; /* bytes of packs that are needed, packs that are kept for them not counted */
     uint64_t condemned, condemned_bytes;
     uint64_t moved, moved_bytes; /* packs written anew among these, what was put for it */
+    uint64_t archived;           /* packs that would have been, but lie in an archive: they stay whole */
     uint64_t deleted, deleted_bytes, rescued;
     uint64_t young_bytes; /* packs of which nothing is needed, put so lately that a writer may be about to */
     uint64_t shredded;    /* recovery points of domains that were shredded, which were put meanwhile */

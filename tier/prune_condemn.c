@@ -127,7 +127,14 @@ static int walk(struct moving *m, bool prove, const struct sha *pack, const void
     return r == 0 ? chunk_end(m) : r;
 }
 
-/* A pack with damage stays as it is: what can be read of it is needed more than its room. */
+/* It stays as it is. With damage: what can be read of it is needed more than its room. In an archive: there its room costs little, and to
+ * read it costs more. */
+static bool stays(int why)
+{
+    return why == -E_CORRUPT || why == -E_NOENT || why == -E_TOOBIG || why == -E_KEY || why == -E_SHREDDED ||
+           (why == -E_ARCHIVED && !BROKEN(VARVE_BREAK_prune_archived));
+}
+
 static int pack_move(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
     struct moving *m = arg;
@@ -146,7 +153,8 @@ static int pack_move(void *arg, const struct sha *pack, uint64_t size, const voi
         x = backend_get_all(r->b, &r->call, name, PACK_SIZE_MAX, &m->bytes);
     if (x == 0)
         x = walk(m, true, pack, trailer, len);
-    if (x == -E_CORRUPT || x == -E_NOENT || x == -E_TOOBIG || x == -E_KEY || x == -E_SHREDDED) {
+    if (stays(x)) {
+        m->w->res.archived += x == -E_ARCHIVED;
         m->take = false;
         m->pack->fresh = false;
         return 0;

@@ -380,6 +380,53 @@ test_a_copy_waits_for_an_archive() {
     classes_end
 }
 
+# Of which little is needed: they stay whole, and the prune does its other work
+test_a_prune_leaves_what_lies_in_an_archive() {
+    classes_begin 3 || return
+    mkdir "$dir/m/e"
+    for i in $(seq 40); do random 1000000 >"$dir/m/e/$i"; done
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    for i in $(seq 40); do [ $((i % 8)) = 0 ] || rm "$dir/m/e/$i"; done
+    rm "$dir/m/large"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key"
+    ok varve backup list "$url" --key-file "$dir/key" --json
+    for p in $(json '" ".join(p["id"] for p in sorted(d["recovery_points"], key=lambda p: p["taken"])[:-1])'); do
+        ok varve backup delete "$url#$p" --key-file "$dir/key"
+    done
+    archive
+    ok varve repo prune "$url" --key-file "$dir/key" --exclusive --json
+    [ "$(json 'd["archived_packs"]')" -ge 2 ] || fail "$out"
+    [ "$(requests)" = 0 ] || fail "$(requests) packs were asked for"
+    ok timeout 60 "$VARVE" restore "$url#latest" "$dir/back" --key-file "$dir/key"
+    same_trees "$dir/m" "$dir/back"
+    classes_end
+}
+
+# What is to be copied is asked for at once; a killed daemon's migration goes on waiting
+test_a_migration_waits_for_an_archive() {
+    classes_begin 5 || return
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+    archive
+    ok varve migrate run "$dir/s" mv --from "$url" --to "dir:$dir/r" --key-file "$dir/key" --to-key-file "$dir/key" --background
+    within 20 waits_any
+    asked=$(requests)
+    [ "$asked" = "$packs" ] || fail "$asked of $packs packs were asked for"
+    kill -9 "$(head -n 1 "$dir/s/lock")"
+    within 60 migrated
+    [ "$(requests)" = "$asked" ] || fail "asked again: $(requests) requests for $packs packs, $asked before the kill"
+    ok varve events "$dir/m"
+    has "mv: $packs packs were asked for"
+    ok varve job list "$dir/m"
+    case $out in *'waits for the archive'*) fail "still waits: $out" ;; esac
+    ok varve restore "dir:$dir/r#latest" "$dir/back" --key-file "$dir/key"
+    same_trees "$dir/m" "$dir/back"
+    classes_end
+}
+migrated() {
+    ok varve migrate status "$dir/s" mv --json
+    [ "$(json 'd["migration"]["state"]')" = 'done' ]
+}
+
 if [ $# -eq 0 ]; then read -ra cases -d '' < <(all_cases); else cases=("$@"); fi
 run_cases "${cases[@]}"
 suite_end
