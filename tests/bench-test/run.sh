@@ -105,9 +105,11 @@ document_says_it() {
 }
 document_of_a_busy_machine() {
     begin
-    sed -i 's/^#load_before.*/#load_before 3.10 1 1/' "$results"
     sample stat ext4 0 100 1
     sample stat varve 0 100 1
+    python3 tests/bench/report.py --bench "$bench" --document "$scratch/doc.md" "$results" >/dev/null
+    grep -q 'The machine was quiet' "$scratch/doc.md" || return 1
+    sed -i 's/\t0.02\t1.0$/\t0.12\t1.0/' "$results"
     python3 tests/bench/report.py --bench "$bench" --document "$scratch/doc.md" "$results" >/dev/null
     grep -q 'The machine was not quiet' "$scratch/doc.md"
 }
