@@ -215,8 +215,7 @@ static int on_thaw(void *arg, uint64_t ready, uint64_t of)
 {
     struct hydrate *h = arg;
 
-    if (of)
-        job_say(h->j, "waits for the archive: %" PRIu64 " of %" PRIu64 " packs are out of it", ready, of);
+    verb_job_thaws(h->j, ready, of);
     return job_canceled(h->j) ? -E_CANCELED : 0;
 }
 

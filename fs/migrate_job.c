@@ -175,8 +175,7 @@ static int on_thaw(void *arg, uint64_t ready, uint64_t of)
                    "%s: %" PRIu64
                    " packs were asked for; what they have is copied when they are out of the archive",
                    w->m.name, of);
-    if (of)
-        job_say(w->j, "waits for the archive: %" PRIu64 " of %" PRIu64 " packs are out of it", ready, of);
+    verb_job_thaws(w->j, ready, of);
     w->thaws |= of > 0;
     return on_progress(w);
 }

@@ -32,6 +32,12 @@ struct vol *verb_vol_of_id(struct store *s, uint32_t id)
     return v;
 }
 
+void verb_job_thaws(struct job *j, uint64_t ready, uint64_t of)
+{
+    if (of)
+        job_say(j, "waits for the archive: %" PRIu64 " of %" PRIu64 " packs are out of it", ready, of);
+}
+
 static int job_snapshot_sync(struct job *j, struct store *s, const struct job_info *info)
 {
     struct vol *v = verb_vol_of_id(s, info->vol);

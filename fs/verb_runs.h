@@ -64,6 +64,8 @@ int backup_job(struct job *j, struct store *s, const struct job_info *info);
 int backup_snapshot(struct verb_ctx *c, const char *to, struct layer_rec *ret, struct buf *err);
 /* verb_env.c: what functions of jobs share: a deleted volume, too; NULL: none of this id. */
 struct vol *verb_vol_of_id(struct store *s, uint32_t id);
+/* verb_job_thaws: a job waits for packs that an archive was asked for; of 0: for none. */
+void verb_job_thaws(struct job *j, uint64_t ready, uint64_t of);
 /* cmd_port_plain.c */
 RUN(run_plain);
 int plain_job(struct job *j, struct store *s, const struct job_info *info);
