@@ -102,7 +102,8 @@ void writeout_wait(struct store *s)
     if (!w)
         return;
     pthread_mutex_lock(&w->lock);
-    for (upto = w->ngiven; w->ndone < upto && !w->stop;)
+    upto = w->ngiven;
+    while (w->ndone < upto)
         pthread_cond_wait(&w->done, &w->lock);
     pthread_mutex_unlock(&w->lock);
 }

@@ -6,7 +6,7 @@
 #include "snap/store/store.h"
 
 int writeout_start(struct store *s); /* -E_NOMEM */
-void writeout_stop(struct store *s); /* what is left over stays where it is */
+void writeout_stop(struct store *s); /* what is left over stays where it is; nobody waits any more */
 
 /* writeout_give: a piece of an object; one that finds no room is left out, to be written by whoever syncs. Any thread, whatever it
  * holds. */

@@ -21,6 +21,16 @@ static void write_mib(struct rig *g, const char *name, unsigned n)
         rig_write(g, name, (uint64_t)i * MIB, MIB, rig_a);
 }
 
+/* So many pieces of a file by their order, each when somebody has just synced another. */
+static void write_beside(struct rig *g, unsigned n, unsigned len, bool backwards)
+{
+    for (unsigned i = 0; i < n; i++) {
+        rig_write(g, "small", 0, 100, rig_b);
+        rig_fsync(g, "small");
+        rig_write(g, "f", (uint64_t)(backwards ? n - 1 - i : i) * len, len, rig_a);
+    }
+}
+
 /* As the store's own threads do before it is closed. */
 static void end(struct rig *g)
 {
@@ -50,11 +60,7 @@ TEST(test_writeout__beside_somebody_who_syncs_they_are_small)
     struct rig g;
 
     open_with_thread(&g);
-    for (unsigned i = 0; i < 16; i++) {
-        rig_write(&g, "small", 0, 100, rig_b);
-        rig_fsync(&g, "small");
-        rig_write(&g, "f", (uint64_t)i * MIB, MIB, rig_a);
-    }
+    write_beside(&g, 16, MIB, false);
     writeout_wait(g.b.s);
     CHECK(pieces(&g) >= 8);
     end(&g);
@@ -66,11 +72,7 @@ TEST(test_writeout__what_is_written_out_of_order_goes_in_large_ones)
     struct rig g;
 
     open_with_thread(&g);
-    for (unsigned i = 32; i-- > 0;) {
-        rig_write(&g, "small", 0, 100, rig_b);
-        rig_fsync(&g, "small");
-        rig_write(&g, "f", (uint64_t)i * (MIB / 2), MIB / 2, rig_a);
-    }
+    write_beside(&g, 32, MIB / 2, true);
     writeout_wait(g.b.s);
     CHECK_EQ(pieces(&g), 2);
     end(&g);
