@@ -207,10 +207,6 @@ static int domain_at(struct repo *r, const void *p, size_t len, const struct dom
     if (len < CHUNK_HEAD)
         return -E_CORRUPT;
     memcpy(id.b, (const uint8_t *)p + HEAD_DOMAIN_AT, 16);
-    if (repo_domain_is_default(r, &id)) {
-        *ret = &r->dom;
-        return 0;
-    }
     return repo_domain(r, &id, ret);
 }
 

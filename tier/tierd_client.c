@@ -1,21 +1,17 @@
 /* The asking side: a backend that is served by another process. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/enc.h"
-#include "base/log.h"
 #include "tier/tierd_i.h"
 
 #define GRACE_MS 10000    /* beyond the call's own time, which the other side keeps, too */
