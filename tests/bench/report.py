@@ -14,6 +14,8 @@ import subprocess
 import sys
 from statistics import median
 
+from section import kept, table
+
 SLACK = 1.15
 CAUSES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "causes.tsv")
 
@@ -164,10 +166,6 @@ def others_of(res):
     return f"{100 * median(shares):.0f} %" if shares else "-"
 
 
-def table(head, lines):
-    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(line) + " |" for line in lines]) + "\n"
-
-
 def title(v):
     return f"**{v.row.title}**" if v.row.bold else v.row.title
 
@@ -272,14 +270,6 @@ def compare(rows, results, without, with_it, limit):
     return good
 
 
-def sections(path):
-    """What other benches keep in the document, between marks of their own."""
-    if not os.path.exists(path):
-        return ""
-    with open(path) as f:
-        return "".join("\n" + m.group(0) + "\n" for m in re.finditer(r"<!-- ([\w-]+): begin -->.*?<!-- \1: end -->", f.read(), flags=re.S))
-
-
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--bench", required=True)
@@ -296,7 +286,7 @@ def main():
     if a.document and short:
         sys.exit(f"results of a short run do not go into {a.document}")
     if a.document:
-        others = sections(a.document)
+        others = kept(a.document)
         with open(a.document, "w") as f:
             f.write(re.sub(r"\n{3,}", "\n\n", document(verdicts).rstrip() + "\n" + others))
     met = sum(v.state == "met" for v in verdicts)

@@ -20,9 +20,17 @@ def put(path, name, body):
         f.write(old)
 
 
+def kept(path):
+    """All such sections of a document, for who writes the rest of it anew."""
+    if not os.path.exists(path):
+        return ""
+    with open(path) as f:
+        return "".join("\n" + m.group(0) + "\n" for m in re.finditer(r"<!-- ([\w-]+): begin -->.*?<!-- \1: end -->", f.read(), flags=re.S))
+
+
 def table(heads, rows):
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows])
+    return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows]) + "\n"
 
 
 # --- latency: lines of tests/bench-latency ------------------------------------------------------------------------------
@@ -72,7 +80,7 @@ of a file beside the store, written over and synced in the same seconds: the lea
 
 
 def scale(path, about):
-    by, sizes, units = {}, [], {}
+    by, sizes = {}, []
     with open(path) as f:
         for line in f:
             n, what, value = line.rstrip("\n").split("\t")
