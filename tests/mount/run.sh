@@ -31,7 +31,8 @@ expect() { # what is, what should be
         return 1
     }
 }
-py() { python3 -c "
+export PYTHONPATH=$PWD/tests/mount
+py() { python3 -B -c "
 import os, sys, mmap, errno, ctypes, stat, time, fcntl, struct, socket
 libc = ctypes.CDLL(None, use_errno=True)
 def must(e, f, *a, **k):
@@ -68,6 +69,13 @@ own_store() {
     mkdir -p "$point"
     shift
     "$VARVE" mount "$store" "$point" --create "$@" >/dev/null
+}
+own_killable() { # NAME [options...]: own_store by a daemon that does what the file $order says (tests/doors/kill.c)
+    local killable
+    killable=$(dirname "$VARVE")/tests/varve-kill
+    [ -x "$killable" ] || skip "varve-kill is not built"
+    order=$scratch/$1-order
+    VARVE_KILL=$order VARVE=$killable own_store "$@"
 }
 own_end() {
     local rc=$? p

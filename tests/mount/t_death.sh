@@ -29,10 +29,7 @@ test_life_keeper_killed() {
 
 # A daemon that stands still, and one of which a request does; a long one that moves is left alone.
 test_life_hung_daemon() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_HUNG_MS=1500 VARVE_KILL=$scratch/hung-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store hung
-    unset VARVE_HUNG_MS VARVE_KILL
+    VARVE_HUNG_MS=1500 own_killable hung
     echo x >"$point/f"
     was=$(daemon_pid "$store")
     kill -STOP "$was"
@@ -40,12 +37,12 @@ test_life_hung_daemon() {
     echo y >>"$point/f"
     [ "$(daemon_pid "$store")" != "$was" ]
     was=$(daemon_pid "$store")
-    echo "17 0 1 hang" >"$scratch/hung-order" # before a mkdir is journaled, with the store's lock held
+    echo "17 0 1 hang" >"$order" # before a mkdir is journaled, with the store's lock held
     mkdir "$point/d"
     [ "$(daemon_pid "$store")" != "$was" ]
     expect "$(grep -c 'keeper hung' "$store/log/daemon.log")" 2
     was=$(daemon_pid "$store")
-    echo "17 0 1 slow" >"$scratch/hung-order"
+    echo "17 0 1 slow" >"$order"
     mkdir "$point/e"
     expect "$(daemon_pid "$store")" "$was"
     expect "$(cat "$point/f")" "x
@@ -56,14 +53,11 @@ y"
 
 # A command that a daemon dies of, and the next one, too, is given up, before the store would be served read-only.
 test_life_command_that_kills() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/deadly-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store deadly
-    unset VARVE_KILL
+    own_killable deadly
     echo x >"$point/f"
-    echo "2 0 1 each" >"$scratch/deadly-order"
+    echo "2 0 1 each" >"$order"
     fails "died of this command" "$VARVE" snapshot create "$point" one
-    rm "$scratch/deadly-order"
+    rm "$order"
     echo y >>"$point/f"
     expect "$("$VARVE" status "$point" | grep -c read-write)" 1
     expect "$(grep -c 'keeper death' "$store/log/daemon.log")" 2
@@ -97,33 +91,14 @@ after"
 test_life_daemon_killed_under_load() {
     own_store load
     py "
-import threading, subprocess, traceback, signal
-os.chdir(sys.argv[1]); stop = False; done = [0] * 4; bad = []
-def work(k):
-    try:
-        while not stop:
-            i = done[k]
-            with open('w%d-%06d' % (k, i), 'xb') as f: f.write(b'%d %d' % (k, i) * 100)
-            if i >= 10: os.rename('w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
-            done[k] = i + 1
-    except Exception: bad.append((k, done[k], traceback.format_exc()))
-ts = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-[t.start() for t in ts]
+import subprocess, signal, writers
+w = writers.Writers(sys.argv[1])
 for n in range(5):
     time.sleep(0.5)
     pid = int(subprocess.check_output(['pgrep', '-f', 'varve daemon ' + sys.argv[2] + '\$']).split()[0])
     os.kill(pid, signal.SIGKILL)
 time.sleep(1.0)
-stop = True
-[t.join(30) for t in ts]
-assert not any(t.is_alive() for t in ts), 'a writer hangs'
-for b in bad: print(*b)
-assert not bad
-assert min(done) > 10, done
-for k in range(4):
-    for i in range(done[k]):
-        p = ('r%d-%06d' if i < done[k] - 10 else 'w%d-%06d') % (k, i)
-        d = open(p, 'rb').read(); assert d == b'%d %d' % (k, i) * 100, (p, len(d))" "$point" "$store"
+w.end()" "$point" "$store"
 }
 
 # A daemon waits for jobs before it leaves; the last umount meanwhile closes the store under nobody's hands.
@@ -239,10 +214,7 @@ for lookup in ('/top', '/bound', '/top/low', '/on', '/bound/f'):
 # Rolled back by a daemon that died before it had told the kernel, and nobody asks for the answer: the next one tells it. The keeper's
 # death, and another program, do not make that known a second time, nor forget it.
 test_life_untold_rollback() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/untold-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store untold
-    unset VARVE_KILL
+    own_killable untold
     mkdir "$point/d" "$point/d/sub"
     echo then >"$point/d/f"
     mkdir "$point/.snapshots/s"
@@ -255,8 +227,8 @@ test_life_untold_rollback() {
         }
         cat "$point/d/f" >/dev/null
         cd "$point"
-        rm -f "$scratch/untold-order"
-        echo "3 1 1" >"$scratch/untold-order"
+        rm -f "$order"
+        echo "3 1 1" >"$order"
         py "
 s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); s.connect('sock')
 words = b'verb\\0#7%d\\0rollback\\0main\\0--name=s\\0' % int(sys.argv[2])
@@ -282,14 +254,12 @@ assert s.recv(5) == b''" "$store" $round
 # The keeper dies while a connection is being made: when it is mounted and the daemon has not noted it, and when that has noted it and
 # not begun. The next keeper holds it all the same: the daemon's death shows that.
 test_life_keeper_killed_in_a_mount() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/begins-order
     for at in 0 1; do
-        VARVE=$(dirname "$VARVE")/tests/varve-kill own_store "begins$at"
+        own_killable "begins$at"
         mkdir -p "$point.b"
-        echo "0 $at 1 keeper" >"$scratch/begins-order"
+        echo "0 $at 1 keeper" >"$order"
         "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
-        [ ! -e "$scratch/begins-order" ]
+        [ ! -e "$order" ]
         wait_for 5 keeper_pid "$store"
         was=$(daemon_pid "$store")
         echo x >"$point.b/f"
@@ -303,15 +273,12 @@ test_life_keeper_killed_in_a_mount() {
 
 # The daemon dies between mount(2) and its answer: the command, which asks the next one, finds the volume where it shall be.
 test_life_daemon_killed_in_a_mount() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/mounts-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store mounts
-    unset VARVE_KILL
+    own_killable mounts
     mkdir -p "$point.b"
     for at in 0 1 2; do
-        echo "0 $at 1" >"$scratch/mounts-order"
+        echo "0 $at 1" >"$order"
         "$VARVE" mount "$store/other" "$point.b" --create >/dev/null
-        [ ! -e "$scratch/mounts-order" ]
+        [ ! -e "$order" ]
         expect "$(findmnt -n -o SOURCE "$point.b")" "$store/other"
         echo $at >"$point.b/f"
         expect "$(timeout -s KILL 10 cat "$point.b/f")" $at
@@ -386,15 +353,12 @@ s = socket.socket(socket.AF_UNIX); s.bind('sock')" "$store"
 # Commands that come while a daemon takes mounts over wait until it has all of them: one that is not noted yet counts as gone, and comes
 # back afterwards.
 test_life_asked_while_taking_over() {
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/asked-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store asked
-    unset VARVE_KILL
+    own_killable asked
     mkdir -p "$point.b"
     "$VARVE" mount "$store/b" "$point.b" --create >/dev/null
-    echo "0 0 2 slow" >"$scratch/asked-order" # the second of the two
+    echo "0 0 2 slow" >"$order" # the second of the two
     kill -9 "$(daemon_pid "$store")"
-    taken() { [ ! -e "$scratch/asked-order" ]; }
+    taken() { [ ! -e "$order" ]; }
     wait_for 5 taken
     "$VARVE" umount "$point.b"
     "$VARVE" delete "$store/b" --now

@@ -30,37 +30,18 @@ came_back() { [ "$(told_count ' start ')" -gt "$starts" ] && daemon_pid "$store"
 test_service_both_killed_under_load() {
     service_begin both
     py "
-import threading, subprocess, traceback, signal
-os.chdir(sys.argv[1]); stop = False; done = [0] * 4; bad = []; longest = [0.0] * 4
+import subprocess, signal, writers
+w = writers.Writers(sys.argv[1], sync=True)
 held = open('held', 'wb+'); held.write(b'h' * 5000); held.flush(); os.unlink('held')
-def work(k):
-    try:
-        while not stop:
-            i = done[k]; t = time.monotonic()
-            with open('w%d-%06d' % (k, i), 'xb') as f: f.write(b'%d %d' % (k, i) * 100); f.flush(); os.fsync(f.fileno())
-            if i >= 10: os.rename('w%d-%06d' % (k, i - 10), 'r%d-%06d' % (k, i - 10))
-            done[k] = i + 1; longest[k] = max(longest[k], time.monotonic() - t)
-    except Exception: bad.append((k, done[k], traceback.format_exc()))
-ts = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-[t.start() for t in ts]
 def pid(what): return int(subprocess.check_output(['pgrep', '-f', what]).split()[0])
 for n in range(4):
     time.sleep(0.5)
     a, b = pid('varve keeper %s ' % sys.argv[2]), pid('varve daemon %s\$' % sys.argv[2])
     os.kill(a, signal.SIGKILL); os.kill(b, signal.SIGKILL)
 time.sleep(1.0)
-stop = True
-[t.join(30) for t in ts]
-assert not any(t.is_alive() for t in ts), 'a writer hangs'
-for b in bad: print(*b)
-assert not bad
-assert min(done) > 10, done
+w.end()
 held.seek(0); assert held.read() == b'h' * 5000
-for k in range(4):
-    for i in range(done[k]):
-        p = ('r%d-%06d' if i < done[k] - 10 else 'w%d-%06d') % (k, i)
-        d = open(p, 'rb').read(); assert d == b'%d %d' % (k, i) * 100, (p, len(d))
-print('longest call %.0f ms' % (max(longest) * 1000))" "$point" "$store"
+print('longest call %.0f ms' % (max(w.longest) * 1000))" "$point" "$store"
     expect "$(told_count ' exit -9')" 4
     "$VARVE" umount "$point"
     "$VARVE" check "$store"

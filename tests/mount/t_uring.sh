@@ -59,19 +59,16 @@ for i in range(5):
 # While one waits for seconds, others of the same processor are answered.
 test_uring_slow_requests_delay_nobody() {
     need_uring
-    [ -x "$(dirname "$VARVE")/tests/varve-kill" ] || skip "varve-kill is not built"
-    export VARVE_KILL=$scratch/ring-order
-    VARVE=$(dirname "$VARVE")/tests/varve-kill own_store ring -o io_uring
-    unset VARVE_KILL
+    own_killable ring -o io_uring
     mkdir "$point/d"
-    echo "17 2 1 slow" >"$scratch/ring-order" # before a mkdir is answered
+    echo "17 2 1 slow" >"$order" # before a mkdir is answered
     py "
 os.sched_setaffinity(0, {0})
 pid = os.fork()
 if pid == 0:
     os.mkdir('$point/slow')
     os._exit(0)
-while os.path.exists('$scratch/ring-order'): time.sleep(0.01)
+while os.path.exists('$order'): time.sleep(0.01)
 worst = 0
 for i in range(200):
     a = time.time()
