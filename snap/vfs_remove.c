@@ -124,9 +124,9 @@ static int orphan_in(struct ns *o, uint64_t ino)
 {
     int r = ns_orphan_is(o, ino);
 
-    if (r == -E_NOENT) /* it was linked again, or is freed already */
+    if (r == -E_NOENT && !BROKEN(VARVE_BREAK_orphan_linked)) /* it was linked again, or is freed already */
         return 0;
-    if (r == 0)
+    if (r == 0 || BROKEN(VARVE_BREAK_orphan_linked))
         r = inode_drop(&o->t, o->v, o->to, ino);
     return r == 0 ? ns_orphan_del(o, ino) : r;
 }
@@ -163,7 +163,7 @@ int vfs_orphans_drop(struct vol *v, const uint64_t *inos, size_t n)
 
         if (r >= 0) {
             at += (size_t)r;
-        } else if (most > 1) {
+        } else if (most > 1 && !BROKEN(VARVE_BREAK_orphans_singly)) {
             most = 1; /* one of them is not as the others */
         } else {
             first = first < 0 ? first : r;
