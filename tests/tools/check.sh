@@ -1,15 +1,16 @@
 #!/bin/sh
 # check.sh SUITE...: runs `make SUITE` for each, keeps its output in $BUILD/log/SUITE.log, and closes with a table and the sum.
 # A suite that cannot run on this machine prints "suite skipped: why"; with CHECK_REQUIRED=1 that is a failure.
-# In the short form two suites run at a time where there are two processors (CHECK_JOBS=1: one): most of their time is waiting. Those of
-# $ASKING go one after the other beside the rest: they count what the kernel asks for, or empty its caches. Those of $ALONE weigh and time:
-# they run when all else is over, one by one.
+# In the short form three suites run at a time where there are two processors (CHECK_JOBS=1: one): most of their time is waiting. Those
+# of $LONG begin first. Those of $ASKING go one after the other beside the rest: they count what the kernel asks for, or empty its caches.
+# Those of $ALONE weigh and time: they run when all else is over, one by one.
 set -u
 BUILD=${BUILD:-build}
+LONG='tidy unit s3 lifecycle k8s'
 ASKING='mount instant tiering'
 ALONE='limits soak reopen killtest bench-test bench-backup bench-latency bench-scale'
 jobs=1
-[ "${SCALE:-full}" != short ] || [ "$(nproc)" -lt 2 ] || jobs=${CHECK_JOBS:-2}
+[ "${SCALE:-full}" != short ] || [ "$(nproc)" -lt 2 ] || jobs=${CHECK_JOBS:-3}
 mkdir -p "$BUILD/log"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -70,16 +71,28 @@ work_off() { # QUEUE...
     done
 }
 
-for queue in asking any alone; do : >"$work/$queue"; done
+queue_of() { # SUITE
+    if among "$1" "$LONG"; then
+        echo long
+    elif among "$1" "$ASKING"; then
+        echo asking
+    elif among "$1" "$ALONE"; then
+        echo alone
+    else
+        echo any
+    fi
+}
+
+for queue in long asking any alone; do : >"$work/$queue"; done
 for suite in "$@"; do
     queue=any
-    [ "$jobs" -eq 1 ] || { among "$suite" "$ASKING" && queue=asking; }
-    [ "$jobs" -eq 1 ] || { among "$suite" "$ALONE" && queue=alone; }
+    [ "$jobs" -eq 1 ] || queue=$(queue_of "$suite")
     echo "$suite" >>"$work/$queue"
 done
+for _ in $(seq 3 "$jobs"); do work_off "$work/long" "$work/any" & done
 if [ "$jobs" -gt 1 ]; then
-    work_off "$work/any" &
-    work_off "$work/asking" "$work/any"
+    work_off "$work/long" "$work/any" &
+    work_off "$work/asking" "$work/long" "$work/any"
     wait
 fi
 work_off "$work/any" "$work/alone"
