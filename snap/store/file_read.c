@@ -7,6 +7,7 @@
 
 #define BEHIND_READ (128u << 10)
 #define BEHIND_STEP (4ull << 20)
+#define BARE_ENOUGH 4
 
 static int span_record(struct txn *t, struct vt_at at, uint64_t ino, uint64_t span, struct vt_val *ret)
 {
@@ -61,13 +62,32 @@ int span_get(struct txn *t, struct vt_at at, const struct inode *in, uint64_t sp
     return r < 0 ? r : 0;
 }
 
+/* To the run before it where it goes on with that one; else that one is given away, and this one is kept. */
+static int run_join(struct file_run *run, const struct file_run *next,
+                    int (*cb)(void *arg, const struct file_run *run), void *arg)
+{
+    int r;
+
+    if (run->count && run->kind == next->kind && run->object == next->object &&
+        run->data_born == next->data_born &&
+        (next->kind == SPAN_HOLE || run->obj_block + run->count == next->obj_block)) {
+        run->count += next->count;
+        return 0;
+    }
+    r = run->count ? cb(arg, run) : 0;
+    if (r == 0)
+        *run = *next;
+    return r;
+}
+
 /* Runs of one span, block by block joined. */
 static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64_t to, struct file_run *run,
                      int (*cb)(void *arg, const struct file_run *run), void *arg)
 {
     uint64_t base = span * SPAN_BLOCKS, end = MIN_OF(to, base + SPAN_BLOCKS), b = MAX_OF(from, base), n;
+    int r = 0;
 
-    for (; b < end; b += n) {
+    for (; r == 0 && b < end; b += n) {
         const struct span_src *s = span_at(sp, (unsigned)(b - base));
         struct file_run next = {.block = b};
         for (n = 1; b + n < end && sp->block[b + n - base] == sp->block[b - base];)
@@ -80,21 +100,14 @@ static int span_runs(const struct span *sp, uint64_t span, uint64_t from, uint64
             next.data_born = s->data_born;
             next.owner_vol = s->owner_vol;
         }
-        if (run->count && run->kind == next.kind && run->object == next.object &&
-            run->data_born == next.data_born && (!s || run->obj_block + run->count == next.obj_block)) {
-            run->count += n;
-            continue;
-        }
-        int r = run->count ? cb(arg, run) : 0;
-        if (r != 0)
-            return r;
-        *run = next;
+        r = run_join(run, &next, cb, arg);
     }
-    return 0;
+    return r;
 }
 
-/* The first span at or after `span` that is no hole as a whole; UINT64_MAX: none. */
-int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret)
+/* The first span at or after `span` that has a record; UINT64_MAX: none. */
+static int span_next_record(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span,
+                            uint64_t *ret)
 {
     struct vt_scan sc;
     uint8_t key[16];
@@ -102,9 +115,7 @@ int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint6
     struct vt_val v;
 
     *ret = UINT64_MAX;
-    if (in->base_obj && span * SPAN_BLOCKS < in->base_blocks)
-        *ret = span;
-    if (*ret == span || !(in->flags & INODE_SPANS))
+    if (!(in->flags & INODE_SPANS))
         return 0;
     put_be64(key, in->ino);
     put_be64(key + 8, span);
@@ -116,36 +127,90 @@ int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint6
     return r < 0 ? r : 0;
 }
 
+/* The first span at or after `span` that is no hole as a whole; UINT64_MAX: none. */
+int span_next_used(struct txn *t, struct vt_at at, const struct inode *in, uint64_t span, uint64_t *ret)
+{
+    if (in->base_obj && span * SPAN_BLOCKS < in->base_blocks) {
+        *ret = span;
+        return 0;
+    }
+    return span_next_record(t, at, in, span, ret);
+}
+
+/* A walk over the runs of a file. */
+struct ranges {
+    struct txn *t;
+    struct vt_at at;
+    const struct inode *in;
+    uint64_t from, to; /* blocks */
+    struct file_run run;
+    unsigned bare; /* spans of the dense base that had no record, one after the other */
+    int (*cb)(void *arg, const struct file_run *run);
+    void *arg;
+};
+
+/* From `span` on the dense base alone says where bytes are: up to the span that is returned in ret, in one run. Where every span has a
+ * record nothing is gained by looking for the next one, so that is done behind some that have none. */
+static int ranges_dense(struct ranges *w, uint64_t span, uint64_t *ret)
+{
+    uint64_t end = MIN_OF(w->in->base_obj ? w->in->base_blocks : 0, w->to) / SPAN_BLOCKS, record;
+    struct file_run next = {.kind = SPAN_OBJECT, .object = w->in->base_obj, .data_born = w->in->base_layer};
+    int r;
+
+    *ret = span;
+    if (end <= span + 1 || (w->bare < BARE_ENOUGH && w->in->flags & INODE_SPANS))
+        return 0;
+    w->bare = 0;
+    r = span_next_record(w->t, w->at, w->in, span, &record);
+    end = MIN_OF(end, BROKEN(VARVE_BREAK_ranges_record) ? end : record);
+    if (r < 0 || end <= span)
+        return r;
+    *ret = end;
+    next.block = next.obj_block = MAX_OF(w->from, span * SPAN_BLOCKS);
+    next.count = end * SPAN_BLOCKS - next.block;
+    return run_join(&w->run, &next, w->cb, w->arg);
+}
+
+/* What lies between `span` and the next one that is used. */
+static int ranges_hole(struct ranges *w, uint64_t span, uint64_t *ret)
+{
+    uint64_t first = MAX_OF(w->from, span * SPAN_BLOCKS);
+    int r = span_next_used(w->t, w->at, w->in, span, ret);
+
+    if (r < 0)
+        return r;
+    struct file_run hole = {.block = first,
+                            .count = (*ret <= w->to / SPAN_BLOCKS ? *ret * SPAN_BLOCKS : w->to) - first};
+    return *ret > span ? run_join(&w->run, &hole, w->cb, w->arg) : 0;
+}
+
+static int ranges_span(struct ranges *w, uint64_t span)
+{
+    struct span sp;
+    int r = span_load(w->t, w->at, w->in, span, &sp, NULL);
+
+    if (r < 0)
+        return r;
+    w->bare = r == 0 ? w->bare + 1 : 0;
+    return span_runs(&sp, span, w->from, w->to, &w->run, w->cb, w->arg);
+}
+
 int file_ranges(struct txn *t, struct vt_at at, const struct inode *in, uint64_t from, uint64_t to,
                 int (*cb)(void *arg, const struct file_run *run), void *arg)
 {
-    struct file_run run = {0};
-    struct span sp;
+    struct ranges w = {.t = t, .at = at, .in = in, .from = from, .to = to, .cb = cb, .arg = arg};
+    uint64_t span = from / SPAN_BLOCKS, next;
     int r = 0;
 
-    for (uint64_t span = from / SPAN_BLOCKS; r == 0 && from < to && span <= (to - 1) / SPAN_BLOCKS; span++) {
-        uint64_t used, first = MAX_OF(from, span * SPAN_BLOCKS);
-        r = span_next_used(t, at, in, span, &used);
-        if (r < 0)
-            return r;
-        uint64_t hole_to = used == UINT64_MAX ? to : MIN_OF(to, used * SPAN_BLOCKS);
-        if (hole_to > first) {
-            if (run.count && run.kind != SPAN_HOLE) {
-                r = cb(arg, &run);
-                run.count = 0;
-            }
-            if (!run.count)
-                run = (struct file_run){.block = first};
-            run.count = hole_to - run.block;
-        }
-        if (r != 0 || hole_to == to)
-            break;
-        span = used;
-        r = span_get(t, at, in, span, &sp);
-        if (r == 0)
-            r = span_runs(&sp, span, from, to, &run, cb, arg);
+    while (r == 0 && from < to && span <= (to - 1) / SPAN_BLOCKS) {
+        r = ranges_dense(&w, span, &next);
+        if (r == 0 && next == span)
+            r = ranges_hole(&w, span, &next);
+        if (r == 0 && next == span)
+            r = ranges_span(&w, next++);
+        span = next;
     }
-    return r == 0 && run.count ? cb(arg, &run) : r;
+    return r == 0 && w.run.count ? cb(arg, &w.run) : r;
 }
 
 /* What a read has to fetch. */

@@ -5,6 +5,7 @@
 
 /* Where the fields lie: eleven of 8 bytes, eleven of 4, four times of 12. */
 #define BASE_OBJ_AT (8u * 8)
+#define BASE_BLOCKS_AT (9u * 8)
 #define OPEN_OBJ_AT (10u * 8)
 #define HALVES_AT (11u * 8)
 #define TIMES_AT (HALVES_AT + 11 * 4)
@@ -45,7 +46,8 @@ int inode_decode(const void *rec, size_t len, struct inode *ret)
 {
     const uint8_t *p = rec, *h = p + HALVES_AT;
 
-    if (len < INODE_REC_SIZE || (get_le32(h + 24) & INODE_INLINE && get_le64(p + 8) > INLINE_BYTES_MAX))
+    if (len < INODE_REC_SIZE || (get_le32(h + 24) & INODE_INLINE && get_le64(p + 8) > INLINE_BYTES_MAX) ||
+        get_le64(p + BASE_BLOCKS_AT) > FILE_SIZE_MAX / BLOCK_SIZE)
         return -E_CORRUPT;
     *ret = (struct inode){.ino = get_le64(p),
                           .size = get_le64(p + 8),
@@ -56,7 +58,7 @@ int inode_decode(const void *rec, size_t len, struct inode *ret)
                           .parent = get_le64(p + 48),
                           .parent_hash = get_le64(p + 56),
                           .base_obj = get_le64(p + BASE_OBJ_AT),
-                          .base_blocks = get_le64(p + 72),
+                          .base_blocks = get_le64(p + BASE_BLOCKS_AT),
                           .open_obj = get_le64(p + OPEN_OBJ_AT),
                           .open_layer = get_le32(h),
                           .base_layer = get_le32(h + 4),

@@ -10,6 +10,8 @@
 #include "snap/store/version.h"
 #include "tests/lib/test.h"
 
+#define BASE_BLOCKS_AT 72 /* in a record of an inode */
+
 /* "PRINT=1 record_test" shows what is written now. A change here is a new version of the format. */
 static void golden(const char *what, const uint8_t *p, size_t len, const char *hex)
 {
@@ -394,12 +396,27 @@ TEST(test_record__inodes_round_trip)
     for (int i = 0; i < 2000; i++) {
         scramble(&rng, out, sizeof(out));
         put_le64(out + 8, get_le64(out + 8) % (INLINE_BYTES_MAX + 1));
+        put_le64(out + BASE_BLOCKS_AT, get_le64(out + BASE_BLOCKS_AT) % (FILE_SIZE_MAX / BLOCK_SIZE + 1));
         CHECK_OK(inode_decode(out, sizeof(out), &in));
         CHECK(!in.inherited);
         inode_encode(&in, again);
         CHECK(memcmp(out, again, sizeof(out)) == 0);
         CHECK_ERR(inode_decode(out, test_rand(&rng) % sizeof(out), &in), -E_CORRUPT);
     }
+}
+
+/* Whoever walks over a base relies on that. */
+TEST(test_record__a_base_ends_where_files_end)
+{
+    struct inode in = {.mode = 0100644, .nlink = 1, .base_obj = 1, .base_blocks = FILE_SIZE_MAX / BLOCK_SIZE},
+                 got;
+    uint8_t out[INODE_REC_SIZE];
+
+    inode_encode(&in, out);
+    CHECK_OK(inode_decode(out, sizeof(out), &got));
+    in.base_blocks++;
+    inode_encode(&in, out);
+    CHECK_ERR(inode_decode(out, sizeof(out), &got), -E_CORRUPT);
 }
 
 /* Whoever reads such a file into memory, or moves it to an object, relies on that. */
