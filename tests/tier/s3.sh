@@ -199,6 +199,36 @@ test_plain_exports() {
     plain_is b
 }
 
+packs() { tool GET "/$VARVE_TEST_BUCKET?list-type=2&prefix=${dir##*/}/packs/" | grep -o '<Key>' | wc -l; }
+# A volume's own domain beside the one that all share: what was shredded cannot be read, is not missed, and its packs go
+test_a_domain_is_shredded() {
+    local first own id before
+    new_case
+    ok varve repo init "$url" --key-file "$dir/key"
+    new_volume
+    random 9000000 >"$dir/m/large"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key" --json
+    first=$(json 'd["recovery_point"]["id"]')
+    cp -r "$dir/m" "$dir/was"
+    echo more >"$dir/m/more"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key" --domain own --json
+    own=$(json 'd["recovery_point"]["id"]')
+    [ "$(json 'd["recovery_point"]["sent_bytes"]')" -gt 9000000 ] || fail "bytes of another domain were taken: $out"
+    restored
+    ok varve repo domains "$url" --key-file "$dir/key" --json
+    id=$(json '[x["id"] for x in d["domains"] if x["own"]][0]')
+    ok varve repo shred "$url" "${id:0:8}" --force --key-file "$dir/key"
+    refused 1 'there is no recovery point' varve restore "$url#$own" --key-file "$dir/key" "$dir/gone"
+    ok varve repo verify "$url" --key-file "$dir/key" --full
+    has 'of domains that were shredded'
+    before=$(packs)
+    ok varve repo prune "$url" --exclusive --key-file "$dir/key"
+    [ "$(packs)" -lt "$before" ] || fail "none of $before packs went"
+    ok varve repo verify "$url" --key-file "$dir/key" --full
+    ok varve restore "$url#$first" --key-file "$dir/key" "$dir/first"
+    diff -r "$dir/was" "$dir/first" || fail 'other bytes of the other domain'
+}
+
 # The process that speaks is killed in the middle: another takes its place
 test_the_process_that_speaks_dies() {
     new_case
