@@ -172,8 +172,7 @@ static int on_thaw(void *arg, uint64_t ready, uint64_t of)
 
     if (of && !w->thaws)
         event_emit(w->s, "archive-asked", "",
-                   "%s: %" PRIu64
-                   " packs were asked for; what they have is copied when they are out of the archive",
+                   "%s: %" PRIu64 " packs were asked for; it goes on when they are out of the archive",
                    w->m.name, of);
     verb_job_thaws(w->j, ready, of);
     w->thaws |= of > 0;
@@ -200,8 +199,6 @@ static int copy_listed(struct working *w, struct migrate_list *l)
     w->m.done = (struct migrate_count){0};
     job_total(w->j, w->m.todo.pieces, w->m.todo.bytes);
     r = migrate_copy(w->sides.from, w->sides.to, l, &w->m, &h, &w->err);
-    if (w->thaws)
-        job_say(w->j, "%s", "");
     if (r == 0)
         w->m.done = w->m.todo;
     return r;
@@ -425,6 +422,9 @@ static int stages(struct working *w)
 
         if (now != STAGE_DELETE || w->m.drop_source)
             r = run[now](w);
+        if (w->thaws)
+            job_say(w->j, "%s", "");
+        w->thaws = false;
         if (r < 0 || w->m.stage == STAGE_DELETE)
             return r;
         w->m.stage++;

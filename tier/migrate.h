@@ -89,7 +89,7 @@ int migrate_list_make(struct repo *from, struct repo *to, const struct migrate_f
 struct migrate_hooks {
     void *arg;
     int (*progress)(void *arg); /* m->done has grown; negative ends it with that value */
-    /* of migrate_copy: packs that are needed come out of an archive; as progress */
+    /* of migrate_copy and migrate_switch: packs that are needed come out of an archive; as progress; NULL is allowed */
     int (*thaws)(void *arg, uint64_t ready, uint64_t of);
 };
 int migrate_weigh(struct repo *from, const struct migrate_list *l, struct migrate_count *there,
@@ -103,7 +103,8 @@ int migrate_drop(struct repo *from, struct repo *to, struct migrate *m, const st
 
 /* migrate_switch: ranges of a store that name source `was` (of recovery point p in from) name `now` (of its copy q in to, which a pin
  * holds) afterwards. *ret_left: ranges that the copy does not have: they stay as they are. Durable when it returns; what was done
- * before an error stays done. One of each 256 is read from both sides first: -E_CORRUPT: they differ. */
+ * before an error stays done. One of each 256 is read from both sides first, and waited for where it lies in an archive:
+ * -E_CORRUPT: they differ. */
 struct migrate_side {
     struct repo *r;
     const struct point *p;

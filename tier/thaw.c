@@ -82,6 +82,32 @@ int thaw_packs_look(struct thaw_packs *w, struct repo *r, bool ask,
     return 0;
 }
 
+static int pause_ms(const struct thaw_packs *w, int64_t ms, int (*on)(void *arg, uint64_t ready, uint64_t of),
+                    void *arg)
+{
+    int r = 0;
+
+    for (int64_t gone = 0; r == 0 && gone < ms; gone += LOOK_MS) {
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
+        r = on ? MIN_OF(on(arg, w->ready, w->of), 0) : 0;
+    }
+    return r;
+}
+
+int thaw_packs_wait(struct thaw_packs *w, struct repo *r, int (*on)(void *arg, uint64_t ready, uint64_t of),
+                    void *arg)
+{
+    int64_t ms = PAUSE_FIRST_MS;
+    int x = thaw_packs_look(w, r, !BROKEN(VARVE_BREAK_thaw_unasked), on, arg);
+
+    for (; x == 0 && w->names.len; ms = MIN_OF(2 * ms, (int64_t)PAUSE_MAX_MS)) {
+        x = pause_ms(w, ms, on, arg);
+        if (x == 0)
+            x = thaw_packs_look(w, r, false, on, arg);
+    }
+    return x;
+}
+
 /* --- of a recovery point ---------------------------------------------------------------------------------------------- */
 
 static int record(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
@@ -143,37 +169,15 @@ static int needed(struct thaw *w, const struct point *p)
     return r;
 }
 
-static int on(const struct thaw *w)
-{
-    return w->o->progress ? MIN_OF(w->o->progress(w->o->arg, w->packs.ready, w->packs.of), 0) : 0;
-}
-
-static int pause_ms(const struct thaw *w, int64_t ms)
-{
-    int r = 0;
-
-    for (int64_t gone = 0; r == 0 && gone < ms; gone += LOOK_MS) {
-        nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
-        r = on(w);
-    }
-    return r;
-}
-
 int thaw_run(struct repo *r, const struct point *p, const struct thaw_opts *o, struct thaw_result *ret,
              struct buf *err)
 {
     struct thaw w = {.r = r, .o = o};
-    int64_t ms = PAUSE_FIRST_MS;
     int x = needed(&w, p);
 
     if (x == 0)
-        x = thaw_packs_look(&w.packs, r, !BROKEN(VARVE_BREAK_thaw_unasked), o->progress, o->arg);
+        x = thaw_packs_wait(&w.packs, r, o->progress, o->arg);
     *ret = (struct thaw_result){.packs = w.packs.packs, .asked = w.packs.of};
-    for (; x == 0 && w.packs.names.len; ms = MIN_OF(2 * ms, (int64_t)PAUSE_MAX_MS)) {
-        x = pause_ms(&w, ms);
-        if (x == 0)
-            x = thaw_packs_look(&w.packs, r, false, o->progress, o->arg);
-    }
     if (x < 0)
         buf_puts(err, backend_text(x));
     thaw_packs_free(&w.packs);

@@ -22,6 +22,10 @@ int thaw_packs_add(struct thaw_packs *w, const struct repo *r, const struct id16
 int thaw_packs_look(struct thaw_packs *w, struct repo *r, bool ask,
                     int (*on)(void *arg, uint64_t ready, uint64_t of), void *arg);
 
+/* thaw_packs_wait: all of them are asked for, and waited for: 0 when each can be read. on: as thaw_opts' progress. */
+int thaw_packs_wait(struct thaw_packs *w, struct repo *r, int (*on)(void *arg, uint64_t ready, uint64_t of),
+                    void *arg);
+
 struct thaw_opts {
     char *const *paths; /* as of a restore; none: everything */
     size_t npaths;

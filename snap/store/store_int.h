@@ -116,8 +116,8 @@ struct store {
     struct vol *gone, *spare; /* whose record is gone, by ->gone; places of such, by ->next */
     uint64_t hold_gen;        /* atomic, with the next one: see vols_hold() */
     uint64_t holds[2];
-    struct branch_mem *branches; /* by id */
-    uint32_t nbranches;
+    struct branch_page **branch_pages; /* branch.c */
+    uint32_t nbranch_pages;
     struct dirty **dirty_hash;
     uint32_t dirty_buckets, ndirty;
     struct dirty dirty_list; /* head of the ring */
@@ -261,7 +261,12 @@ int txn_put_enveloped(struct txn *t, const void *key, size_t klen, const void *e
 /* volumes and branches in memory */
 int vols_load(struct store *s);
 void vols_free(struct store *s);
+/* branch_mem: NULL where there is none; branch_slot: also one whose record is not there (yet); branch_mem_make: makes that. -E_NOMEM,
+ * -E_CORRUPT: no such number is ever given. branches_load_own: what each of them has records of. */
 struct branch_mem *branch_mem(struct store *s, uint32_t id);
+struct branch_mem *branch_slot(struct store *s, uint32_t id);
+int branches_load_own(struct txn *t);
+void branches_free(struct store *s);
 int branch_mem_make(struct store *s, uint32_t id, struct branch_mem **ret);
 /* Lookups pass by a branch that has nothing in a table: so a rollback or a clone costs none of them anything until it writes. */
 void branch_note_own(struct store *s, const uint8_t *key);

@@ -180,104 +180,6 @@ int vol_room(const struct vol *v, uint64_t blocks, uint64_t inodes)
     return 0;
 }
 
-void branch_note_own(struct store *s, const uint8_t *key)
-{
-    uint8_t tab = key[0] & (uint8_t)~TAB_HISTORY;
-    uint32_t id = tab < TAB__LIFE_END ? get_be32(key + 1) : s->nbranches;
-
-    if (id < s->nbranches)
-        s->branches[id].own[(key[0] & TAB_HISTORY) != 0] |= 1u << tab;
-}
-
-struct branch_mem *branch_mem(struct store *s, uint32_t id)
-{
-    return id < s->nbranches && s->branches[id].present ? &s->branches[id] : NULL;
-}
-
-int branch_mem_make(struct store *s, uint32_t id, struct branch_mem **ret)
-{
-    if (id >= s->nbranches) {
-        uint32_t n = MAX_OF(id + 1, s->nbranches * 2 + 16);
-        struct branch_mem *b = realloc(s->branches, n * sizeof(*b));
-        if (!b)
-            return -E_NOMEM;
-        memset(b + s->nbranches, 0, (n - s->nbranches) * sizeof(*b));
-        s->branches = b;
-        s->nbranches = n;
-    }
-    *ret = &s->branches[id];
-    return 0;
-}
-
-int branch_get(struct store *s, uint32_t id, struct branch_rec *ret)
-{
-    const struct branch_mem *b = branch_mem(s, id);
-
-    if (!b)
-        return -E_NOENT;
-    *ret = b->rec;
-    return 0;
-}
-
-int branch_each(struct store *s, int (*cb)(void *arg, const struct branch_rec *b), void *arg)
-{
-    for (uint32_t i = 0; i < s->nbranches; i++) {
-        if (!s->branches[i].present)
-            continue;
-        struct branch_rec rec = s->branches[i].rec;
-        int r = cb(arg, &rec);
-        if (r != 0)
-            return r;
-    }
-    return 0;
-}
-
-struct branch_change {
-    struct branch_rec rec;
-    bool present;
-};
-
-static void change_branch(struct store *s, void *arg)
-{
-    const struct branch_change *c = arg;
-    struct branch_mem *b = &s->branches[c->rec.id]; /* room was made */
-
-    b->rec = c->rec;
-    b->present = c->present;
-    if (!c->present) {
-        free(TAKE(b->retained));
-        b->nretained = b->cap = 0;
-    }
-}
-
-static int branch_change(struct txn *t, const struct branch_rec *rec, bool present)
-{
-    struct branch_change *c = txn_alloc(t, sizeof(*c));
-    struct branch_mem *b;
-
-    if (!c)
-        return -E_NOMEM;
-    *c = (struct branch_change){*rec, present};
-    int r = branch_mem_make(t->store, rec->id, &b);
-    return r < 0 ? r : txn_on_commit(t, change_branch, c);
-}
-
-int branch_put(struct txn *t, const struct branch_rec *rec)
-{
-    uint8_t k[KEY_SIZE_MAX], out[RECORD_SIZE_MAX];
-    int r = branch_change(t, rec, true);
-
-    return r < 0 ? r : txn_put_plain(t, k, key_u32(k, TAB_BRANCH, rec->id), out, branch_rec_encode(rec, out));
-}
-
-int branch_del(struct txn *t, uint32_t id)
-{
-    uint8_t k[KEY_SIZE_MAX];
-    int r = branch_change(t, &(struct branch_rec){.id = id}, false);
-
-    return r < 0 ? r : txn_del(t, KEEP_FIRM, (struct txn_owner){0}, k, key_u32(k, TAB_BRANCH, id));
-}
-
 uint32_t layers_before(const uint32_t *layers, uint32_t n, uint32_t layer)
 {
     uint32_t lo = 0, hi = n;
@@ -342,11 +244,11 @@ int layer_note_reserve(struct store *s, uint32_t branch)
 
 void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained)
 {
-    struct branch_mem *b = &s->branches[branch];
-    uint32_t n = retained_before(b, layer);
-    bool there = n < b->nretained && b->retained[n] == layer;
+    struct branch_mem *b = branch_slot(s, branch);
+    uint32_t n = b ? retained_before(b, layer) : 0;
+    bool there = b && n < b->nretained && b->retained[n] == layer;
 
-    if (there == retained)
+    if (!b || there == retained) /* it was deleted in the same transaction */
         return;
     if (retained) {
         assert(b->nretained < b->cap);
@@ -433,49 +335,6 @@ static int load_layer(struct store *s, const uint8_t *key, const struct txn_val 
     return r;
 }
 
-#define OWN_BRANCHES 1024u /* of more the tables are not looked at: seldom, and right without it */
-
-/* Branches that have no record in a table: from each record that is found to the first one of a later branch. */
-static int load_own_of(struct txn *t, uint8_t tab, bool old, uint32_t branches)
-{
-    uint8_t k[5] = {old ? tab | TAB_HISTORY : tab};
-    uint32_t id = 0, holds;
-    const uint8_t *found;
-    size_t flen;
-    struct txn_val v;
-
-    while (id < branches) {
-        put_be32(k + 1, id);
-        int r = txn_ge(t, KEEP_PENDING, k, sizeof(k), 1, &found, &flen, &v);
-        if (r < 0 && r != -E_NOENT)
-            return r;
-        if (r == 0 && flen < sizeof(k))
-            return 0; /* no key of ours: nothing is certain any more */
-        holds = r == 0 ? get_be32(found + 1) : UINT32_MAX;
-        for (; id < MIN_OF(holds, branches); id++) {
-            struct branch_mem *b = branch_mem(t->store, id);
-            if (b)
-                b->own[old] &= ~(1u << tab);
-        }
-        id++;
-    }
-    return 0;
-}
-
-/* Which tables each branch holds anything in. */
-static int load_own(struct txn *t)
-{
-    uint32_t branches = MIN_OF(t->store->nbranches, OWN_BRANCHES);
-    int r = 0;
-
-    for (uint8_t tab = 1; tab < TAB__LIFE_END && r == 0; tab++) {
-        r = load_own_of(t, tab, false, branches);
-        if (r == 0)
-            r = load_own_of(t, tab, true, branches);
-    }
-    return r;
-}
-
 int vols_load(struct store *s)
 {
     struct txn t;
@@ -491,7 +350,7 @@ int vols_load(struct store *s)
     if (r == 0)
         r = each_record(&t, TAB_LAYER, load_layer);
     if (r == 0)
-        r = load_own(&t);
+        r = branches_load_own(&t);
     txn_abort(&t);
     return r;
 }
@@ -506,9 +365,5 @@ void vols_free(struct store *s)
             free(row->vols[i].why_readonly);
         free(row);
     }
-    for (uint32_t i = 0; i < s->nbranches; i++)
-        free(s->branches[i].retained);
-    free(s->branches);
-    s->branches = NULL;
-    s->nbranches = 0;
+    branches_free(s);
 }

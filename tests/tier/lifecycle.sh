@@ -288,6 +288,8 @@ test_a_read_of_an_archive() {
     ok varve events "$dir/m"
     has 'is in an archive; it was asked for'
     [ "$(requests)" -ge 1 ] || fail 'nothing was asked for'
+    ok varve events "$dir/m"
+    has 'packs were asked for; it goes on when they are out of the archive'
     within 60 is_read
     classes_end
 }
@@ -415,11 +417,30 @@ test_a_migration_waits_for_an_archive() {
     within 60 migrated
     [ "$(requests)" = "$asked" ] || fail "asked again: $(requests) requests for $packs packs, $asked before the kill"
     ok varve events "$dir/m"
-    has "mv: $packs packs were asked for"
+    has "mv: $packs packs were asked for; it goes on"
     ok varve job list "$dir/m"
     case $out in *'waits for the archive'*) fail "still waits: $out" ;; esac
     ok varve restore "dir:$dir/r#latest" "$dir/back" --key-file "$dir/key"
     same_trees "$dir/m" "$dir/back"
+    classes_end
+}
+# The copies are there already: of what is released one range in 256 is compared, and what that needs is asked for
+test_a_volume_that_changes_over_waits_for_an_archive() {
+    classes_begin 3 || return
+    ok varve repo init "dir:$dir/r" --key-file "$dir/key"
+    ok varve backup copy "$url#latest" --key-file "$dir/key" --to "dir:$dir/r" --to-key-file "$dir/key"
+    away
+    ok timeout 60 "$VARVE" migrate run "$dir/s" mv --from "$url" --to "dir:$dir/r" --key-file "$dir/key" --to-key-file "$dir/key"
+    ok migrated
+    [ "$(requests)" -ge 1 ] || fail 'nothing was asked for'
+    ok varve events "$dir/m"
+    has 'packs were asked for; it goes on when they are out of the archive'
+    [ "$(requests)" = "$(packs_asked)" ] || fail "$(requests) requests for $(packs_asked) packs"
+    ok varve tier status "$dir/m" --json
+    has "dir:$dir/r"
+    gets=$(grep -c '^GET .*/packs/' "$dir/fault.log")
+    same_trees "$dir/was" "$dir/m"
+    [ "$(grep -c '^GET .*/packs/' "$dir/fault.log")" = "$gets" ] || fail 'the volume reads from the source still'
     classes_end
 }
 migrated() {

@@ -1,5 +1,6 @@
 #include "snap/snapshot.h"
 #include "snap/store/object.h"
+#include "snap/store/store_int.h"
 #include "tests/lib/box.h"
 #include "tests/lib/test.h"
 
@@ -208,6 +209,29 @@ TEST(test_clone__survives_the_daemons_death)
     box_picture(w, box_root(w), &have);
     CHECK(box_same(&want, &have));
     box_sound(&b);
+    box_close(&b);
+}
+
+/* As of a store that has made and deleted clones for years, and of one whose record of it is damaged. */
+TEST(test_clone__numbers_may_lie_far_apart)
+{
+    struct vol *w;
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    box_text(&b, b.v, "f", "1");
+    b.s->next.branch = 0xfffffff0;
+    CHECK_OK(volume_clone(b.v, NULL, "copy", &w));
+    box_text(&b, w, "f", "2");
+    box_reopen(&b);
+    CHECK_OK(volume_find(b.s, "copy", &w));
+    CHECK(box_is(w, box_root(w), "f", "2"));
+    CHECK(box_is(b.v, box_root(b.v), "f", "1"));
+    box_sound(&b);
+    box_reopen(&b);
+    b.s->next.branch = UINT32_MAX;
+    CHECK_ERR(volume_clone(b.v, NULL, "copy2", &w), -E_CORRUPT);
+    CHECK(box_is(b.v, box_root(b.v), "f", "1"));
     box_close(&b);
 }
 
