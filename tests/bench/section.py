@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""section.py latency|scale [--document FILE] --about TEXT RESULTS: what `make bench-latency` and `make bench-scale` measured, as a section of
-docs/performance.md. Each section stands between two marks of its own and is written anew; who writes the rest of the document keeps it."""
+"""section.py latency|scale|recall [--document FILE] --about TEXT RESULTS: what `make bench-latency`, `make bench-scale` and `make recall-rate`
+measured, as a section of docs/performance.md. Each section stands between two marks of its own and is written anew; who writes the rest of the document keeps it."""
 
 import argparse
 import os
@@ -98,14 +98,34 @@ Made by `make bench-scale`: what operations cost with so many files in one volum
 {table(["files"] + [f"{n:,}" for n in sizes], rows)}"""
 
 
+# --- recall: lines of tests/tier/recall_rate.sh: place, MiB, seconds of: plain copy, that on disk, read, tier recall, processor -------
+
+
+def recall(path, about):
+    rows = []
+    with open(path) as f:
+        for line in f:
+            place, mib, plain, synced, read, tier, cpu = (float(x) if i else x for i, x in enumerate(line.rstrip("\n").split("\t")))
+            rows.append([place, f"{mib:.0f} MiB", f"{plain:.2f} s", f"{synced:.2f} s", f"{tier:.2f} s (**{synced / tier:.2f}**)", f"{read:.2f} s ({plain / read:.2f})", f"{cpu:.2f} s"])
+    heads = ["from", "file", "plain copy", "plain copy, on disk", "`varve tier recall` (rate beside that copy)", "read through a mount (beside the first)", "processor, read"]
+    return f"""## Bringing released files back
+
+Made by `make recall-rate`: a file of random bytes that a repository alone has, from there; medians of rounds that take turns. The copy from a
+directory (`cp`) finds it in the kernel's memory, from S3 (curl, one connection) in the server's. Required of a recall: 0.7.
+
+{about}
+
+{table(heads, rows)}"""
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("kind", choices=("latency", "scale"))
+    args.add_argument("kind", choices=("latency", "scale", "recall"))
     args.add_argument("--document", default="docs/performance.md")
     args.add_argument("--about", default="")
     args.add_argument("results")
     a = args.parse_args()
-    put(a.document, f"bench-{a.kind}", {"latency": latency, "scale": scale}[a.kind](a.results, a.about))
+    put(a.document, f"bench-{a.kind}", {"latency": latency, "scale": scale, "recall": recall}[a.kind](a.results, a.about))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ here=$(dirname "$(readlink -f "$0")")
 SIZE=${SIZE:-512} ROUNDS=${ROUNDS:-5}
 if [ "${SCALE:-full}" = short ]; then SIZE=32 ROUNDS=1; fi
 
+load=$(cut -d' ' -f1-3 /proc/loadavg) results=$(readlink -f "$BUILD")/log/recall.tsv
+mkdir -p "${results%/*}"
+: >"$results"
+
 now() { date +%s%N; }
 # timed NAME COMMAND...: appends the milliseconds to the figures of NAME
 timed() {
@@ -75,9 +79,11 @@ rounds() { # plain: the other copy, a command that makes $dir/plain
         [ "$(sha256sum <"$dir/m/big")" = "$sum" ] || fail 'other bytes'
     done
 }
-told() { # NAME
+told() { # NAME PLACE
     local plain synced read tier
     plain=$(median plain) synced=$(median synced) read=$(median read) tier=$(median tier)
+    awk -v n="$2" -v s="$SIZE" -v p="$plain" -v y="$synced" -v r="$read" -v t="$tier" -v c="$(median cpu)" 'BEGIN { OFS = "\t"
+        print n, s, p / 1e6, y / 1e6, r / 1e6, t / 1e6, c / 100 }' >>"$results"
     awk -v n="$1" -v s="$SIZE" -v p="$plain" -v y="$synced" -v r="$read" -v t="$tier" -v c="$(median cpu)" -v b="${BOUND:-0}" 'BEGIN {
         printf "    %s, %d MiB: plain copy %.2f s (on disk %.2f), read %.2f s (%.2f of its rate), tier recall %.2f s (%.2f); %.2f s of processor for the read\n",
             n, s, p / 1e6, y / 1e6, r / 1e6, p / r, t / 1e6, y / t, c / 100
@@ -89,7 +95,7 @@ test_dir() {
     url=dir:$dir/r
     begin
     rounds copied
-    told "from a directory"
+    told "from a directory" "a directory"
 }
 
 downloaded() { # by one curl over one connection
@@ -102,10 +108,13 @@ test_s3() {
     begin
     (cd "$dir/srv/data/bucket" && find r/packs -type f -printf "url = \"$s3_endpoint/bucket/%p\"\n") >"$dir/urls"
     rounds downloaded
-    told "from S3"
+    told "from S3" "S3 (versitygw)"
     unmount_all
     s3_stop
 }
 
 if [ $# -gt 0 ]; then run_cases "${@/#/test_}"; else run_cases test_dir test_s3; fi
+# a run that is short, or of one place, writes no document
+[ "$(wc -l <"$results")" -lt 2 ] || [ "${SCALE:-full}" = short ] ||
+    python3 -B "$here/../bench/section.py" recall --document "$here/../../docs/performance.md" --about "$(measured_on "$load")" "$results"
 suite_end
