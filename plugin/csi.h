@@ -267,6 +267,7 @@ struct csi_upload_class {
     const char *profile, *field;
     const char *to[CSI_UPLOADS_MAX];
     size_t n;
+    bool apart; /* the profile wants a domain of the volume's own, whatever the volume's says */
 };
 /* csi_upload_class_take: words only. csi_upload_class_look: what they mean for a volume. */
 int csi_upload_class_take(struct csi_call *k, size_t n, csi_entry *const *entries,

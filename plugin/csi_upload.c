@@ -49,7 +49,7 @@ static int profile_repos(struct csi_call *k, struct csi_upload_class *c)
 {
     const char *const words[] = {"profile", "show", c->profile, "--json", NULL};
     cleanup(csi_json_free) json_t *j = NULL;
-    const char *why;
+    const char *why, *domain;
     json_t *o;
     size_t i;
     int r = csi_varve_json(k, words, &j, &why);
@@ -58,6 +58,8 @@ static int profile_repos(struct csi_call *k, struct csi_upload_class *c)
         r = csi_fail(k, GRPC_INVALID_ARGUMENT, "%s: %s", c->field, why);
     if (r < 0)
         return r;
+    domain = json_string_value(json_object_get(j, "domain"));
+    c->apart = domain && strcmp(domain, "own") == 0 && !BROKEN(VARVE_BREAK_csi_domain);
     json_array_foreach(json_object_get(j, "backups"), i, o)
     {
         const char *to = json_string_value(json_object_get(o, "to"));
@@ -305,8 +307,8 @@ int csi_upload_done(struct csi_call *k, const struct csi_snapshot *s, bool *ret)
 
 /* --- on its way -------------------------------------------------------------------------------------------------------------- */
 
-static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *one, const char *field,
-                 size_t n, csi_entry *const *secrets)
+static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *one,
+                 const struct csi_upload_class *c, size_t n, csi_entry *const *secrets)
 {
     cleanup(csi_secrets_drop) struct csi_secrets sec = {.d = k->d};
     cleanup(csi_json_free) json_t *j = NULL;
@@ -320,6 +322,8 @@ static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *o
     words[count++] = arena_printf(&k->arena, "--to=%s", one->to);
     if (r == 0 && (!words[5] || !words[6]))
         r = csi_nomem(k);
+    if (c->apart)
+        words[count++] = "--domain=own";
     if (r == 0)
         r = manifests_word(k, s, &attach);
     for (size_t i = 0; i < sec.n; i++)
@@ -328,7 +332,7 @@ static int begin(struct csi_call *k, const struct csi_snapshot *s, struct one *o
     if (r == 0)
         r = csi_verb(k, &res, &out, words);
     if (r == 0 && !csi_result_is(&res, "OK"))
-        r = csi_result_fail(k, field, &res);
+        r = csi_result_fail(k, c->field, &res);
     if (r == 0 && !(j = json_loads(out, 0, NULL)))
         r = csi_nomem(k);
     if (r == 0)
@@ -376,7 +380,7 @@ int csi_upload_go(struct csi_call *k, const struct csi_snapshot *s, const struct
     for (size_t i = 0; r == 0 && f == 0 && i < u.n; i++)
         if (!u.v[i].done && !u.v[i].job) {
             changed = true;
-            r = begin(k, s, &u.v[i], c->field, n, secrets);
+            r = begin(k, s, &u.v[i], c, n, secrets);
         }
     if (changed) { /* also of what has failed: that is not asked about again */
         enum grpc_code code = k->code;

@@ -217,6 +217,52 @@ TEST(test_csi__an_upload_goes_to_all_that_the_profile_names)
     rig_stop();
 }
 
+struct shredding {
+    char option[300];
+    unsigned done;
+};
+
+static int shred_one(void *arg, const char *name)
+{
+    struct shredding *x = arg;
+
+    x->done += rig_varve_status(
+                   (const char *const[]){"repo", "shred", "offsite", name, "--force", x->option, NULL}) == 0;
+    return 0;
+}
+
+/* Each volume in a domain of its own, as its profile says: the bytes of one are not the other's, and they are shredded alone. */
+TEST(test_csi__domains_of_their_own_are_shredded)
+{
+    struct shredding x = {.done = 0};
+    char *one, *two, *up, *up_two, *copy, domains[300];
+    size_t n = 0;
+
+    repo_begin(REPO_ONE "domain = \"own\";\n", "key");
+    one = volume_with("pvc-one", "apart");
+    two = volume_with("pvc-two", "apart");
+    up = snap_up(one, "snapshot-one", "profile", CLASS);
+    up_two = snap_up(two, "snapshot-two", "profile", CLASS);
+    snprintf(domains, sizeof(domains), "%.200srepo/domains", rig.dir);
+    io_list(domains, count_name, &n);
+    CHECK_EQ(n, 3); /* the one that all share, and two */
+    repo_other_node();
+    CHECK_EQ(restore("pvc-there", GIB, up, &copy), 0);
+    holds_volume(copy, "apart");
+    CHECK_EQ(delete_volume(copy), 0);
+    free(copy);
+    snprintf(x.option, sizeof(x.option), "--key-file=%.200spass", rig.dir);
+    io_list(domains, shred_one, &x);
+    CHECK_EQ(x.done, 2);
+    CHECK_EQ(restore("pvc-late", GIB, up, NULL), GRPC_NOT_FOUND);
+    CHECK_EQ(restore("pvc-late", GIB, up_two, NULL), GRPC_NOT_FOUND);
+    free(one);
+    free(two);
+    free(up);
+    free(up_two);
+    rig_stop();
+}
+
 /* A volume that may be brought back needs what opens its repository, also where the store has no other one. */
 TEST(test_csi__a_deleted_volume_keeps_its_secret_until_it_is_gone)
 {
