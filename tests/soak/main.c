@@ -49,7 +49,7 @@ void path_in(char out[512], const char *fmt, ...)
 static void run(struct soak *k)
 {
     void *(*const parts[])(void *) = {load_trees, load_overwrite, load_append, load_mmap,
-                                      load_read,  remember,       probe};
+                                      load_read,  remember,       probe,       probe_disk};
     pthread_t threads[ARRAY_LEN(parts)];
 
     load_lay(k);
@@ -65,7 +65,7 @@ static void run(struct soak *k)
 static int verdict(struct soak *k)
 {
     static const char *const what[] = {"trees",   "overwriting", "appending", "mapped",
-                                       "reading", "schedule",    "probe"};
+                                       "reading", "schedule",    "probe",     "disk"};
     unsigned all = sample_count() + PROBE_KINDS + 4 + 1, bad;
 
     printf("  %.0f s, a snapshot each %.2f s, steady after %.0f s; steps:", atomic_load(&k->seconds),

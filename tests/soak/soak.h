@@ -43,8 +43,9 @@ void *remember(void *arg);
 bool snapshot_any(const struct soak *k, uint64_t *seed, char out[256]);
 
 /* probe.c: how long single requests wait. */
-enum probe_kind { PROBE_CREATE, PROBE_STAT, PROBE_FSYNC, PROBE_READ, PROBE_KINDS };
+enum probe_kind { PROBE_CREATE, PROBE_STAT, PROBE_FSYNC, PROBE_READ, PROBE_DISK, PROBE_KINDS };
 void *probe(void *arg);
+void *probe_disk(void *arg);                           /* how long the disk itself takes, beside the store */
 unsigned probe_verdict(struct soak *k, double most_s); /* prints; how many bounds do not hold */
 unsigned remember_verdict(void);
 
