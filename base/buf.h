@@ -28,4 +28,10 @@ int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* buf_cstr(b): the contents with a NUL after them ("" when empty); NULL when memory is out. Valid until b changes. */
 const char *buf_cstr(struct buf *b);
 
+/* Behind its last byte. One that never had any has no address to reckon with: NULL, as data. */
+static inline const uint8_t *buf_end(const struct buf *b)
+{
+    return b->len ? b->data + b->len : b->data;
+}
+
 #endif

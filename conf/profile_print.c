@@ -58,7 +58,7 @@ static int list_print(const struct profile_section *s, const struct profile_plan
 
 static int others_print(const struct profile *p, struct buf *out)
 {
-    const char *at = (const char *)p->others.data, *end = at + p->others.len;
+    const char *at = (const char *)p->others.data, *end = (const char *)buf_end(&p->others);
     int r = p->others.len ? buf_puts(out, "others = (\n") : 0;
 
     while (r == 0 && at < end) {
@@ -133,7 +133,7 @@ static int group_each(const struct each *e, const struct profile_section *s, con
 int profile_each_term(const struct profile *p,
                       int (*cb)(void *arg, const char *term, const char *value, bool acted_on), void *arg)
 {
-    const char *at = (const char *)p->others.data, *end = at + p->others.len;
+    const char *at = (const char *)p->others.data, *end = (const char *)buf_end(&p->others);
     struct each e = {cb, arg};
     size_t n, count;
     const struct profile_section *s = profile_sections(&n);
@@ -246,7 +246,7 @@ static int other_json(json_t *root, const char *term, const char *value)
 
 static int others_json(const struct profile *p, json_t *root)
 {
-    const char *at = (const char *)p->others.data, *end = at + p->others.len;
+    const char *at = (const char *)p->others.data, *end = (const char *)buf_end(&p->others);
     int r = 0;
 
     while (r == 0 && at && at < end) {
@@ -434,7 +434,7 @@ static int opensds_schedule(struct opensds *o)
 
 static int opensds_fill(struct opensds *o)
 {
-    const char *at = (const char *)o->p->others.data, *end = at + o->p->others.len;
+    const char *at = (const char *)o->p->others.data, *end = (const char *)buf_end(&o->p->others);
     int r = other_json(o->root, "storageType", "\"file\"");
 
     if (r == 0)

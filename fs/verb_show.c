@@ -68,7 +68,7 @@ static int cell_print(const char *s, size_t w, bool right, bool last, struct buf
 
 int show_cols_print(struct show_cols *c, const char *indent, struct buf *out)
 {
-    const char *p = (const char *)c->cells.data, *end = p + c->cells.len;
+    const char *p = (const char *)c->cells.data, *end = (const char *)buf_end(&c->cells);
     size_t widths[SHOW_COLS_MAX] = {0};
     int r = c->err;
 
