@@ -288,8 +288,6 @@ test_a_read_of_an_archive() {
     ok varve events "$dir/m"
     has 'is in an archive; it was asked for'
     [ "$(requests)" -ge 1 ] || fail 'nothing was asked for'
-    ok varve events "$dir/m"
-    has 'packs were asked for; it goes on when they are out of the archive'
     within 60 is_read
     classes_end
 }
