@@ -77,7 +77,7 @@ try:
         slow = max(slow, time.time() - t)
         for k in range(8):
             d = open('$point/.snapshots/l%d/w%d' % (s, k), 'rb').read()
-            got = max(struct.unpack_from('<Q', d, o)[0] for o in range(0, len(d) - 7, 1000))
+            got = max((struct.unpack_from('<Q', d, o)[0] for o in range(0, len(d) - 7, 1000)), default=0)
             assert got >= before, 'snapshot %d: %d had been written, %d is there' % (s, before, got)
     print('slowest snapshot %.0f ms' % (slow * 1000))
 finally:

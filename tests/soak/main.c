@@ -109,7 +109,7 @@ int main(int argc, char **argv)
     atomic_store(&k.seconds, k.asked_s);
     k.shrunk = k.asked_s < 60 ? 6 : 1;
     k.tick_s = MIN_OF(MAX_OF(k.asked_s / 400, 0.15), 1.0);
-    k.step_s = MIN_OF(MAX_OF(k.asked_s / 100, 0.1), 10.0);
+    k.step_s = MIN_OF(MAX_OF(k.asked_s / 100, 0.1), 2.0);
     k.began_s = now_s();
     run(&k);
     return verdict(&k);
