@@ -120,10 +120,12 @@ static void change_branch(struct store *s, void *arg)
     const struct branch_change *c = arg;
     struct branch_mem *b = branch_slot(s, c->rec.id); /* room was made */
 
-    b->rec = c->rec;
-    b->present = c->present;
-    if (!c->present)
+    if (!c->present) {
         branch_drop(s, c->rec.id);
+        return;
+    }
+    b->rec = c->rec;
+    b->present = true;
 }
 
 static int branch_change(struct txn *t, const struct branch_rec *rec, bool present)

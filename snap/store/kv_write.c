@@ -66,14 +66,14 @@ static int lifted_add(struct writer *w, const MDB_val *k, const MDB_val *v)
 /* Takes out, or puts back. */
 static int lifted_each(struct writer *w, bool back)
 {
-    const uint8_t *p;
+    const uint8_t *p = w->lifted.data, *end = buf_end(&w->lifted);
     int m = 0;
 
-    for (size_t at = 0, klen, vlen; at < w->lifted.len && !m; at += 4 + klen + vlen) {
-        p = w->lifted.data + at;
-        klen = get_le16(p);
-        vlen = get_le16(p + 2);
+    while (p < end && !m) {
+        size_t klen = get_le16(p), vlen = get_le16(p + 2);
+
         m = write_one(w->c, p + 4, klen, back ? p + 4 + klen : NULL, vlen);
+        p += 4 + klen + vlen;
     }
     return m;
 }

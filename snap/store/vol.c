@@ -245,10 +245,14 @@ int layer_note_reserve(struct store *s, uint32_t branch)
 void layer_note(struct store *s, uint32_t branch, uint32_t layer, bool retained)
 {
     struct branch_mem *b = branch_slot(s, branch);
-    uint32_t n = b ? retained_before(b, layer) : 0;
-    bool there = b && n < b->nretained && b->retained[n] == layer;
+    bool there;
+    uint32_t n;
 
-    if (!b || there == retained) /* it was deleted in the same transaction */
+    if (!b) /* it was deleted in the same transaction */
+        return;
+    n = retained_before(b, layer);
+    there = n < b->nretained && b->retained[n] == layer;
+    if (there == retained)
         return;
     if (retained) {
         assert(b->nretained < b->cap);

@@ -79,13 +79,12 @@ rounds() { # plain: the other copy, a command that makes $dir/plain
         [ "$(sha256sum <"$dir/m/big")" = "$sum" ] || fail 'other bytes'
     done
 }
-told() { # NAME PLACE
+told() { # PLACE
     local plain synced read tier
     plain=$(median plain) synced=$(median synced) read=$(median read) tier=$(median tier)
-    awk -v n="$2" -v s="$SIZE" -v p="$plain" -v y="$synced" -v r="$read" -v t="$tier" -v c="$(median cpu)" 'BEGIN { OFS = "\t"
-        print n, s, p / 1e6, y / 1e6, r / 1e6, t / 1e6, c / 100 }' >>"$results"
-    awk -v n="$1" -v s="$SIZE" -v p="$plain" -v y="$synced" -v r="$read" -v t="$tier" -v c="$(median cpu)" -v b="${BOUND:-0}" 'BEGIN {
-        printf "    %s, %d MiB: plain copy %.2f s (on disk %.2f), read %.2f s (%.2f of its rate), tier recall %.2f s (%.2f); %.2f s of processor for the read\n",
+    awk -v n="$1" -v s="$SIZE" -v p="$plain" -v y="$synced" -v r="$read" -v t="$tier" -v c="$(median cpu)" -v b="${BOUND:-0}" -v tsv="$results" 'BEGIN {
+        printf "%s\t%d\t%g\t%g\t%g\t%g\t%g\n", n, s, p / 1e6, y / 1e6, r / 1e6, t / 1e6, c / 100 >>tsv
+        printf "    from %s, %d MiB: plain copy %.2f s (on disk %.2f), read %.2f s (%.2f of its rate), tier recall %.2f s (%.2f); %.2f s of processor for the read\n",
             n, s, p / 1e6, y / 1e6, r / 1e6, p / r, t / 1e6, y / t, c / 100
         exit p / r < b || y / t < b }' || fail "below $BOUND"
 }
@@ -95,7 +94,7 @@ test_dir() {
     url=dir:$dir/r
     begin
     rounds copied
-    told "from a directory" "a directory"
+    told "a directory"
 }
 
 downloaded() { # by one curl over one connection
@@ -108,7 +107,7 @@ test_s3() {
     begin
     (cd "$dir/srv/data/bucket" && find r/packs -type f -printf "url = \"$s3_endpoint/bucket/%p\"\n") >"$dir/urls"
     rounds downloaded
-    told "from S3" "S3 (versitygw)"
+    told "S3 (versitygw)"
     unmount_all
     s3_stop
 }

@@ -89,13 +89,10 @@ for suite in "$@"; do
     [ "$jobs" -eq 1 ] || queue=$(queue_of "$suite")
     echo "$suite" >>"$work/$queue"
 done
-for _ in $(seq 3 "$jobs"); do work_off "$work/long" "$work/any" & done
-if [ "$jobs" -gt 1 ]; then
-    work_off "$work/long" "$work/any" &
-    work_off "$work/asking" "$work/long" "$work/any"
-    wait
-fi
-work_off "$work/any" "$work/alone"
+for _ in $(seq 2 "$jobs"); do work_off "$work/long" "$work/any" & done
+work_off "$work/asking" "$work/long" "$work/any"
+wait
+work_off "$work/alone"
 
 read -r passed failed skipped <<END
 $(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$work/sums")
