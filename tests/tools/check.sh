@@ -1,5 +1,6 @@
 #!/bin/sh
-# check.sh SUITE...: runs `make SUITE` for each, keeps its output in $BUILD/log/SUITE.log, and closes with a table and the sum.
+# check.sh SUITE...: runs `make SUITE` for each, keeps its output in $BUILD/log/SUITE.log, and closes with a table, what failed, and the
+# sum.
 # A suite that cannot run on this machine prints "suite skipped: why"; with CHECK_REQUIRED=1 that is a failure.
 # In the short form three suites run at a time where there are two processors (CHECK_JOBS=1: one): most of their time is waiting. Those
 # of $LONG begin first. Those of $ASKING go one after the other beside the rest: they count what the kernel asks for, or empty its caches.
@@ -16,6 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 : >"$work/table"
 : >"$work/sums"
+: >"$work/harm"
 # what the suites mount lies below this directory, so that what one leaves behind is seen
 TMPDIR=$(mktemp -d "${TMPDIR:-/var/tmp}/varve-check.XXXXXX")
 export TMPDIR
@@ -24,6 +26,11 @@ chmod 1777 "$TMPDIR"
 among() { # WORD LIST
     case " $2 " in *" $1 "*) return 0 ;; esac
     return 1
+}
+
+harm() { # SUITE LOG: what failed in it, for the end, which is all that one may see of a long run
+    echo "$1:"
+    { grep -aE -A 12 '^ *FAIL' "$2" || tail -n 20 "$2"; } | tail -n 60 | sed 's/^/    /'
 }
 
 judge() { # SUITE LOG EXIT-CODE SECONDS: its row, and what it said last where it failed
@@ -39,6 +46,7 @@ END
     elif [ "$3" -ne 0 ] || [ -z "$last" ] || [ "$f" -ne 0 ]; then
         verdict=FAILED
         tail -n 60 "$2" | sed 's/^/    /'
+        harm "$1" "$2" >>"$work/harm"
     fi
     case $verdict in FAILED*) [ "$f" -ne 0 ] || f=1 ;; esac
     echo "$p $f $s" >>"$work/sums"
@@ -105,6 +113,6 @@ else
     rm -rf --one-file-system "$TMPDIR"
 fi
 printf '\n%-12s %7s %7s %7s %7s\n' suite passed failed skipped time
-cat "$work/table"
+cat "$work/table" "$work/harm"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
