@@ -241,7 +241,8 @@ S3_TEST(test_s3__a_delete_survives)
     backend_close(b);
 }
 
-/* What does not go away ends in time, with what may be known, and with its cause. */
+/* What does not go away ends in time, with what may be known, and with its cause. Only where nothing comes an answer is waited for
+ * shortly: one that is late on a busy machine makes the end unsure. */
 S3_TEST(test_s3__what_stays_wrong_is_told)
 {
     static const struct {
@@ -263,12 +264,15 @@ S3_TEST(test_s3__what_stays_wrong_is_told)
         {"region", -E_ACCES, -E_ACCES, "give region=eu-west-7"},
         {"corrupt-request", -E_IO, 0, "what arrives there is not what was sent"},
     };
-    const struct backend_call c = {.timeout_ms = 1500};
     struct backend_stat st;
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup(buf_free) struct buf got = {0}, why = {0};
-        struct backend *b = open_through("&timeout=300ms&storage-class=RARE", NULL);
+        const struct backend_call c = {.timeout_ms = cases[i].put == -E_UNSURE ? 1500 : 4000};
+        struct backend *b = open_through(strcmp(cases[i].kind, "stall") == 0
+                                             ? "&timeout=300ms&storage-class=RARE"
+                                             : "&timeout=4s&storage-class=RARE",
+                                         NULL);
         int64_t began = clock_mono_ns();
         int put, get;
 
@@ -282,7 +286,7 @@ S3_TEST(test_s3__what_stays_wrong_is_told)
         get = backend_get(b, &c, "there", 0, 4, &got);
         if (get != cases[i].get && !(get == -E_TIMEOUT && cases[i].get == -E_IO))
             test_fail(__FILE__, __LINE__, "%s: get: %s", cases[i].kind, err_name(get));
-        CHECK(clock_mono_ns() - began < 6 * SECOND);
+        CHECK(clock_mono_ns() - began < 12 * SECOND);
         if (put == -E_UNSURE)
             b->ops->why(b, get, &why);
         if (cases[i].says && !strstr(buf_cstr(&why), cases[i].says))
