@@ -2,6 +2,7 @@
 # found by itself; a directory tests/NAME/ with C files becomes the program build/tests/NAME.
 #
 #   CC=gcc|clang  SAN=asan|tsan  BREAK=rule  WERROR=1  V=1  BUILD=dir     each combination has a build directory of its own
+#   CCACHE=       compiles without ccache, which is used where it is there
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -18,11 +19,17 @@ PLAIN := build$(addprefix -,$(SAN))$(if $(findstring clang,$(CC)),-clang)
 BUILD := $(PLAIN)$(addprefix -break-,$(BREAK))
 Q := $(if $(V),,@)
 
+# what was compiled before is not compiled again, in whichever directory that was
+ifeq ($(origin CCACHE),undefined)
+CCACHE := $(if $(findstring ccache,$(CC)),,$(shell command -v ccache))
+endif
+export CCACHE_BASEDIR ?= $(CURDIR)
+
 # --- flags -----------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wwrite-strings -Wformat=2 \
         -Wimplicit-fallthrough
 CPPFLAGS_ALL := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVARVE_VERSION='"$(VERSION)"'
-CFLAGS_ALL := -std=gnu17 -g -pthread -fPIE $(WARN)
+CFLAGS_ALL := -std=gnu17 -g -ffile-prefix-map=$(CURDIR)=. -pthread -fPIE $(WARN)
 LDFLAGS_ALL := -pthread -pie -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
 ifeq ($(SAN),asan)
 CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -142,7 +149,7 @@ GENERATED := $(GEN_C:.c=.h)
 $(GENERATED): %.h: %.c
 $(PLAIN)/obj/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(GEN) $(CFLAGS_ALL) -w -c -o $@ $<
+	$(Q)$(CCACHE) $(CC) $(CPPFLAGS_ALL) -isystem $(GEN) $(CFLAGS_ALL) -w -c -o $@ $<
 $(call objs,$(wildcard plugin/*.c tests/csi/*.c tests/fuzz/*.c)): | $(GENERATED)
 
 # a unit test of fs/ has the face's own files and libfuse beside the rooms
@@ -181,7 +188,7 @@ $(1)/obj/plugin/%.o $(addprefix $(1)/obj/tests/,$(addsuffix /%.o,$(PLUGGED))): p
 $(1)/obj/%.o: %.c $(1)/flags
 	@mkdir -p $$(@D)
 	@echo "  CC $$<"
-	$$(Q)$$(CC) $$(CPPFLAGS_ALL) $(2) $$(FUSE_HERE) $$(GEN_HERE) $$(CFLAGS_ALL) $$(if $$(WERROR),-Werror) -MMD -MP -c -o $$@ $$< 2>$$@.warn; \
+	$$(Q)$$(CCACHE) $$(CC) $$(CPPFLAGS_ALL) $(2) $$(FUSE_HERE) $$(GEN_HERE) $$(CFLAGS_ALL) $$(if $$(WERROR),-Werror) -MMD -MP -c -o $$@ $$< 2>$$@.warn; \
 	r=$$$$?; cat $$@.warn >&2; [ -s $$@.warn ] || rm -f $$@.warn; exit $$$$r
 endef
 $(eval $(call compile,$(PLAIN),))
@@ -202,15 +209,19 @@ CHECK_SUITES ?= tidy unit demo $(filter-out bench bench-small,$(SUITES)) pjdfste
 LONG_SUITES = $(CHECK_SUITES) lint asan tsan controls
 
 .PHONY: demo check check-long check-fresh controls asan tsan deps deps-tests
-demo: $(VARVE)
+# what is built on the way to something else takes all processors, unless it was said otherwise
+ALL_CPUS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+demo:
+	@$(MAKE) --no-print-directory $(ALL_CPUS) $(VARVE)
 	@tests/demo.sh
 
 check: deps-tests
-	@$(MAKE) --no-print-directory WERROR=1 all
+	@$(MAKE) --no-print-directory $(ALL_CPUS) WERROR=1 all
 	@SCALE=short tests/tools/check.sh $(CHECK_SUITES)
 
 check-long: deps-tests
-	@$(MAKE) --no-print-directory WERROR=1 all
+	@$(MAKE) --no-print-directory $(ALL_CPUS) WERROR=1 all
 	@SCALE=full tests/tools/check.sh $(LONG_SUITES)
 
 check-fresh:
@@ -221,7 +232,7 @@ controls:
 
 # the same suites under the sanitizers; a report anywhere fails the run, the daemon's in the background included
 asan tsan:
-	@$(MAKE) --no-print-directory SAN=$@ all
+	@$(MAKE) --no-print-directory $(ALL_CPUS) SAN=$@ all
 	@SAN=$@ tests/tools/sanitized.sh
 
 deps:

@@ -8,7 +8,7 @@ BUILD_PKGS="gcc libc6-dev make pkgconf binutils liblmdb-dev libxxhash-dev libsod
     libssl-dev libcurl4-openssl-dev libexpat1-dev libnghttp2-dev libprotobuf-c-dev
     protobuf-c-compiler fuse3 util-linux procps"
 FUSE_PKGS="meson ninja-build liburing-dev libnuma-dev patch xz-utils dpkg-dev debian-archive-keyring"
-TESTS_PKGS="clang libclang-rt-dev clang-format mandoc python3 python3-cryptography python3-zstandard python3-yaml git attr acl libcap2-bin e2fsprogs xfsprogs mount diffutils"
+TESTS_PKGS="ccache clang libclang-rt-dev clang-format mandoc python3 python3-cryptography python3-zstandard python3-yaml git attr acl libcap2-bin e2fsprogs xfsprogs mount diffutils"
 BENCH_PKGS="bindfs mergerfs fuse-overlayfs dbench g++ e2fsprogs sqlite3 postgresql postgresql-contrib git python3 mount"
 CEPH_PKGS="ceph-mon ceph-osd ceph-common radosgw librados-dev python3"
 APPS_PKGS="postgresql postgresql-contrib sqlite3 git rsync xz-utils"
