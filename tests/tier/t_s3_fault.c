@@ -269,10 +269,10 @@ S3_TEST(test_s3__what_stays_wrong_is_told)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup(buf_free) struct buf got = {0}, why = {0};
         const struct backend_call c = {.timeout_ms = cases[i].put == -E_UNSURE ? 1500 : 4000};
-        struct backend *b = open_through(strcmp(cases[i].kind, "stall") == 0
-                                             ? "&timeout=300ms&storage-class=RARE"
-                                             : "&timeout=4s&storage-class=RARE",
-                                         NULL);
+        struct backend *b =
+            open_through(strcmp(cases[i].kind, "stall") == 0 ? "&timeout=300ms&storage-class=RARE"
+                                                             : "&timeout=4s&storage-class=RARE",
+                         NULL);
         int64_t began = clock_mono_ns();
         int put, get;
 
