@@ -7,6 +7,7 @@
   words      nothing unfinished is announced in the sources
   assert     an assert has no side effects
   invariant  each invariant number used in the code stands in docs/invariants.md
+  controls   a test that tests/controls.tsv names is there
   headers    each header compiles alone, with gcc and with clang
   clang      each source compiles under clang without a warning (gcc: `make check` builds with WERROR=1)
   format     clang-format 14 agrees (the system's, or the pinned PyPI package in $VARVE_CACHE)
@@ -138,6 +139,16 @@ def check_invariants(sources):
                 problem(path, line_of(text, m.start()), f"{m.group(0)} is not in docs/invariants.md")
 
 
+def check_controls(sources):
+    text = "\n".join(list(sources.values()) + [p.read_text(errors="replace") for p in Path("tests").rglob("*.sh")])
+    there = set(re.findall(r"\btest_\w+", text))
+    for n, line in enumerate(Path("tests/controls.tsv").read_text().splitlines(), 1):
+        for name in re.findall(r"\btest_\w+", line):
+            begins = "__" not in name and any(t.startswith(name) for t in there)  # suites of shell take a beginning
+            if name not in there and not begins:
+                problem("tests/controls.tsv", n, f"{name} is no test")
+
+
 def fuse_flags():
     for config in ["build/config.mk"]:
         if os.path.isfile(config):
@@ -228,6 +239,7 @@ def main():
         check_words(path, text)
         check_asserts(path, code)
     check_invariants(sources)
+    check_controls(sources)
     check_compile(files)
     check_format(files, False)
     for line in problems:
