@@ -200,9 +200,11 @@ static int list_one(struct csi_call *k, const Csi__V1__ListSnapshotsRequest *q,
 {
     struct csi_page page;
     Csi__V1__Snapshot *s;
-    int r = csi_page(k, q->max_entries, q->starting_token, 1, NULL, NULL, &page);
+    int r =
+        *q->starting_token /* no answer of this kind gives one */
+            ? csi_fail(k, GRPC_ABORTED, "starting_token: is none that was given here; begin again without")
+            : csi_page(k, q->max_entries, "", 1, NULL, NULL, &page);
 
-    page.next = "";
     if (r == 0)
         r = csi_page_begin(k, &page, &a->entries, &a->next_token);
     if (r == 0)

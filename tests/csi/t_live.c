@@ -206,6 +206,9 @@ TEST(test_csi__a_snapshot_outlives_its_volume_and_a_copy_its_source)
     snaps = RPC(Controller, ListSnapshots, &ls, 0);
     CHECK(snaps->n_entries == 1 && strcmp(snaps->entries[0]->snapshot->snapshot_id, snap) == 0);
     CHECK_EQ(snaps->entries[0]->snapshot->n_accessible_topology, 1);
+    ls.snapshot_id = text(snap);
+    ls.starting_token = text("11111111-2222-4333-8444-555555555555");
+    CHECK_EQ(rpc_status("/csi.v1.Controller/ListSnapshots", &ls), GRPC_ABORTED);
     CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), GRPC_NOT_FOUND);
     copy = make_copy("pvc-new", 2 * GIB, NULL, snap);
     CHECK_EQ(delete_snapshot(snap), 0);
