@@ -328,29 +328,46 @@ static int find(struct csi_call *k, const char *id, struct csi_volumes *vs, stru
     return r;
 }
 
+/* A member that a call before this one has deleted, which did not come to its end. */
+static int is_deleted(struct csi_call *k, const char *id, bool *ret)
+{
+    char parts[3][UUID_TEXT_SIZE];
+    struct csi_snapshot *s;
+    struct csi_volumes vs;
+    int r = csi_snapshot_by_id(k, id, &vs, &s);
+
+    *ret = r == 0 && !s && csi_id_split(id, 3, parts);
+    return r;
+}
+
 /* The ids that come along, where some do, are those of the group. One that is not here may be of what was uploaded: the snapshot went
  * with its volume, or is on another node; those are put into away. */
 static int ids_check(struct csi_call *k, const struct csi_volumes *vs, const struct csi_snapshots *ss,
-                     size_t n, char **ids, const char **away, size_t *ret_away)
+                     bool deletes, size_t n, char **ids, const char **away, size_t *ret_away)
 {
+    int r = 0;
+
     *ret_away = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && r == 0; i++) {
         bool known = false;
 
         for (size_t s = 0; s < ss->n && !known; s++) {
             Csi__V1__Snapshot *one;
-            int r = csi_snapshot_fill(k, vs, &ss->s[s], &one);
 
-            if (r < 0)
+            if ((r = csi_snapshot_fill(k, vs, &ss->s[s], &one)) < 0)
                 return r;
             known = strcmp(one->snapshot_id, ids[i]) == 0;
         }
-        if (!known && csi_point_is(ids[i]))
+        if (!known && csi_point_is(ids[i])) {
             away[(*ret_away)++] = ids[i];
-        else if (!known && ss->n > 0)
-            return csi_fail(k, GRPC_INVALID_ARGUMENT, "snapshot_ids[%zu]: is no snapshot of this group", i);
+            continue;
+        }
+        if (!known && deletes)
+            r = is_deleted(k, ids[i], &known);
+        if (r == 0 && !known && ss->n > 0)
+            r = csi_fail(k, GRPC_INVALID_ARGUMENT, "snapshot_ids[%zu]: is no snapshot of this group", i);
     }
-    return 0;
+    return r;
 }
 
 static int away_fill(struct csi_call *k, const char *id, size_t n, csi_entry *const *secrets,
@@ -381,7 +398,7 @@ CSI_METHOD(GetVolumeGroupSnapshot)
     int r = away ? find(k, q->group_snapshot_id, &vs, &ss) : csi_nomem(k);
 
     if (r == 0)
-        r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids, away, &n);
+        r = ids_check(k, &vs, &ss, false, q->n_snapshot_ids, q->snapshot_ids, away, &n);
     if (r == 0 && (n == 0 || n < q->n_snapshot_ids)) /* else all of it is in repositories */
         r = here_or_fail(k, &vs, "group_snapshot_id", 1, &q->group_snapshot_id);
     if (r == 0 && ss.n + n == 0)
@@ -420,7 +437,7 @@ CSI_METHOD(DeleteVolumeGroupSnapshot)
 
     (void)a;
     if (r == 0)
-        r = ids_check(k, &vs, &ss, q->n_snapshot_ids, q->snapshot_ids, away, &n);
+        r = ids_check(k, &vs, &ss, true, q->n_snapshot_ids, q->snapshot_ids, away, &n);
     if (r == 0 && !BROKEN(VARVE_BREAK_csi_group_away))
         r = here_or_fail(k, &vs, "group_snapshot_id", 1, &q->group_snapshot_id);
     if (r == 0)

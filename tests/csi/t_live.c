@@ -275,6 +275,43 @@ TEST(test_csi__a_group_is_taken_once_and_whole)
     rig_stop();
 }
 
+/* A group that was deleted half: the driver was killed, or one of its members was in use. */
+TEST(test_csi__half_a_group_is_deleted_by_asking_again)
+{
+    Csi__V1__CreateVolumeGroupSnapshotRequest q = CSI__V1__CREATE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__DeleteVolumeGroupSnapshotRequest d = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__CreateVolumeGroupSnapshotResponse *a;
+    char *ids[2], *gone[2], *other;
+
+    rig_start(NULL);
+    ids[0] = make_volume("pvc-half-a", GIB);
+    ids[1] = make_volume("pvc-half-b", GIB);
+    other = make_snapshot(ids[0], "snapshot-of-no-group");
+    q.name = text("group-half");
+    q.source_volume_ids = ids;
+    q.n_source_volume_ids = 2;
+    a = RPC(GroupController, CreateVolumeGroupSnapshot, &q, 0);
+    d.group_snapshot_id = a->group_snapshot->group_snapshot_id;
+    d.snapshot_ids = gone;
+    d.n_snapshot_ids = 2;
+    gone[0] = other;
+    gone[1] = a->group_snapshot->snapshots[1]->snapshot_id;
+    RPC(GroupController, DeleteVolumeGroupSnapshot, &d, GRPC_INVALID_ARGUMENT);
+    gone[0] = a->group_snapshot->snapshots[0]->snapshot_id;
+    CHECK_EQ(delete_snapshot(gone[0]), 0); /* so far the first call came */
+    for (int i = 0; i < 2; i++)
+        rpc_free(RPC(GroupController, DeleteVolumeGroupSnapshot, &d, 0));
+    CHECK_EQ(delete_snapshot(other), 0);
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_EQ(delete_volume(ids[i]), 0);
+        free(ids[i]);
+    }
+    nothing_left();
+    free(other);
+    rpc_free(a);
+    rig_stop();
+}
+
 /* --- a node's paths ------------------------------------------------------------------------------------------------------- */
 
 TEST(test_csi__who_may_write_where)
