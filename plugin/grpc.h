@@ -1,7 +1,8 @@
 /* plugin/grpc: a gRPC server on Unix sockets: HTTP/2 by nghttp2, messages as bytes.
  *
- * One thread (grpc_server_run) owns all connections; a few workers run the methods. A call that ends early (cancelled, past its
- * deadline, connection gone) is answered or forgotten at once; its method goes on until it looks at grpc_call_ended().
+ * One thread (grpc_server_run) owns all connections; a few workers run the methods, and as many others those that stream, which wait
+ * for their clients. A call that ends early (cancelled, past its deadline, connection gone) is answered or forgotten at once; its method
+ * goes on until it looks at grpc_call_ended().
  *
  *   POST /package.Service/Method, content-type application/grpc[+...], one message in, one (or, of a method that streams, any
  *   number) out. Everything else about the request is as the client likes: any :authority, any scheme, unknown headers.

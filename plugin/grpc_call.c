@@ -61,7 +61,7 @@ int grpc_call_start(struct grpc_call *c)
     int r;
 
     atomic_fetch_add(&c->refs, 1);
-    r = task_submit(c->server->pool, run, c, NULL);
+    r = task_submit(c->method->streams ? c->server->streams : c->server->pool, run, c, NULL);
     if (r < 0)
         grpc_call_unref(c);
     return r;

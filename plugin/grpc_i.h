@@ -18,7 +18,8 @@ struct grpc_conn;
 
 struct grpc_server {
     struct grpc_settings o;
-    struct task_pool *pool;
+    struct task_pool *pool,
+        *streams;         /* streams: waits for clients that read slowly: of methods that stream */
     _Atomic size_t bytes; /* of requests held */
     int wake;             /* eventfd: the ready list has grown */
     int stop;             /* eventfd */

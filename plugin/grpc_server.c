@@ -336,7 +336,8 @@ static int open_all(struct grpc_server *s)
         return -E_FILES;
     if ((r = add_event(s->loop, s->wake, &s->wake)) < 0 || (r = add_event(s->loop, s->stop, &s->stop)) < 0)
         return r;
-    return task_pool_new("grpc", s->o.workers, s->o.queue_max, &s->pool);
+    r = task_pool_new("grpc", s->o.workers, s->o.queue_max, &s->pool);
+    return r < 0 ? r : task_pool_new("grpc-stream", s->o.workers, s->o.queue_max, &s->streams);
 }
 
 int grpc_server_new(const struct grpc_settings *o, struct grpc_server **ret)
@@ -408,6 +409,8 @@ void grpc_server_free(struct grpc_server *s)
     }
     if (s->pool)
         task_pool_stop(s->pool);
+    if (s->streams)
+        task_pool_stop(s->streams);
     while ((c = take_ready(s)))
         grpc_call_unref(c);
     close_fd(s->wake);

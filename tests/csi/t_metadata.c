@@ -62,7 +62,7 @@ struct got {
     size_t messages, n;
     struct {
         int64_t off, len;
-    } r[2 * MANY];
+    } r[5 * MANY];
 };
 
 static void take(struct got *g, const struct call *k, size_t max)
@@ -280,6 +280,49 @@ TEST(test_csi__a_stream_of_changes_is_resumed_and_cancelled)
     CHECK_EQ(ask(NULL, snap, 0, 0)->n, MANY);
     CHECK_EQ(delete_snapshot(snap), 0);
     CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    free(snap);
+    rig_stop();
+}
+
+/* As many as like: who backs up takes its time, or has stopped; the kubelet's calls do not wait for it. */
+TEST(test_csi__streams_that_are_not_read_hold_up_nothing_else)
+{
+    Csi__V1__GetMetadataAllocatedRequest q = CSI__V1__GET_METADATA_ALLOCATED_REQUEST__INIT;
+    Csi__V1__GetPluginInfoRequest info = CSI__V1__GET_PLUGIN_INFO_REQUEST__INIT;
+    struct client *slow = malloc(sizeof(*slow)), *c = malloc(sizeof(*c));
+    char *id, *snap, block[4096] = {1};
+    struct call *k;
+    int fd;
+
+    rig_start(NULL);
+    id = make_volume("pvc-slow", GIB);
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    fd = open(in_stage("f"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    for (int64_t i = 0; i < 4 * MANY; i++)
+        CHECK(pwrite(fd, block, sizeof(block), i * 2 * 4096) == (ssize_t)sizeof(block));
+    close(fd);
+    snap = make_snapshot(id, "slow");
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    q.snapshot_id = snap;
+    q.max_results = 1;
+    client_open(slow, rig.sock);
+    for (int i = 0; i < 16; i++)
+        rpc_begin(slow, "/csi.v1.SnapshotMetadata/GetMetadataAllocated", &q, NULL);
+    client_turn(slow, 0);
+    slow->deaf = true;
+    pause_ms(500);
+    client_open(c, rig.sock);
+    k = rpc_begin(c, "/csi.v1.Identity/GetPluginInfo", &info, NULL);
+    CHECK(client_wait(c, k, 10000));
+    CHECK_EQ(k->status, 0);
+    client_close(c);
+    client_close(slow);
+    CHECK_EQ(ask(NULL, snap, 0, 0)->status, 0); /* nor for those that are gone */
+    CHECK_EQ(delete_snapshot(snap), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(slow);
+    free(c);
     free(id);
     free(snap);
     rig_stop();
