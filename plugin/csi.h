@@ -203,6 +203,8 @@ int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, s
 int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                          const struct csi_volume **ret);
 bool csi_is_elsewhere(const struct csi_volumes *vs, const char *id);
+/* csi_volume_renamed: after NOENT: it has another name now, and *v says which; else *ret is false. */
+int csi_volume_renamed(struct csi_call *k, const struct csi_volume **v, bool *ret);
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v);
 int csi_volume_fill(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
                     Csi__V1__Volume **ret);

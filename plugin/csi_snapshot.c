@@ -120,9 +120,17 @@ CSI_METHOD(CreateSnapshot)
 
 int csi_snapshot_delete(struct csi_call *k, const struct csi_snapshot *s)
 {
+    const struct csi_volume *v = s->volume;
     struct csi_result res;
-    int r = CSI_VERB(k, &res, NULL, "snapshot", "delete", s->volume->name, s->name);
+    bool again;
+    int r;
 
+    do {
+        again = false;
+        r = CSI_VERB(k, &res, NULL, "snapshot", "delete", v->name, s->name);
+        if (r == 0 && csi_result_is(&res, "NOENT"))
+            r = csi_volume_renamed(k, &v, &again);
+    } while (r == 0 && again);
     if (r == 0 && !csi_result_is(&res, "OK") && !csi_result_is(&res, "NOENT"))
         r = csi_result_fail(k, "snapshot_id", &res);
     if (r == 0 && s->csi_name)

@@ -261,6 +261,21 @@ int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, 
     return r;
 }
 
+/* One that was asked for by a name that it has no more: retired meanwhile. */
+int csi_volume_renamed(struct csi_call *k, const struct csi_volume **v, bool *ret)
+{
+    struct csi_volumes *vs = arena_alloc(&k->arena, sizeof(*vs)); /* *v points into it */
+    int r = vs ? csi_volumes(k, vs) : csi_nomem(k);
+
+    *ret = false;
+    for (size_t i = 0; r == 0 && i < vs->n && !*ret; i++)
+        if (strcmp(vs->v[i].uuid, (*v)->uuid) == 0 && strcmp(vs->v[i].name, (*v)->name) != 0) {
+            *v = &vs->v[i];
+            *ret = true;
+        }
+    return r;
+}
+
 char *csi_volume_id(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v)
 {
     return csi_mobile_volume(v) ? csi_mobile_id(k, v) : arena_printf(&k->arena, "%s/%s", vs->store, v->uuid);
@@ -326,10 +341,17 @@ int csi_snapshots_add(struct csi_call *k, const struct csi_volume *v, bool all, 
     cleanup(csi_json_free) json_t *j = NULL;
     struct csi_result res;
     char *out = NULL;
+    bool again;
     json_t *o;
     size_t i;
-    int r = CSI_VERB(k, &res, &out, "snapshot", "list", v->name, "--json");
+    int r;
 
+    do {
+        again = false;
+        r = CSI_VERB(k, &res, &out, "snapshot", "list", v->name, "--json");
+        if (r == 0 && csi_result_is(&res, "NOENT"))
+            r = csi_volume_renamed(k, &v, &again);
+    } while (r == 0 && again);
     if (r < 0 || csi_result_is(&res, "NOENT")) /* gone meanwhile */
         return r;
     if (!csi_result_is(&res, "OK"))

@@ -15,6 +15,7 @@
 #include "tests/csi/rig.h"
 
 #define GIB ((int64_t)1 << 30)
+#define OTHERS 40
 
 static char *path_in(const char *dir, const char *name)
 {
@@ -309,6 +310,56 @@ TEST(test_csi__half_a_group_is_deleted_by_asking_again)
     nothing_left();
     free(other);
     rpc_free(a);
+    rig_stop();
+}
+
+/* A namespace goes: groups and volumes at once. A volume that is retired meanwhile has another name, and its snapshot goes all the same. */
+TEST(test_csi__a_volume_retired_meanwhile_loses_its_snapshot)
+{
+    Csi__V1__CreateVolumeGroupSnapshotRequest q = CSI__V1__CREATE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__DeleteVolumeGroupSnapshotRequest d = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__CreateVolumeGroupSnapshotResponse *a;
+    struct client *c = malloc(sizeof(*c));
+    char *ids[OTHERS], *snaps[OTHERS], name[32];
+    struct call *k;
+
+    rig_start(NULL);
+    for (size_t i = 0; i < OTHERS; i++) { /* so that looking takes a while */
+        snprintf(name, sizeof(name), "pvc-other-%zu", i);
+        ids[i] = make_volume(name, GIB);
+        snaps[i] = make_snapshot(ids[i], name);
+    }
+    for (int round = 0; round < 8; round++) {
+        char *of[2];
+
+        of[0] = make_volume("pvc-meanwhile-a", GIB);
+        of[1] = make_volume("pvc-meanwhile-b", GIB);
+        q.name = text("group-meanwhile");
+        q.source_volume_ids = of;
+        q.n_source_volume_ids = 2;
+        a = RPC(GroupController, CreateVolumeGroupSnapshot, &q, 0);
+        d.group_snapshot_id = a->group_snapshot->group_snapshot_id;
+        client_open(c, rig.sock);
+        k = rpc_begin(c, "/csi.v1.GroupController/DeleteVolumeGroupSnapshot", &d, NULL);
+        client_turn(c, 0);
+        pause_ms(round);
+        for (size_t i = 0; i < 2; i++) {
+            CHECK_EQ(delete_volume(of[i]), 0);
+            free(of[i]);
+        }
+        CHECK(client_wait(c, k, 10000));
+        CHECK_EQ(k->status, 0);
+        client_close(c);
+        rpc_free(a);
+    }
+    for (size_t i = 0; i < OTHERS; i++) {
+        CHECK_EQ(delete_snapshot(snaps[i]), 0);
+        CHECK_EQ(delete_volume(ids[i]), 0);
+        free(snaps[i]);
+        free(ids[i]);
+    }
+    nothing_left();
+    free(c);
     rig_stop();
 }
 
