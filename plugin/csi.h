@@ -295,7 +295,9 @@ void csi_sweep_end(struct csi *d);
 
 bool csi_is_ephemeral(const Csi__V1__NodePublishVolumeRequest *q);
 int csi_ephemeral_publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *target);
-/* csi_ephemeral_find: the volume of such an id, whose call is entered; *ret NULL: it is none of these, or gone: then its facts go. */
+/* csi_ephemeral_is: as far as the facts say. csi_ephemeral_find: the volume of such an id, whose call is entered; *ret NULL: it is none of
+ * these, or gone: then its facts go. */
+int csi_ephemeral_is(struct csi_call *k, const char *id, bool *ret);
 int csi_ephemeral_find(struct csi_call *k, const char *id, const struct csi_volumes *vs,
                        const struct csi_volume **ret);
 int csi_ephemeral_drop(struct csi_call *k, const struct csi_volume *v); /* after its unmount */

@@ -113,17 +113,28 @@ int csi_ephemeral_publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRe
     return csi_varve(k, "target_path", (const char *const[]){"mount", what, target, "-o", opts, NULL});
 }
 
-int csi_ephemeral_find(struct csi_call *k, const char *id, const struct csi_volumes *vs,
-                       const struct csi_volume **ret)
+int csi_ephemeral_is(struct csi_call *k, const char *id, bool *ret)
 {
     struct csi_facts *f = NULL;
     char name[CSI_NAME_SIZE];
     int r;
 
     csi_volume_name(id, name);
-    *ret = NULL;
     r = csi_facts_get(k, name, &f);
-    if (r < 0 || !f || strcmp(f->source, EPHEMERAL) != 0 || strcmp(f->name, id) != 0)
+    *ret = r == 0 && f && strcmp(f->source, EPHEMERAL) == 0 && strcmp(f->name, id) == 0;
+    return r;
+}
+
+int csi_ephemeral_find(struct csi_call *k, const char *id, const struct csi_volumes *vs,
+                       const struct csi_volume **ret)
+{
+    char name[CSI_NAME_SIZE];
+    bool is;
+    int r = csi_ephemeral_is(k, id, &is);
+
+    csi_volume_name(id, name);
+    *ret = NULL;
+    if (r < 0 || !is)
         return r;
     *ret = csi_volume_named(vs, name);
     return *ret ? 0 : csi_facts_drop(k, name);

@@ -128,13 +128,14 @@ CSI_METHOD(NodeStageVolume)
     return r < 0 ? r : stage(k, q, dir, v);
 }
 
-/* What is to be unmounted goes also when the volume is not known any more, or the daemon cannot be asked. */
+/* What is to be unmounted goes also when the volume is not known any more, or the daemon cannot be asked: *ret_asked. */
 static int volume_or_none(struct csi_call *k, const char *id, struct csi_volumes *vs,
-                          const struct csi_volume **ret)
+                          const struct csi_volume **ret, bool *ret_asked)
 {
     int r = csi_volumes(k, vs);
 
     *ret = NULL;
+    *ret_asked = r == 0;
     if (r < 0)
         return k->code == GRPC_UNAVAILABLE ? 0 : r;
     *ret = csi_volume_by_id(vs, id);
@@ -157,12 +158,12 @@ static int unmount(struct csi_call *k, const char *dir)
 
 /* One that no pod had, or whose driver died in between: what it holds is in its repository before it goes. */
 static int let_go(struct csi_call *k, const struct csi_volumes *vs, const struct csi_volume *v,
-                  const char *dir)
+                  const char *dir, bool dead)
 {
     int r = csi_mobile_hand(k, vs, v);
 
     if (r == 0)
-        r = unmount(k, dir);
+        r = dead ? csi_unmount(k, "staging_target_path", dir, true) : unmount(k, dir);
     csi_sweep_soon(k->d); /* from now on another node may take it */
     return r;
 }
@@ -174,22 +175,25 @@ CSI_METHOD(NodeUnstageVolume)
     struct csi_volumes vs;
     const char *dir;
     struct csi_mount m;
+    bool asked;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
         r = csi_path(k, "staging_target_path", q->staging_target_path, &dir);
     if (r == 0)
-        r = volume_or_none(k, q->volume_id, &vs, &v);
+        r = volume_or_none(k, q->volume_id, &vs, &v, &asked);
+    if (r == 0 && !asked && csi_mobile_is(q->volume_id))
+        r = csi_no_daemon(k); /* nor would it be let go of later */
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v ? v->uuid : q->volume_id);
     if (r == 0)
         r = csi_mount_at(k, dir, v, &m);
     if (r < 0 || !is_ours(k->d, &m, v))
         return r;
-    if (m.dead || !v)
-        return csi_unmount(k, "staging_target_path", dir, m.dead);
-    return csi_mobile_volume(v) ? let_go(k, &vs, v, dir) : unmount(k, dir);
+    if (v && csi_mobile_volume(v))
+        return let_go(k, &vs, v, dir, m.dead);
+    return m.dead || !v ? csi_unmount(k, "staging_target_path", dir, m.dead) : unmount(k, dir);
 }
 
 /* --- publishing ---------------------------------------------------------------------------------------------------------- */
@@ -317,25 +321,30 @@ CSI_METHOD(NodeUnpublishVolume)
     const struct csi_volume *v = NULL;
     const char *target;
     struct csi_mount m;
-    bool ephemeral = false;
+    bool ephemeral = false, asked, more = false;
     int r = csi_missing(k, "volume_id", q->volume_id);
 
     (void)a;
     if (r == 0)
         r = csi_path(k, "target_path", q->target_path, &target);
     if (r == 0)
-        r = volume_or_none(k, q->volume_id, &vs, &v);
+        r = volume_or_none(k, q->volume_id, &vs, &v, &asked);
     if (r == 0)
         r = csi_enter(k, &held, "volume_id", v ? v->uuid : q->volume_id);
-    if (r == 0 && !v && vs.n > 0) {
+    if (r == 0 && !v && asked) {
         r = csi_ephemeral_find(k, q->volume_id, &vs, &v);
         ephemeral = v != NULL;
+    } else if (r == 0 && !v) {
+        r = csi_ephemeral_is(k, q->volume_id, &more);
+        more = more || csi_mobile_is(q->volume_id);
     }
     if (r == 0)
         r = csi_mount_at(k, target, v, &m);
     if (r < 0 || (m.at != CSI_AT_NOTHING && !is_ours(k->d, &m, v)))
         return r; /* it is not published there */
     r = unmount_at(k, target, &m, ephemeral);
+    if (r == 0 && more)
+        return csi_no_daemon(k); /* what is to be done besides would not be asked for again */
     if (r == 0 && v && csi_mobile_volume(v) && !BROKEN(VARVE_BREAK_csi_hand))
         return csi_mobile_hand(k, &vs, v); /* its pod is there until this is done, and no other one begins */
     return r == 0 && ephemeral ? csi_ephemeral_drop(k, v) : r;

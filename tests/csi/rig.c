@@ -207,6 +207,17 @@ void rig_serve_end(void)
     rig.serve = 0;
 }
 
+void rig_serve_kill(void)
+{
+    pid_t daemon = rig_daemon();
+
+    kill(rig.serve, SIGSTOP); /* the keeper: it must not see the daemon die */
+    kill(daemon, SIGKILL);
+    kill(rig.serve, SIGKILL);
+    ended(rig.serve);
+    rig.serve = 0;
+}
+
 static int count_below(void *arg, const struct mounts_line *l)
 {
     size_t *n = arg;

@@ -26,7 +26,8 @@ void rig_csi_start(const char *option);
 void rig_csi_end(int sig);
 void rig_serve_start(void);
 void rig_serve_end(void);
-pid_t rig_daemon(void); /* of the process that serves requests now */
+void rig_serve_kill(void); /* keeper and daemon at once: mounts are dead */
+pid_t rig_daemon(void);    /* of the process that serves requests now */
 void rig_varve(const char *a, const char *b, const char *c,
                const char *d); /* runs varve, which must go well */
 int rig_varve_status(const char *const *words);

@@ -479,19 +479,13 @@ TEST(test_csi__dead_mounts_are_replaced)
 {
     struct timespec wait = {.tv_nsec = 10000000};
     struct statvfs st;
-    pid_t daemon;
     char *id;
 
     rig_start(NULL);
     id = make_volume("pvc-dead", GIB);
     bring_up(id);
     CHECK_OK(put_file(path_in(rig.target, "f"), "kept"));
-    daemon = rig_daemon();
-    kill(rig.serve, SIGSTOP); /* the keeper: it must not see the daemon die */
-    kill(daemon, SIGKILL);
-    kill(rig.serve, SIGKILL);
-    waitpid(rig.serve, NULL, 0);
-    rig.serve = 0;
+    rig_serve_kill();
     for (int i = 0; i < 500 && statvfs(rig.target, &st) == 0; i++)
         nanosleep(&wait, NULL);
     CHECK(statvfs(rig.target, &st) < 0 && errno == ENOTCONN);
@@ -515,18 +509,12 @@ TEST(test_csi__without_a_daemon_it_says_so_and_still_unmounts)
     Csi__V1__ProbeResponse *probe;
     Csi__V1__CreateVolumeRequest q;
     struct cap cap;
-    pid_t daemon;
     char *id;
 
     rig_start(NULL);
     id = make_volume("pvc-alone", GIB);
     bring_up(id);
-    daemon = rig_daemon();
-    kill(rig.serve, SIGSTOP);
-    kill(daemon, SIGKILL);
-    kill(rig.serve, SIGKILL);
-    waitpid(rig.serve, NULL, 0);
-    rig.serve = 0;
+    rig_serve_kill();
     probe = RPC(Identity, Probe, &p, 0);
     CHECK(!probe->ready->value);
     create_request(&q, &cap, "pvc-x", SNW);

@@ -62,6 +62,25 @@ TEST(test_csi__a_pod_brings_its_own_volume_and_takes_it_along)
     rig_stop();
 }
 
+/* The pod goes while there is no daemon: the kubelet asks until there is one, for who else would delete the volume? */
+TEST(test_csi__a_pods_own_volume_goes_when_the_daemon_is_back)
+{
+    static const char id[] = "csi-5d41402abc4b2a76b9719d911017c593";
+    char what[1024];
+
+    rig_start(NULL);
+    CHECK_EQ(publish_own(id, "size", "64Mi"), 0);
+    rig_serve_kill();
+    CHECK_EQ(unpublish(id, rig.target), GRPC_UNAVAILABLE);
+    CHECK(access(rig.target, F_OK) < 0);
+    CHECK_EQ(unpublish(id, rig.target), GRPC_UNAVAILABLE);
+    rig_serve_start();
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    if (rig_left(what, sizeof(what)))
+        test_fail(__FILE__, __LINE__, "left over: %s", what);
+    rig_stop();
+}
+
 /* --- profiles ------------------------------------------------------------------------------------------------------------- */
 
 static int create_as(const char *name, const char *from, const char *profile)

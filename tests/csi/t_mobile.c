@@ -212,6 +212,48 @@ TEST(test_csi__a_pods_end_lets_its_volume_go)
     rig_stop();
 }
 
+/* The daemon is away when the pod ends: it does not end before what it wrote is in the repository. */
+TEST(test_csi__a_pod_does_not_end_while_its_volume_cannot_be_let_go)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-away", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage(id), 0);
+    CHECK_EQ(publish_as(id, rig.stage, rig.target, RWOP, false), 0);
+    put(rig.target, "f", "one");
+    rig_serve_kill();
+    CHECK_EQ(unpublish(id, rig.target), GRPC_UNAVAILABLE);
+    CHECK_EQ(unstage(id, rig.stage), GRPC_UNAVAILABLE);
+    rig_serve_start();
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    repo_node(2);
+    wrote(id, "one", "two");
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
+/* The same of one that no pod had, whose mount is dead. */
+TEST(test_csi__a_dead_mount_is_let_go)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-dead", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage(id), 0);
+    put(rig.stage, "f", "one");
+    rig_serve_kill();
+    rig_serve_start();
+    CHECK_EQ(unstage(id, rig.stage), 0); /* as if unpublished without a daemon by a driver that was before */
+    repo_node(2);
+    wrote(id, "one", "two");
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
 static void none_left(const char *part)
 {
     for (int i = 0; i < 500 && volumes_named(part) > 0; i++)
