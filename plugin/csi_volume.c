@@ -288,8 +288,11 @@ static int make(struct csi_call *k, struct making *m, const struct csi_volume **
     struct csi_facts *f = NULL;
     int r = v ? csi_facts_get(k, m->name, &f) : 0;
 
-    if (r == 0 && v && (r = compare(k, m, f)) == 0)
+    if (r == 0 && v && (r = compare(k, m, f)) == 0) {
         m->facts = *f;
+        if (strcmp(f->source, CSI_MOBILE) == 0) /* its recovery point has told the limit */
+            m->facts.size = v->size;
+    }
     if (r == 0 && !v && m->facts.size && m->facts.size < m->from_bytes)
         r = csi_fail(k, GRPC_OUT_OF_RANGE, "capacity_range: the source has %" PRIu64 " bytes", m->from_bytes);
     if (r == 0 && !v)

@@ -254,6 +254,23 @@ TEST(test_csi__a_dead_mount_is_let_go)
     rig_stop();
 }
 
+/* The answer was lost, and the claim given to another node, which is asked twice, too: the limit is the volume's. */
+TEST(test_csi__a_copy_that_is_asked_for_again_keeps_its_limit)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-limit", RWOP, "repository", "offsite", &id), 0);
+    repo_node(2);
+    for (int i = 0; i < 2; i++) {
+        free(id);
+        CHECK_EQ(create("pvc-limit", RWOP, "repository", "offsite", &id), 0);
+    }
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
 static void none_left(const char *part)
 {
     for (int i = 0; i < 500 && volumes_named(part) > 0; i++)
