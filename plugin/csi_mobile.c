@@ -370,14 +370,16 @@ static int go_on(struct csi_call *k, const struct mobile *m, const struct owner 
 
 /* The newest epoch is another store's, or nobody's: this node's copy as that one left it. *ret_first: there is nothing in the repository. */
 static int follow(struct csi_call *k, const struct mobile *m, const struct owner *o, struct csi_facts *f,
-                  const struct csi_volume **v, bool *ret_first)
+                  const char *store, const struct csi_volume **v, bool *ret_first)
 {
     struct left left = {.epoch = 0};
     int r = *v && (*v)->mounted && f && f->epoch > 0 && !BROKEN(VARVE_BREAK_csi_fence)
                 ? stale(k, m, *v, f)
                 : newest_point(k, m, &left);
 
-    if (r == 0 && o->store && strcmp(o->store, NOBODY) != 0 && (left.epoch < o->epoch || !left.handed))
+    /* its own is one that the driver took, and did not live to note */
+    if (r == 0 && o->store && strcmp(o->store, NOBODY) != 0 && strcmp(o->store, store) != 0 &&
+        (left.epoch < o->epoch || !left.handed))
         r = others_work(k, m, o);
     /* where nothing was put there yet this copy is as good as any */
     if (r == 0 && *v && o->epoch > 0 && (left.point || (f && f->epoch > 0)) &&
@@ -411,7 +413,7 @@ int csi_mobile_take(struct csi_call *k, const char *id, bool work, struct csi_vo
         r = go_on(k, &m, &o, f, vs->store, work, &done);
     if (r < 0 || done)
         return r;
-    r = follow(k, &m, &o, f, v, &first);
+    r = follow(k, &m, &o, f, vs->store, v, &first);
     if (r == 0)
         r = reload(k, &m, vs, v);
     if (r == 0 && !*v)

@@ -271,6 +271,27 @@ TEST(test_csi__a_copy_that_is_asked_for_again_keeps_its_limit)
     rig_stop();
 }
 
+/* It took the volume, and was killed before it noted that: it does not wait for itself. */
+TEST(test_csi__a_driver_killed_while_it_takes_a_volume_goes_on)
+{
+    char *id, *own, by[64], name[64];
+
+    begin();
+    CHECK_EQ(create("pvc-taken", RWOP, "repository", "offsite", &id), 0);
+    wrote(id, NULL, "one");
+    snprintf(name, sizeof(name), "%s", strrchr(id, '/') + 1);
+    repo_node(2);
+    own = make_volume("pvc-own", GIB);
+    snprintf(by, sizeof(by), "--by=%.36s", own);
+    rig_varve_words((const char *const[]){"backup", "owner", "offsite", name, "--take=3", by, NULL});
+    wrote(id, "one", "two");
+    CHECK_EQ(deleted(id), 0);
+    CHECK_EQ(delete_volume(own), 0);
+    free(own);
+    free(id);
+    rig_stop();
+}
+
 static void none_left(const char *part)
 {
     for (int i = 0; i < 500 && volumes_named(part) > 0; i++)
