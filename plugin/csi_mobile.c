@@ -434,7 +434,8 @@ int csi_mobile_publish(struct csi_call *k, const char *id, struct csi_volumes *v
     return r < 0 || !(*v)->mounted || !f || !f->handed ? r : csi_mobile_take(k, id, true, vs, v);
 }
 
-/* Not of a node whose copy has been handed over, unless nobody has taken the volume since. */
+/* Not of a node whose copy has been handed over, unless nobody has taken the volume since; nor of one that another has taken it from while it
+ * was at work. Where that cannot be asked, who is at work goes on. */
 int csi_mobile_here(struct csi_call *k, const char *field, const char *id, const struct csi_volumes *vs,
                     const struct csi_volume *v, bool in_use)
 {
@@ -443,14 +444,14 @@ int csi_mobile_here(struct csi_call *k, const char *field, const char *id, const
     struct mobile m;
     int r = v && parse(id, ID, '/', &m) ? csi_facts_get(k, v->name, &f) : 0;
 
-    if (r < 0 || !csi_mobile_is(id) || (f && !f->handed) || BROKEN(VARVE_BREAK_csi_old_copy))
+    if (r < 0 || !csi_mobile_is(id) || BROKEN(VARVE_BREAK_csi_old_copy))
         return r;
-    if (f && in_use)
+    if (f && f->handed && in_use)
         return csi_fail(k, GRPC_UNAVAILABLE,
                         "%s: no pod on node %s uses the volume; this is done while one does", field,
                         k->d->node);
     if (f && (r = owner_get(k, &m, &o)) < 0)
-        return r;
+        return f->handed || k->code != GRPC_UNAVAILABLE ? r : 0;
     if (f && o.store && o.epoch == f->epoch && strcmp(o.store, vs->store) == 0)
         return 0;
     return csi_fail(k, GRPC_UNAVAILABLE, "%s: is of another store than that of node %s", field, k->d->node);

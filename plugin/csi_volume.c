@@ -119,6 +119,22 @@ static int source_snapshot(struct csi_call *k, struct making *m, const char *id)
     return 0;
 }
 
+/* Of one that follows its pod only the copy that counts is a source: its node makes the volume. */
+static int source_volume(struct csi_call *k, struct making *m, const char *id)
+{
+    static const char field[] = "volume_content_source.volume.volume_id";
+
+    m->from = csi_volume_by_id(&m->vs, id);
+    if (csi_mobile_here(k, field, id, &m->vs, m->from, false) < 0)
+        return k->code == GRPC_UNAVAILABLE ? csi_fail(k, GRPC_RESOURCE_EXHAUSTED, "%s", k->why ? k->why : "")
+                                           : -E_FAILED;
+    if (!m->from)
+        return source_missing(k, m, field, "volume", id);
+    m->from_bytes = m->from->used;
+    m->facts.source = arena_printf(&k->arena, "volume %s", id);
+    return 0;
+}
+
 static int source_find(struct csi_call *k, struct making *m)
 {
     const Csi__V1__VolumeContentSource *s = m->q->volume_content_source;
@@ -128,12 +144,8 @@ static int source_find(struct csi_call *k, struct making *m)
     if (r < 0 || !s)
         return r;
     if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME) {
-        m->from = csi_volume_by_id(&m->vs, s->volume->volume_id);
-        if (!m->from)
-            return source_missing(k, m, "volume_content_source.volume.volume_id", "volume",
-                                  s->volume->volume_id);
-        m->from_bytes = m->from->used;
-        m->facts.source = arena_printf(&k->arena, "volume %s", s->volume->volume_id);
+        if ((r = source_volume(k, m, s->volume->volume_id)) < 0)
+            return r;
     } else if (s->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT) {
         if ((r = source_snapshot(k, m, s->snapshot->snapshot_id)) < 0)
             return r;

@@ -356,6 +356,53 @@ TEST(test_csi__a_copy_that_was_left_behind_is_not_used_and_goes)
     rig_stop();
 }
 
+static int copy_of(const char *id)
+{
+    Csi__V1__VolumeContentSource__VolumeSource v = CSI__V1__VOLUME_CONTENT_SOURCE__VOLUME_SOURCE__INIT;
+    Csi__V1__VolumeContentSource from = CSI__V1__VOLUME_CONTENT_SOURCE__INIT;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap c;
+
+    create_request(&q, &c, "pvc-copied", SNW);
+    v.volume_id = text(id);
+    from.type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
+    from.volume = &v;
+    q.volume_content_source = &from;
+    return rpc_status("/csi.v1.Controller/CreateVolume", &q);
+}
+
+static void taken_by_another(const char *id, const char *epoch)
+{
+    rig_varve_words((const char *const[]){"backup", "owner", "offsite", strrchr(id, '/') + 1, epoch,
+                                          "--by=11111111-2222-4333-8444-555555555555", NULL});
+}
+
+/* What is old is no source of snapshots and copies, nor is one that a pod writes here still. */
+TEST(test_csi__what_another_node_has_taken_is_no_source)
+{
+    char *id;
+
+    begin();
+    CHECK_EQ(create("pvc-handed", RWOP, "repository", "offsite", &id), 0);
+    wrote(id, NULL, "one");
+    pause_ms(500); /* the sweeper has looked */
+    taken_by_another(id, "--take=3");
+    CHECK_EQ(copy_of(id), GRPC_RESOURCE_EXHAUSTED);
+    free(id);
+    CHECK_EQ(create("pvc-written", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage(id), 0);
+    put(rig.stage, "f", "one");
+    CHECK_EQ(copy_of(id), 0);
+    CHECK_EQ(expand(id), 0);
+    taken_by_another(id, "--take=3");
+    CHECK_EQ(expand(id), GRPC_UNAVAILABLE);
+    CHECK_EQ(snapshot(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "is of another store than that of node"));
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    free(id);
+    rig_stop();
+}
+
 TEST(test_csi__what_cannot_move_is_refused)
 {
     char *id;
