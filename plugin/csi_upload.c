@@ -291,6 +291,30 @@ static int jobs_look(struct csi_call *k, struct upload *u, bool *ret_changed)
     return r;
 }
 
+/* Who writes what is noted of this snapshot is alone; tries, of 10 ms. */
+static int enter(struct csi_call *k, struct csi_held *held, const char *uuid, int tries)
+{
+    const char *key = arena_printf(&k->arena, "u/%s", uuid);
+    int r;
+
+    do {
+        r = key ? csi_enter(k, held, "snapshot_id", key) : csi_nomem(k);
+    } while (r < 0 && k->code == GRPC_ABORTED && tries-- > 0 && usleep(10000) == 0);
+    return r;
+}
+
+/* The daemon forgets jobs. Where this does not go, it is for the next one that asks. */
+static void done_note(struct csi_call *k, const struct csi_snapshot *s)
+{
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct upload u;
+    bool changed;
+
+    if (enter(k, &held, s->uuid, 0) == 0 && upload_get(k, s->uuid, &u) == 0 &&
+        jobs_look(k, &u, &changed) == 0 && changed && all_done(&u))
+        upload_put(k, s, &u);
+}
+
 int csi_upload_done(struct csi_call *k, const struct csi_snapshot *s, bool *ret)
 {
     struct upload u;
@@ -299,9 +323,11 @@ int csi_upload_done(struct csi_call *k, const struct csi_snapshot *s, bool *ret)
 
     *ret = false;
     if (r == 0)
-        r = jobs_look(k, &u, &changed); /* noted by the next CreateSnapshot: two would write one file */
+        r = jobs_look(k, &u, &changed);
     if (r == 0)
         *ret = all_done(&u) || BROKEN(VARVE_BREAK_csi_ready);
+    if (r == 0 && changed && all_done(&u))
+        done_note(k, s);
     return r == 0 && *ret ? manifests_drop(k, s->uuid) : r;
 }
 
@@ -362,10 +388,13 @@ static int failed(struct csi_call *k, const struct csi_upload_class *c, const st
 int csi_upload_go(struct csi_call *k, const struct csi_snapshot *s, const struct csi_upload_class *c,
                   size_t n, csi_entry *const *secrets)
 {
-    struct upload u;
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
+    struct upload u = {.n = 0};
     bool changed = false;
-    int r = upload_get(k, s->uuid, &u), f;
+    int r = enter(k, &held, s->uuid, 100), f;
 
+    if (r == 0)
+        r = upload_get(k, s->uuid, &u);
     if (r == 0 && u.n == 0) {
         for (; u.n < c->n; u.n++)
             u.v[u.n].to = c->to[u.n];
@@ -420,12 +449,15 @@ static int stop(struct csi_call *k, const struct upload *u)
 int csi_upload_delete(struct csi_call *k, const char *id, const struct csi_snapshot *s, size_t n,
                       csi_entry *const *secrets)
 {
+    cleanup(csi_leave) struct csi_held held = {.n = 0};
     const char *uuid = strrchr(id, '#') + 1, *file;
     struct uuid whole;
     struct upload u = {.n = 0};
     bool changed, noted = uuid_parse(uuid, &whole) == 0;
-    int r = noted ? upload_get(k, uuid, &u) : 0;
+    int r = enter(k, &held, uuid, 100);
 
+    if (r == 0 && noted)
+        r = upload_get(k, uuid, &u);
     if (r == 0)
         r = jobs_look(k, &u, &changed);
     if (r == 0)

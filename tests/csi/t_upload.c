@@ -232,6 +232,41 @@ static int shred_one(void *arg, const char *name)
 }
 
 /* Each volume in a domain of its own, as its profile says: the bytes of one are not the other's, and they are shredded alone. */
+/* It ended unseen by CreateSnapshot, and the daemon has forgotten its job since: what was ready is, and its volume need not stay. */
+TEST(test_csi__what_was_ready_stays_ready)
+{
+    char *id, *other, *snap, key[400];
+    bool ready = false;
+    int64_t size;
+
+    repo_begin(REPO_ONE, "key");
+    snprintf(key, sizeof(key), "--key-file=%spass", rig.dir);
+    id = volume_with("pvc-ready", "bytes");
+    other = volume_with("pvc-other", "bytes");
+    snap = snap_once(id, "snapshot-ready", "profile", CLASS, &ready);
+    for (int i = 0; i < 500 && !ready; i++, pause_ms(20))
+        CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    CHECK(ready);
+    for (int i = 0; i < 101; i++) { /* as many as it remembers, and one */
+        cleanup(sock_answer_free) struct sock_answer a = {.exit_code = 0};
+        cleanup(buf_free) struct buf words = {0};
+        const char *w[] = {"backup", "run", "pvc-other", "--to=offsite", key};
+
+        CHECK_OK(sock_words(&words, w, ARRAY_LEN(w)));
+        CHECK_OK(sock_verb(rig.store, &words, &a));
+        CHECK(strcmp(a.result, "OK") == 0);
+    }
+    CHECK_EQ(snap_get(snap, &ready, &size), 0);
+    CHECK(ready);
+    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(delete_volume(other), 0);
+    CHECK_EQ(snap_delete(snap), 0);
+    free(id);
+    free(other);
+    free(snap);
+    rig_stop();
+}
+
 TEST(test_csi__domains_of_their_own_are_shredded)
 {
     struct shredding x = {.done = 0};
