@@ -94,6 +94,10 @@ int csi_caps_check(struct csi_call *k, size_t n, Csi__V1__VolumeCapability *cons
 int csi_cap_check(struct csi_call *k, const Csi__V1__VolumeCapability *cap);
 const char *csi_cap_why(const Csi__V1__VolumeCapability *cap);
 
+/* What a pod may do by control files where nobody says more. With admin the root of a container is the node's: the daemon would read and write
+ * the node's files and repositories for it. So only a class may say that, no pod for itself: csi_control_check. */
+#define CSI_CONTROL "snapshot"
+
 /* What a StorageClass says. Texts are the call's. */
 struct csi_params {
     uint64_t inodes, snapshot_limit; /* 0: none */
@@ -106,6 +110,7 @@ typedef Csi__V1__CreateVolumeRequest__ParametersEntry
     csi_entry; /* every map<string, string> looks like this */
 int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *const *entries,
                     struct csi_params *ret);
+int csi_control_check(struct csi_call *k, const char *field, const char *control);
 /* csi_mutable_take: of a VolumeAttributesClass: the profile, NULL: it says nothing of it. */
 int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, const char **ret_profile);
 /* csi_none_known: of a map of which no key is known here. */

@@ -185,6 +185,14 @@ int csi_params_take(struct csi_call *k, const char *field, size_t n, csi_entry *
     return r;
 }
 
+int csi_control_check(struct csi_call *k, const char *field, const char *control)
+{
+    return !control || strcmp(control, "admin") != 0
+               ? 0
+               : csi_fail(k, GRPC_INVALID_ARGUMENT,
+                          "%s: a pod cannot give itself admin; a StorageClass can, for its volumes", field);
+}
+
 int csi_mutable_take(struct csi_call *k, size_t n, csi_entry *const *entries, const char **ret_profile)
 {
     *ret_profile = NULL;

@@ -29,6 +29,7 @@ static int wish_take(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest
 {
     csi_entry **rest = arena_alloc(&k->arena, (q->n_volume_context + 1) * sizeof(*rest));
     size_t n = 0;
+    int r;
 
     if (!rest)
         return csi_nomem(k);
@@ -42,7 +43,12 @@ static int wish_take(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest
                             "volume_context[size]: \"%.40s\" is no size; write 1Gi, or bytes, 1Mi at least",
                             e->value);
     }
-    return csi_params_take(k, "volume_context", n, rest, &w->params);
+    r = csi_params_take(k, "volume_context", n, rest, &w->params);
+    if (r == 0)
+        r = csi_control_check(k, "volume_context[control]", w->params.control);
+    if (r == 0 && !w->params.control)
+        w->params.control = CSI_CONTROL;
+    return r;
 }
 
 static int make(struct csi_call *k, const char *id, const char *name, const struct wish *w,

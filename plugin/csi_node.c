@@ -42,7 +42,7 @@ static int options(struct csi_call *k, const Csi__V1__NodeStageVolumeRequest *q,
     static const char *const keys[][2] = {
         {"control", "control"}, {"controlGid", "control_gid"}, {"snapdir", "snapdir"}};
     const Csi__V1__VolumeCapability__MountVolume *m = q->volume_capability->mount;
-    const char *opts = "";
+    const char *opts = ",control=" CSI_CONTROL; /* a later one counts */
     bool named = false;
 
     for (size_t i = 0; i < q->n_volume_context && opts; i++)

@@ -145,7 +145,8 @@ static int option_take(struct flex *f, const char *key, const char *value)
     } else if (is(key, "control", "snapdir") || is(key, "controlGid", NULL)) {
         e.key = (char *)(uintptr_t)key;
         e.value = (char *)(uintptr_t)value;
-        if (csi_params_take(&f->k, "options", 1, es, &p) < 0)
+        if (csi_params_take(&f->k, "options", 1, es, &p) < 0 ||
+            csi_control_check(&f->k, "options.control", p.control) < 0)
             return -E_FAILED;
         return option_add(f, is(key, "controlGid", NULL) ? "control_gid" : key, value);
     } else {
@@ -170,7 +171,7 @@ static int options_take(struct flex *f, const char *text)
     json_t *v;
     int r = 0;
 
-    f->options = "";
+    f->options = "control=" CSI_CONTROL; /* a later one counts */
     if (!json_is_object(j))
         return failed(f, "the options are no JSON object");
     json_object_foreach(j, key, v)

@@ -99,6 +99,7 @@ test_wrong_words_are_named() {
     call Failure mount "$m" '{"volume":"x","size":"large"}'; says options.size
     call Failure mount "$m" '{"volume":"x","size":1}'; says options.size
     call Failure mount "$m" '{"volume":"x","size":"1Gi","control":"all"}'; says control
+    call Failure mount "$m" '{"volume":"x","size":"1Gi","control":"admin"}'; says 'cannot give itself admin'
     call Failure mount "$m" '{"volume":"a/b","size":"1Gi"}'; says "volumes' names"
     call Failure mount "$m" '{"volume":"x","size":"1Gi","kubernetes.io/fsType":"ext4"}'; says fsType
     call Failure mount "$m" '{"volume":"x","store":"/nonexistent","size":"1Gi"}'; says /nonexistent

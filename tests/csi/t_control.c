@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +113,62 @@ TEST(test_csi__a_class_says_what_a_pod_may_control)
 }
 
 /* What the kubelet asks for where SELinux runs: its commas are no ends of an option. */
+/* Root of a container: no privilege, and nothing in sight but the volume. What it writes into a control file. */
+static bool container_says(uid_t uid, const char *file, const char *line)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    int status = 0;
+    pid_t pid = fork();
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        int dir;
+
+        if (chroot(rig.stage) < 0 || chdir("/") < 0 || setgroups(0, NULL) < 0 || setgid(uid) < 0 ||
+            setuid(uid) < 0 || syscall(SYS_capset, &head, none) < 0)
+            _exit(255);
+        dir = open("/", O_RDONLY | O_DIRECTORY);
+        _exit(says(dir, file, line));
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) != 255);
+    return WEXITSTATUS(status);
+}
+
+static void gone(const char *id)
+{
+    char what[1024];
+    bool left = true;
+
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    for (int i = 0; i < 500 && left; i++, pause_ms(20))
+        left = rig_left(what, sizeof(what));
+    if (left)
+        test_fail(__FILE__, __LINE__, "left over: %s", what);
+}
+
+/* Where no class says so a pod cannot have the daemon, which is the node's root, read and write the node's files for it. */
+TEST(test_csi__a_pods_root_is_not_the_nodes)
+{
+    char *id, line[600], out[300];
+
+    rig_start(NULL);
+    id = make_volume("pvc-root", GIB);
+    CHECK_EQ(stage_as(id, rig.stage, SNW, NULL, NULL), 0);
+    CHECK(container_says(0, ".snapshots/.control/snapshots", "create s"));
+    snprintf(out, sizeof(out), "%.200snode-etc", rig.dir);
+    snprintf(line, sizeof(line), "export dir:%s snap=s plain", out);
+    CHECK(!container_says(0, ".snapshots/.control/backup", line));
+    CHECK(!container_says(0, ".snapshots/.control/status", "resize 2G"));
+    for (int i = 0; i < 25 && access(out, F_OK) < 0; i++)
+        pause_ms(20);
+    CHECK(access(out, F_OK) < 0);
+    gone(id);
+    free(id);
+    rig_stop();
+}
+
 TEST(test_csi__a_pods_label_is_one_option)
 {
     static const char label[] = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";

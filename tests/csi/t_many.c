@@ -44,6 +44,7 @@ TEST(test_csi__a_pod_brings_its_own_volume_and_takes_it_along)
     CHECK_EQ(publish_own(id, "sise", "1Gi"), GRPC_INVALID_ARGUMENT);
     CHECK(strncmp(rig.why, "volume_context[sise]: ", 22) == 0);
     CHECK_EQ(publish_own(id, "size", "much"), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(publish_own(id, "control", "admin"), GRPC_INVALID_ARGUMENT); /* that is for a class to say */
     CHECK(!rig_left(what, sizeof(what)));
     CHECK_EQ(publish_own(id, "size", "64Mi"), 0);
     rig_csi_end(SIGKILL);
