@@ -412,6 +412,8 @@ RUN(run_backup)
         r = domain_of(a, &domain, err);
     if (r == 0)
         r = may_attach(c, a, err);
+    if (r == 0)
+        r = verb_labels_check(c, verb_val(a, "label"), NULL, err);
     if (r < 0)
         return r;
     r = snap ? snap_find(c->vol, snap, &rec) : 0;

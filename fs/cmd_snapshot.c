@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "fs/verb_attach.h"
 #include "fs/verb_runs.h"
 #include "fs/verb_show.h"
 #include "fs/verb_value.h"
@@ -178,8 +179,11 @@ RUN(run_snapshot_create)
 {
     struct vfs_ctx ctx = asker(c);
     struct layer_rec rec;
-    int r = verb_snap_create(c->env, c->vol, &ctx, verb_text(a, "name"), &rec);
+    int r = verb_labels_check(c, verb_val(a, "label"), NULL, err);
 
+    if (r < 0)
+        return r;
+    r = verb_snap_create(c->env, c->vol, &ctx, verb_text(a, "name"), &rec);
     if (r < 0)
         return verb_snap_complain(r, verb_text(a, "name"), err);
     r = dress(c->vol, rec.name, a);
@@ -411,6 +415,8 @@ RUN(run_snapshot_label)
         buf_puts(err, "snapshot label: nothing to do; give KEY=VALUE or --remove KEY");
         return -E_USAGE;
     }
+    if ((r = verb_labels_check(c, verb_val(a, "label"), remove, err)) < 0)
+        return r;
     r = labels_put(c->vol, rec.name, verb_val(a, "label"));
     for (size_t i = 0; r == 0 && i < remove->ntexts; i++)
         r = snap_label(c->vol, rec.name, remove->texts[i], NULL);

@@ -6,6 +6,8 @@
 
 #include "fs/verb_value.h"
 
+#define DRIVER_LABELS "csi."
+
 /* NAME=FILE, where NAME is one component; else FILE, by its last component. */
 static int split(const char *text, char name[POINT_NAME_MAX + 1], const char **ret_file, struct buf *err)
 {
@@ -83,6 +85,20 @@ int verb_attach_read(const struct verb_args *a, struct attachments *ret, struct 
             r = complain(r, name, file, err);
     }
     return r;
+}
+
+int verb_labels_check(const struct verb_ctx *c, const struct verb_val *labels, const struct verb_val *remove,
+                      struct buf *err)
+{
+    const struct verb_val *const all[] = {labels, remove};
+
+    for (size_t n = 0; c->via == VIA_CONTROL && n < ARRAY_LEN(all); n++)
+        for (size_t i = 0; all[n] && i < all[n]->ntexts; i++)
+            if (strncmp(all[n]->texts[i], DRIVER_LABELS, sizeof(DRIVER_LABELS) - 1) == 0) {
+                buf_puts(err, "labels that begin with " DRIVER_LABELS " are those of varve-csi");
+                return -E_PERM;
+            }
+    return 0;
 }
 
 int verb_attach_labels(const struct verb_args *a, struct buf *ret)

@@ -169,6 +169,25 @@ TEST(test_csi__a_pods_root_is_not_the_nodes)
     rig_stop();
 }
 
+/* They say which snapshots Kubernetes has, for which a volume stays, and whose a recovery point is. */
+TEST(test_csi__a_pod_sets_no_label_of_the_drivers)
+{
+    static const char file[] = ".snapshots/.control/snapshots";
+    char *id;
+
+    rig_start(NULL);
+    id = make_volume("pvc-labels", GIB);
+    CHECK_EQ(stage_with(id, "admin", "5000", NULL), 0);
+    CHECK(container_says(0, file, "create s label=mine=yes"));
+    CHECK(!container_says(0, file, "label s label=csi.name=other"));
+    CHECK(!container_says(0, file, "label s remove=csi.name"));
+    CHECK(!container_says(0, file, "create t label=csi.name=other"));
+    CHECK(!container_says(0, ".snapshots/.control/backup", "run to=dir:/nowhere snap=s label=csi.epoch=9"));
+    gone(id);
+    free(id);
+    rig_stop();
+}
+
 TEST(test_csi__a_pods_label_is_one_option)
 {
     static const char label[] = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
