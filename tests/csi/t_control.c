@@ -188,6 +188,24 @@ TEST(test_csi__a_pod_sets_no_label_of_the_drivers)
     rig_stop();
 }
 
+/* Nor does one who is not root by a class that lets him command: paths are those of the daemon's user. */
+TEST(test_csi__who_is_not_root_exports_nowhere)
+{
+    char *id, line[600], out[300];
+
+    rig_start(NULL);
+    id = make_volume("pvc-export", GIB);
+    CHECK_EQ(stage_with(id, "admin", "5000", NULL), 0);
+    CHECK(container_says(5000, ".snapshots/.control/snapshots", "create s"));
+    snprintf(out, sizeof(out), "%.200snode-etc", rig.dir);
+    snprintf(line, sizeof(line), "export dir:%s snap=s plain", out);
+    CHECK(!container_says(5000, ".snapshots/.control/backup", line));
+    CHECK(access(out, F_OK) < 0);
+    gone(id);
+    free(id);
+    rig_stop();
+}
+
 TEST(test_csi__a_pods_label_is_one_option)
 {
     static const char label[] = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
