@@ -12,6 +12,7 @@
 #include "plugin/csi.h"
 
 #define TAKEOVER_S 300
+#define WORKERS 64 /* some calls wait for a repository as long as that takes: others are to go on */
 
 static const char help[] =
     "usage: varve-csi --store STORE --endpoint unix:///PATH [option...]\n"
@@ -169,7 +170,7 @@ static int listen_on(const char *path)
 
 static int serve(struct settings *s, struct csi *d)
 {
-    struct grpc_settings o = {.find = csi_find, .arg = d};
+    struct grpc_settings o = {.find = csi_find, .arg = d, .workers = WORKERS};
     struct sigaction act = {.sa_handler = on_signal};
     int r = csi_init(d);
 

@@ -1,7 +1,7 @@
 /* plugin/grpc: a gRPC server on Unix sockets: HTTP/2 by nghttp2, messages as bytes.
  *
- * One thread (grpc_server_run) owns all connections; a few workers run the methods, and as many others those that stream, which wait
- * for their clients. A call that ends early (cancelled, past its deadline, connection gone) is answered or forgotten at once; its method
+ * One thread (grpc_server_run) owns all connections; a few workers run the methods, and others those that stream, which wait for
+ * their clients. A call that ends early (cancelled, past its deadline, connection gone) is answered or forgotten at once; its method
  * goes on until it looks at grpc_call_ended().
  *
  *   POST /package.Service/Method, content-type application/grpc[+...], one message in, one (or, of a method that streams, any
@@ -63,6 +63,7 @@ struct grpc_settings {
     const struct grpc_method *(*find)(void *arg, const char *path);
     void *arg;
     unsigned workers;     /* 0: 8 */
+    unsigned streamers;   /* workers for methods that stream; 0: 8 */
     size_t queue_max;     /* calls waiting for a worker; 0: 256 */
     size_t message_max;   /* 0: 4 MiB */
     size_t bytes_max;     /* of requests held at a time; 0: 32 MiB */

@@ -310,6 +310,7 @@ void grpc_server_stop(struct grpc_server *s)
 static void defaults(struct grpc_settings *o)
 {
     o->workers = o->workers ? o->workers : 8;
+    o->streamers = o->streamers ? o->streamers : 8;
     o->queue_max = o->queue_max ? o->queue_max : 256;
     o->message_max = o->message_max ? o->message_max : 4u << 20;
     o->bytes_max = o->bytes_max ? o->bytes_max : 32u << 20;
@@ -337,7 +338,7 @@ static int open_all(struct grpc_server *s)
     if ((r = add_event(s->loop, s->wake, &s->wake)) < 0 || (r = add_event(s->loop, s->stop, &s->stop)) < 0)
         return r;
     r = task_pool_new("grpc", s->o.workers, s->o.queue_max, &s->pool);
-    return r < 0 ? r : task_pool_new("grpc-stream", s->o.workers, s->o.queue_max, &s->streams);
+    return r < 0 ? r : task_pool_new("grpc-stream", s->o.streamers, s->o.queue_max, &s->streams);
 }
 
 int grpc_server_new(const struct grpc_settings *o, struct grpc_server **ret)

@@ -82,6 +82,63 @@ TEST(test_csi__a_pods_own_volume_goes_when_the_daemon_is_back)
     rig_stop();
 }
 
+/* --- calls that take long -------------------------------------------------------------------------------------------------- */
+
+#define SLOW 24
+
+/* A node is drained, and what its pods wrote goes to a repository that is slow: so many calls at a time, and others do not wait for them. */
+TEST(test_csi__calls_that_take_long_hold_up_no_others)
+{
+    Csi__V1__GetPluginInfoRequest info = CSI__V1__GET_PLUGIN_INFO_REQUEST__INIT;
+    struct client *c = malloc(sizeof(*c));
+    char script[700], self[400], option[400], name[32], dirs[SLOW][300], *ids[SLOW];
+    struct call *slow[SLOW];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    FILE *f;
+
+    rig_start(NULL);
+    CHECK(n > 0);
+    self[n] = 0;
+    for (int i = 0; i < 2; i++)
+        *strrchr(self, '/') = 0;
+    snprintf(script, sizeof(script), "%.200svarve", rig.dir);
+    f = fopen(script, "we");
+    CHECK(f && fprintf(f, "#!/bin/sh\n[ $1 != mount ] || sleep 3\nexec %s/varve \"$@\"\n", self) > 0);
+    CHECK(fclose(f) == 0 && chmod(script, 0700) == 0);
+    snprintf(option, sizeof(option), "--varve=%.300s", script);
+    for (size_t i = 0; i < SLOW; i++) {
+        snprintf(name, sizeof(name), "pvc-slow-%zu", i);
+        ids[i] = make_volume(name, GIB);
+    }
+    rig_csi_end(SIGTERM);
+    rig_csi_start(option);
+    client_open(c, rig.sock);
+    for (size_t i = 0; i < SLOW; i++) {
+        Csi__V1__NodeStageVolumeRequest q = CSI__V1__NODE_STAGE_VOLUME_REQUEST__INIT;
+        struct cap cap;
+
+        cap_init(&cap, SNW);
+        snprintf(dirs[i], sizeof(dirs[i]), "%.200sslow-%zu", rig.dir, i);
+        q.volume_id = ids[i];
+        q.staging_target_path = dirs[i];
+        q.volume_capability = &cap.cap;
+        slow[i] = rpc_begin(c, "/csi.v1.Node/NodeStageVolume", &q, NULL);
+    }
+    client_turn(c, 100);
+    CHECK_EQ(rpc_status("/csi.v1.Identity/GetPluginInfo", &info), 0);
+    CHECK(rig.took_ns < 2000000000);
+    for (size_t i = 0; i < SLOW; i++) {
+        CHECK(client_wait(c, slow[i], 60000));
+        CHECK_EQ(slow[i]->status, 0);
+        CHECK_EQ(unstage(ids[i], dirs[i]), 0);
+        CHECK_EQ(delete_volume(ids[i]), 0);
+        free(ids[i]);
+    }
+    client_close(c);
+    free(c);
+    rig_stop();
+}
+
 /* --- profiles ------------------------------------------------------------------------------------------------------------- */
 
 static int create_as(const char *name, const char *from, const char *profile)
