@@ -220,6 +220,17 @@ static int volume_get(struct flex *f, struct csi_volumes *vs, const struct csi_v
     return r == 0 && !*ret ? failed(f, "options.volume: was deleted by somebody else") : r;
 }
 
+/* Who writes a pod's description chooses the volume's name: those of claims are their namespaces'. */
+static int claimed(struct flex *f, const struct csi_volume *v)
+{
+    struct csi_facts *facts = NULL;
+    int r = csi_facts_get(&f->k, v->name, &facts);
+
+    if (r == 0 && (facts || v->retired || csi_mobile_volume(v)))
+        r = failed(f, "options.volume: %.200s is of a claim, which is mounted by CSI only", v->name);
+    return r;
+}
+
 static int fsgroup_set(struct flex *f, const char *dir)
 {
     uint64_t gid;
@@ -243,6 +254,8 @@ static int call_mount(struct flex *f, char **args)
         r = csi_path(&f->k, "mount dir", args[0], &dir);
     if (r == 0)
         r = volume_get(f, &vs, &v);
+    if (r == 0)
+        r = claimed(f, v);
     if (r == 0)
         r = csi_mount_at(&f->k, dir, v, &m);
     if (r == 0 && m.dead && (r = csi_unmount(&f->k, "mount dir", dir, true)) == 0)
@@ -305,6 +318,8 @@ static int call_expand(struct flex *f, char **args)
         r = volume_find(f, &vs, &v);
     if (r == 0 && !v)
         r = failed(f, "options.volume: the store has no volume %.200s", f->volume);
+    if (r == 0)
+        r = claimed(f, v);
     if (r < 0)
         return r;
     f->new_size = MAX_OF(size, v->size);

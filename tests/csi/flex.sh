@@ -109,6 +109,19 @@ test_wrong_words_are_named() {
     mountpoint -q "$m" && fail 'something is mounted'
 }
 
+test_a_claims_volume_is_not_to_be_had() {
+    local m=$scratch/pods/c options='{"volume":"pvc-claim"}'
+    "$VARVE" create "$store/pvc-claim" >/dev/null || fail create
+    mkdir -p "$store/csi"
+    echo '{"schema": 1, "name": "pvc-claim", "source": "", "parameters": ""}' >"$store/csi/pvc-claim.json"
+    call Failure mount "$m" "$options"; says 'is of a claim'
+    call Failure expandvolume "$options" "" 134217728 0; says 'is of a claim'
+    mountpoint -q "$m" && umount "$m" && fail 'it is mounted'
+    rm "$store/csi/pvc-claim.json"
+    mount_at "$m" "$options"
+    call Success unmount "$m"
+}
+
 test_name_and_size() {
     local m=$scratch/pods/s options='{"volume":"grow","size":"64Mi"}'
     call Success getvolumename "$options"
