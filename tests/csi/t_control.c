@@ -112,7 +112,6 @@ TEST(test_csi__a_class_says_what_a_pod_may_control)
     rig_stop();
 }
 
-/* What the kubelet asks for where SELinux runs: its commas are no ends of an option. */
 /* Root of a container: no privilege, and nothing in sight but the volume. What it writes into a control file. */
 static bool container_says(uid_t uid, const char *file, const char *line)
 {
@@ -206,6 +205,7 @@ TEST(test_csi__who_is_not_root_exports_nowhere)
     rig_stop();
 }
 
+/* What the kubelet asks for where SELinux runs: its commas are no ends of an option. */
 TEST(test_csi__a_pods_label_is_one_option)
 {
     static const char label[] = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
