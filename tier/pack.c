@@ -7,6 +7,7 @@
 #include "base/mark.h"
 #include "tier/domains.h"
 #include "tier/pack_i.h"
+#include "tier/prune.h"
 
 #define VERSION 1
 #define CHUNK_FULL (1u << 20)   /* a chunk that gathers blobs ends with the one that passes it */
@@ -25,6 +26,7 @@ struct packer {
     struct fresh fresh;
     int failed; /* a chunk or a pack was lost on its way */
     const struct idset *gone;
+    struct idset left;       /* pending packs that are so old that nobody is at work on them */
     struct idset retired;    /* chunks of which nothing is given out */
     struct idset relied;     /* packs that something given out lies in, those of its own among them */
     struct buf relied_names; /* struct sha each */
@@ -438,12 +440,17 @@ static int pending_name(void *arg, const struct sha *pack, uint64_t size, const 
 }
 
 /* What an interrupted writer put may have been taken away since: asked for, each. */
-static int pending_check(struct repo *r, const struct idset *gone, bool *ret_gone)
+static int pending_check(struct packer *p, bool *ret_gone)
 {
+    const struct idset *gone = p->gone;
+    struct repo *r = p->r;
     struct names w = {{0}};
+    int64_t now = 0;
     int x = have_pending(r->have, pending_name, &w);
 
     *ret_gone = false;
+    if (x == 0 && w.packs.len)
+        x = backend_now(r->b, &r->call, &now);
     for (size_t at = 0; x == 0 && at < w.packs.len; at += sizeof(struct sha) + 8) {
         struct backend_stat st;
         char name[PACK_NAME];
@@ -462,6 +469,8 @@ static int pending_check(struct repo *r, const struct idset *gone, bool *ret_gon
             MARK("pack: a pending one is gone");
             *ret_gone = true;
             x = have_forget_pack(r->have, &pack);
+        } else if (x == 0 && now - st.mtime_ns > PRUNE_GRACE_NS) {
+            x = idset_put(&p->left, &id, NULL);
         }
     }
     buf_free(&w.packs);
@@ -471,32 +480,43 @@ static int pending_check(struct repo *r, const struct idset *gone, bool *ret_gon
 int packer_recheck(struct packer *p)
 {
     bool gone;
-    int r = pending_check(p->r, p->gone, &gone);
+    int r = pending_check(p, &gone);
 
     return r < 0 ? r : gone;
 }
 
+struct naming {
+    const struct packer *p;
+    struct index_new index;
+};
+
+/* Those of others wait for theirs, as long as these may be at work: a pack that an index names is young for a shorter time than that. */
 static int pending_index(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
 {
-    struct index_new *x = arg;
+    struct naming *n = arg;
+    struct index_new *x = &n->index;
+    struct id16 id = sha_half(pack);
 
+    if (!idset_get(&n->p->relied, &id) && !idset_get(&n->p->left, &id) && !BROKEN(VARVE_BREAK_index_others))
+        return 0;
     if (x->packs == INDEX_PACKS || (x->packs && x->plain.len + len > CHUNK_PLAIN_MAX / 2))
         return 1;
     return index_add(x, pack, size, trailer, len);
 }
 
-static int put_index(struct repo *r, bool *ret_more)
+static int put_index(struct packer *p, bool *ret_more)
 {
-    cleanup(index_release) struct index_new index = {.packs = 0};
+    struct naming n = {.p = p};
     char hex[SHA_TEXT];
-    int x = have_pending(r->have, pending_index, &index);
+    int x = have_pending(p->r->have, pending_index, &n);
 
     *ret_more = x == 1;
-    if (x >= 0 && index.packs > 0) {
-        x = index_put(r, &index, hex);
+    if (x >= 0 && n.index.packs > 0) {
+        x = index_put(p->r, &n.index, hex);
         if (x == 0)
-            x = have_indexed(r->have, hex, index.plain.data, index.plain.len);
+            x = have_indexed(p->r->have, hex, n.index.plain.data, n.index.plain.len);
     }
+    index_release(&n.index);
     return x;
 }
 
@@ -506,7 +526,7 @@ int packer_index(struct packer *p)
     int r = put_all(p);
 
     while (r == 0 && more)
-        r = put_index(p->r, &more);
+        r = put_index(p, &more);
     return r;
 }
 
@@ -525,7 +545,7 @@ int packer_new(struct repo *r, const struct idset *gone, struct packer **ret)
     line_init(&p->line, r);
     x = mac_new(&r->into.blob_key, &p->mac);
     if (x == 0)
-        x = pending_check(r, gone, &gone_ones);
+        x = pending_check(p, &gone_ones);
     if (x < 0) {
         packer_free(p);
         return x;
@@ -546,6 +566,7 @@ void packer_free(struct packer *p)
         line_pack_free(p->pack);
     line_release(&p->line);
     fresh_free(&p->fresh);
+    idset_free(&p->left);
     idset_free(&p->retired);
     idset_free(&p->relied);
     buf_free(&p->relied_names);

@@ -42,7 +42,8 @@ int packer_gone(struct packer *p);
 /* packer_recheck: are the packs that no index names yet still there? 1: one is not; 0. */
 int packer_recheck(struct packer *p);
 
-/* packer_flush: everything is in packs, put. packer_index: and an index names them (all pending ones of this machine). */
+/* packer_flush: everything is in packs, put. packer_index: and an index names them, what something given out lies in, and what was left behind a day
+ * ago and before. */
 int packer_flush(struct packer *p);
 int packer_index(struct packer *p);
 void packer_get_stat(const struct packer *p, struct packer_stat *ret);

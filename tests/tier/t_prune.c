@@ -99,21 +99,32 @@ struct meanwhile {
     uint64_t at;        /* after so many bytes */
 };
 
+static int name_pending(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
+{
+    return index_add(arg, pack, size, trailer, len);
+}
+
+/* As one that something given out lies in. */
+static void name_all(struct repo *r)
+{
+    cleanup(index_release) struct index_new x = {.packs = 0};
+    char hex[SHA_TEXT];
+
+    CHECK_OK(have_pending(r->have, name_pending, &x));
+    CHECK(x.packs > 0);
+    CHECK_OK(index_put(r, &x, hex));
+    CHECK_OK(have_indexed(r->have, hex, x.plain.data, x.plain.len));
+}
+
 /* What another process does with this machine's knowledge of the repository. */
-static void same_machine(struct repo_rig *g, bool index)
+static struct repo *same_machine(struct repo_rig *g)
 {
     struct world w = g->w;
-    struct packer *p;
 
     w.r = NULL;
     world_repo(&w);
     CHECK_OK(repo_sync(w.r));
-    if (index) {
-        CHECK_OK(packer_new(w.r, NULL, &p));
-        CHECK_OK(packer_index(p));
-        packer_free(p);
-    }
-    repo_close(w.r);
+    return w.r;
 }
 
 static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
@@ -122,6 +133,7 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
     struct meanwhile *m = arg;
     struct prune_opts o = {0};
     struct prune_result res;
+    struct repo *r;
 
     (void)items;
     if (m->done || bytes < m->at)
@@ -129,8 +141,10 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
     m->done = true;
     if (m->gone)
         rig_point_delete(m->g, m->gone);
-    if (m->index)
-        same_machine(m->g, true);
+    if (m->index) {
+        name_all(r = same_machine(m->g));
+        repo_close(r);
+    }
     rig_wait_grace(m->g);
     CHECK_OK(prune_run(m->other, &o, &res, &err));
     if (m->sweep) {
@@ -141,7 +155,7 @@ static int in_the_middle(void *arg, uint64_t items, uint64_t bytes)
         CHECK(res.condemned > 0);
     }
     if (m->resync)
-        same_machine(m->g, false);
+        repo_close(same_machine(m->g));
     return 0;
 }
 
@@ -222,6 +236,79 @@ TEST(test_prune__packs_of_a_long_backup_are_put_again)
 TEST(test_prune__packs_of_a_long_backup_that_another_writer_named_are_put_again)
 {
     long_backup(true);
+}
+
+/* Another backup of this machine ends, and a prune comes a while later. */
+static int another_ends(void *arg, uint64_t items, uint64_t bytes)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct meanwhile *m = arg;
+    struct prune_opts o = {.grace_ns = PRUNE_GRACE_NS};
+    struct prune_result res;
+    struct packer *p;
+    struct slice s;
+    struct repo *r;
+
+    (void)items;
+    if (m->done || bytes < m->at)
+        return 0;
+    m->done = true;
+    r = same_machine(m->g);
+    CHECK_OK(packer_new(r, NULL, &p));
+    CHECK_OK(packer_blob(p, CHUNK_DATA, "another's", 9, &s));
+    CHECK_OK(packer_index(p));
+    packer_free(p);
+    repo_close(r);
+    mem_later(m->g->w.m, CONDEMNED_GRACE_NS / 2 + 1);
+    CHECK_OK(prune_run(m->other, &o, &res, &err));
+    return 0;
+}
+
+TEST(test_prune__packs_of_a_backup_stay_while_another_of_this_machine_ends)
+{
+    struct repo_rig g;
+    struct meanwhile m = {.g = &g, .at = 40u << 20};
+    struct backup_opts o = {.arg = &m, .progress = another_ends};
+    struct backup_result b;
+    struct layer_rec rec;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 48u << 20);
+    rec = rig_snapshot(&g, "b");
+    m.other = rig_elsewhere(&g, "other");
+    CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &b));
+    CHECK(m.done);
+    CHECK(b.sent_bytes < 52u << 20); /* nothing twice */
+    rig_sound(&g);
+    repo_close(m.other);
+    rig_end(&g);
+}
+
+/* Nobody asks for them again and again, then. */
+TEST(test_prune__packs_that_were_left_behind_are_named_a_day_later)
+{
+    struct rig_stopping stop = {.after = 20u << 20};
+    struct backup_opts o = {.arg = &stop, .progress = rig_stop_after};
+    struct index_new x = {.packs = 0};
+    struct backup_result b;
+    struct layer_rec rec;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    box_text(&g.b, g.b.v, "t", "text");
+    rig_snapshot(&g, "t");
+    rig_fill_file(&g, "f", 48u << 20);
+    rec = rig_snapshot(&g, "b");
+    CHECK_ERR(backup_run(g.w.r, g.b.v, &rec, &o, &b), -E_CANCELED);
+    CHECK_OK(have_pending(g.w.r->have, name_pending, &x));
+    CHECK(x.packs > 0);
+    index_release(&x);
+    mem_later(g.w.m, PRUNE_GRACE_NS + 1);
+    CHECK_OK(rig_try_backup(&g, "t", false, &b));
+    CHECK_OK(have_pending(g.w.r->have, name_pending, &x));
+    CHECK_EQ(x.packs, 0);
+    index_release(&x);
+    rig_end(&g);
 }
 
 /* A page that cannot be read hides what it refers to. */
