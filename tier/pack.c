@@ -26,24 +26,27 @@ struct packer {
     struct fresh fresh;
     int failed; /* a chunk or a pack was lost on its way */
     const struct idset *gone;
-    struct idset left;       /* pending packs that are so old that nobody is at work on them */
-    struct idset retired;    /* chunks of which nothing is given out */
-    struct idset relied;     /* packs that something given out lies in, those of its own among them */
+    struct idset left;    /* pending packs that are so old that nobody is at work on them */
+    struct idset retired; /* chunks of which nothing is given out */
+    struct idset relied; /* packs that something given out lies in, and its own; how long they are at least */
     struct buf relied_names; /* struct sha each */
     struct id16 last;        /* the chunk asked for last, */
     bool last_set, last_ok;  /* and what was found */
     struct packer_stat st;
 };
 
-static int rely_on(struct packer *p, const struct sha *pack)
+/* size: bytes that it has at least. */
+static int rely_on(struct packer *p, const struct sha *pack, uint64_t size)
 {
     struct id16 id = sha_half(pack);
-    int r;
+    size_t before = p->relied.n;
+    uint64_t *num;
+    int r = idset_put(&p->relied, &id, &num);
 
-    if (idset_get(&p->relied, &id))
-        return 0;
-    r = idset_put(&p->relied, &id, NULL);
-    return r < 0 ? r : buf_add(&p->relied_names, pack->b, sizeof(pack->b));
+    if (r < 0)
+        return r;
+    *num = MAX_OF(*num, size);
+    return p->relied.n == before ? 0 : buf_add(&p->relied_names, pack->b, sizeof(pack->b));
 }
 
 /* --- packs that were put -------------------------------------------------------------------------------------------- */
@@ -67,7 +70,7 @@ static int pack_known(struct packer *p, struct pack_work *w)
     if (r == 0)
         r = fresh_drop(&p->fresh, &chunks);
     idset_free(&chunks);
-    return r < 0 ? r : rely_on(p, &w->name);
+    return r < 0 ? r : rely_on(p, &w->name, w->pack.len);
 }
 
 static int pack_ended(struct packer *p, struct pack_work *w)
@@ -257,9 +260,10 @@ static int chunk_stays(struct packer *p, const struct id16 *chunk, bool *ret)
     if (!p->last_set || memcmp(p->last.b, chunk->b, sizeof(p->last.b)) != 0) {
         r = have_get_chunk(p->r->have, chunk, &c);
         id = sha_half(&c.pack);
-        p->last_ok = r == 0 && (!p->gone || !idset_get(p->gone, &id) || BROKEN(VARVE_BREAK_condemned_absent));
+        p->last_ok = r == 0 && !idset_get(&p->r->short_packs, &id) &&
+                     (!p->gone || !idset_get(p->gone, &id) || BROKEN(VARVE_BREAK_condemned_absent));
         if (p->last_ok)
-            r = rely_on(p, &c.pack);
+            r = rely_on(p, &c.pack, (uint64_t)c.off + c.stored_len);
         p->last = *chunk;
         p->last_set = r == 0;
     }
@@ -287,31 +291,53 @@ int packer_relies(const struct packer *p, const struct idset *gone)
 
 static int seen_there(void *arg, const char *name, const struct backend_stat *st)
 {
+    uint64_t *size;
     struct id16 id;
     struct sha s;
+    int r;
 
-    (void)st;
     if (pack_name_parse(name, &s) < 0)
         return 0;
     id = sha_half(&s);
-    return idset_put(arg, &id, NULL);
+    if ((r = idset_put(arg, &id, &size)) == 0)
+        *size = st->size;
+    return r;
 }
 
-/* Few are asked for each, many by a list. */
+/* One that something given out lies in; size: it has that many bytes, NULL: it is not there. Who begins anew does without it: nobody
+ * else takes it out of the indexes as long as a recovery point needs it. */
+static int relied_look(struct packer *p, const struct id16 *id, const uint64_t *size)
+{
+    const uint64_t *least = idset_get(&p->relied, id);
+    int r = 0;
+
+    if (size && *size >= *least)
+        return 0;
+    if (!BROKEN(VARVE_BREAK_short_packs))
+        r = idset_put(&p->r->short_packs, id, NULL);
+    return r < 0 ? r : 1;
+}
+
+/* Few are asked for each, many by a list. All of them: each that is gone costs another beginning. */
 static int gone_by_list(struct packer *p)
 {
     struct idset there = {0};
     int r = backend_list(p->r->b, &p->r->call, "packs/", "", seen_there, &there);
+    bool gone = false;
 
-    for (size_t i = 0; r == 0 && i < p->relied.cap; i++)
-        if (p->relied.v[i].set && !idset_get(&there, &p->relied.v[i].id))
-            r = 1;
+    for (size_t i = 0; r == 0 && i < p->relied.cap; i++) {
+        if (p->relied.v[i].set)
+            r = relied_look(p, &p->relied.v[i].id, idset_get(&there, &p->relied.v[i].id));
+        gone = gone || r == 1;
+        r = MIN_OF(r, 0);
+    }
     idset_free(&there);
-    return r;
+    return r < 0 ? r : gone;
 }
 
 int packer_gone(struct packer *p)
 {
+    bool gone = false;
     int r = 0;
 
     if (p->relied.n > ASK_EACH)
@@ -319,15 +345,19 @@ int packer_gone(struct packer *p)
     for (size_t at = 0; r == 0 && at < p->relied_names.len; at += sizeof(struct sha)) {
         struct backend_stat st;
         char name[PACK_NAME];
+        struct id16 id;
         struct sha s;
 
         memcpy(s.b, p->relied_names.data + at, sizeof(s.b));
         pack_name(&s, name);
+        id = sha_half(&s);
         r = backend_stat(p->r->b, &p->r->call, name, &st);
-        if (r == -E_NOENT)
-            r = 1;
+        if (r == 0 || r == -E_NOENT)
+            r = relied_look(p, &id, r == 0 ? &st.size : NULL);
+        gone = gone || r == 1;
+        r = MIN_OF(r, 0);
     }
-    return r;
+    return r < 0 ? r : gone;
 }
 
 /* A blob that the repository has where it stays. -E_NOENT. */

@@ -37,7 +37,8 @@ int packer_chunk(struct packer *p, const struct id16 *id, const struct have_chun
 /* packer_relies: 1 when something that was given out, or is not named by an index yet, lies in one of these packs; 0. */
 int packer_relies(const struct packer *p, const struct idset *gone);
 
-/* packer_gone: 1 when a pack that it put, or that something given out lies in, is not there; 0. */
+/* packer_gone: 1 when a pack that it put, or that something given out lies in, is not there, or cut short: for all packers of r from now
+ * on what only such ones hold counts as absent; 0. */
 int packer_gone(struct packer *p);
 /* packer_recheck: are the packs that no index names yet still there? 1: one is not; 0. */
 int packer_recheck(struct packer *p);

@@ -138,6 +138,7 @@ void repo_close(struct repo *r)
     repo_pages_drop(r);
     repo_chunks_drop(r);
     idset_free(&r->chunks->lost);
+    idset_free(&r->short_packs);
     free(r->chunks);
     buf_free(&r->sealed);
     have_close(r->have);

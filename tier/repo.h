@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "tier/backend.h"
 #include "tier/have.h"
+#include "tier/idset.h"
 #include "tier/keys.h"
 
 #define REPO_CALL_MS 120000 /* one call to the backend */
@@ -25,6 +26,8 @@ struct repo {
     struct domain_known
         *domains; /* the others that were asked for (tier/domains.h); they stay where they are */
     struct have *have;
+    struct idset
+        short_packs; /* halves of names: found gone or cut short, so what they hold counts as absent */
     struct repo_chunks *chunks; /* read last, as plain bytes */
     struct buf sealed;          /* what was read last, for the memory */
     struct repo_ahead *ahead;   /* on their way; NULL: none ever were */

@@ -372,6 +372,29 @@ TEST(test_repo__a_pack_that_is_gone_or_short_is_found_at_once)
     rig_end(&g);
 }
 
+/* What is here still is put again where the repository has lost it: by whoever reads all of it. */
+TEST(test_repo__what_a_lost_or_short_pack_held_is_sent_again)
+{
+    for (size_t i = 0; i < 2; i++) {
+        cleanup(buf_free) struct buf want = {0};
+        struct backup_result res;
+        char pack[BACKEND_NAME_MAX + 1];
+        struct repo_rig g;
+
+        two_packs(&g);
+        rig_picture(&g, &want);
+        snprintf(pack, sizeof(pack), "%s", big_pack(&g, 0));
+        if (i == 0)
+            mem_cut(g.w.m, pack, 100000);
+        else
+            mem_drop(g.w.m, pack);
+        rig_snapshot(&g, "t");
+        CHECK_OK(rig_try_backup(&g, "t", true, &res));
+        rig_restores_to(&g, res.id, &want);
+        rig_end(&g);
+    }
+}
+
 TEST(test_repo__a_damaged_index_or_recovery_point_is_told)
 {
     cleanup(buf_free) struct buf lines = {0}, more = {0};
