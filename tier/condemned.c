@@ -7,6 +7,7 @@
 #define VERSION 1
 #define HEAD 12u
 #define DIR "condemned/"
+#define LIST_BYTES (CHUNK_PLAIN_MAX / 2) /* of packs in one list; as much is left for recovery points */
 
 void condemned_release(struct condemned *c)
 {
@@ -14,7 +15,7 @@ void condemned_release(struct condemned *c)
     buf_free(&c->lists);
 }
 
-int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points)
+static int list_put(struct repo *r, const uint8_t *packs, size_t len, const struct buf *points)
 {
     cleanup(buf_free) struct buf b = {0};
     char hex[SHA_TEXT];
@@ -24,12 +25,22 @@ int condemned_put(struct repo *r, const struct buf *packs, const struct buf *poi
 
     enc_u16(&e, VERSION);
     enc_u16(&e, 0);
-    enc_u32(&e, (uint32_t)(packs->len / sizeof(struct sha)));
+    enc_u32(&e, (uint32_t)(len / sizeof(struct sha)));
     enc_u32(&e, (uint32_t)(points->len / sizeof(struct sha)));
-    if ((x = buf_add(&b, head, sizeof(head))) < 0 || (x = buf_add(&b, packs->data, packs->len)) < 0 ||
+    if ((x = buf_add(&b, head, sizeof(head))) < 0 || (x = buf_add(&b, packs, len)) < 0 ||
         (x = buf_add(&b, points->data, points->len)) < 0)
         return x;
     return repo_put_object(r, "condemned", CHUNK_CONDEMNED, b.data, b.len, hex);
+}
+
+/* Each list is true alone: a death between two leaves the rest to the next prune. */
+int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points)
+{
+    int x = 0;
+
+    for (size_t at = 0; x == 0 && at < packs->len; at += LIST_BYTES)
+        x = list_put(r, packs->data + at, MIN_OF(packs->len - at, (size_t)LIST_BYTES), points);
+    return x;
 }
 
 /* The two halves of a list, as they lie in its bytes. */

@@ -27,7 +27,7 @@ int condemned_check(struct repo *r, const char *name);
  * before. *ret_gone: how many. -E_BUSY with a sentence: a prune is at work. */
 int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err);
 
-/* condemned_put: packs and points: struct sha each. */
+/* condemned_put: packs and points: struct sha each. In as many lists as it takes. */
 int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points);
 
 /* condemned_each: cb gets the list's name in the backend, what the backend says of it, and its packs (struct sha each); non-zero

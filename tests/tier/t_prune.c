@@ -535,6 +535,31 @@ TEST(test_prune__many_small_packs_become_few)
     rig_end(&g);
 }
 
+static int count_listed(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs)
+{
+    (void)name;
+    (void)st;
+    *(size_t *)arg += packs->len / sizeof(struct sha);
+    return 0;
+}
+
+/* More than fit in one list, as of a repository of tens of terabytes that nobody needs any more. */
+TEST(test_prune__millions_of_packs_are_condemned_at_once)
+{
+    cleanup(buf_free) struct buf packs = {0}, points = {0};
+    size_t n = CHUNK_PLAIN_MAX / sizeof(struct sha) + 1, listed = 0;
+    struct world w;
+
+    world_open(&w);
+    CHECK_OK(buf_add_zero(&packs, n * sizeof(struct sha)));
+    CHECK_OK(buf_add_zero(&points, 3 * sizeof(struct sha)));
+    CHECK_OK(condemned_put(w.r, &packs, &points));
+    CHECK_OK(condemned_each(w.r, count_listed, &listed));
+    CHECK_EQ(listed, n);
+    world_close(&w);
+    tree_remove(w.cache);
+}
+
 /* --- trouble -------------------------------------------------------------------------------------------------------- */
 
 static void break_at(uint64_t n, enum mem_fault what, bool exclusive, bool *ret_hit)
