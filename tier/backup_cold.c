@@ -96,6 +96,17 @@ int backup_cold_runs(struct backup *b, const struct inode *in, uint64_t from, ui
     return r;
 }
 
+int backup_cold_in(struct backup *b, const struct inode *in, uint64_t from, uint64_t to)
+{
+    struct extents l = {0};
+    int r = b->cold && from < in->size ? runs(b, b->at, in, from, MIN_OF(to, in->size), &l) : 0;
+
+    if (r == 0)
+        r = l.n > 0;
+    extents_free(&l);
+    return r;
+}
+
 bool backup_cold_before(struct backup *b, uint64_t ino, uint64_t from, uint64_t to)
 {
     struct extents l = {0};

@@ -16,6 +16,8 @@ struct use {
     struct id16 chunk;
     uint64_t live, plain;
     uint64_t move; /* bytes of live that are sent again now */
+    bool
+        cold; /* some of live is not here: to bring it costs more than its room, and it may lie in an archive */
 };
 struct uses {
     struct idset index; /* chunk → its number here, and 1 */
@@ -64,20 +66,34 @@ static int each(struct backup *b, const struct inode *in, const struct extents *
     return r;
 }
 
+struct counting {
+    struct backup *b;
+    const struct inode *in;
+    struct uses *u;
+};
+
 static int count_one(void *arg, const struct extent *e)
 {
+    uint64_t off = e->block * TIER_BLOCK;
+    struct counting *c = arg;
     struct use *x;
-    int r = use_of(arg, &e->s.chunk, &x);
+    int r = use_of(c->u, &e->s.chunk, &x);
 
-    if (r == 0)
-        x->live += e->s.len;
-    return r;
+    if (r < 0)
+        return r;
+    x->live += e->s.len;
+    if (x->cold || BROKEN(VARVE_BREAK_gather_cold))
+        return 0;
+    r = backup_cold_in(c->b, c->in, off, off + e->s.len);
+    x->cold = r == 1;
+    return MIN_OF(r, 0);
 }
 
 /* How much of each chunk is used by the file; chunks of this session, which are full of it, are left out. */
 static int count(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u)
 {
-    int r = each(b, in, top, count_one, u);
+    struct counting by = {b, in, u};
+    int r = each(b, in, top, count_one, &by);
 
     for (size_t i = 0; r == 0 && i < u->n; i++) {
         struct have_chunk c;
@@ -107,7 +123,7 @@ static int choose(struct uses *u, uint64_t budget, bool *ret_any)
     if (!v)
         return -E_NOMEM;
     for (size_t i = 0; i < u->n; i++)
-        if (u->v[i].live * 2 < u->v[i].plain)
+        if (!u->v[i].cold && u->v[i].live * 2 < u->v[i].plain)
             v[n++] = &u->v[i];
     if (n)
         qsort(v, n, sizeof(struct use *), by_share);

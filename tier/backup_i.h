@@ -36,11 +36,12 @@ int backup_file_ranges(struct backup *b, const struct inode *in, const struct di
  * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. */
 int backup_gather(struct backup *b, const struct inode *in, struct extents *top);
 /* backup_cold.c: extents of the file in bytes [from, to), which begin with a block, that the repository has already, and that are not here;
- * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_before: are any of these, as `from` has the file,
- * not here? */
+ * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_in: 1 where some of these are not here, whoever has
+ * them; 0. backup_cold_before: are any of these, as `from` has the file, not here? */
 int backup_cold_runs(struct backup *b, const struct inode *in, uint64_t from, uint64_t to,
                      struct extents *ret);
 int backup_cold_any(struct backup *b);
+int backup_cold_in(struct backup *b, const struct inode *in, uint64_t from, uint64_t to);
 bool backup_cold_before(struct backup *b, uint64_t ino, uint64_t from, uint64_t to);
 int backup_read(struct backup *b, uint64_t ino, uint64_t off,
                 size_t len); /* into b->room, all of it; else -E_CORRUPT */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "snap/snapshot.h"
+#include "snap/store/cold.h"
 #include "tests/lib/test.h"
 #include "tests/tier/tiering_rig.h"
 
@@ -188,4 +189,51 @@ TEST(test_cold__what_is_condemned_is_not_named)
 TEST(test_cold__what_is_named_is_condemned_meanwhile)
 {
     beside_a_prune(false);
+}
+
+static int in_an_archive(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
+{
+    (void)arg;
+    (void)source;
+    (void)ref;
+    (void)blocks;
+    (void)out;
+    tiering_fetches++;
+    return -E_ARCHIVED;
+}
+
+/* What is left of old chunks is not brought here to be sent again: it may lie in an archive. */
+TEST(test_cold__what_is_not_here_is_not_gathered)
+{
+    cleanup(buf_free) struct buf want = {0};
+    uint64_t rng = test_seed();
+    struct backup_result up;
+    struct repo_rig g;
+    char name[16];
+
+    rig_begin(&g);
+    tiering_connect(&g);
+    rig_fill_file(&g, "db", 4u << 20);
+    up = rig_back_up(&g, "s0");
+    for (int i = 1; i <= 24; i++) {
+        for (unsigned k = 0; k < 64; k++)
+            box_fill(&g.b, g.b.v, "db", test_rand(&rng) % 1024 * TIER_BLOCK, TIER_BLOCK, test_rand(&rng));
+        snprintf(name, sizeof(name), "s%d", i);
+        up = rig_back_up(&g, name);
+    }
+    CHECK(tiering_released(&g, up.id, name).bytes > 3u << 20);
+    for (unsigned k = 0; k < 128; k++)
+        box_fill(&g.b, g.b.v, "db", test_rand(&rng) % 256 * TIER_BLOCK, TIER_BLOCK, test_rand(&rng));
+    CHECK(tiering_remote(&g) > 2u << 20);
+    rig_snapshot(&g, "t");
+    store_set_cold(g.b.s, &(struct cold_hooks){.arg = &g, .fetch = in_an_archive});
+    tiering_fetches = 0;
+    CHECK_OK(rig_try_backup(&g, "t", false, &up));
+    CHECK(up.base[0]);
+    CHECK_EQ(tiering_fetches, 0);
+    tiering_connect(&g);
+    rig_picture(&g, &want);
+    rig_restores_to(&g, up.id, &want);
+    rig_sound(&g);
+    rig_end(&g);
 }
