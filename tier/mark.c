@@ -16,7 +16,8 @@ void mark_release(struct mark *m)
 struct marking {
     struct repo *r;
     struct mark *m;
-    struct idset seen; /* pages of metadata */
+    struct idset seen;   /* pages of metadata */
+    struct idset points; /* halves of ids: recovery points that are marked */
     int (*progress)(void *arg, uint64_t points, uint64_t chunks);
     void *arg;
     struct buf *err;
@@ -80,12 +81,18 @@ static int point_mark(void *arg, const struct point *p)
 {
     struct marking *g = arg;
     struct sha id;
+    struct id16 half;
     int r = hex_parse(p->id, id.b, sizeof(id.b));
 
+    half = sha_half(&id);
+    if (r == 0 && idset_get(&g->points, &half))
+        return 0;
     if (r == 0)
         r = tree_mark(g, &p->tree);
     if (r == 0)
         r = buf_add(&g->m->points, id.b, sizeof(id.b));
+    if (r == 0)
+        r = idset_put(&g->points, &half, NULL);
     if (is_unreadable(r)) {
         buf_printf(g->err,
                    "recovery point %.*s (%s@%s): %s; varve repo verify names what is hurt, varve backup "
@@ -149,9 +156,12 @@ int mark_run(struct repo *r, int (*progress)(void *arg, uint64_t points, uint64_
 
     if (x == 0) /* after them: who pins one sees afterwards that it is still there */
         x = pins_each(r, pin_mark, pin_bad, &g);
+    if (x == 0 && !BROKEN(VARVE_BREAK_mark_back)) /* one that was had back meanwhile was in neither */
+        x = points_each(r, point_mark, point_bad, &g);
     if (x == 0)
         x = g.bad;
     idset_free(&g.seen);
+    idset_free(&g.points);
     if (x < 0)
         mark_release(&m);
     else

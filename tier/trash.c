@@ -160,7 +160,7 @@ static int still_held(struct repo *r, const char *pin)
     return backend_stat(r->b, &r->call, name, &st);
 }
 
-/* Marks read recovery points before pins: if it was put while its pin was there, each mark sees one of them. */
+/* Marks read recovery points before pins, and after: if it was put while its pin was there, each mark sees one of them. */
 static int bring(struct repo *r, const struct held *h)
 {
     char name[80];

@@ -64,6 +64,50 @@ TEST(test_trash__a_pin_holds_what_it_needs)
     rig_end(&g);
 }
 
+struct back {
+    struct repo *other;
+    const char *id;
+    bool done;
+};
+
+static int has_it_back(void *arg, const char *what, uint64_t done, uint64_t of)
+{
+    struct back *m = arg;
+
+    (void)what;
+    (void)done;
+    (void)of;
+    if (!m->done)
+        CHECK_OK(trash_back(m->other, m->id));
+    m->done = true;
+    return 0;
+}
+
+/* It comes back after the recovery points were listed, and its pin goes before the pins are. */
+TEST(test_trash__it_is_had_back_while_a_prune_looks)
+{
+    cleanup(buf_free) struct buf want = {0}, err = {0};
+    struct back m = {.done = false};
+    struct prune_opts o = {.exclusive = true, .arg = &m, .progress = has_it_back};
+    struct backup_result up;
+    struct prune_result res;
+    struct repo_rig g;
+
+    up = rig_begin_with(&g, 3000000, &want);
+    box_fill(&g.b, g.b.v, "f", 0, 3000000, 9);
+    rig_back_up(&g, "b");
+    CHECK_OK(trash_put(g.w.r, up.id, 400 * DAY_NS));
+    m.other = rig_elsewhere(&g, "other");
+    m.id = up.id;
+    CHECK_OK(prune_run(g.w.r, &o, &res, &err));
+    CHECK(m.done);
+    CHECK_EQ(res.points, 2);
+    rig_restores_to(&g, up.id, &want);
+    rig_sound(&g);
+    repo_close(m.other);
+    rig_end(&g);
+}
+
 TEST(test_trash__when_the_time_is_over_a_prune_forgets_it)
 {
     struct prune_result res;
