@@ -27,7 +27,8 @@ int packer_retire(struct packer *p, const struct id16 *chunk);
 /* packer_known: 1 where the repository has these bytes: *ret is where; else 0, and nothing was done. */
 int packer_known(struct packer *p, const void *bytes, size_t len, struct slice *ret);
 
-/* packer_slice: 1 where the repository has this slice's chunk and keeps it, as what packer_blob() finds; 0. For what is named already. */
+/* packer_slice: 1 where the repository has this slice's chunk and keeps it, as what packer_blob() finds; 0. For what is named already, also
+ * in a chunk that is retired: its bytes may be nowhere else. */
 int packer_slice(struct packer *p, const struct slice *s);
 
 /* packer_chunk: a chunk as it lies in another pack: its sealed bytes, and its n blobs as in a trailer. */

@@ -237,3 +237,44 @@ TEST(test_cold__what_is_not_here_is_not_gathered)
     rig_sound(&g);
     rig_end(&g);
 }
+
+/* A chunk that another file's blocks are gathered out of has bytes of this one: they are named all the same. */
+TEST(test_cold__what_shares_a_chunk_with_what_is_gathered_is_named)
+{
+    cleanup(buf_free) struct buf want = {0};
+    uint64_t rng = test_seed();
+    struct release_result res;
+    struct backup_result up;
+    char name[16], cold[] = "cold", *paths[] = {cold};
+    struct repo_rig g;
+
+    rig_begin(&g);
+    tiering_connect(&g);
+    rig_fill_file(&g, "hot", 4u << 20);
+    rig_fill_file(&g, "cold", 2u << 20);
+    up = rig_back_up(&g, "s0");
+    for (int i = 1; i <= 24; i++) {
+        for (unsigned k = 0; k < 64; k++)
+            box_fill(&g.b, g.b.v, "hot", test_rand(&rng) % 1024 * TIER_BLOCK, TIER_BLOCK, test_rand(&rng));
+        for (unsigned k = 0; k < 8; k++)
+            box_fill(&g.b, g.b.v, "cold", (256 + test_rand(&rng) % 256) * TIER_BLOCK, TIER_BLOCK,
+                     test_rand(&rng));
+        snprintf(name, sizeof(name), "s%d", i);
+        up = rig_back_up(&g, name);
+    }
+    CHECK_OK(tiering_try(&g, up.id, name, (struct release_opts){.paths = paths, .npaths = 1}, &res));
+    CHECK(res.bytes > 1u << 20);
+    for (unsigned k = 0; k < 256; k++)
+        box_fill(&g.b, g.b.v, "hot", test_rand(&rng) % 1024 * TIER_BLOCK, TIER_BLOCK, test_rand(&rng));
+    box_fill(&g.b, g.b.v, "cold", 0, 1u << 20, test_rand(&rng));
+    CHECK(tiering_remote(&g) >= 1u << 20);
+    rig_snapshot(&g, "t");
+    store_set_cold(g.b.s, &(struct cold_hooks){.arg = &g, .fetch = in_an_archive});
+    CHECK_OK(rig_try_backup(&g, "t", false, &up));
+    CHECK(up.base[0] && up.gathered_bytes > 0 && up.named_bytes >= 1u << 20);
+    tiering_connect(&g);
+    rig_picture(&g, &want);
+    rig_restores_to(&g, up.id, &want);
+    rig_sound(&g);
+    rig_end(&g);
+}
