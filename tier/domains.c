@@ -197,6 +197,29 @@ int repo_domain(struct repo *r, const struct id16 *id, const struct domain **ret
     return k->shredded ? -E_SHREDDED : 0;
 }
 
+static int blob_of(const struct domain *d, const struct id16 *blob, const void *p, size_t len)
+{
+    uint8_t full[32];
+    int x = crypt_hmac(&d->blob_key, p, len, full);
+
+    return x < 0 ? x : memcmp(full, blob->b, sizeof(blob->b)) == 0;
+}
+
+/* Others come before the first only, and none goes. */
+int repo_blob_is(struct repo *r, const struct id16 *blob, const void *p, size_t len)
+{
+    int x = blob_of(&r->dom, blob, p, len);
+    struct domain_known *k;
+
+    lock_take(&r->domains_lock);
+    k = r->domains;
+    lock_drop(&r->domains_lock);
+    for (; x == 0 && k; k = k->next)
+        if (!k->shredded)
+            x = blob_of(&k->d, blob, p, len);
+    return x;
+}
+
 /* --- opening chunks ------------------------------------------------------------------------------------------------- */
 
 /* By what the head says; whether that is true, the unsealing proves. */

@@ -24,6 +24,10 @@ int repo_unseal(struct repo *r, enum chunk_kind want, const void *p, size_t len,
 int repo_unseal_into(struct repo *r, const void *p, size_t len, void *to, size_t room,
                      struct chunk_head *ret);
 
+/* repo_blob_is: 1 when that is what these bytes are called in the default domain, or in one that was asked for by now; 0. For bytes of a
+ * chunk of which it is not known any more which domain it is of. Any thread. */
+int repo_blob_is(struct repo *r, const struct id16 *blob, const void *p, size_t len);
+
 /* repo_domain_own: the one of a volume's own, which is not shredded; make: it is made where there is none. After repo_may_write().
  * -E_NOENT: there is none, and never was; -E_SHREDDED: what there was is shredded (make: another one is made). */
 int repo_domain_own(struct repo *r, const struct uuid *volume, bool make, const struct domain **ret);

@@ -511,9 +511,9 @@ static int prove_blob(struct repo *r, const struct slice *s, const uint8_t *p)
     uint8_t full[32];
     int x = have_get_chunk(r->have, &s->chunk, &c);
 
-    if (x == -E_NOENT) { /* no index names it any more; it was read before */
-        c.domain = (struct id16){{0}};
-        x = 0;
+    if (x == -E_NOENT) { /* no index names it any more, or they are read anew just now; it was read before */
+        x = repo_blob_is(r, &s->blob, p, s->len);
+        return x < 0 ? x : x == 1 ? 0 : -E_CORRUPT;
     }
     if (x == 0)
         x = repo_domain(r, &c.domain, &d);

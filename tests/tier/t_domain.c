@@ -67,6 +67,44 @@ static uint64_t shredded(struct repo_rig *g, const struct id16 *id)
     return points;
 }
 
+/* Another process of this machine forgets all that it knew, and is about to read it anew. */
+static int forget_once(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
+{
+    struct have **h = arg;
+
+    (void)key;
+    (void)klen;
+    (void)val;
+    (void)vlen;
+    if (*h)
+        CHECK_OK(have_clear(*h));
+    *h = NULL;
+    return 0;
+}
+
+TEST(test_domain__pages_are_proved_while_nothing_is_known_of_their_chunk)
+{
+    struct backup_result a;
+    char name[16];
+    struct have *h;
+    struct point p;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        box_text(&g.b, g.b.v, name, name);
+    }
+    a = backed_up(&g, "a", BACKUP_OWN);
+    world_repo(&g.w);
+    p = rig_point(&g, a.id);
+    h = g.w.r->have;
+    CHECK_OK(tree_scan(g.w.r, &p.tree, NULL, NULL, forget_once, &h));
+    CHECK(!h);
+    point_release(&p);
+    rig_end(&g);
+}
+
 /* --- bytes ---------------------------------------------------------------------------------------------------------- */
 
 static const char golden_domain[] =
