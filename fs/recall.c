@@ -167,54 +167,54 @@ static void unpacked_put(struct recall *rc, struct unpacked *u)
 
 /* --- a read --------------------------------------------------------------------------------------------------------- */
 
-static struct from *from_find(struct recall *rc, uint32_t source)
-{
-    struct from *f;
-
-    pthread_mutex_lock(&rc->lock);
-    for (f = rc->froms; f && f->number != source;)
-        f = f->next;
-    pthread_mutex_unlock(&rc->lock);
-    return f;
-}
-
-static int from_make(struct recall *rc, uint32_t source, struct recall_source *src, struct from *f)
+static int source_read(struct recall *rc, uint32_t source, struct recall_source *ret)
 {
     cleanup(buf_free) struct buf text = {0};
     int r = cold_source_get(rc->s, source, &text);
 
-    if (r == 0)
-        r = recall_source_parse(text.data, text.len, src);
-    if (r < 0)
-        return r;
-    f->number = source;
-    f->volume = src->volume;
+    return r < 0 ? r : recall_source_parse(text.data, text.len, ret);
+}
+
+/* The number of a source that went is given to another one: what was read before counts as long as it says the same. */
+static struct from *from_find_locked(struct recall *rc, uint32_t source, const struct pool *p,
+                                     const struct recall_source *src)
+{
+    struct from *f = rc->froms;
+
+    while (f && (f->number != source || f->pool != p || !uuid_equal(&f->volume, &src->volume)))
+        f = f->next;
+    return f;
+}
+
+static struct from *from_make_locked(struct recall *rc, uint32_t source, struct pool *p,
+                                     const struct recall_source *src)
+{
+    struct from *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return NULL;
+    *f = (struct from){.next = rc->froms, .number = source, .pool = p, .volume = src->volume};
     memcpy(f->name, src->name, sizeof(f->name));
-    pthread_mutex_lock(&rc->lock);
-    f->pool = pool_find_locked(rc, &src->conf);
-    f->next = rc->froms;
-    if (f->pool)
-        rc->froms = f;
-    pthread_mutex_unlock(&rc->lock);
-    return f->pool ? 0 : -E_NOMEM;
+    return rc->froms = f;
 }
 
 int recall_from_of(struct recall *rc, uint32_t source, struct from **ret)
 {
-    struct recall_source *src;
-    struct from *f;
-    int r;
+    struct recall_source *src = calloc(1, sizeof(*src));
+    int r = src ? source_read(rc, source, src) : -E_NOMEM;
 
-    if ((*ret = from_find(rc, source)))
-        return 0;
-    src = calloc(1, sizeof(*src));
-    f = calloc(1, sizeof(*f));
-    r = src && f ? from_make(rc, source, src, f) : -E_NOMEM;
-    free(src);
-    if (r < 0)
-        free(f);
-    else
+    if (r == 0) {
+        pthread_mutex_lock(&rc->lock);
+        struct pool *p = pool_find_locked(rc, &src->conf);
+        struct from *f = p ? from_find_locked(rc, source, p, src) : NULL;
+
+        if (p && !f)
+            f = from_make_locked(rc, source, p, src);
+        pthread_mutex_unlock(&rc->lock);
         *ret = f;
+        r = f ? 0 : -E_NOMEM;
+    }
+    free(src);
     return r;
 }
 

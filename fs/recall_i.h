@@ -83,7 +83,7 @@ void recall_on_run(void *arg, const struct cold_piece *v, unsigned n,
 void recall_moved(struct recall *rc, struct pool *p);
 bool recall_slice(const struct cold_ref *ref, uint32_t blocks, struct slice *ret, bool *ret_whole);
 
-/* recall_from_of: what a source says, read once. */
+/* recall_from_of: what a source says now. It stays until recall_detach(). */
 int recall_from_of(struct recall *rc, uint32_t source, struct from **ret);
 
 /* recall_wait_locked: until something changes or 100 ms have passed; says that the request moves. -E_TIMEOUT, -E_CANCELED. */

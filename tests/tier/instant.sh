@@ -154,6 +154,27 @@ test_hydrates_behind_and_as_a_volume() {
 }
 
 # What has come can be read, the rest gives EIO, and comes when the repository is back
+# The number of a source that ended is given to the next one: it reads from its own repository.
+test_another_repository_takes_the_place_of_the_first() {
+    local other
+    new_repo
+    new_volume
+    random 3000000 >"$dir/m/a"
+    backup
+    from "$dir/t/vol" "$dir/w" --no-hydrate
+    cmp "$dir/m/a" "$dir/w/a" || fail 'other bytes'
+    ok varve hydrate "$dir/w"
+    wait_for 20 no_pins
+    other=dir:$dir/r2
+    ok varve repo init "$other" --key-file "$dir/key"
+    random 3000000 | tee "$dir/b" >"$dir/w/b"
+    ok varve tier release "$dir/w" --upload --to "$other" --key-file "$dir/key"
+    [ "$(remote "$dir/w")" -gt 2000000 ] || fail "too little is remote: $out"
+    cmp "$dir/b" "$dir/w/b" || fail 'what went to the other repository cannot be read'
+    ok varve umount "$dir/w"
+    sound "$dir/t"
+}
+
 test_the_repository_away() {
     new_repo
     new_volume
