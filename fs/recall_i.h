@@ -63,6 +63,7 @@ struct recall {
     size_t unpacked_bytes;
     unsigned waiting;           /* requests that wait for bytes */
     unsigned importing;         /* volumes that are being made: their sources have no pins yet */
+    unsigned ending;            /* sources that are being taken away: who would begin to import waits */
     int64_t moved_ns;           /* when one of them last got something, or the first began */
     int64_t began_ns;           /* when it was attached */
     int64_t looked_ns;          /* of recall_keep; 0: not yet */

@@ -279,32 +279,63 @@ static int is_named(struct store *s, uint32_t number)
     return r < 0 ? r : found.len > 0;
 }
 
-/* A record of its own says that it ended, before the one that ranges named goes: a death between leaves no pin behind. */
-static int try_end(struct recall *rc, const struct known *k)
+/* While somebody imports none goes: he may be about to name it. Nobody begins to until ending_over(). */
+static bool ending_begin(struct recall *rc)
+{
+    bool may;
+
+    pthread_mutex_lock(&rc->lock);
+    may = rc->importing == 0;
+    rc->ending += may;
+    pthread_mutex_unlock(&rc->lock);
+    return may;
+}
+
+static void ending_over(struct recall *rc)
+{
+    pthread_mutex_lock(&rc->lock);
+    rc->ending--;
+    pthread_cond_broadcast(&rc->change);
+    pthread_mutex_unlock(&rc->lock);
+}
+
+/* A record of its own says that it ended, before the one that ranges named goes: a death between leaves no pin behind. 1: it ended. */
+static int note_ended(struct recall *rc, const struct known *k, struct known *ended)
 {
     cleanup(buf_free) struct buf text = {0};
-    struct known ended = *k;
-    int r;
+    int r = is_named(rc->s, k->number);
 
-    if (k->src.ended)
-        return end_source(rc, k);
-    if ((r = is_named(rc->s, k->number)) != 0)
+    if (r != 0)
         return MIN_OF(r, 0);
-    ended.src.ended = true;
-    ended.src.ended_ns = clock_wall_ns();
-    r = recall_source_print(&ended.src, &text);
+    *ended = *k;
+    ended->src.ended = true;
+    ended->src.ended_ns = clock_wall_ns();
+    r = recall_source_print(&ended->src, &text);
     if (r == 0)
-        r = cold_source_put(rc->s, text.data, text.len, &ended.number);
+        r = cold_source_put(rc->s, text.data, text.len, &ended->number);
     if (r < 0)
         return r;
     r = cold_source_del(rc->s, k->number);
     if (r == 0)
         r = store_flush(rc->s);
-    if (r < 0) {
-        (void)cold_source_del(rc->s, ended.number);
-        return r == -E_BUSY ? 0 : r;
-    }
-    return end_source(rc, &ended);
+    if (r == 0)
+        return 1;
+    (void)cold_source_del(rc->s, ended->number);
+    return r == -E_BUSY ? 0 : r;
+}
+
+static int try_end(struct recall *rc, const struct known *k)
+{
+    struct known ended;
+    int r;
+
+    if (k->src.ended)
+        return end_source(rc, k);
+    if (!ending_begin(rc))
+        return 0;
+    r = note_ended(rc, k, &ended);
+    ending_over(rc);
+    return r == 1 ? end_source(rc, &ended) : r;
 }
 
 struct meaning {
@@ -373,6 +404,8 @@ void recall_importing(struct store *s, bool begins)
     if (!rc)
         return;
     pthread_mutex_lock(&rc->lock);
+    while (begins && rc->ending > 0)
+        pthread_cond_wait(&rc->change, &rc->lock);
     rc->importing += begins ? 1 : -1u;
     pthread_mutex_unlock(&rc->lock);
 }
@@ -463,16 +496,6 @@ int recall_sources(struct store *s, int (*cb)(void *arg, uint32_t number, const 
     return r;
 }
 
-static bool is_importing(struct recall *rc)
-{
-    bool any;
-
-    pthread_mutex_lock(&rc->lock);
-    any = rc->importing > 0;
-    pthread_mutex_unlock(&rc->lock);
-    return any;
-}
-
 void recall_forget(struct store *s)
 {
     struct recall *rc = recall_of(s);
@@ -507,7 +530,7 @@ static void keep_source(struct recall *rc, struct known *k, const struct uuid *d
 
     if (!uuid_equal(&k->src.dir, dir) && !k->src.ended && k->src.pin[0] && !BROKEN(VARVE_BREAK_pin_copy))
         r = pin_copy(rc, k, dir);
-    else if (k->src.ended ? seldom || soon || !may_come(&k->src) : (seldom || soon) && !is_importing(rc))
+    else if (seldom || soon || (k->src.ended && !may_come(&k->src)))
         r = try_end(rc, k);
     if (r < 0 && r != -E_CANCELED)
         log_warn("fs", "source", "volume=%s url=%s reason=%s", k->src.name, k->src.conf.url, err_name(r));

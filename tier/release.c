@@ -436,6 +436,8 @@ int release_run(struct repo *r, const struct point *p, struct vol *v, const stru
         x = asked_files(&w, err);
     e = ranges_put(&w);
     x = x < 0 ? x : e < 0 ? e : 0;
+    if (x == -E_STALE && err->len == 0)
+        buf_puts(err, "what keeps the recovery point for the volume has ended just now; run it again");
     e = store_flush(v->store);
     idset_free(&w.packs);
     buf_free(&w.ranges);

@@ -109,7 +109,7 @@ int cold_file_set(struct txn *t, struct vol *v, uint64_t ino, uint64_t size, con
 /* One by one, for tiering. cold_object_new: a record of a frozen object of that inode with no file on disk. cold_range_put: these
  * blocks of a frozen object are elsewhere from now on. cold_release: likewise, and what its file holds there is punched when the
  * record is durable and nobody reads there any more, unless it was recalled meanwhile. -E_EXIST: overlaps one that is there;
- * -E_NOENT: no such object. */
+ * -E_NOENT: no such object; -E_STALE: no such source. */
 int cold_object_new(struct txn *t, struct vol *v, uint64_t ino, uint64_t *ret);
 int cold_range_put(struct txn *t, const struct cold_range *range);
 int cold_release(struct txn *t, const struct cold_range *range);
@@ -153,7 +153,8 @@ int cold_each(struct store *s, uint32_t vol, int (*cb)(void *arg, const struct c
 /* cold_named: ranges that name a source, from a cursor on (zero: all), at most so many: struct cold_range each, appended to ret. 1:
  * there may be more behind the cursor; 0: no. Outside of transactions.
  * cold_switch: in one transaction these ranges get another name for the same bytes, those that are still there just so; *ret_done
- * grows by how many. Firm, not flushed; n <= COLD_RUNS_MAX. Whoever reads one meanwhile reads by either name. */
+ * grows by how many. Firm, not flushed; n <= COLD_RUNS_MAX. Whoever reads one meanwhile reads by either name. -E_STALE: no
+ * such source. */
 struct cold_switch {
     struct cold_range was;
     uint32_t source;

@@ -30,6 +30,7 @@ size_t cold_encode(const struct cold_range *range, uint8_t *out); /* COLD_VALUE_
 int cold_put_new(struct txn *t, const struct cold_range *range);  /* which overlaps none */
 /* The first range of an object that ends behind a block. -E_NOENT. */
 int cold_range_ge(struct txn *t, uint64_t object, uint64_t block, struct cold_range *ret);
+int cold_source_there(struct txn *t, uint32_t source); /* -E_STALE */
 /* Takes blocks [first, end) out of the ranges; at most so many of these. 1: there may be more. */
 int cold_cut(struct txn *t, uint64_t object, uint64_t first, uint64_t end, unsigned most);
 

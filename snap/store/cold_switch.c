@@ -55,6 +55,8 @@ static int switch_one(struct txn *t, const struct cold_switch *x, size_t *done)
     if (r == -E_NOENT || (r == 0 && !same_range(&now, &x->was) &&
                           !BROKEN(VARVE_BREAK_switch_blind))) /* brought or freed meanwhile, or in parts */
         return 0;
+    if (r == 0)
+        r = cold_source_there(t, x->source);
     if (r < 0)
         return r;
     now.source = x->source;

@@ -198,6 +198,16 @@ static int mark_cold(struct txn *t, uint64_t object)
     return txn_put_plain(t, k, key_u64(k, TAB_OBJECT, object), out, object_rec_encode(&rec, out));
 }
 
+/* In the transaction that names it: whoever takes sources away looks for such names afterwards. */
+int cold_source_there(struct txn *t, uint32_t source)
+{
+    uint8_t k[KEY_SIZE_MAX];
+    struct txn_val v;
+    int r = txn_get(t, KEEP_FIRM, k, key_u32(k, TAB_SOURCE, source), &v);
+
+    return r == -E_NOENT ? -E_STALE : r;
+}
+
 int cold_range_put(struct txn *t, const struct cold_range *range)
 {
     struct cold_range other;
@@ -211,6 +221,8 @@ int cold_range_put(struct txn *t, const struct cold_range *range)
     if (r == 0 && other.first < range->first + range->blocks)
         return -E_EXIST;
     if (r == 0 || r == -E_NOENT)
+        r = cold_source_there(t, range->source);
+    if (r == 0)
         r = mark_cold(t, range->object);
     return r < 0 ? r : cold_put_new(t, range);
 }

@@ -111,6 +111,46 @@ TEST(test_cold_switch__what_changed_meanwhile_is_left)
     moving_end(&m);
 }
 
+static uint64_t object_of(struct box *b, const char *path)
+{
+    struct inode in;
+    struct txn t;
+
+    CHECK_OK(txn_begin(b->s, TXN_READ, OP_NONE, NULL, &t));
+    CHECK_OK(inode_get(&t, vol_now(b->v), vfs_node_ino(box_node(b->v, box_root(b->v), path)), &in));
+    txn_abort(&t);
+    return in.base_obj;
+}
+
+/* Whoever was told of a source before it ended names nothing by it: what a range names could not be read any more. */
+TEST(test_cold_switch__nothing_names_a_source_that_went)
+{
+    cleanup(buf_free) struct buf list = {0};
+    struct cold_range range = {.first = 0, .blocks = 20, .ref = far_run(9, 0, 20).ref};
+    struct moving m;
+    struct txn t;
+    size_t done = 0;
+    uint8_t p[20 * BLOCK_SIZE];
+
+    moving_begin(&m);
+    far_bytes(p, sizeof(p), &(struct cold_run){.count = 20, .ref = range.ref}, 1);
+    box_write(&m.b, m.b.v, "here", p, sizeof(p), 0);
+    CHECK_OK(snap_create(m.b.v, &m.b.c, "s", NULL)); /* it is frozen */
+    CHECK_OK(store_sync(m.b.s));
+    range.object = object_of(&m.b, "here");
+    CHECK_OK(cold_source_del(m.b.s, m.now));
+    range.source = m.now;
+    CHECK_OK(txn_begin(m.b.s, TXN_WRITE, OP_COLD, m.b.v, &t));
+    CHECK_ERR(cold_release(&t, &range), -E_STALE);
+    txn_abort(&t);
+    CHECK_EQ(named(&m, 1, &list), 2);
+    struct cold_switch x = {*(const struct cold_range *)(const void *)list.data, m.now, range.ref};
+    CHECK_ERR(cold_switch(m.b.s, &x, 1, &done), -E_STALE);
+    CHECK_EQ(named(&m, 1, &list), 2);
+    far_expect(&m.b, "here", p, sizeof(p), 0);
+    moving_end(&m);
+}
+
 static struct moving *meanwhile;
 
 /* It gets another name while its bytes are on their way by the old one. */
