@@ -309,7 +309,7 @@ static int work(struct working *w)
         r = backup_to(w, p, &err);
         turn_give();
     }
-    snap_release(w->v, w->rec.name, w->tag);
+    snap_release_all(w->v, w->tag);
     return p ? ended(w, p, r, &err) : r;
 }
 

@@ -72,7 +72,7 @@ static int held(struct working *w, uint64_t id)
     if ((r = snap_hold(w->v, w->rec.name, tag)) < 0)
         return r;
     r = work(w, &err);
-    snap_release(w->v, w->rec.name, tag);
+    snap_release_all(w->v, tag);
     if (r == 0)
         say(w);
     else if (r != -E_CANCELED)

@@ -18,6 +18,7 @@
 
 struct working {
     struct job *j;
+    uint64_t id;
     struct store *s;
     struct vol *v;
     struct verb_args a;     /* of the job's detail: a line of the control file */
@@ -59,7 +60,7 @@ static int release_held(struct working *w, const struct repo_place *place, struc
     recall_importing(w->s, true);
     r = release_from(w, place, repo, err);
     recall_importing(w->s, false);
-    snap_release(w->v, w->from.rec.name, w->tag);
+    snap_release_all(w->v, w->tag);
     return r;
 }
 
@@ -71,7 +72,7 @@ static int release(struct working *w, struct buf *err)
     char size[CONF_SIZE_TEXT], stay[CONF_SIZE_TEXT];
     int r = p ? repo_place_parse(verb_text(&w->a, "to"), false, &w->a, p, err) : -E_NOMEM;
 
-    if (r == 0 && verb_given(&w->a, "snap") && (r = tier_upload(w->j, w->s, w->v, p, &w->a)) < 0)
+    if (r == 0 && verb_given(&w->a, "snap") && (r = tier_upload(w->j, w->id, w->s, w->v, p, &w->a)) < 0)
         return r;
     if (r == 0)
         r = repo_place_open(p, &call, NULL, &repo, err);
@@ -93,13 +94,15 @@ static int release(struct working *w, struct buf *err)
 
 int release_job(struct job *j, struct store *s, const struct job_info *info)
 {
-    struct working w = {.j = j, .s = s, .v = verb_vol_of_id(s, info->vol)};
+    struct working w = {.j = j, .id = info->id, .s = s, .v = verb_vol_of_id(s, info->vol)};
     cleanup(buf_free) struct buf err = {0};
     int r = verb_parse_line("tier", info->detail, strlen(info->detail), &w.a, &err);
 
     if (r == 0 && (!w.a.verb || !verb_given(&w.a, "to") || !w.v))
         r = -E_INVAL;
     snprintf(w.tag, sizeof(w.tag), "release-%" PRIu64, info->id);
+    if (r == 0)
+        r = snap_release_all(w.v, w.tag); /* of a daemon that died at it */
     if (r == 0)
         r = release(&w, &err);
     if (r < 0 && r != -E_CANCELED) {

@@ -217,7 +217,7 @@ int tier_secrets(const struct verb_args *a, struct buf *line)
 }
 
 /* What no backup has gets into one first; as `varve backup run` does it, within this job. */
-int tier_upload(struct job *j, struct store *s, struct vol *v, const struct repo_place *place,
+int tier_upload(struct job *j, uint64_t id, struct store *s, struct vol *v, const struct repo_place *place,
                 const struct verb_args *a)
 {
     struct job_info *info = calloc(1, sizeof(*info));
@@ -237,6 +237,7 @@ int tier_upload(struct job *j, struct store *s, struct vol *v, const struct repo
     if (r == 0 && (!buf_cstr(&line) || line.len > JOB_DETAIL_MAX))
         r = -E_TOOBIG;
     if (r == 0) {
+        info->id = id; /* it holds the snapshot by that */
         info->vol = v->rec.id;
         snprintf(info->detail, sizeof(info->detail), "%s", buf_cstr(&line));
         r = backup_job(j, s, info);

@@ -18,6 +18,7 @@
 
 struct running {
     struct job *j;
+    uint64_t id;
     struct store *s;
     struct vol *v;
     struct verb_args a; /* of the job's detail: a line of the control file */
@@ -80,7 +81,7 @@ static int release_held(struct running *w, const struct tier_point *tp, struct r
     recall_importing(w->s, true);
     r = release_of(w, tp, o, err);
     recall_importing(w->s, false);
-    snap_release(w->v, tp->rec.name, w->tag);
+    snap_release_all(w->v, w->tag);
     return r;
 }
 
@@ -126,7 +127,7 @@ static int replaced(struct running *w, bool full, struct buf *err)
         r = snap_hold(w->v, v[i + 1].rec.name, w->tag);
         if (r == 0) {
             r = release_held(w, &v[i], &o, err);
-            snap_release(w->v, v[i + 1].rec.name, w->tag);
+            snap_release_all(w->v, w->tag);
         }
         all &= r == 0 && !o.most_bytes;
         r = r == -E_NOENT ? 0 : r; /* one of them went meanwhile */
@@ -239,7 +240,8 @@ static int run(struct running *w, struct buf *err)
 
     if (r == 0)
         r = repo_place_parse(w->terms.to, false, &w->a, w->place, err);
-    if (r == 0 && verb_given(&w->a, "snap") && (r = tier_upload(w->j, w->s, w->v, w->place, &w->a)) < 0)
+    if (r == 0 && verb_given(&w->a, "snap") &&
+        (r = tier_upload(w->j, w->id, w->s, w->v, w->place, &w->a)) < 0)
         return r;
     if (r == 0)
         r = repo_place_open(w->place, &call, NULL, &w->repo, err);
@@ -255,6 +257,7 @@ static int run(struct running *w, struct buf *err)
 int tier_job(struct job *j, struct store *s, const struct job_info *info)
 {
     struct running w = {.j = j,
+                        .id = info->id,
                         .s = s,
                         .v = verb_vol_of_id(s, info->vol),
                         .place = calloc(1, sizeof(*w.place)),
@@ -267,6 +270,8 @@ int tier_job(struct job *j, struct store *s, const struct job_info *info)
     if (r == 0 && !w.place)
         r = -E_NOMEM;
     snprintf(w.tag, sizeof(w.tag), "tier-%" PRIu64, info->id);
+    if (r == 0)
+        r = snap_release_all(w.v, w.tag); /* of a daemon that died at it */
     if (r == 0)
         r = run(&w, &err);
     if (r < 0 && r != -E_CANCELED) {

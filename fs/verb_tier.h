@@ -30,7 +30,7 @@ int tier_terms_of(struct vol *v, const struct verb_args *a, struct tier_terms *r
  * within the job j, which then says how it went. */
 int tier_secrets(const struct verb_args *a, struct buf *line);
 struct job;
-int tier_upload(struct job *j, struct store *s, struct vol *v, const struct repo_place *place,
+int tier_upload(struct job *j, uint64_t id, struct store *s, struct vol *v, const struct repo_place *place,
                 const struct verb_args *a);
 
 /* tier_room: what is in use of the volume's size, or without one of the filesystem below; what lies elsewhere left out. */

@@ -29,6 +29,7 @@ int snap_delete(struct vol *v, const struct vfs_ctx *c, const char *name); /* -E
 int snap_rename(struct vol *v, const struct vfs_ctx *c, const char *name, const char *to); /* -E_EXIST */
 int snap_hold(struct vol *v, const char *name, const char *tag);
 int snap_release(struct vol *v, const char *name, const char *tag); /* -E_NOENT: no such tag */
+int snap_release_all(struct vol *v, const char *tag); /* of whatever snapshots, by whatever names */
 int snap_label(struct vol *v, const char *name, const char *key,
                const char *value); /* value NULL: removes it */
 int snap_expire(struct vol *v, const char *name,

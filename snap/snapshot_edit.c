@@ -1,4 +1,6 @@
 /* Changing what is known of snapshots: delete, rename, hold, label, expire. */
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "snap/internal.h"
 
@@ -132,6 +134,38 @@ int snap_hold(struct vol *v, const char *name, const char *tag)
 int snap_release(struct vol *v, const char *name, const char *tag)
 {
     return edit_text(v, name, &(struct layer_text){"hold", tag, ""}, false);
+}
+
+struct held {
+    const char *tag;
+    char name[NAME_LEN_MAX + 1];
+};
+
+static int find_held(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    const char *p = text, *end = text + len;
+    struct held *h = arg;
+    struct layer_text t;
+
+    while (layer_text_next(&p, end, &t) == 1)
+        if (strcmp(t.kind, "hold") == 0 && strcmp(t.key, h->tag) == 0) {
+            snprintf(h->name, sizeof(h->name), "%s", rec->name);
+            return 1;
+        }
+    return 0;
+}
+
+int snap_release_all(struct vol *v, const char *tag)
+{
+    struct held h = {.tag = tag};
+    int r;
+
+    while ((r = snap_each(v, find_held, &h)) == 1) {
+        r = snap_release(v, h.name, tag);
+        if (r < 0 && r != -E_NOENT) /* else it has just got another name */
+            return r;
+    }
+    return r;
 }
 
 int snap_label(struct vol *v, const char *name, const char *key, const char *value)

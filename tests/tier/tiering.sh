@@ -323,6 +323,27 @@ test_the_daemon_is_killed_while_it_recalls() {
     ok varve check "$dir/s"
 }
 
+# Whatever becomes of the job afterwards: the snapshot that it held can be deleted.
+test_the_daemon_is_killed_while_it_releases() {
+    begin
+    tree "$dir/m"
+    backup
+    is_held() { ok varve snapshot list "$dir/m" --json && case $out in *release-*) ;; *) false ;; esac; }
+    over() { ok varve job list "$dir/m" --json && case $out in *'"running"'* | *'"queued"'*) false ;; esac; }
+    varve tier release "$dir/m" "dir:$dir/r?bandwidth=4k" --key-file "$dir/key" >"$dir/said" 2>&1 &
+    within 20 is_held
+    mv "$dir/r" "$dir/away"
+    kill -9 "$(head -n 1 "$dir/s/lock")"
+    wait $!
+    within 60 over
+    mv "$dir/away" "$dir/r"
+    is_held && fail "still held: $out"
+    ok varve snapshot list "$dir/m" --json
+    ok varve snapshot delete "$dir/m" "$(json 'd["snapshots"][0]["name"]')"
+    ok varve umount "$dir/m"
+    ok varve check "$dir/s"
+}
+
 test_bad_input() {
     begin
     echo x >"$dir/m/x"

@@ -154,6 +154,25 @@ TEST(test_snapshot__held_ones_stay)
     box_close(&b);
 }
 
+/* Whoever held one lets it go also when somebody gave it another name meanwhile. */
+TEST(test_snapshot__all_that_somebody_holds_are_let_go)
+{
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    CHECK_OK(snap_create(b.v, &b.c, "a", NULL));
+    CHECK_OK(snap_create(b.v, &b.c, "b", NULL));
+    CHECK_OK(snap_hold(b.v, "a", "tier-1"));
+    CHECK_OK(snap_hold(b.v, "b", "tier-1"));
+    CHECK_OK(snap_hold(b.v, "b", "tier-12"));
+    CHECK_OK(snap_rename(b.v, &b.c, "a", "c"));
+    CHECK_OK(snap_release_all(b.v, "tier-1"));
+    CHECK_OK(snap_release_all(b.v, "tier-1"));
+    CHECK_OK(snap_delete(b.v, &b.c, "c"));
+    CHECK_ERR(snap_delete(b.v, &b.c, "b"), -E_HELD);
+    box_close(&b);
+}
+
 TEST(test_snapshot__expired_ones_go_unless_held)
 {
     struct layer_rec rec;
