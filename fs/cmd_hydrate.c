@@ -133,10 +133,10 @@ static void *hydrate_main(void *arg)
     struct hydrate *h = arg;
     struct cold_range range;
 
-    recall_unbound(true);
+    recall_unbound(h->j);
     while (next(h, &range))
         came(h, &range, cold_recall(h->s, range.object, range.first, range.blocks));
-    recall_unbound(false);
+    recall_unbound(NULL);
     return NULL;
 }
 

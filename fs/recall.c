@@ -377,10 +377,11 @@ static int pause_until(struct recall *rc, int64_t at_ns)
 {
     int r = 0;
 
-    pthread_mutex_lock(&rc->lock);
-    while (r == 0)
+    while (r == 0 && (r = recall_is_canceled() ? -E_CANCELED : 0) == 0) {
+        pthread_mutex_lock(&rc->lock);
         r = recall_wait_locked(rc, at_ns);
-    pthread_mutex_unlock(&rc->lock);
+        pthread_mutex_unlock(&rc->lock);
+    }
     return r == -E_TIMEOUT ? 0 : r;
 }
 

@@ -35,8 +35,10 @@ struct recall_source {
 int recall_source_print(const struct recall_source *src, struct buf *out);
 int recall_source_parse(const void *text, size_t len, struct recall_source *ret); /* -E_CORRUPT */
 
-/* recall_unbound: what this thread recalls from now on somebody has asked for by name: recall_limit does not hold for it. */
-void recall_unbound(bool is);
+/* recall_unbound: what this thread recalls from now on somebody has asked for by name: recall_limit does not hold for it. j: the job that
+ * does it for him: it does not wait for a repository (recall_wait) when it is to end; NULL: it is over. */
+struct job;
+void recall_unbound(struct job *j);
 
 /* recall_lend: an open repository becomes one of those that serve this place. Takes r. */
 void recall_lend(struct store *s, const struct conf_repo *place, struct repo *r);

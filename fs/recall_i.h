@@ -101,6 +101,7 @@ void pools_free(struct recall *rc);
  * -E_CANCELED. */
 int recall_limit_take(struct recall *rc, const struct from *f, uint64_t bytes, int64_t until_ns);
 bool recall_is_limited(const struct recall *rc); /* this thread, by recall_limit */
+bool recall_is_canceled(void);                   /* the job that this thread recalls for */
 
 /* recall_on_ahead: a hook of snap/store/cold.h: threads of its own bring what readers will want next; they end when there was nothing
  * for a while. recall_ahead_end: rc->closing is set; waits for them. */

@@ -7,15 +7,21 @@
 #include "conf/value.h"
 #include "fs/recall_i.h"
 #include "snap/event.h"
+#include "snap/job.h"
 
 #define HOUR_NS 3600000000000ll
 #define LEAST_BYTES (16u << 20) /* a single file can be looked at under any limit */
 
-static _Thread_local bool unbound;
+static _Thread_local struct job *unbound;
 
-void recall_unbound(bool is)
+void recall_unbound(struct job *j)
 {
-    unbound = is;
+    unbound = j;
+}
+
+bool recall_is_canceled(void)
+{
+    return unbound && job_canceled(unbound);
 }
 
 bool recall_is_limited(const struct recall *rc)

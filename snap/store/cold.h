@@ -44,7 +44,8 @@ struct cold_piece {
 
 /* fetch: `blocks` blocks of what ref names, from block ref->skip of it on, into out (blocks * BLOCK_SIZE bytes); what it has no bytes for
  * (behind the end of a file) as zeros. Called with no lock held and in no transaction; by many threads at a time; may take
- * long, but must end. Negative: the request that asked gets -E_IO; it is not tried again for that request.
+ * long, but must end. Negative: the request that asked gets -E_IO; it is not tried again for that request. -E_CANCELED: likewise, but who
+ * waits for the same bytes asks for them himself.
  * failed (may be NULL): it was said in the log that a request failed for want of these bytes, and why; for events. */
 struct cold_hooks {
     void *arg;

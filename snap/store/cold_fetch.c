@@ -366,8 +366,8 @@ static int bring_window(struct store *s, const struct cold_range *range, uint64_
     if (!f)
         return r;
     r = f->result;
-    if (at < f->first || at >= f->end || r == -E_COLD) {
-        *ret_end = block;
+    if (at < f->first || at >= f->end || r == -E_COLD || (r == -E_CANCELED && !mine)) {
+        *ret_end = block; /* who gave it up did so for himself */
         r = 0;
     } else {
         *ret_end = f->end;

@@ -106,6 +106,28 @@ test_reads_wait_where_that_is_set() {
     event recall-failed || fail "no event"
 }
 
+# A job that waits for a repository as long as readers may is still cancelled at once, and does not hold up the last unmount.
+test_a_job_that_waits_ends_when_it_is_to() {
+    begin 'recall_wait = "40s";'
+    mv "$dir/r" "$dir/away"
+    varve hydrate "$dir/m" >"$dir/said" 2>&1 &
+    sleep 1.5
+    local began=$SECONDS job
+    ok varve job list "$dir/m" --json
+    job=$(json 'max(j["id"] for j in d["jobs"])')
+    ok varve job cancel "$dir/m" "$job"
+    wait $!
+    [ $((SECONDS - began)) -lt 15 ] || fail "cancelled after $((SECONDS - began)) s"
+    ok varve hydrate "$dir/m" --background
+    sleep 1.5
+    began=$SECONDS
+    ok varve umount "$dir/m"
+    [ $((SECONDS - began)) -lt 15 ] || fail "unmounted after $((SECONDS - began)) s"
+    mv "$dir/away" "$dir/r"
+    ok varve mount "$dir/s" "$dir/m"
+    same b/2
+}
+
 test_the_death_of_varve_tierd_is_nobodys_trouble() {
     begin
     same c/1
