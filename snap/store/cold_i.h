@@ -128,8 +128,11 @@ struct cold {
     pthread_mutex_t leave_lock;  /* one source goes at a time */
     uint32_t leaving;            /* atomic: that one; 0 none */
     bool leaving_named;          /* atomic: a range was given its name meanwhile */
-    bool aheads;                 /* atomic: hooks.ahead is there */
-    bool begun;                  /* atomic: the store's version says that there are cold ranges */
+    uint64_t put_lsn;            /* atomic: of the record that said last of blocks that they are elsewhere */
+    uint64_t
+        put_settled; /* up to that one they are durable, and who reads sees them; of the thread of the queue */
+    bool aheads;     /* atomic: hooks.ahead is there */
+    bool begun;      /* atomic: the store's version says that there are cold ranges */
 };
 
 /* cold_bring: blocks [first, end) of an object, as far as they are elsewhere. What cannot be kept is given to loose, which takes it

@@ -206,6 +206,30 @@ static int punch_gaps(struct store *s, const struct objfd *fd, uint64_t object, 
     return r;
 }
 
+/* A range that is found may be newer than the entry of the queue: its blocks came back, and were released anew. All that were put so far
+ * are durable when it returns, and whoever began to read before is through. */
+static int puts_settle(struct store *s)
+{
+    struct cold *c = s->cold;
+    uint64_t lsn = __atomic_load_n(&c->put_lsn, __ATOMIC_SEQ_CST);
+    int r = 0;
+
+    if (lsn <= c->put_settled)
+        return 0;
+    if (journal_flushed(s->journal) < lsn)
+        r = store_flush(s);
+    if (r < 0)
+        return r;
+    grace_wait(s);
+    c->put_settled = lsn;
+    return 0;
+}
+
+static bool puts_settled(const struct cold *c)
+{
+    return __atomic_load_n(&c->put_lsn, __ATOMIC_SEQ_CST) <= c->put_settled;
+}
+
 /* Nobody brings anything there meanwhile, and no range goes for having been brought. */
 static int punch_ranges(struct store *s, const struct objfd *fd, const struct reclaim_rec *rec)
 {
@@ -222,29 +246,41 @@ static int punch_ranges(struct store *s, const struct objfd *fd, const struct re
         txn_abort(&t);
         if (r < 0 || range.first >= end)
             return r == -E_NOENT ? 0 : MIN_OF(r, 0);
+        if (!puts_settled(s->cold))
+            return -E_AGAIN;
         r = punch_gaps(s, fd, rec->object, MAX_OF(at, range.first), MIN_OF(end, range.first + range.blocks));
         at = range.first + range.blocks;
     }
     return r;
 }
 
+/* -E_AGAIN: something was put meanwhile, or somebody is reading it back. */
+static int punch_fenced(struct store *s, const struct objfd *fd, const struct reclaim_rec *rec)
+{
+    struct cold_fetch *fence = cold_fence(s, rec->object, rec->first, rec->first + rec->count);
+    int r;
+
+    if (!fence)
+        return -E_AGAIN;
+    pthread_mutex_lock(&s->cold->settle_lock);
+    r = punch_ranges(s, fd, rec);
+    pthread_mutex_unlock(&s->cold->settle_lock);
+    cold_unfence(s, fence);
+    return r;
+}
+
 int cold_punch_released(struct store *s, const struct reclaim_rec *rec)
 {
-    struct cold_fetch *fence;
     struct objfd *fd;
     int r = objfd_get(s, rec->object, false, &fd);
 
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
-    fence = cold_fence(s, rec->object, rec->first, rec->first + rec->count);
-    if (fence) {
-        pthread_mutex_lock(&s->cold->settle_lock);
-        r = punch_ranges(s, fd, rec);
-        pthread_mutex_unlock(&s->cold->settle_lock);
-        cold_unfence(s, fence);
-    }
+    r = puts_settle(s);
+    if (r == 0)
+        r = punch_fenced(s, fd, rec);
     objfd_put(s, fd);
-    return fence ? r : 1; /* somebody is reading it back: later */
+    return r == -E_AGAIN ? 1 : r; /* later */
 }
 
 /* --- what is left -------------------------------------------------------------------------------------------------------------- */

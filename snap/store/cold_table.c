@@ -179,6 +179,7 @@ int cold_object_new(struct txn *t, struct vol *v, uint64_t ino, uint64_t *ret)
 static void is_cold_now(struct store *s, void *arg)
 {
     objfd_not_hot(s, *(const uint64_t *)arg);
+    __atomic_store_n(&s->cold->put_lsn, journal_appended(s->journal), __ATOMIC_SEQ_CST);
 }
 
 static int mark_cold(struct txn *t, uint64_t object)

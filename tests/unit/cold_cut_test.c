@@ -1,5 +1,6 @@
 /* Bytes that lie elsewhere and the loss of power: a range goes only when its bytes are on the disk. And many threads at once. */
 #include "base/clock.h"
+#include "snap/store/cold_i.h"
 #include "tests/lib/rig.h"
 #include "tests/unit/cold_case.h"
 
@@ -63,6 +64,94 @@ static void expect_kept(struct rig *g)
     far_bytes(want, 64 * BLOCK_SIZE, &run, 1);
     far_expect(&g->b, "kept", want, 64 * BLOCK_SIZE, 0);
     free(want);
+}
+
+static void release_all(struct store *s, uint64_t object)
+{
+    struct cold_range range = {.object = object, .blocks = 64, .source = 1, .ref = far_run(KEPT, 0, 64).ref};
+    struct txn t;
+
+    CHECK_OK(txn_begin(s, TXN_WRITE, OP_COLD, NULL, &t));
+    CHECK_OK(cold_release(&t, &range));
+    CHECK_OK(txn_commit(&t));
+}
+
+struct again {
+    struct store *s;
+    uint64_t object;
+    bool began; /* atomic */
+    pthread_t reader;
+};
+
+/* It has found all blocks here, and is about to read them. */
+static void *slow_reader(void *arg)
+{
+    uint8_t *want = malloc(64 * BLOCK_SIZE), *p = malloc(64 * BLOCK_SIZE);
+    struct cold_run run = far_run(KEPT, 0, 64);
+    struct again *a = arg;
+    uint32_t gen = grace_enter(a->s);
+    struct objfd *fd;
+
+    CHECK_OK(objfd_get(a->s, a->object, false, &fd));
+    __atomic_store_n(&a->began, true, __ATOMIC_SEQ_CST);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    CHECK_OK(objfd_read(a->s, fd, p, 64 * BLOCK_SIZE, 0));
+    objfd_put(a->s, fd);
+    grace_leave(a->s, gen);
+    far_bytes(want, 64 * BLOCK_SIZE, &run, 1);
+    CHECK(memcmp(p, want, 64 * BLOCK_SIZE) == 0);
+    free(want);
+    free(p);
+    return NULL;
+}
+
+/* Another thread, while the queue is run: nothing has flushed that yet, and somebody reads. */
+static int on_reclaim(void *arg, struct store *s, const struct reclaim_rec *rec)
+{
+    struct again *a = arg;
+
+    CHECK_EQ(rec->kind, RECLAIM_LAYER);
+    CHECK_EQ(pthread_create(&a->reader, NULL, slow_reader, a), 0);
+    while (!__atomic_load_n(&a->began, __ATOMIC_SEQ_CST))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    release_all(s, a->object);
+    return 0;
+}
+
+/* What was released, came back and is released anew is not punched for the first time's sake: that it went twice is not on the disk. */
+TEST(test_cold__what_is_released_again_stays_until_that_is_durable)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        uint8_t p[64 * BLOCK_SIZE];
+        struct again a = {.began = false};
+        struct far f = {0};
+        struct rig g;
+        struct txn t;
+        size_t got;
+
+        rig_open(&g);
+        far_begin(&g.b, &f);
+        make_kept(&g, &a.object);
+        a.s = g.b.s;
+        CHECK_OK(store_reclaim_idle(g.b.s));
+        store_set_hooks(g.b.s, &(struct store_hooks){.arg = &a, .reclaim = on_reclaim});
+        CHECK_OK(txn_begin(g.b.s, TXN_WRITE, OP_COLD, NULL, &t));
+        CHECK_OK(txn_reclaim(&t, &(struct reclaim_rec){.kind = RECLAIM_LAYER}));
+        CHECK_OK(txn_commit(&t));
+        release_all(g.b.s, a.object);
+        CHECK_OK(store_sync(g.b.s));
+        CHECK_OK(vfs_read(g.b.v, rig_node(&g, "kept"), p, sizeof(p), 0, &got));
+        CHECK_EQ(f.calls, 1);
+        CHECK_OK(cold_settle(g.b.s));
+        CHECK_EQ(far_records(&g.b), 0);
+        CHECK_OK(store_checkpoint(g.b.s));
+        CHECK_EQ(far_records(&g.b), 1);
+        CHECK_EQ(pthread_join(a.reader, NULL), 0);
+        rig_cut(&g, seed, LYING_MIXED);
+        far_connect(&g.b, &f);
+        expect_kept(&g);
+        rig_close(&g);
+    }
 }
 
 /* What is done until the power goes; errors are those of a disk that is not there any more. */
