@@ -288,13 +288,15 @@ static int entry_after(struct txn *t, uint32_t vol, struct idle_entry *after)
     return r;
 }
 
-int idle_queue(struct vol *v, struct idle_entry *after, int64_t until_s, struct idle_entry ret[IDLE_BATCH],
-               size_t *ret_n, uint64_t *looked)
+/* In one transaction; none of them may be left after it. 1: there may be more. */
+static int queue_some(struct vol *v, struct idle_entry *after, int64_t until_s,
+                      struct idle_entry ret[IDLE_BATCH], size_t *ret_n, uint64_t *looked)
 {
     uint32_t vol = v->rec.id;
     struct idle_entry e = *after;
     struct txn t;
     size_t n = 0;
+    bool more = false;
     int r = txn_begin(v->store, TXN_WRITE, OP_POLICY, v, &t);
 
     if (r < 0)
@@ -302,7 +304,8 @@ int idle_queue(struct vol *v, struct idle_entry *after, int64_t until_s, struct 
     for (unsigned i = 0; n < IDLE_BATCH && (i < IDLE_BATCH || n == 0); i++) {
         int64_t read_s = 0;
 
-        if ((r = entry_after(&t, vol, &e)) < 0 || e.stamp_s > until_s)
+        more = (r = entry_after(&t, vol, &e)) == 0 && e.stamp_s <= until_s;
+        if (!more)
             break;
         *after = e;
         if (looked)
@@ -325,7 +328,18 @@ int idle_queue(struct vol *v, struct idle_entry *after, int64_t until_s, struct 
     r = txn_commit(&t);
     if (r == 0)
         *ret_n = n;
-    return r;
+    return r < 0 ? r : more;
+}
+
+int idle_queue(struct vol *v, struct idle_entry *after, int64_t until_s, struct idle_entry ret[IDLE_BATCH],
+               size_t *ret_n, uint64_t *looked)
+{
+    int r;
+
+    do
+        r = queue_some(v, after, until_s, ret, ret_n, looked);
+    while (r == 1 && *ret_n == 0);
+    return MIN_OF(r, 0);
 }
 
 static int back_some(struct vol *v, int64_t now_s)

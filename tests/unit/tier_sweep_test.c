@@ -163,6 +163,38 @@ TEST(test_tier_sweep__who_is_read_waits)
 }
 
 /* By change, reading is none; but what had to be brought stays for as long. */
+/* However many in front of it are read again and again. */
+TEST(test_tier_sweep__who_is_not_read_any_more_comes_behind_all_who_are)
+{
+    struct box b;
+    char name[16];
+
+    begin(&b);
+    for (unsigned i = 0; i <= 600; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        file(&b, name);
+    }
+    snap(&b, "s1");
+    CHECK_OK(idle_follow(b.v, DAY, true));
+    at(now + 2 * DAY);
+    for (unsigned i = 0; i <= 600; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        look(&b, name);
+    }
+    CHECK_OK(idle_flush(b.s));
+    at(now + 29 * DAY);
+    gives(&b, "s1", "");
+    for (unsigned i = 0; i < 600; i++) {
+        snprintf(name, sizeof(name), "f%u", i);
+        look(&b, name);
+    }
+    CHECK_OK(idle_flush(b.s));
+    at(now + 3 * DAY);
+    gives(&b, "s1", "f600");
+    gives(&b, "s1", "");
+    end(&b);
+}
+
 TEST(test_tier_sweep__reads_count_as_they_are_asked_to)
 {
     struct box b;
