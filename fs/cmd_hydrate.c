@@ -320,6 +320,24 @@ int hydrate_paths(struct job *j, struct store *s, struct vol *v, struct recall_p
     return r;
 }
 
+/* What a clone shows are objects of its origin as well: they are found by its files. */
+static int others(struct hydrate *h)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct cold_cursor c = {.object = 0};
+    struct cold_range range;
+    char root[] = "", *const paths[] = {root};
+    int r = cold_next(h->s, 0, &c, &range);
+
+    if (r <= 0)
+        return r;
+    r = recall_paths_new(h->v, paths, 1, &h->paths, &err);
+    if (r == 0)
+        r = work(h);
+    recall_paths_free(TAKE(h->paths));
+    return r;
+}
+
 int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
 {
     struct hydrate h = {.j = j, .s = s, .v = verb_vol_of_id(s, info->vol), .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -331,6 +349,8 @@ int hydrate_job(struct job *j, struct store *s, const struct job_info *info)
         job_total(j, 0, st.remote_bytes);
         r = work(&h);
     }
+    if (r == 0)
+        r = others(&h);
     if (r == 0)
         r = store_flush(s);
     conf_size_text(h.bytes, size);

@@ -175,6 +175,23 @@ test_another_repository_takes_the_place_of_the_first() {
     sound "$dir/t"
 }
 
+# What it shows are its origin's bytes: they come for it, too.
+test_a_clone_hydrates() {
+    new_repo
+    new_volume
+    random 3000000 >"$dir/m/a"
+    backup
+    from "$dir/t/vol" "$dir/w" --no-hydrate
+    ok varve snapshot create "$dir/w" one
+    ok varve clone "$dir/w@one" other
+    mounted+=("$dir/o")
+    mkdir "$dir/o"
+    ok varve mount "$dir/t/other" "$dir/o"
+    ok varve hydrate "$dir/o"
+    mv "$dir/r" "$dir/away"
+    cmp "$dir/m/a" "$dir/o/a" || fail "not here: $out"
+}
+
 test_the_repository_away() {
     new_repo
     new_volume
