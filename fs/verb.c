@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "fs/verb_value.h"
@@ -12,6 +13,39 @@ static const char *role_name(enum verb_role r)
     static const char *const names[] = {"none", "read", "snapshot", "admin"};
 
     return names[r];
+}
+
+/* The first value that names a file of this machine, or a place by its URL. Repositories by name were added by who may. */
+static const char *reaches_out(const struct verb_args *a)
+{
+    for (size_t i = 0; i < VERB_ARGS_MAX && a->verb->args[i].name; i++) {
+        const struct verb_arg *x = &a->verb->args[i];
+        const struct verb_val *v = &a->vals[i];
+        const char *shown = x->shown ? x->shown : "";
+
+        if (v->ntexts && (strcmp(shown, "FILE") == 0 || strcmp(shown, "URL") == 0))
+            return x->name;
+        for (size_t n = 0; strncmp(shown, "REPO", 4) == 0 && n < v->ntexts; n++)
+            if (strchr(v->texts[n], ':'))
+                return x->name;
+    }
+    return NULL;
+}
+
+/* The daemon opens files and writes to places for who asks: by a control file for those only who could do so themselves. */
+static int may_reach(const struct verb_ctx *c, const struct verb_args *a, struct buf *err)
+{
+    const char *what;
+
+    if (c->via != VIA_CONTROL || c->uid == 0 || c->uid == (uint32_t)geteuid() ||
+        BROKEN(VARVE_BREAK_control_reach) || !(what = reaches_out(a)))
+        return 0;
+    buf_printf(
+        err,
+        "%s: %s= with a file or a URL is for root and the user of the daemon here; give a repository by "
+        "its name, or use the command line",
+        a->verb->name, what);
+    return -E_PERM;
 }
 
 int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, struct buf *err)
@@ -31,6 +65,8 @@ int verb_run(struct verb_ctx *c, const struct verb_args *a, struct buf *out, str
             buf_puts(err, role_name(v->role));
         return -E_PERM;
     }
+    if ((r = may_reach(c, a, err)) < 0)
+        return r;
     held = vols_hold(c->env->store);
     r = v->run(c, a, out, err);
     vols_let_go(c->env->store, held);

@@ -119,7 +119,7 @@ static const struct verb table[] = {
      "+ created, - removed, M changed, R renamed; then the path (directories end in /) and the changed\n"
      "ranges as OFFSET+LENGTH; (meta): mode, owner, times, links or attributes differ.\n"
      "Bytes that are no text, blanks and \\ are printed as \\ooo. Costs what changed, not what there is.\n", run_diff},
-    {NULL, "rollback", "rollback", NEED_VOLUME, ROLE_ADMIN, "TARGET", {SNAP_NAME},
+    {NULL, "rollback", "rollback", NEED_VOLUME, ROLE_SNAPSHOT, "TARGET", {SNAP_NAME},
      "make the volume what a snapshot shows",
      "The state before is kept as snapshot before-rollback-TIME: rolling back to that undoes it.\n"
      "What was open keeps the old tree, read-only; who holds such files is printed.\n", run_rollback},

@@ -166,6 +166,11 @@ test_control_none_and_read() {
     ok umount "$m"
     ok varve mount "$s" "$m" -o control=snapshot
     wrote snapshots 'create x' || fail 'control=snapshot'
-    wrote rollback 'rollback x' && fail 'control=snapshot rolled back'
+    echo now >"$m/f"
+    wrote rollback 'rollback x' || fail 'control=snapshot did not roll back'
+    [ ! -e "$m/f" ] || fail 'it is not what the snapshot shows'
+    wrote status 'resize 1G' && fail 'control=snapshot took another limit'
+    wrote snapshots 'clone to=copy' && fail 'control=snapshot made a volume'
+    wrote backup "run to=dir:$case_dir/r snap=x" && fail 'control=snapshot wrote a repository'
     ok umount "$m"
 }

@@ -188,18 +188,34 @@ TEST(test_csi__a_pod_sets_no_label_of_the_drivers)
 }
 
 /* Nor does one who is not root by a class that lets him command: paths are those of the daemon's user. */
-TEST(test_csi__who_is_not_root_exports_nowhere)
+TEST(test_csi__who_is_not_root_reaches_nothing_outside)
 {
-    char *id, line[600], out[300];
+    static const struct {
+        const char *file, *line;
+    } cases[] = {
+        {"backup", "export dir:%s snap=s plain"},
+        {"backup", "run to=dir:%s snap=s"},
+        {"backup", "run to=none snap=s key-file=%s"},
+        {"backup", "run to=none snap=s attach=%s"},
+        {"tier", "release to=dir:%s"},
+        {"tier", "run to=dir:%s"},
+    };
+    char *id, line[600], file[64], out[300];
 
     rig_start(NULL);
     id = make_volume("pvc-export", GIB);
     CHECK_EQ(stage_with(id, "admin", "5000", NULL), 0);
     CHECK(container_says(5000, ".snapshots/.control/snapshots", "create s"));
     snprintf(out, sizeof(out), "%.200snode-etc", rig.dir);
-    snprintf(line, sizeof(line), "export dir:%s snap=s plain", out);
-    CHECK(!container_says(5000, ".snapshots/.control/backup", line));
-    CHECK(access(out, F_OK) < 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *at = strstr(cases[i].line, "%s");
+
+        snprintf(file, sizeof(file), ".snapshots/.control/%s", cases[i].file);
+        snprintf(line, sizeof(line), "%.*s%s%s", (int)(at - cases[i].line), cases[i].line, out, at + 2);
+        if (container_says(5000, file, line))
+            test_fail(__FILE__, __LINE__, "\"%s\" was taken", line);
+        CHECK(access(out, F_OK) < 0);
+    }
     gone(id);
     free(id);
     rig_stop();

@@ -333,7 +333,8 @@ TEST(test_sift__what_only_firm_records_name_is_kept)
     for (struct dirty *d = g.b.s->dirty_list.next; d != &g.b.s->dirty_list; d = d->next)
         d->failed = true; /* as if the disk had not taken them */
     failed_note(g.b.s, g.b.v->rec.id, "test");
-    __atomic_fetch_add(&g.b.s->sift.hurry, 1, __ATOMIC_RELAXED); /* this store is sifted when it is asked for only */
+    __atomic_fetch_add(&g.b.s->sift.hurry, 1,
+                       __ATOMIC_RELAXED); /* this store is sifted when it is asked for only */
     for (int i = 0; i < 4; i++)
         CHECK_OK(store_checkpoint(g.b.s));
     rig_cut(&g, 1, LYING_ALL);
