@@ -128,6 +128,17 @@ test_a_job_that_waits_ends_when_it_is_to() {
     same b/2
 }
 
+# Whoever waits for a job in front of a terminal does not hold up the last unmount: the job goes on at the next mount.
+test_somebody_who_waits_for_a_job_holds_no_unmount_up() {
+    begin
+    mv "$dir/r" "$dir/away"
+    varve hydrate "$dir/m" >"$dir/said" 2>&1 &
+    sleep 1.5
+    timeout 25 "$VARVE" umount "$dir/m" || fail "the unmount takes longer than 25 s"
+    mv "$dir/away" "$dir/r"
+    wait $!
+}
+
 test_the_death_of_varve_tierd_is_nobodys_trouble() {
     begin
     same c/1
