@@ -380,6 +380,6 @@ RUN(run_hydrate)
 
     if (r < 0)
         return r;
-    verb_job_await(c, a, id);
-    return verb_job_answer(c, id, &words, out, err);
+    r = verb_job_await(c, a, id, err);
+    return r < 0 ? r : verb_job_answer(c, id, &words, out, err);
 }

@@ -196,12 +196,25 @@ static int job_answer(struct verb_ctx *c, const struct job_info *i, struct buf *
 
 /* --- verbs that began one --------------------------------------------------------------------------------------------- */
 
-void verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id)
+static bool store_closes(const struct verb_env *e)
+{
+    return e->host && e->host->closes && e->host->closes(e->host->arg) && !BROKEN(VARVE_BREAK_await_closing);
+}
+
+int verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id, struct buf *err)
 {
     c->job = id;
-    if (c->via != VIA_CONTROL && !verb_num(a, "background"))
-        while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
-            continue;
+    if (c->via == VIA_CONTROL || verb_num(a, "background"))
+        return 0;
+    while (job_wait(c->env->store, id, WAIT_MS) == -E_AGAIN)
+        if (store_closes(c->env)) {
+            buf_printf(err,
+                       "%s: the store is being closed; job %" PRIu64
+                       " goes on at the next mount, varve job list shows how far it is",
+                       a->verb->name, id);
+            return -E_CLOSED;
+        }
+    return 0;
 }
 
 static int report_members(struct jw *j, struct store *s, uint64_t id)
@@ -278,8 +291,8 @@ int verb_job_run(struct verb_ctx *c, const struct verb_args *a, const char *kind
 
     if (r < 0)
         return r;
-    verb_job_await(c, a, id);
-    return verb_job_answer(c, id, w, out, err);
+    r = verb_job_await(c, a, id, err);
+    return r < 0 ? r : verb_job_answer(c, id, w, out, err);
 }
 
 int verb_job_fits(struct buf *detail, const char *why, struct buf *err)

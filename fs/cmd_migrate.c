@@ -486,8 +486,8 @@ static int begin(struct verb_ctx *c, const struct verb_args *a, struct migrate *
     r = migrate_start(c->env->store, m, &id);
     if (r < 0)
         return r;
-    verb_job_await(c, a, id);
-    return answer(c, m->name, id, out, err);
+    r = verb_job_await(c, a, id, err);
+    return r < 0 ? r : answer(c, m->name, id, out, err);
 }
 
 RUN(run_migrate_run)

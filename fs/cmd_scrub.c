@@ -127,6 +127,6 @@ RUN(run_scrub)
         buf_printf(err, "scrub: %s", err_text(r));
         return r;
     }
-    verb_job_await(c, a, id);
-    return answer(c, id, out, err);
+    r = verb_job_await(c, a, id, err);
+    return r < 0 ? r : answer(c, id, out, err);
 }

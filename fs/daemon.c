@@ -265,6 +265,17 @@ static void host_rolled_back(void *arg, struct vol *v)
     session_rolled_back(v);
 }
 
+static bool host_closes(void *arg)
+{
+    struct daemon *d = arg;
+    bool closes;
+
+    pthread_mutex_lock(&d->lock);
+    closes = d->told_to_end || d->nwaiters > 0;
+    pthread_mutex_unlock(&d->lock);
+    return closes;
+}
+
 /* --- taking over ------------------------------------------------------------------------------------------------------------------------ */
 
 struct restore {
@@ -590,7 +601,8 @@ static void daemon_init(struct daemon *d, const char *store)
                                  .mounts = host_mounts,
                                  .transport = host_transport,
                                  .flush = host_flush,
-                                 .rolled_back = host_rolled_back};
+                                 .rolled_back = host_rolled_back,
+                                 .closes = host_closes};
     d->env.host = &d->host;
     pthread_mutex_init(&d->keeper_lock, NULL);
     pthread_mutex_init(&d->mount_lock, NULL);

@@ -125,6 +125,8 @@ struct verb_host {
     /* after a snapshot appeared, went, was renamed; after a rollback (the live tree has a new view); after a resize */
     void (*snapshots_changed)(void *arg, struct vol *v);
     void (*rolled_back)(void *arg, struct vol *v);
+    /* somebody waits for the store to be closed: who waits for a job does so no longer */
+    bool (*closes)(void *arg);
 };
 
 /* A store in use, with jobs and events attached. verb_open (ret->host set by the caller): reads STORE/config, opens the

@@ -34,7 +34,8 @@ RUN(run_snapshot_show);
 /* cmd_diff.c */
 RUN(run_diff);
 RUN(run_snapshot_ranges);
-/* cmd_job.c. verb_job_await: notes the job that goes on with the verb, and waits where who asked can; verb_job_answer: what the verb
+/* cmd_job.c. verb_job_await: notes the job that goes on with the verb, and waits where who asked can (-E_CLOSED with a sentence:
+ * the store is being closed); verb_job_answer: what the verb
  * says of it, whether it has ended or not; the result is the job's. verb_job_run: a job of the volume, all three. verb_job_fits: 0, or
  * -E_TOOBIG with why in err: is its detail, a line of verb_line_add(), as long as one may be? */
 struct verb_job_words {
@@ -45,7 +46,7 @@ struct verb_job_words {
     const char *
         report; /* JSON: the object that takes what the job said by job_report_line() ("NAME VALUE"); NULL: none */
 };
-void verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id);
+int verb_job_await(struct verb_ctx *c, const struct verb_args *a, uint64_t id, struct buf *err);
 int verb_job_answer(struct verb_ctx *c, uint64_t id, const struct verb_job_words *w, struct buf *out,
                     struct buf *err);
 int verb_job_run(struct verb_ctx *c, const struct verb_args *a, const char *kind, struct buf *detail,

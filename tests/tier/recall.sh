@@ -135,8 +135,9 @@ test_somebody_who_waits_for_a_job_holds_no_unmount_up() {
     varve hydrate "$dir/m" >"$dir/said" 2>&1 &
     sleep 1.5
     timeout 25 "$VARVE" umount "$dir/m" || fail "the unmount takes longer than 25 s"
+    wait $! && fail 'it says that all is here'
+    grep -q 'goes on at the next mount' "$dir/said" || fail "it says: $(cat "$dir/said")"
     mv "$dir/away" "$dir/r"
-    wait $!
 }
 
 test_the_death_of_varve_tierd_is_nobodys_trouble() {
