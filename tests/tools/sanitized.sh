@@ -41,10 +41,12 @@ for dir in model crash fuzz bitflip sweep tier csi fsx mount; do
     [ ! -x tests/$dir/run.sh ] || make_suite $dir
 done
 make_suite s3
-if [ -n "$(ls "$reports")" ]; then
+# a process that is killed while it looks for leaks leaves a line that says so, and is no report
+mapfile -t found < <(grep -lvxE '==[0-9]+==Unable to get registers from thread [0-9]+\.' "$reports"/* 2>/dev/null)
+if [ ${#found[@]} -gt 0 ]; then
     failed=$((failed + 1))
     echo "FAILED: reports of the sanitizer:"
-    head -n 60 "$reports"/*
+    head -n 60 "${found[@]}"
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
