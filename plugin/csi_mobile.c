@@ -165,7 +165,7 @@ static int points_get(struct csi_call *k, const struct mobile *m, json_t **ret)
 struct csi_wait {
     struct csi_wait *next;
     uint64_t epoch;
-    int64_t since_ns;
+    int64_t since_ns, asked_ns;
     char name[NAME_LEN + 1];
 };
 
@@ -178,7 +178,9 @@ static struct csi_wait **wait_at(struct csi *d, const char *name)
     return at;
 }
 
-/* For how long this epoch has been waited for: no clock but this node's. */
+/* For how long this epoch has been waited for without a break, which is longer than the kubelet's longest between two tries (122 s): no
+ * clock but this node's. Who asked days ago and then no more has not waited since. */
+#define BREAK_NS 150000000000ll
 static int64_t waited_ms(struct csi *d, const char *name, uint64_t epoch)
 {
     int64_t now = clock_mono_ns(), since = now;
@@ -191,10 +193,12 @@ static int64_t waited_ms(struct csi *d, const char *name, uint64_t epoch)
         w->next = d->waits;
         d->waits = w;
     }
-    if (w && w->epoch != epoch) {
+    if (w && (w->epoch != epoch || now - w->asked_ns > BREAK_NS)) {
         w->epoch = epoch;
         w->since_ns = now;
     }
+    if (w)
+        w->asked_ns = now;
     since = w ? w->since_ns : now;
     lock_drop(&d->lock);
     return (now - since) / 1000000;

@@ -148,6 +148,32 @@ TEST(test_csi__a_volume_follows_its_pod_and_the_old_copy_is_fenced)
     rig_stop();
 }
 
+/* A pod that was to begin here once, and did not, says nothing of how long its volume's node has been away. */
+TEST(test_csi__who_asked_once_has_not_waited_since)
+{
+    const char *scale = getenv("SCALE");
+    char *id;
+
+    if (scale && strcmp(scale, "short") == 0)
+        test_skip("takes three minutes");
+    begin();
+    CHECK_EQ(create("pvc-asked", RWOP, "repository", "offsite", &id), 0);
+    CHECK_EQ(stage(id), 0);
+    node_dies();
+    repo_node(2);
+    driver_again("--takeover-after=155");
+    CHECK_EQ(stage(id), GRPC_UNAVAILABLE);
+    pause_ms(160000);
+    CHECK_EQ(stage(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "takes it over in 155 s"));
+    driver_again("--takeover-after=0");
+    CHECK_EQ(stage(id), 0);
+    CHECK_EQ(unstage(id, rig.stage), 0);
+    CHECK_EQ(deleted(id), 0);
+    free(id);
+    rig_stop();
+}
+
 /* Another node takes it while it is mounted here: what is written from now on goes nowhere, and it is not staged again. */
 TEST(test_csi__a_copy_that_is_mounted_is_fenced)
 {
