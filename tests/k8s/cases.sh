@@ -42,13 +42,14 @@ csi_up() {
 }
 
 test_containers_alone() {
-    local n=1 at=/var/lib/kubelet/at pid
+    local n=1 at=/var/lib/kubelet/at pid sanity
     container $n install /opt/varve/bin/varve-node install --store $STORE >"$logs/install.log" 2>&1 || { fail "$(cat "$logs/install.log")"; return; }
     pid=$(on $n /opt/varve/bin/varve status $STORE --json | sed -n 's/.*"daemon_pid": \([0-9]*\).*/\1/p')
     [ -n "$pid" ] || fail 'not served when the container is gone'
     csi_up $n csi-1 || { fail 'varve-csi does not come up'; return; }
-    if [ -x "$VARVE_CACHE"/csi/bin/csi-sanity-* ]; then
-        on $n sh -c "cd /var/lib/kubelet && $(ls "$VARVE_CACHE"/csi/bin/csi-sanity-* | head -n 1) -csi.endpoint unix://$csi_sock -csi.mountdir /var/lib/kubelet/m -csi.stagingdir /var/lib/kubelet/s \
+    sanity=$(find "$VARVE_CACHE/csi/bin" -name 'csi-sanity-*' -perm -u+x 2>/dev/null | sort -V | tail -n 1)
+    if [ -n "$sanity" ]; then
+        on $n sh -c "cd /var/lib/kubelet && $sanity -csi.endpoint unix://$csi_sock -csi.mountdir /var/lib/kubelet/m -csi.stagingdir /var/lib/kubelet/s \
             -csi.testvolumesize 1073741824 -csi.testvolumeexpandsize 2147483648 -ginkgo.no-color" >"$logs/sanity.log" 2>&1 || fail "$(grep -aE '\[FAIL\]|^Ran' "$logs/sanity.log")"
         say "    $(grep -a '^Ran ' "$logs/sanity.log"), in a container"
     fi
@@ -84,7 +85,7 @@ test_containers_alone() {
 definitions() {
     local dir
     dir=$(sed -n 's/^SNAPSHOTTER=//p' "$here/get.sh")
-    dir=$(ls -d "$VARVE_CACHE"/k8s/go/mod/github.com/kubernetes-csi/external-snapshotter/client/v8@"$dir"/config/crd)
+    dir=$VARVE_CACHE/k8s/crd-$dir
     for f in "$dir"/*snapshot.storage*.yaml; do k apply -f "$f" || return 1; done
     k wait --for=condition=Established crd --all --timeout=120s
 }

@@ -19,7 +19,7 @@ if [ "${1:-}" != --inside ]; then
     if [ "${GET:-}" = debian ] || [ "$*" = test_containers_alone ]; then
         export K8S_MISSING='not asked for'
     else
-        why=$("$here/get.sh" kubernetes sidecars 2>&1) || { K8S_MISSING=$(printf '%s\n' "$why" | tail -n 1) && export K8S_MISSING; }
+        why=$("$here/get.sh" kubernetes sidecars definitions 2>&1) || { K8S_MISSING=$(printf '%s\n' "$why" | tail -n 1) && export K8S_MISSING; }
         "$here/get.sh" helm >/dev/null 2>&1
     fi
     why=$(. "$here/../tier/s3_server.sh" && s3_get versitygw 2>&1) || { K8S_NO_S3=$(printf '%s\n' "$why" | tail -n 1) && export K8S_NO_S3; }

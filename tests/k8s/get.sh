@@ -1,6 +1,7 @@
 #!/bin/bash
 # Gets what a cluster is made of, once, into $VARVE_CACHE/k8s/bin: etcd, containerd, kubectl and runc as Debian has them (unpacked, never
-# installed), Kubernetes itself and the sidecars of its storage group from Go's module proxy. `get.sh [debian kubernetes sidecars helm]`.
+# installed), Kubernetes itself and the sidecars of its storage group from Go's module proxy. `get.sh [debian kubernetes sidecars
+# definitions helm]`.
 # The last line says why when something cannot be had.
 set -u
 here=$(dirname "$(readlink -f "$0")")
@@ -119,6 +120,17 @@ get_sidecars() {
     sidecar csi-resizer $org/external-resizer/v2 $RESIZER $org/external-resizer/v2/cmd/csi-resizer
 }
 
+# the objects that the snapshotter works with, as its project publishes them
+get_definitions() {
+    local module=github.com/kubernetes-csi/external-snapshotter/client/v8@$SNAPSHOTTER dir
+    [ ! -d "$home/crd-$SNAPSHOTTER" ] || return 0
+    needs_go || return 1
+    dir=$(cd / && go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [ -n "$dir" ] || { say "$module cannot be had from the module proxy"; return 1; }
+    rm -rf "$home/.crd"
+    cp -r --no-preserve=mode "$dir/config/crd" "$home/.crd" && mv "$home/.crd" "$home/crd-$SNAPSHOTTER"
+}
+
 get_helm() {
     [ ! -x "$bin/helm" ] || return 0
     needs_go && kubernetes_tree || return 1
@@ -126,6 +138,6 @@ get_helm() {
 }
 
 mkdir -p "$bin" || exit 1
-for part in ${*:-debian kubernetes sidecars}; do
+for part in ${*:-debian kubernetes sidecars definitions}; do
     (flock 9 && "get_$part") 9>"$home/lock.$part" || exit 1
 done
