@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fs/op.h"
+#include "fs/session_i.h"
 #include "tests/lib/test.h"
 #include "tests/unit/fs_verb_case.h"
 
@@ -61,6 +62,26 @@ TEST(test_session__has_ended_before_a_worker_hears_of_it)
     close(kernel);
     CHECK(session_ended(ss));
     CHECK(!atomic_load(&gone));
+    end(ss);
+}
+
+/* What the kernel has asked, and nobody has read yet. */
+TEST(test_session__settles_when_nothing_waits_to_be_read)
+{
+    struct fuse_in_header q = {.len = sizeof(q), .opcode = FUSE_STATFS, .unique = 4, .nodeid = 1};
+    char got[256];
+    int kernel;
+    struct session *ss = begin(&kernel);
+    struct vol *v = session_vol(ss);
+
+    atomic_store(&ss->ready, true);
+    CHECK_OK(session_settle(v, 1000));
+    CHECK(write(kernel, &q, sizeof(q)) == sizeof(q));
+    CHECK_ERR(session_settle(v, 20), -E_BUSY);
+    CHECK_ERR(session_settle(NULL, 20), -E_BUSY);
+    CHECK(read(session_fd(ss), got, sizeof(got)) == sizeof(q));
+    CHECK_OK(session_settle(v, 1000));
+    close(kernel);
     end(ss);
 }
 
