@@ -522,10 +522,10 @@ int file_allocate(struct vol *v, const struct file_req *rq, uint64_t ino, enum f
 
     if (len == 0 || end < off)
         return -E_INVAL;
-    if (end > FILE_SIZE_MAX)
-        return what == FILE_PUNCH
-                   ? file_allocate(v, rq, ino, what, off, off < FILE_SIZE_MAX ? FILE_SIZE_MAX - off : 1)
-                   : -E_FBIG;
+    if (end > FILE_SIZE_MAX && what != FILE_PUNCH)
+        return -E_FBIG;
+    end = MIN_OF(end, FILE_SIZE_MAX); /* no file has anything beyond it */
+    off = MIN_OF(off, end);
     do {
         ilock_take(v->store, &l, v->rec.id, &ino, 1, true);
         r = allocate_locked(v, rq, ino, what, off, end);

@@ -1,4 +1,5 @@
 /* Edges of the engine that were wrong once. */
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "tests/lib/rig.h"
@@ -397,4 +398,24 @@ TEST(test_edge__what_a_lost_write_took_away_stays_away)
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
+}
+
+/* The kernel lets holes be made at any offset; no file reaches beyond the largest size. */
+TEST(test_edge__a_hole_beyond_the_largest_size_is_made_of_nothing)
+{
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    struct rig g;
+
+    rig_open(&g);
+    rig_write(&g, "f", 0, 60000, rig_a);
+    CHECK_OK(vfs_fallocate(g.b.v, &g.b.c, rig_node(&g, "f"), punch, FILE_SIZE_MAX, 4096));
+    CHECK_OK(vfs_fallocate(g.b.v, &g.b.c, rig_node(&g, "f"), punch, FILE_SIZE_MAX - 1, 1));
+    CHECK_OK(vfs_fallocate(g.b.v, &g.b.c, rig_node(&g, "f"), punch, INT64_MAX - 1, 1));
+    CHECK_ERR(vfs_fallocate(g.b.v, &g.b.c, rig_node(&g, "f"), 0, FILE_SIZE_MAX, 1), -E_FBIG);
+    rig_expect(&g, "f", 0, 60000, rig_a);
+    CHECK_OK(vfs_fallocate(g.b.v, &g.b.c, rig_node(&g, "f"), punch, 5000, INT64_MAX - 5000));
+    CHECK_EQ(rig_size(&g, "f"), 60000);
+    rig_expect(&g, "f", 0, 5000, rig_a);
+    rig_expect(&g, "f", 5000, 55000, rig_zero);
+    rig_close(&g);
 }
