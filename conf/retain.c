@@ -71,7 +71,9 @@ static void keep_own(const struct schedule *s, const struct retain_own *own, int
         if (v[i].schedule != at)
             continue;
         newest = seen++ ? newest : v[i].due_s;
-        if (seen <= keep || (own->for_s > 0 && newest - v[i].due_s < own->for_s))
+        if (seen <= keep) /* one of a clock that was ahead has no age */
+            v[i].drop = false;
+        else if (own->for_s > 0 && v[i].due_s <= newest && newest - v[i].due_s < own->for_s)
             v[i].drop = false;
     }
 }

@@ -26,14 +26,15 @@ static inline bool retain_all_set(const struct retain_all *a)
  * a next backup: it stays, and counts. */
 struct retain_snap {
     int64_t due_s;
+    int64_t order_s; /* the caller's: what they are sorted by */
     int schedule;
     bool bound;
     bool drop;  /* ret */
     size_t tag; /* the caller's */
 };
 
-/* retain_decide: v by ascending due_s (as they were taken). Sets drop of those that may go; the count of them. Those of schedules that
- * are gone stay unless `all` is set. The newest one of all never goes. */
+/* retain_decide: v in the order that they were taken: by ascending due_s, but for those of a clock that was ahead. Sets drop of those
+ * that may go; the count of them. Those of schedules that are gone stay unless `all` is set. The newest one of all never goes. */
 size_t retain_decide(const struct schedule *s, const struct retain_own *own, size_t ns,
                      const struct retain_all *all, const struct zone *z, struct retain_snap *v, size_t n);
 

@@ -431,11 +431,23 @@ static int held_one(void *arg, const struct layer_rec *rec, const char *text, si
     return held_add(h, rec, one);
 }
 
-static int by_due(const void *a, const void *b)
+/* Those taken while the clock was ahead would be the newest until that time comes, and all that are taken until then would go at once:
+ * they stand before the one that was taken next, now at the latest. */
+static void clock_ahead(struct held *h, int64_t now_s)
+{
+    int64_t next_s = now_s;
+
+    for (size_t i = h->n; i-- > 0;) /* as they were taken, the newest first */
+        next_s = h->v[i].order_s = h->v[i].due_s > now_s ? next_s : h->v[i].due_s;
+}
+
+static int by_order(const void *a, const void *b)
 {
     const struct retain_snap *x = a, *y = b;
 
-    return x->due_s != y->due_s ? (x->due_s < y->due_s ? -1 : 1) : x->tag < y->tag ? -1 : x->tag > y->tag;
+    return x->order_s != y->order_s ? (x->order_s < y->order_s ? -1 : 1)
+           : x->tag < y->tag        ? -1
+                                    : x->tag > y->tag;
 }
 
 static void let_go(struct round *rd, struct vol *v, const struct held *h)
@@ -466,7 +478,8 @@ static void retain(struct round *rd, struct vol *v, const struct profile *p)
     }
     r = snap_each(v, held_one, &h);
     if (r == 0 && h.n > 0) {
-        qsort(h.v, h.n, sizeof(*h.v), by_due);
+        clock_ahead(&h, rd->now_s);
+        qsort(h.v, h.n, sizeof(*h.v), by_order);
         if (retain_decide(s, own, p->nsnapshots, &p->retention, rd->z, h.v, h.n) > 0)
             let_go(rd, v, &h);
     }

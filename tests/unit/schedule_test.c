@@ -277,6 +277,65 @@ TEST(test_schedule__failures_are_tried_again_and_said_once)
     box_close(&b);
 }
 
+/* What was taken while the clock was ahead is not the newest for as long as that. */
+TEST(test_schedule__a_clock_that_was_ahead_takes_no_later_ones_away)
+{
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, DAILY);
+    at("2026-11-21T01:30:00Z");
+    tick(&b);
+    for (int day = 1; day <= 4; day++) {
+        char when[32];
+
+        snprintf(when, sizeof(when), "2027-06-%02dT02:00:00Z", day);
+        at(when);
+        tick(&b);
+    }
+    at("2026-11-25T12:00:00Z");
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-daily-2027-06-02T00-30-00Z\nauto-daily-2027-06-03T00-30-00Z\n"
+               "auto-daily-2027-06-04T00-30-00Z\n");
+    at("2026-11-26T12:00:00Z");
+    tick(&b);
+    at("2026-11-27T12:00:00Z");
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-daily-2027-06-04T00-30-00Z\nauto-daily-2026-11-26T01-30-00Z\n"
+               "auto-daily-2026-11-27T01-30-00Z\n");
+    box_close(&b);
+}
+
+/* As with rules over all: each day has one, those of the time ahead, too. */
+TEST(test_schedule__days_that_were_ahead_are_as_many_days)
+{
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, "name = \"d\"; snapshots = ( { every = \"12h\"; } ); retention: { daily = 3; };");
+    for (int half = 2; half <= 7; half++) {
+        char when[32];
+
+        snprintf(when, sizeof(when), "2027-06-%02dT%02d:30:00Z", half / 2, half % 2 * 12);
+        at(when);
+        tick(&b);
+    }
+    at("2026-11-23T12:30:00Z");
+    tick(&b);
+    at("2026-11-24T00:30:00Z");
+    tick(&b);
+    at("2026-11-24T12:30:00Z");
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-every-12h-2027-06-02T12-00-00Z\nauto-every-12h-2027-06-03T12-00-00Z\n"
+               "auto-every-12h-2026-11-24T12-00-00Z\n");
+    box_close(&b);
+}
+
 static int backups, backup_fails;
 static int64_t backup_due_s;
 
