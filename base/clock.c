@@ -48,6 +48,23 @@ void clock_test_off(void)
     atomic_store(&test_on, false);
 }
 
+void clock_cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t a;
+
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &a);
+    pthread_condattr_destroy(&a);
+}
+
+struct timespec clock_until(int64_t ms)
+{
+    int64_t ns = read_clock(CLOCK_MONOTONIC) + ms * 1000000;
+
+    return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+}
+
 /* Days since 1970-01-01 of a date of the Gregorian calendar. Years are counted from March, so that the leap day is
  * the last of its year, and in eras of 400 years, which all have 146097 days. */
 int64_t clock_days(int64_t year, int month, int day)

@@ -2,6 +2,9 @@
 #ifndef VARVE_BASE_CLOCK_H
 #define VARVE_BASE_CLOCK_H
 
+#include <pthread.h>
+#include <time.h>
+
 #include "base/base.h"
 
 int64_t clock_wall_ns(void); /* nanoseconds since 1970 UTC (CLOCK_REALTIME); may go backwards */
@@ -11,6 +14,11 @@ int64_t clock_mono_ns(void); /* nanoseconds of CLOCK_MONOTONIC; never goes backw
 void clock_test_set(int64_t wall_ns, int64_t mono_ns);
 void clock_test_advance(int64_t ns);
 void clock_test_off(void);
+
+/* A condition for pthread_cond_timedwait() until clock_until(ms), that long from now: by CLOCK_MONOTONIC, as who waits by the wall clock
+ * sleeps on for as long as that is set back. The kernel's time, not the test door's. */
+void clock_cond_init(pthread_cond_t *c);
+struct timespec clock_until(int64_t ms);
 
 /* RFC 3339 in UTC with nanoseconds left out: "2026-11-20T22:00:00Z". out holds CLOCK_TEXT_SIZE bytes. */
 #define CLOCK_TEXT_SIZE 32

@@ -177,14 +177,8 @@ static struct line *free_line(struct client *c)
 
 static void wait_freed(struct client *c)
 {
-    struct timespec until;
+    struct timespec until = clock_until(ASK_MS);
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += ASK_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_cond_timedwait(&c->freed, &c->lock, &until);
 }
 
@@ -553,7 +547,7 @@ int tierd_open(const char *url, bool make, const struct backend_call *call, stru
     c->refs = 1;
     snprintf(c->url, sizeof(c->url), "%s", url);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->freed, NULL);
+    clock_cond_init(&c->freed);
     r = process_start(c, make, call, err);
     if (r < 0) {
         client_close(&c->b);

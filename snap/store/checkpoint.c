@@ -76,13 +76,9 @@ static uint64_t checkpoints_done(struct store *s)
  * what the daemon before has written. */
 static bool wait_for_checkpoint(struct store *s, uint64_t seen)
 {
-    struct timespec until;
+    struct timespec until = clock_until(store_room_wait_ms);
     bool vain;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += store_room_wait_ms % 1000 * 1000000;
-    until.tv_sec += store_room_wait_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&s->bg_lock);
     if (!s->bg_stop && s->ckpts == seen)
         pthread_cond_timedwait(&s->bg_done, &s->bg_lock, &until);
@@ -393,12 +389,7 @@ static void *background(void *arg)
     pthread_mutex_lock(&s->bg_lock);
     while (!s->bg_stop) {
         if (!s->bg_want_ckpt && (!s->settles || s->settle_later)) {
-            clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_nsec += 200000000;
-            if (until.tv_nsec >= 1000000000) {
-                until.tv_nsec -= 1000000000;
-                until.tv_sec++;
-            }
+            until = clock_until(200);
             pthread_cond_timedwait(&s->bg_wake, &s->bg_lock, &until);
         }
         s->bg_want_ckpt = s->settle_later = false;

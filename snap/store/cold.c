@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "snap/store/change.h"
 #include "snap/store/cold_i.h"
 
@@ -69,7 +70,7 @@ int cold_new(struct store *s)
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->settle_lock, NULL);
     pthread_mutex_init(&c->leave_lock, NULL);
-    pthread_cond_init(&c->over, NULL);
+    clock_cond_init(&c->over);
     pthread_rwlock_init(&c->hooks_lock, NULL);
     s->cold = c;
     return 0;

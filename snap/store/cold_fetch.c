@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mark.h"
 #include "snap/store/cold_i.h"
@@ -107,11 +108,9 @@ void cold_fetch_unref(struct cold *c, struct cold_fetch *f)
 /* Who watches over requests sees that this one is not stuck. */
 static void wait_a_step(struct cold *c)
 {
-    struct timespec until;
+    struct timespec until = clock_until(1000);
 
     io_move();
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
     pthread_cond_timedwait(&c->over, &c->lock, &until);
 }
 

@@ -186,8 +186,8 @@ static struct store *store_alloc(struct io *io, const char *path, const struct s
     pthread_mutex_init(&s->reclaim_lock, NULL);
     pthread_mutex_init(&s->bg_lock, NULL);
     pthread_mutex_init(&s->state_lock, NULL);
-    pthread_cond_init(&s->bg_wake, NULL);
-    pthread_cond_init(&s->bg_done, NULL);
+    clock_cond_init(&s->bg_wake);
+    clock_cond_init(&s->bg_done);
     s->dirty_list.prev = s->dirty_list.next = &s->dirty_list;
     s->fd_list.prev = s->fd_list.next = &s->fd_list;
     if (s->ilocks && answers_new(&s->answers) == 0 && cold_new(s) == 0)

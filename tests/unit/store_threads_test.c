@@ -2,8 +2,11 @@
  * snapshots are taken and deleted and their views read. Run with SAN=tsan it proves the locking; in any build the bytes. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "snap/check.h"
@@ -346,6 +349,40 @@ TEST(test_threads__all_kinds_of_work_at_once)
     box_attach(&t.b);
     look(&t);
     box_close(&t.b);
+}
+
+/* What was reckoned by the wall clock before it was set back lies that far ahead. */
+static atomic_long ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    long r = syscall(SYS_clock_gettime, id, ts);
+
+    ts->tv_sec += id == CLOCK_REALTIME ? atomic_load(&ahead_s) : 0;
+    return (int)r;
+}
+
+TEST(test_threads__a_wall_clock_set_back_holds_nothing_up)
+{
+    struct store_state st;
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    b.set.no_threads = false;
+    b.set.flush_ms = 20;
+    atomic_store(&ahead_s, 3600);
+    box_reopen(&b);
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); /* it waits for its next turn */
+    box_fill(&b, b.v, "f", 0, 100000, 1);
+    store_get_state(b.s, &st);
+    CHECK(st.dirty_bytes > 0);
+    for (int i = 0; i < 500 && st.dirty_bytes; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        store_get_state(b.s, &st);
+    }
+    CHECK_EQ(st.dirty_bytes, 0);
+    box_close(&b);
+    atomic_store(&ahead_s, 0);
 }
 
 int main(int argc, char **argv)
