@@ -253,7 +253,9 @@ static int share_blocks(struct copy *c, const struct inode *src, uint64_t first,
                          : MIN_OF(count, COPY_SPANS * SPAN_BLOCKS - first % SPAN_BLOCKS);
         uint64_t end = MIN_OF(size, (first + n) * BLOCK_SIZE);
         r = share_part(c, first, n, shift, end);
-        if (r == 0)
+        if (r == -E_RANGE) /* more sources than a span's map names: written together, they are one */
+            r = copy_bytes(c, end - c->dst_off);
+        else if (r == 0)
             c->done = end - c->dst_off;
         first += n;
         count -= n;

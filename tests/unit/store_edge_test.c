@@ -400,6 +400,37 @@ int main(int argc, char **argv)
     return test_main(argc, argv);
 }
 
+/* Each block from somewhere else: more sources than one span's map can name. */
+TEST(test_edge__blocks_are_copied_in_any_order)
+{
+    const uint64_t n = 512;
+    uint8_t block[4096], *all = malloc(n * sizeof(block));
+    struct rig g;
+
+    rig_open(&g);
+    for (uint64_t i = 0; i < n; i++)
+        memset(all + i * sizeof(block), (int)(1 + i % 251), sizeof(block));
+    box_write(&g.b, g.b.v, "from", all, n * sizeof(block), 0);
+    box_write(&g.b, g.b.v, "to", "", 0, 0);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t done = 0;
+
+        CHECK_OK(vfs_copy(g.b.v, &g.b.c, rig_node(&g, "from"), (n - 1 - i) * 4096, rig_node(&g, "to"),
+                          i * 4096, 4096, &done));
+        CHECK_EQ(done, 4096);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        size_t got = 0;
+
+        CHECK_OK(vfs_read(g.b.v, rig_node(&g, "to"), block, sizeof(block), i * 4096, &got));
+        CHECK_EQ(got, 4096);
+        CHECK(memcmp(block, all + (n - 1 - i) * 4096, 4096) == 0);
+    }
+    rig_quiet(&g);
+    rig_close(&g);
+    free(all);
+}
+
 /* The kernel lets holes be made at any offset; no file reaches beyond the largest size. */
 TEST(test_edge__a_hole_beyond_the_largest_size_is_made_of_nothing)
 {
