@@ -425,7 +425,8 @@ static int held_one(void *arg, const struct layer_rec *rec, const char *text, si
             one.bound = true;
         }
     }
-    if (!ours || due_ns <= 0)
+    if (!ours || due_ns <= 0 ||
+        rec->state == LAYER_SETTLING) /* a power cut may take it back: it is no reason */
         return 0;
     one.due_s = due_ns / 1000000000;
     return held_add(h, rec, one);

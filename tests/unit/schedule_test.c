@@ -336,6 +336,38 @@ TEST(test_schedule__days_that_were_ahead_are_as_many_days)
     box_close(&b);
 }
 
+static bool disk_fails;
+
+static int failing_fdatasync(struct io *io, int fd)
+{
+    return disk_fails ? -E_IO : io_real()->ops->fdatasync(io, fd);
+}
+
+/* One that a power cut would take back is none that older ones may go for. */
+TEST(test_schedule__what_is_not_durable_yet_takes_no_older_ones_away)
+{
+    struct io_ops ops = *io_real()->ops;
+    struct io io = {.ops = &ops};
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    ops.fdatasync = failing_fdatasync;
+    disk_fails = false;
+    box_open(&b, &io, NULL);
+    give(b.v, "name = \"d\"; snapshots = ( { every = \"1h\"; keep = 1; } );");
+    box_fill(&b, b.v, "f", 0, 100000, 1);
+    at("2026-11-20T13:00:00Z");
+    tick(&b);
+    box_fill(&b, b.v, "f", 0, 100000, 2);
+    disk_fails = true;
+    at("2026-11-20T14:00:00Z");
+    tick(&b);
+    CHECK_EQ(troubles, 1);
+    check_list(__LINE__, b.v, "auto-every-1h-2026-11-20T13-00-00Z\nauto-every-1h-2026-11-20T14-00-00Z\n");
+    disk_fails = false;
+    box_drop(&b);
+}
+
 static int backups, backup_fails;
 static int64_t backup_due_s;
 
