@@ -164,7 +164,8 @@ int layer_seal(struct txn *t, struct vol *v, const char *name, const struct uuid
         rec->group = *group;
     rec->state = BROKEN(VARVE_BREAK_settle) ? LAYER_DURABLE : LAYER_SETTLING;
     rec->number = ++vr->snap_seq;
-    rec->taken_ns = MAX_OF(last, now);
+    /* the newest recovery point is the one taken last, whatever the clock says */
+    rec->taken_ns = MAX_OF(last + 1, now);
     rec->blocks = vol_present_blocks(v) - o.blocks; /* writes under way add theirs when they end */
     rec->inodes = v->stat.inodes - o.inodes;
     rec->next_ino = v->stat.next_ino;
