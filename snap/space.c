@@ -20,35 +20,50 @@ static bool is_inline(const struct inode *in)
     return (in->mode & S_IFMT) != S_IFREG || (in->flags & INODE_INLINE);
 }
 
-/* Small bytes are the same when no piece was written since: their birth says so. */
-static int inline_born(struct txn *t, const struct file_state *f, struct vt_val *ret)
+/* One piece of small bytes; none: zeros. */
+static int inline_piece(struct txn *t, const struct file_state *f, uint64_t piece, struct vt_val *ret)
 {
     uint8_t key[10];
 
     put_be64(key, f->in.ino);
-    put_be16(key + 8, 0);
+    put_be16(key + 8, (uint16_t)piece);
     *ret = (struct vt_val){0};
     int r = vt_get(t, KEEP_PENDING, f->at, TAB_DATA, key, ret);
     return r == -E_NOENT ? 0 : r;
 }
 
+static bool piece_same(const struct vt_val *a, const struct vt_val *b)
+{
+    return a->born == b->born && a->branch == b->branch && a->len == b->len &&
+           (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
+/* Small bytes are the same when no piece was written since: their birth says so. 1: they are. */
+static int inline_same(struct txn *t, const struct file_state *a, const struct file_state *b)
+{
+    uint64_t end = MIN_OF(MAX_OF(a->in.size, b->in.size), (uint64_t)INLINE_BYTES_MAX);
+    struct vt_val x, y;
+    int r = 0;
+
+    for (uint64_t piece = 0; piece * PIECE_SIZE < end; piece++) {
+        if ((r = inline_piece(t, a, piece, &x)) < 0 || (r = inline_piece(t, b, piece, &y)) < 0)
+            return r;
+        if (!piece_same(&x, &y))
+            return 0;
+    }
+    return 1;
+}
+
 static int lone_inline(struct lone *l)
 {
-    struct vt_val mine, theirs;
-    int r;
-
     if (!l->s.in.blocks)
         return 0;
-    if ((r = inline_born(l->t, &l->s, &mine)) < 0)
-        return r;
     for (int i = 0; i < l->nother; i++) {
         if (!l->other[i].there || !is_inline(&l->other[i].in))
             continue;
-        if ((r = inline_born(l->t, &l->other[i], &theirs)) < 0)
-            return r;
-        if (theirs.born == mine.born && theirs.branch == mine.branch && theirs.len == mine.len &&
-            (mine.len == 0 || memcmp(theirs.data, mine.data, mine.len) == 0))
-            return 0;
+        int r = inline_same(l->t, &l->s, &l->other[i]);
+        if (r != 0)
+            return MIN_OF(r, 0);
     }
     l->sum.blocks += l->s.in.blocks;
     l->sum.freed += l->s.in.blocks;

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "snap/snapshot.h"
+#include "snap/space.h"
 #include "snap/store/span.h"
 #include "tests/lib/box.h"
 #include "tests/lib/test.h"
@@ -186,6 +187,34 @@ TEST(test_space__F15_figures_equal_a_walk)
         check_figures(&b, gone);
     }
     box_sound(&b);
+    box_close(&b);
+}
+
+static uint64_t held_blocks(struct vol *v)
+{
+    uint64_t blocks;
+    struct txn t;
+
+    CHECK_OK(txn_begin(v->store, TXN_READ, OP_NONE, v, &t));
+    CHECK_OK(space_held(&t, v, &blocks));
+    txn_abort(&t);
+    return blocks;
+}
+
+/* A small file lies in pieces: a snapshot holds it whichever of them was written since. */
+TEST(test_space__small_files_that_changed_behind_their_beginning)
+{
+    const struct vfs_setattr chmod = {.set = VFS_MODE, .mode = 0600};
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    box_fill(&b, b.v, "f", 0, 3000, 1);
+    box_fill(&b, b.v, "same", 0, 3000, 1);
+    CHECK_OK(snap_create(b.v, &b.c, "s", NULL));
+    CHECK_EQ(held_blocks(b.v), 0);
+    box_fill(&b, b.v, "f", 2500, 100, 2);
+    CHECK_OK(vfs_setattr(b.v, &b.c, box_node(b.v, box_root(b.v), "same"), &chmod, NULL));
+    CHECK_EQ(held_blocks(b.v), 1);
     box_close(&b);
 }
 
