@@ -187,7 +187,7 @@ static int run_into(struct policy_runs *runs, const struct policy_run *run)
     return 0;
 }
 
-/* later: only when the one there is older. */
+/* later: only when the one there is older, or of a time that is not yet: the clock was ahead. */
 static int run_write(struct vol *v, const struct policy_run *run, bool later)
 {
     struct policy_runs runs;
@@ -199,7 +199,7 @@ static int run_write(struct vol *v, const struct policy_run *run, bool later)
         return r;
     r = v->rec.flags & (VOLUME_DELETED | VOLUME_GHOST) ? -E_NOENT : runs_load(&t, v->rec.id, &runs);
     was = r == 0 ? policy_run_find(&runs, run->kind, run->name) : NULL;
-    if (r == 0 && later && was && was->ok_s >= run->ok_s) {
+    if (r == 0 && later && was && was->ok_s >= run->ok_s && was->ok_s <= now_s()) {
         txn_abort(&t);
         return 0;
     }
@@ -220,7 +220,9 @@ int policy_run_put(struct vol *v, const struct policy_run *run)
 
 int policy_backed_up(struct vol *v, int64_t taken_s)
 {
-    struct policy_run run = {.kind = POLICY_LAST, .ok_s = taken_s, .ended_s = now_s(), .result = "ok"};
+    int64_t now = now_s();
+    struct policy_run run = {
+        .kind = POLICY_LAST, .ok_s = MIN_OF(taken_s, now), .ended_s = now, .result = "ok"};
 
     return run_write(v, &run, true);
 }

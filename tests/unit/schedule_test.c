@@ -336,6 +336,25 @@ TEST(test_schedule__days_that_were_ahead_are_as_many_days)
     box_close(&b);
 }
 
+/* The last good backup is not of a time to come for years, in which nobody would hear that there are none. */
+TEST(test_schedule__the_last_backup_of_a_clock_that_was_ahead)
+{
+    struct policy_runs runs;
+    struct box b;
+
+    begin("2027-06-01T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    CHECK_OK(policy_backed_up(b.v, utc("2027-06-01T11:00:00Z")));
+    at("2026-11-20T12:00:00Z");
+    CHECK_OK(policy_backed_up(b.v, utc("2027-06-01T11:00:00Z"))); /* snapshots' times do not go back */
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.v[0].ok_s, utc("2026-11-20T12:00:00Z"));
+    CHECK_OK(policy_backed_up(b.v, utc("2026-11-20T11:00:00Z"))); /* an older one changes nothing */
+    CHECK_OK(policy_runs_get(b.v, &runs));
+    CHECK_EQ(runs.v[0].ok_s, utc("2026-11-20T12:00:00Z"));
+    box_close(&b);
+}
+
 static bool disk_fails;
 
 static int failing_fdatasync(struct io *io, int fd)
