@@ -14,6 +14,7 @@
 #include "snap/schedule.h"
 #include "tier/policy.h"
 
+#define AHEAD_S 120                                      /* a clock may be set right by so much */
 #define RPO_LATEST(rpo_s) ((rpo_s) + (rpo_s) / 10 + 120) /* a run begins a little late, and takes its time */
 
 /* --- words -------------------------------------------------------------------------------------------------------------- */
@@ -289,6 +290,14 @@ static void view_free(struct view *w)
     zone_release(&w->z);
 }
 
+/* The later one of two times, 0 none; one that is to come yet says the least. */
+static int64_t later(int64_t a, int64_t b, int64_t now_s)
+{
+    bool x = a > now_s + AHEAD_S, y = b > now_s + AHEAD_S;
+
+    return !a ? b : !b ? a : x == y ? MAX_OF(a, b) : x ? b : a;
+}
+
 /* -E_NODATA: there is no profile. */
 static int volume_view(struct verb_ctx *c, struct view *w, struct buf *err)
 {
@@ -307,7 +316,7 @@ static int volume_view(struct verb_ctx *c, struct view *w, struct buf *err)
         const struct policy_run *run = &w->runs.v[i];
 
         if (run->kind == (w->p->nbackups ? POLICY_LAST : POLICY_SNAPSHOT))
-            w->last_s = MAX_OF(w->last_s, run->ok_s);
+            w->last_s = later(w->last_s, run->ok_s, w->now_s);
         if (run->kind == POLICY_SNAPSHOT || run->kind == POLICY_BACKUP)
             w->begun_s = MIN_OF(w->begun_s, run->state.since_s);
     }
@@ -453,6 +462,7 @@ static void view_json(struct jw *j, struct view *w)
 static void age_text(const struct view *w, char out[96])
 {
     char age[CONF_SIZE_TEXT], asked[24];
+    bool ahead = w->last_s > w->now_s + AHEAD_S;
 
     conf_duration_text((w->now_s - w->last_s) * 1000000000, age);
     conf_span_print(w->p->protection.rpo_s, asked);
@@ -460,8 +470,9 @@ static void age_text(const struct view *w, char out[96])
         snprintf(out, 96, "none yet%s%s%s", w->p->protection.rpo_s ? " (" : "",
                  w->p->protection.rpo_s ? asked : "", w->p->protection.rpo_s ? " asked)" : "");
     else
-        snprintf(out, 96, "%s ago%s%s%s", age, w->p->protection.rpo_s ? " (" : "",
-                 w->p->protection.rpo_s ? asked : "", w->p->protection.rpo_s ? " asked)" : "");
+        snprintf(out, 96, "%s%s%s%s%s", ahead ? "of a time to come" : age, ahead ? "" : " ago",
+                 w->p->protection.rpo_s ? " (" : "", w->p->protection.rpo_s ? asked : "",
+                 w->p->protection.rpo_s ? " asked)" : "");
 }
 
 static int get_json(struct verb_ctx *c, struct view *w, struct buf *out)
@@ -604,6 +615,14 @@ static const char *trouble_of(uint32_t kind)
     return kind == POLICY_EXPIRE || kind == POLICY_MOVE ? policy_kind_name(kind) : "schedule";
 }
 
+/* One of a clock that was ahead would be young until that time comes. */
+static bool too_old(const struct view *w)
+{
+    int64_t rpo_s = w->p->protection.rpo_s, age_s = w->now_s - MAX_OF(w->last_s, w->begun_s);
+
+    return rpo_s && (age_s > RPO_LATEST(rpo_s) || age_s < -RPO_LATEST(rpo_s));
+}
+
 int profile_trouble(struct verb_ctx *c, struct buf *out)
 {
     cleanup(view_free) struct view w = {.p = NULL};
@@ -612,7 +631,7 @@ int profile_trouble(struct verb_ctx *c, struct buf *out)
 
     if (volume_view(c, &w, NULL) < 0)
         return 0;
-    if (w.p->protection.rpo_s && w.now_s - MAX_OF(w.last_s, w.begun_s) > RPO_LATEST(w.p->protection.rpo_s)) {
+    if (too_old(&w)) {
         age_text(&w, text);
         buf_printf(out, "protection: the last good %s is %s; varve profile get says why\n",
                    w.p->nbackups ? "backup" : "snapshot", text);

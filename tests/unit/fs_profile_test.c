@@ -58,6 +58,14 @@ TEST(test_profile__the_tick_does_what_is_due_and_status_says_so)
     CHECK_OK(verb_tick(&c.env));
     SAY(&c, "snapshot list main");
     CHECK(!has(&c, "T13-00-00Z") && has(&c, "T14-00-00Z") && has(&c, "T15-00-00Z"));
+    /* the clock was ahead: nobody knows how old it is */
+    at("2026-11-19T15:30:00Z");
+    REFUSED(&c, "status main --check", -E_TIMEOUT,
+            "protection: the last good snapshot is of a time to come (1h asked)");
+    CHECK_OK(verb_tick(&c.env));
+    at("2026-11-19T16:00:00Z");
+    CHECK_OK(verb_tick(&c.env));
+    SAY(&c, "status main --check");
     case_close(&c);
 }
 
