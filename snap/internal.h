@@ -31,7 +31,10 @@ int branch_flatten(struct store *s, uint32_t branch);
 /* view.c */
 int view_number(struct volume_rec *vr, uint32_t *ret); /* a fresh one, counted in vr. -E_VIEWS */
 int view_keep_live(struct txn *t, struct vol *v, const struct layer_rec *rec);
-int views_forget_layer(struct txn *t, uint32_t vol, uint32_t branch, uint32_t layer);
+/* views_thin: forgets views of a layer, or of a volume (branch 0), some at a time: who looks into `.snapshots` of every directory makes
+ * more than one record holds. What came meanwhile has numbers from *ret_from on, and goes with the caller's record. */
+int views_thin(struct vol *v, uint32_t branch, uint32_t layer, uint32_t *ret_from);
+int views_forget_layer(struct txn *t, uint32_t vol, uint32_t branch, uint32_t layer, uint32_t from);
 int views_forget_volume(struct txn *t, uint32_t vol);
 int views_load(struct store *s);
 

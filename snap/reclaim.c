@@ -52,7 +52,7 @@ static int opened_layer(void *arg, const struct layer *found)
     o->any = true;
     r = layer_name_del(o->t, l.rec.vol, l.rec.name);
     if (r == 0)
-        r = views_forget_layer(o->t, l.rec.vol, l.rec.branch, l.rec.layer);
+        r = views_forget_layer(o->t, l.rec.vol, l.rec.branch, l.rec.layer, 0);
     return r < 0 ? r : layer_doom(o->t, &l);
 }
 

@@ -223,8 +223,11 @@ int volume_reclaim_begin(struct vol *v)
     struct volume_rec vr;
     struct txn t;
     struct branches bs = {.t = &t, .vol = v->rec.id};
+    uint32_t from;
     int r;
 
+    if ((v->rec.flags & VOLUME_DELETED) && !v->mounts && (r = views_thin(v, 0, 0, &from)) < 0)
+        return r;
     if ((r = txn_begin_freeing(v->store, OP_VOLUME, v, &t)) < 0)
         return r;
     vr = v->rec;

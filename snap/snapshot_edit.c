@@ -46,16 +46,24 @@ static int edit_end(struct edit *e, int r)
 
 int snap_delete(struct vol *v, const struct vfs_ctx *c, const char *name)
 {
+    struct layer_rec seen;
+    uint32_t from = 0;
     struct edit e;
     int r;
 
+    if ((r = snap_find(v, name, &seen)) < 0)
+        return r;
+    if (!seen.holds && layer_shown(&seen) && (r = views_thin(v, seen.branch, seen.layer, &from)) < 0)
+        return r;
     if ((r = edit_begin(v, c, name, true, &e)) < 0)
         return r;
+    if (e.l.rec.layer != seen.layer) /* the name means another one by now */
+        from = 0;
     if (e.l.rec.holds)
         return edit_end(&e, -E_HELD);
     r = layer_name_del(&e.t, v->rec.id, e.l.rec.name);
     if (r == 0)
-        r = views_forget_layer(&e.t, v->rec.id, e.l.rec.branch, e.l.rec.layer);
+        r = views_forget_layer(&e.t, v->rec.id, e.l.rec.branch, e.l.rec.layer, from);
     if (r == 0)
         r = layer_doom(&e.t, &e.l);
     if ((r = edit_end(&e, r)) == 0) {

@@ -3,6 +3,10 @@
 #include "snap/internal.h"
 #include "snap/store/record.h"
 
+/* In one transaction: everybody waits for it, and a record of the journal holds no more than fits into a segment. */
+#define VIEWS_SEEN 4096u
+#define VIEWS_GONE 512u
+
 static int view_put(struct txn *t, uint32_t vol, uint32_t view, const struct view_rec *rec)
 {
     uint8_t key[KEY_SIZE_MAX], val[RECORD_SIZE_MAX];
@@ -17,7 +21,8 @@ static int view_del(struct txn *t, uint32_t vol, uint32_t view)
     return txn_del(t, KEEP_FIRM, (struct txn_owner){0}, key, key_u32_u32(key, TAB_VIEW, vol, view));
 }
 
-static int views_each(struct txn *t, uint32_t vol,
+/* From a number on, until cb gives something else than 0. */
+static int views_each(struct txn *t, uint32_t vol, uint32_t first,
                       int (*cb)(void *arg, struct txn *t, uint32_t vol, uint32_t view,
                                 const struct view_rec *rec),
                       void *arg)
@@ -26,7 +31,7 @@ static int views_each(struct txn *t, uint32_t vol,
     const uint8_t *found;
     struct view_rec rec;
     struct txn_val val;
-    uint64_t from = 0;
+    uint64_t from = first;
     size_t flen;
     int r;
 
@@ -161,34 +166,83 @@ int view_get(struct vol *v, uint32_t view, struct view_rec *ret)
     return r == -E_NOENT ? -E_STALE : r;
 }
 
+struct forgetting {
+    uint32_t branch, layer; /* branch 0: all of the volume */
+    uint32_t next;          /* the view to go on with; 0: there are no more */
+    unsigned seen, gone;    /* in this transaction */
+};
+
 static int forget_one(void *arg, struct txn *t, uint32_t vol, uint32_t view, const struct view_rec *rec)
 {
-    const struct layer_rec *of = arg;
+    const struct forgetting *f = arg;
 
-    if (of && (rec->branch != of->branch || rec->layer != of->layer))
+    if (f->branch && (rec->branch != f->branch || rec->layer != f->layer))
         return 0;
     return view_del(t, vol, view);
 }
 
-int views_forget_layer(struct txn *t, uint32_t vol, uint32_t branch, uint32_t layer)
+int views_forget_layer(struct txn *t, uint32_t vol, uint32_t branch, uint32_t layer, uint32_t from)
 {
-    struct layer_rec of = {.branch = branch, .layer = layer};
-
-    return views_each(t, vol, forget_one, &of);
+    return views_each(t, vol, from, forget_one, &(struct forgetting){.branch = branch, .layer = layer});
 }
 
 int views_forget_volume(struct txn *t, uint32_t vol)
 {
-    return views_each(t, vol, forget_one, NULL);
+    return views_each(t, vol, 0, forget_one, &(struct forgetting){0});
+}
+
+static int forget_some(void *arg, struct txn *t, uint32_t vol, uint32_t view, const struct view_rec *rec)
+{
+    struct forgetting *f = arg;
+
+    if (f->seen++ == VIEWS_SEEN || f->gone == VIEWS_GONE) {
+        f->next = view;
+        return 1;
+    }
+    f->gone += !f->branch || (rec->branch == f->branch && rec->layer == f->layer);
+    return forget_one(f, t, vol, view, rec);
+}
+
+static int thin_step(struct vol *v, struct forgetting *f)
+{
+    uint32_t from = f->next;
+    struct txn t;
+    int r;
+
+    f->next = f->seen = f->gone = 0;
+    if ((r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
+        return r;
+    r = views_each(&t, v->rec.id, from, forget_some, f);
+    if (r < 0)
+        txn_abort(&t);
+    return r < 0 ? r : txn_commit(&t);
+}
+
+int views_thin(struct vol *v, uint32_t branch, uint32_t layer, uint32_t *ret_from)
+{
+    struct forgetting f = {.branch = branch, .layer = layer};
+    struct txn t;
+    int r;
+
+    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
+        return r;
+    *ret_from = v->rec.next_view; /* what comes meanwhile gets higher numbers */
+    txn_abort(&t);
+    do
+        r = thin_step(v, &f);
+    while (r == 0 && f.next > 0 && f.next < *ret_from);
+    state_views_forget(v->store, v->rec.id, branch, layer); /* nobody is led to one that is gone */
+    return r;
 }
 
 int views_free_all(struct vol *v)
 {
     struct volume_rec vr;
+    uint32_t from;
     struct txn t;
     int r;
 
-    if ((r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
+    if ((r = views_thin(v, 0, 0, &from)) < 0 || (r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
         return r;
     vr = v->rec;
     vr.live_view = 0;
@@ -219,7 +273,7 @@ int views_load(struct store *s)
     if ((r = txn_begin(s, TXN_READ, OP_NONE, NULL, &t)) < 0)
         return r;
     for (struct vol *v = vol_first(s); v && r == 0; v = v->next)
-        r = views_each(&t, v->rec.id, load_one, NULL);
+        r = views_each(&t, v->rec.id, 0, load_one, NULL);
     txn_abort(&t);
     return r;
 }

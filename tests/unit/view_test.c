@@ -1,5 +1,6 @@
 #include "snap/snapshot.h"
 
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "tests/lib/box.h"
@@ -138,6 +139,40 @@ TEST(test_view__F8_changes_are_refused_and_deleted_ones_are_stale)
     CHECK(box_view(b.v, "s").v != root.v); /* numbers are not given twice within a mount */
     CHECK_OK(views_free_all(b.v));
     CHECK_ERR(vfs_getattr(b.v, vfs_node_make(2, INO_ROOT), &a), -E_STALE);
+    box_sound(&b);
+    box_close(&b);
+}
+
+/* Whoever looks into `.snapshots` of every directory makes as many views. */
+TEST(test_view__more_views_than_a_record_holds_can_be_forgotten)
+{
+    enum { N = 6000 };
+    static uint64_t inos[N];
+    vfs_node gone = {0}, stays = {0};
+    struct vfs_attr a;
+    struct box b;
+
+    box_segment_bytes = 128 << 10;
+    box_open(&b, NULL, NULL);
+    box_segment_bytes = 4 << 20;
+    for (int i = 0; i < N; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "d%d", i);
+        CHECK_OK(vfs_mknod(b.v, &b.c, box_root(b.v), name, S_IFDIR | 0755, 0, &a));
+        inos[i] = vfs_node_ino(a.node);
+    }
+    CHECK_OK(snap_create(b.v, &b.c, "s", NULL));
+    CHECK_OK(snap_create(b.v, &b.c, "t", NULL));
+    for (int i = 0; i < N; i++) {
+        CHECK_OK(view_enter(b.v, "s", inos[i], &gone, NULL));
+        CHECK_OK(view_enter(b.v, "t", inos[i], &stays, NULL));
+    }
+    CHECK_OK(snap_delete(b.v, &b.c, "s"));
+    CHECK_ERR(vfs_getattr(b.v, gone, &a), -E_STALE);
+    CHECK_OK(vfs_getattr(b.v, stays, &a));
+    CHECK_OK(views_free_all(b.v));
+    CHECK_ERR(vfs_getattr(b.v, stays, &a), -E_STALE);
     box_sound(&b);
     box_close(&b);
 }
