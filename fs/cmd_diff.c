@@ -74,6 +74,7 @@ struct paging {
     struct diff_say *say;
     const char *after;
     uint64_t limit; /* 0: none */
+    size_t most;    /* bytes of the text; 0: as there are */
     struct buf last;
     bool more;
 };
@@ -90,6 +91,8 @@ static int paging_entry(void *arg, const struct diff_entry *e)
         p->more = true;
         return 1;
     }
+    if (p->most && p->say->out->len > p->most)
+        return -E_TOOBIG;
     buf_reset(&p->last);
     r = buf_add(&p->last, e->path, strlen(e->path) + 1);
     return r < 0 ? r : diff_say_entry(p->say, e);
@@ -153,7 +156,7 @@ static int diff_page(struct vol *v, const char *a, const char *b, bool json, str
         side_json(&d.j, "b", &rb);
         jw_array(&d.j, "entries");
     }
-    r = diff_run(v, ra.name, now ? NULL : rb.name, paging_entry, p);
+    r = diff_run_within(v, ra.name, now ? NULL : rb.name, p->most, paging_entry, p);
     if (r < 0 || !json) {
         if (r < 0 && err->len == 0)
             buf_printf(err, "diff %s %s: %s", ra.name, now ? "now" : rb.name, err_text(r));
@@ -166,7 +169,7 @@ static int diff_page(struct vol *v, const char *a, const char *b, bool json, str
 
 int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf *out, struct buf *err)
 {
-    struct paging p = {.after = NULL};
+    struct paging p = {.most = VERB_DIFF_MAX};
     int r = diff_page(v, a, b, json, &p, out, err);
 
     buf_free(&p.last);

@@ -15,7 +15,9 @@ struct diff_say {
 int diff_say_entry(void *arg, const struct diff_entry *e); /* arg: a struct diff_say */
 int diff_say_end(struct diff_say *d);                      /* closes the array and the object around it */
 
-/* b NULL or "": now. -E_NOENT with the name in err. */
+/* b NULL or "": now. For control files: with VERB_DIFF_MAX bytes of memory, and as many of text, at the most: -E_TOOBIG. -E_NOENT with the
+ * name in err. */
+#define VERB_DIFF_MAX (128ull << 20)
 int verb_diff(struct vol *v, const char *a, const char *b, bool json, struct buf *out, struct buf *err);
 
 #endif

@@ -35,6 +35,14 @@ static int begin(struct diff *d, struct txn *t)
     return txn_begin(d->v->store, TXN_READ, OP_NONE, NULL, t);
 }
 
+/* Paths lie in memory as a whole: a few thousand directories in one another, with long names, are gigabytes. */
+static bool is_too_much(const struct diff *d)
+{
+    return d->most && d->c.n * sizeof(*d->c.v) + d->pa.text.len + d->pb.text.len + d->l.text.len +
+                              d->l.names.len + d->l.ranges.len >
+                          d->most;
+}
+
 /* The path of a name, kept in d->l.text. -E_NOENT: its directory hangs nowhere. */
 static int path_of(struct diff *d, bool in_a, uint64_t dir, const struct dirent_val *e, size_t *ret)
 {
@@ -45,6 +53,8 @@ static int path_of(struct diff *d, bool in_a, uint64_t dir, const struct dirent_
 
     if (r < 0)
         return r;
+    if (is_too_much(d))
+        return -E_TOOBIG;
     s = (const char *)p->text.data + up;
     if (*s && ((r = buf_puts(&d->l.text, s)) < 0 || (r = buf_puts(&d->l.text, "/")) < 0))
         return r;
@@ -242,18 +252,27 @@ static int changed_all(struct diff *d)
     return r;
 }
 
-int diff_places(struct vol *v, struct vt_at a, struct vt_at b,
-                int (*cb)(void *arg, const struct diff_entry *e), void *arg)
+static int run(struct vol *v, struct vt_at a, struct vt_at b, size_t most,
+               int (*cb)(void *arg, const struct diff_entry *e), void *arg)
 {
-    cleanup(diff_free) struct diff d = {.v = v, .a = a, .b = b};
+    cleanup(diff_free) struct diff d = {
+        .v = v, .a = a, .b = b, .most = most, .pa = {.most = most}, .pb = {.most = most}};
     int r;
 
     if ((r = diff_candidates(&d)) < 0)
         return r;
+    if (is_too_much(&d))
+        return -E_TOOBIG;
     changes_sort(&d.c);
     if ((r = compare_all(&d)) < 0 || (r = pair_all(&d)) < 0 || (r = changed_all(&d)) < 0)
         return r;
     return diff_list_give(&d.l, "", cb, arg);
+}
+
+int diff_places(struct vol *v, struct vt_at a, struct vt_at b,
+                int (*cb)(void *arg, const struct diff_entry *e), void *arg)
+{
+    return run(v, a, b, 0, cb, arg);
 }
 
 static int place_of(struct vol *v, const char *name, struct vt_at *ret)
@@ -266,8 +285,8 @@ static int place_of(struct vol *v, const char *name, struct vt_at *ret)
     return r;
 }
 
-int diff_run(struct vol *v, const char *a, const char *b, int (*cb)(void *arg, const struct diff_entry *e),
-             void *arg)
+int diff_run_within(struct vol *v, const char *a, const char *b, size_t most,
+                    int (*cb)(void *arg, const struct diff_entry *e), void *arg)
 {
     struct vt_at from, to;
     struct txn t;
@@ -281,5 +300,11 @@ int diff_run(struct vol *v, const char *a, const char *b, int (*cb)(void *arg, c
         to = vol_now(v);
         txn_abort(&t);
     }
-    return r < 0 ? r : diff_places(v, from, to, cb, arg);
+    return r < 0 ? r : run(v, from, to, most, cb, arg);
+}
+
+int diff_run(struct vol *v, const char *a, const char *b, int (*cb)(void *arg, const struct diff_entry *e),
+             void *arg)
+{
+    return diff_run_within(v, a, b, 0, cb, arg);
 }

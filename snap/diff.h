@@ -26,6 +26,9 @@ const char *diff_type_name(uint32_t mode);
  * ends it with that value. Directories whose only change is their list are 'M'. Hard links: one entry a path. */
 int diff_run(struct vol *v, const char *a, const char *b, int (*cb)(void *arg, const struct diff_entry *e),
              void *arg);
+/* The same with about so much memory at the most, for who is not to be trusted with more: -E_TOOBIG. */
+int diff_run_within(struct vol *v, const char *a, const char *b, size_t most,
+                    int (*cb)(void *arg, const struct diff_entry *e), void *arg);
 /* The places, for callers that hold layers. */
 int diff_places(struct vol *v, struct vt_at a, struct vt_at b,
                 int (*cb)(void *arg, const struct diff_entry *e), void *arg);

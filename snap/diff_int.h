@@ -14,6 +14,7 @@ struct paths {
     } * slot;
     size_t n, cap;
     struct buf text;
+    size_t most; /* bytes of text, then -E_TOOBIG; 0: as memory allows */
 };
 void paths_free(struct paths *p);
 /* paths_of: off of the path of a directory in p->text. -E_NOENT: it hangs nowhere in that state. */
@@ -33,6 +34,7 @@ struct diff {
     struct txn *t;
     struct vt_at a, b;
     struct window clip; /* blocks of files that are compared; to 0: all */
+    size_t most;        /* bytes of memory, about; then -E_TOOBIG; 0: as there is */
     struct changes c;
     struct paths pa, pb;
     struct diff_list l;

@@ -101,6 +101,8 @@ static int step_down(struct paths *p, struct txn *t, struct vt_at at, uint64_t i
     if ((r = inode_get(t, at, ino, &in)) < 0 || (r = dirent_at(t, at, in.parent, in.parent_hash, &e)) < 0)
         return r;
     len = strlen((const char *)p->text.data + up);
+    if (p->most && p->text.len + len + e.name_len > p->most)
+        return -E_TOOBIG;
     if ((r = buf_reserve(&p->text, len + 1 + e.name_len + 1)) < 0)
         return r;
     off = p->text.len;

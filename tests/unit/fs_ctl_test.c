@@ -410,6 +410,32 @@ TEST(test_ctl__each_text_begins_with_its_commands)
     end();
 }
 
+/* A pod may make thousands of directories in one another: their paths would be gigabytes. */
+TEST(test_ctl__changes_take_bounded_memory)
+{
+    char name[256] = {0};
+    struct vol *v;
+    struct vfs_attr a;
+    vfs_node dir = {INO_ROOT};
+    struct vfs_ctx c = {0};
+    struct ctl_node n;
+    cleanup(buf_free) struct buf b = {0};
+
+    begin(ROLE_READ);
+    v = vol_of(&tc, "main");
+    CHECK_OK(snap_create(v, NULL, "a", NULL));
+    memset(name, 'x', 250);
+    for (int i = 0; i < 1200; i++) {
+        CHECK_OK(vfs_mknod(v, &c, dir, name, S_IFDIR | 0755, 0, &a));
+        dir = a.node;
+    }
+    CHECK_OK(ctl_lookup(ctl, "changes/a", &n));
+    CHECK_ERR(ctl_read(ctl, "changes/a", &b), -E_TOOBIG);
+    CHECK_ERR(ctl_read(ctl, "changes/a.json", &b), -E_TOOBIG);
+    CHECK(b.cap < 1 << 20);
+    end();
+}
+
 int main(int argc, char **argv)
 {
     return test_main(argc, argv);
