@@ -54,7 +54,7 @@ int64_t snap_list_mtime_ns(struct vol *v);
 int view_enter(struct vol *v, const char *snap, uint64_t dir_ino, vfs_node *root, struct vfs_attr *ret);
 int view_get(struct vol *v, uint32_t view, struct view_rec *ret);         /* -E_STALE */
 int view_enter_readonly(struct vol *v, const char *snap, vfs_node *root); /* mount of STORE/VOLUME@SNAP */
-int views_free_all(struct vol *v);                                        /* at the last unmount */
+int views_free_all(struct vol *v); /* at the last unmount; none of them where the next mount has begun */
 
 /* snap_rollback: the live tree becomes what snapshot `name` shows; the state before is kept as before-rollback-<time> (its
  * name in kept, may be NULL). New branch, new live view number. Undoable by rolling back to that. */

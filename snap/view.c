@@ -203,6 +203,12 @@ static int forget_some(void *arg, struct txn *t, uint32_t vol, uint32_t view, co
     return forget_one(f, t, vol, view, rec);
 }
 
+/* Has a mount begun while the one before it ends? It knows numbers of its own, and the live tree's. */
+static bool mounted_anew(const struct vol *v)
+{
+    return __atomic_load_n(&v->mounts, __ATOMIC_SEQ_CST) > 1;
+}
+
 static int thin_step(struct vol *v, struct forgetting *f)
 {
     uint32_t from = f->next;
@@ -212,7 +218,7 @@ static int thin_step(struct vol *v, struct forgetting *f)
     f->next = f->seen = f->gone = 0;
     if ((r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
         return r;
-    r = views_each(&t, v->rec.id, from, forget_some, f);
+    r = f->branch || !mounted_anew(v) ? views_each(&t, v->rec.id, from, forget_some, f) : 0;
     if (r < 0)
         txn_abort(&t);
     return r < 0 ? r : txn_commit(&t);
@@ -224,14 +230,15 @@ int views_thin(struct vol *v, uint32_t branch, uint32_t layer, uint32_t *ret_fro
     struct txn t;
     int r;
 
-    if ((r = txn_begin(v->store, TXN_READ, OP_NONE, v, &t)) < 0)
+    if ((r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
         return r;
     *ret_from = v->rec.next_view; /* what comes meanwhile gets higher numbers */
+    if (branch || !mounted_anew(v))
+        state_views_forget(v->store, v->rec.id, branch, layer); /* nobody is led to one that goes */
     txn_abort(&t);
     do
         r = thin_step(v, &f);
     while (r == 0 && f.next > 0 && f.next < *ret_from);
-    state_views_forget(v->store, v->rec.id, branch, layer); /* nobody is led to one that is gone */
     return r;
 }
 
@@ -244,6 +251,10 @@ int views_free_all(struct vol *v)
 
     if ((r = views_thin(v, 0, 0, &from)) < 0 || (r = txn_begin_freeing(v->store, OP_VIEW, v, &t)) < 0)
         return r;
+    if (mounted_anew(v)) {
+        txn_abort(&t);
+        return 0;
+    }
     vr = v->rec;
     vr.live_view = 0;
     vr.next_view = 1;

@@ -177,6 +177,31 @@ TEST(test_view__more_views_than_a_record_holds_can_be_forgotten)
     box_close(&b);
 }
 
+/* While the last mount's connection ends, the next one has begun: what that knows stays. */
+TEST(test_view__those_of_the_next_mount_stay)
+{
+    struct vfs_attr a;
+    vfs_node root;
+    struct box b;
+
+    box_open(&b, NULL, NULL);
+    box_text(&b, b.v, "f", "1");
+    CHECK_OK(snap_create(b.v, &b.c, "s", NULL));
+    CHECK_OK(snap_rollback(b.v, &b.c, "s", NULL));
+    b.v->mounts = 2;
+    root = box_view(b.v, "s");
+    CHECK_OK(vfs_lookup(b.v, box_root(b.v), "f", &a));
+    CHECK_OK(views_free_all(b.v));
+    CHECK_OK(vfs_getattr(b.v, a.node, &a));
+    CHECK_OK(vfs_getattr(b.v, root, &a));
+    CHECK_EQ(box_view(b.v, "s").v, root.v);
+    b.v->mounts = 1;
+    CHECK_OK(views_free_all(b.v));
+    CHECK_ERR(vfs_getattr(b.v, root, &a), -E_STALE);
+    b.v->mounts = 0;
+    box_close(&b);
+}
+
 TEST(test_view__restoring_by_copy_out_of_a_view)
 {
     struct vfs_attr a;
