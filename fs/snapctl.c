@@ -15,7 +15,8 @@ struct node {
     struct node *next;          /* of the bucket */
     struct node *older, *newer; /* all, by age */
     uint64_t ino, lookups;
-    char *path; /* below .control */
+    uint64_t generation; /* what had this number before is another one */
+    char *path;          /* below .control */
     struct buf text;
     uint64_t size;
     int64_t made_ns;
@@ -30,6 +31,7 @@ struct snapctl {
     struct node *buckets[BUCKETS];
     struct node *oldest, *newest;
     uint64_t made, text_bytes; /* nodes made so far */
+    unsigned nodes;            /* that are there */
     uint64_t incarnation;      /* of the store: one for each daemon */
     int64_t made_ns;
 };
@@ -72,6 +74,7 @@ static void remove_locked(struct snapctl *sc, struct node *n)
     *(n->older ? &n->older->newer : &sc->oldest) = n->newer;
     *(n->newer ? &n->newer->older : &sc->newest) = n->older;
     sc->text_bytes -= n->text.cap;
+    sc->nodes--;
     buf_free(&n->text);
     free(n->path);
     free(n);
@@ -105,6 +108,20 @@ static uint64_t new_ino_locked(struct snapctl *sc, const char *path)
     return ino;
 }
 
+/* The kernel forgets what was looked up when it wants the memory: files of any number of events may be there until then, and there are
+ * fewer numbers. Directories stay, there is one. */
+static void bound_nodes_locked(struct snapctl *sc)
+{
+    struct node *n = sc->oldest;
+
+    if (sc->nodes <= SNAPCTL_NODES_MAX)
+        return;
+    while (n != sc->newest && S_ISDIR(n->mode))
+        n = n->newer;
+    if (n != sc->newest)
+        remove_locked(sc, n);
+}
+
 /* Takes text. */
 static int add_locked(struct snapctl *sc, const char *path, uint64_t ino, uint32_t mode, struct buf *text,
                       struct node **ret)
@@ -118,6 +135,7 @@ static int add_locked(struct snapctl *sc, const char *path, uint64_t ino, uint32
         return -E_NOMEM;
     }
     n->ino = ino;
+    n->generation = 1 + (sc->made >> COUNT_BITS);
     n->mode = mode;
     n->text = *text;
     *text = (struct buf){0};
@@ -129,6 +147,8 @@ static int add_locked(struct snapctl *sc, const char *path, uint64_t ino, uint32
     *(sc->newest ? &sc->newest->newer : &sc->oldest) = n;
     sc->newest = n;
     sc->text_bytes += n->text.cap;
+    sc->nodes++;
+    bound_nodes_locked(sc);
     for (struct node *o = sc->oldest; o != n && sc->text_bytes > SNAPCTL_TEXT_MAX; o = o->newer)
         lose_text_locked(sc, o);
     *ret = n;
@@ -249,7 +269,7 @@ int snapctl_lookup(struct snapctl *sc, const struct snapctl_owner *own, fuse_ino
         r = add_locked(sc, path, new_ino_locked(sc, path), cn.mode, &text, &n);
     if (r == 0) {
         n->lookups++;
-        *ret = (struct fuse_entry_param){.ino = node_id(n->ino), .generation = 1};
+        *ret = (struct fuse_entry_param){.ino = node_id(n->ino), .generation = n->generation};
         fill(own, n->ino, n->mode, n->size, n->made_ns, &ret->attr);
     }
     pthread_mutex_unlock(&sc->lock);

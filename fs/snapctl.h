@@ -7,6 +7,9 @@
 #define SNAPCTL_TEXT_MAX                                                                                     \
     (64ull << 20) /* bytes kept for readers to come; beyond it the oldest texts go (ESTALE) */
 
+#define SNAPCTL_NODES_MAX                                                                                    \
+    4096u /* beyond it the oldest are gone (ESTALE), whatever the kernel keeps of them */
+
 struct snapctl;
 
 int snapctl_new(struct session *ss, struct snapctl **ret);

@@ -1,5 +1,7 @@
 /* A connection to the kernel, without one. */
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,6 +83,64 @@ TEST(test_session__settles_when_nothing_waits_to_be_read)
     CHECK_ERR(session_settle(NULL, 20), -E_BUSY);
     CHECK(read(session_fd(ss), got, sizeof(got)) == sizeof(q));
     CHECK_OK(session_settle(v, 1000));
+    close(kernel);
+    end(ss);
+}
+
+/* The node id that a name has; 0: an error. */
+static uint64_t look_up(struct session *ss, int kernel, uint64_t dir, const char *name)
+{
+    struct {
+        struct fuse_in_header h;
+        char name[64];
+    } rq = {.h = {.opcode = FUSE_LOOKUP, .unique = 4, .nodeid = dir}};
+    struct {
+        struct fuse_out_header h;
+        struct fuse_entry_out e;
+    } out = {0};
+
+    snprintf(rq.name, sizeof(rq.name), "%s", name);
+    rq.h.len = (uint32_t)(sizeof(rq.h) + strlen(name) + 1);
+    session_feed(ss, &rq, rq.h.len);
+    CHECK(recv(kernel, &out, sizeof(out), 0) >= (ssize_t)sizeof(out.h));
+    return out.h.error == 0 ? out.e.nodeid : 0;
+}
+
+/* The kernel keeps what was looked up until it wants its memory: who asks for another event each time makes nodes without end. */
+TEST(test_session__control_files_that_are_not_forgotten_are_bounded)
+{
+    struct {
+        struct fuse_in_header h;
+        struct fuse_getattr_in in;
+    } rq = {.h = {.len = sizeof(rq), .opcode = FUSE_GETATTR, .unique = 6}};
+    struct fuse_out_header *h;
+    uint64_t control, first = 0, last = 0;
+    struct session *ss;
+    uint8_t out[256];
+    int kernel;
+
+    opts.control = CONTROL_ADMIN;
+    ss = begin(&kernel);
+    CHECK(recv(kernel, out, sizeof(out), 0) > 0); /* the answer to the first message */
+    control = look_up(ss, kernel, look_up(ss, kernel, FUSE_ROOT_ID, ".snapshots"), ".control");
+    CHECK(control != 0);
+    for (int i = 1; i <= 66000; i++) { /* more than there are numbers */
+        char name[64];
+
+        snprintf(name, sizeof(name), "events-since-%d", 1000000 + i);
+        last = look_up(ss, kernel, control, name);
+        CHECK(last != 0);
+        first = i == 60000 ? last : first;
+    }
+    h = (struct fuse_out_header *)out;
+    rq.h.nodeid = last;
+    session_feed(ss, &rq, sizeof(rq));
+    CHECK(recv(kernel, out, sizeof(out), 0) > 0);
+    CHECK_EQ(h->error, 0);
+    rq.h.nodeid = first;
+    session_feed(ss, &rq, sizeof(rq));
+    CHECK(recv(kernel, out, sizeof(out), 0) > 0);
+    CHECK_EQ(h->error, -ESTALE);
     close(kernel);
     end(ss);
 }
