@@ -175,9 +175,11 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* --- orphans (F9) ----------------------------------------------------------------------------------------------------------- */
 
+/* ENOENT: it does not. Anything else says nothing of it, as that the question found no memory: then it is taken as held. */
 static bool kernel_holds(struct session *ss, vfs_node n)
 {
-    return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) == 0 && !BROKEN(VARVE_BREAK_orphan_unasked);
+    return fuse_lowlevel_notify_inval_inode(ss->fuse, n.v, -1, 0) != -ENOENT &&
+           !BROKEN(VARVE_BREAK_orphan_unasked);
 }
 
 static bool is_free(struct session *ss, uint64_t ino)

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -143,6 +144,30 @@ TEST(test_session__control_files_that_are_not_forgotten_are_bounded)
     CHECK_EQ(h->error, -ESTALE);
     close(kernel);
     end(ss);
+}
+
+/* Only ENOENT says that nobody holds it: a word that did not come through says nothing. */
+TEST(test_session__what_the_kernel_could_not_be_asked_about_is_held)
+{
+    static const char junk[1024];
+    struct vfs_ctx c = {0};
+    struct vfs_attr a;
+    int kernel;
+    struct session *ss = begin(&kernel);
+    struct vol *v = session_vol(ss);
+
+    CHECK_OK(vfs_mknod(v, &c, (vfs_node){FUSE_ROOT_ID}, "f", S_IFREG | 0644, 0, &a));
+    CHECK_OK(vfs_unlink(v, &c, (vfs_node){FUSE_ROOT_ID}, "f"));
+    while (send(session_fd(ss), junk, sizeof(junk), MSG_DONTWAIT) > 0)
+        continue;
+    while (send(session_fd(ss), junk, 1, MSG_DONTWAIT) > 0)
+        continue;
+    notify_unlinked(ss);
+    notify_forget(ss, vfs_node_ino(a.node));
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    CHECK_OK(vfs_getattr(v, a.node, &a));
+    end(ss);
+    close(kernel);
 }
 
 int main(int argc, char **argv)
