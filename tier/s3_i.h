@@ -92,7 +92,9 @@ struct s3_put {
 };
 int s3_put_headers(struct s3 *s, const char *name, const void *p, size_t len, struct s3_put *put,
                    struct s3_ask *q);
-/* s3_is_ours: 1 it is there with this token and length; 0 it is not there; -E_EXIST another's. */
+/* s3_is_there: 1, 0. s3_is_ours: 1 it is there with this token and length; 0 it is not there (any more: half of it under the token is
+ * deleted); -E_EXIST another's. */
+int s3_is_there(struct s3 *s, const struct s3_run *run, const char *key);
 int s3_is_ours(struct s3 *s, struct s3_run *run, const char *key, const char *owner, size_t len);
 bool s3_has_etag(struct http_answer *a);
 bool s3_has_stat(struct http_answer *a);

@@ -316,9 +316,9 @@ int s3_parts_put(struct s3 *s, struct s3_run *run, const char *name, const char 
     int r;
 
     sweep(s, run);
-    r = s3_is_ours(s, run, key, "", len); /* there already: nothing need be sent */
-    if (r < 0)
-        return r;
+    r = s3_is_there(s, run, key);
+    if (r != 0) /* nothing need be sent */
+        return r < 0 ? r : -E_EXIST;
     u.step = MAX_OF(u.step, (len + PARTS_MAX - 1) / PARTS_MAX);
     u.n = (unsigned)((len + u.step - 1) / u.step);
     u.parts = calloc(u.n, sizeof(*u.parts));

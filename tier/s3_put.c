@@ -67,15 +67,32 @@ static int drop_half(struct s3 *s, struct s3_run *run, const char *key, uint64_t
     return s3_ask(s, &q, run, &a);
 }
 
+static int look(struct s3 *s, const struct s3_run *run, const char *key, struct http_answer *ret)
+{
+    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key, .sound = s3_has_stat};
+    struct s3_run sub = {.call = run->call, .deadline_ns = run->deadline_ns, .max = run->max};
+    int r = s3_ask(s, &q, &sub, ret);
+
+    return r < 0 ? r : ret->status != 404;
+}
+
+/* Whoever put it: what another program has copied there has no token. */
+int s3_is_there(struct s3 *s, const struct s3_run *run, const char *key)
+{
+    cleanup(http_answer_release) struct http_answer a = {0};
+
+    return look(s, run, key, &a);
+}
+
 int s3_is_ours(struct s3 *s, struct s3_run *run, const char *key, const char *owner, size_t len)
 {
     cleanup(http_answer_release) struct http_answer a = {0};
-    const struct s3_ask q = {.doing = "look at objects", .method = "HEAD", .key = key, .sound = s3_has_stat};
     struct s3_run sub = {.call = run->call, .deadline_ns = run->deadline_ns, .max = run->max};
     uint64_t size;
-    int r = s3_ask(s, &q, &sub, &a);
+    int r = look(s, run, key, &a);
 
-    if (r < 0 || a.status == 404)
+    assert(*owner);
+    if (r <= 0)
         return r;
     if (strcmp(http_header(&a, S3_OWNER), owner) != 0)
         return -E_EXIST;

@@ -428,6 +428,40 @@ S3_TEST(test_s3__no_parts_are_left)
     backend_close(b);
 }
 
+/* By another program, or by a copy of the repository: without our token. */
+static void put_by_others(struct backend *b, const char *name, const char *text)
+{
+    cleanup(http_answer_release) struct http_answer a = {0};
+    struct s3 *s = s3_of(b);
+    struct s3_run run = s3_run_begin(NULL);
+    struct s3_ask q = {.doing = "put objects", .method = "PUT", .body = text, .len = strlen(text)};
+    char key[S3_NAME_SIZE];
+
+    CHECK_OK(s3_key(s, name, key));
+    q.key = key;
+    CHECK_OK(s3_ask(s, &q, &run, &a));
+    CHECK_EQ(a.status, 200);
+}
+
+/* It is not half of what is just being put. */
+S3_TEST(test_s3__parts_leave_what_others_put)
+{
+    static const char *const options[] = {"&multipart=5M", "&multipart=5M&conditional=no"};
+    cleanup(buf_free) struct buf big = {0};
+
+    large_make(&big);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        struct backend *b = open_through(options[i], NULL);
+        char name[32];
+
+        snprintf(name, sizeof(name), "packs/others-%zu", i);
+        put_by_others(b, name, "theirs");
+        CHECK_ERR(backend_put(b, NULL, name, big.data, big.len), -E_EXIST);
+        is(b, name, "theirs", 6);
+        backend_close(b);
+    }
+}
+
 /* --- credentials ----------------------------------------------------------------------------------------------------- */
 
 /* Whoever renews a token writes the file anew: what runs goes on with it. */
