@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -19,8 +21,9 @@ static void close_fd(int *fd)
 
 struct setting {
     struct restore *w;
-    int fd;           /* -1: path is set instead */
-    const char *path; /* of a symbolic link or special file, by way of /proc/self/fd */
+    int fd; /* -1: path is set instead */
+    const char
+        *path; /* of a symbolic link or special file: /proc/self/fd/N, which is that and leads no further */
 };
 
 int restore_weaker(struct restore *w, int failed)
@@ -57,7 +60,7 @@ static int set_xattr(void *arg, const uint8_t *key, size_t klen, const uint8_t *
         len = large.len;
     }
     return restore_weaker(s->w, s->fd >= 0 ? fsetxattr(s->fd, name, p, len, 0) < 0
-                                           : lsetxattr(s->path, name, p, len, 0) < 0);
+                                           : setxattr(s->path, name, p, len, 0) < 0);
 }
 
 static int set_xattrs(struct setting *s, uint64_t ino)
@@ -82,21 +85,29 @@ int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_ino
     return r;
 }
 
-/* Of what cannot be opened: a symbolic link, a fifo, a device. */
+/* Of what cannot be opened: a symbolic link, a fifo, a device. By a descriptor all the same: who may write to the directory could put a link
+ * to something else in its place. */
 int restore_meta_of(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in)
 {
-    char path[64 + POINT_NAME_MAX];
+    cleanup(close_fd) int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    char path[64];
     struct setting s = {w, -1, path};
     struct timespec t[2] = {in->atime, in->mtime};
-    int r = restore_weaker(w, fchownat(dir, name, in->uid, in->gid, AT_SYMLINK_NOFOLLOW) < 0);
+    struct stat st;
+    int r;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_from_errno(errno);
+    if (((st.st_mode ^ in->mode) & S_IFMT) || st.st_nlink != 1)
+        return -E_BUSY;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    r = restore_weaker(w, fchownat(fd, "", in->uid, in->gid, AT_EMPTY_PATH) < 0);
     if (r == 0)
         r = set_xattrs(&s, ino);
     if (r == 0 && !S_ISLNK(in->mode))
-        r = restore_weaker(w, fchmodat(dir, name, in->mode & 07777, 0) < 0);
+        r = restore_weaker(w, chmod(path, in->mode & 07777) < 0);
     if (r == 0)
-        r = restore_weaker(w, utimensat(dir, name, t, AT_SYMLINK_NOFOLLOW) < 0);
+        r = restore_weaker(w, utimensat(AT_FDCWD, path, t, 0) < 0);
     return r;
 }
 
@@ -118,8 +129,10 @@ int restore_flags_note(struct restore *w, const struct point_inode *in)
 
 static int set_flags(struct restore *w, const char *path, uint32_t flags)
 {
-    cleanup(close_fd) int fd =
-        openat(w->dest, *path ? path : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    /* directories have their owners again, who may have put a link in the place of one */
+    struct open_how how = {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    cleanup(close_fd) int fd = (int)syscall(SYS_openat2, w->dest, *path ? path : ".", &how, sizeof(how));
     int v = 0;
 
     if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &v) < 0) {

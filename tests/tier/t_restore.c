@@ -1,8 +1,12 @@
 /* Restores into directories that hold something already. */
+#include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "snap/ns.h"
@@ -267,5 +271,85 @@ TEST(test_restore__a_name_is_found_without_reading_its_directory)
     }
     CHECK(pages[0] < 10 && pages[1] > 30);
     point_release(&p);
+    rig_end(&g);
+}
+
+/* --- what others do meanwhile --------------------------------------------------------------------------------------- */
+
+#define FIFOS 300
+
+/* Who owns the directory puts a link in the place of what is just being made there. */
+struct luring {
+    int dir;
+    uint64_t ino; /* atomic: that is being restored; 0: it is over */
+    unsigned swapped;
+};
+
+static void *lure(void *arg)
+{
+    struct luring *l = arg;
+    uint64_t ino;
+
+    while ((ino = __atomic_load_n(&l->ino, __ATOMIC_ACQUIRE))) {
+        char name[64];
+
+        snprintf(name, sizeof(name), RESTORE_TMP "%" PRIu64, ino);
+        if (renameat2(l->dir, "bait", l->dir, name, RENAME_EXCHANGE) < 0)
+            continue;
+        l->swapped++;
+        while (__atomic_load_n(&l->ino, __ATOMIC_ACQUIRE) == ino)
+            continue;
+        unlinkat(l->dir, name, 0);
+        unlinkat(l->dir, "bait", 0);
+        CHECK(symlinkat("../mine", l->dir, "bait") == 0);
+    }
+    return NULL;
+}
+
+static void restore_fifo(struct repo_rig *g, const char *id, const char *to, char *name, struct luring *l)
+{
+    struct restore_opts o = {.overwrite = true, .paths = &name, .npaths = 1};
+    struct point p = rig_point(g, id);
+    uint64_t ino;
+
+    CHECK_OK(restore_lookup(g->w.r, &p.tree, point_names(&p), name, &ino));
+    point_release(&p);
+    __atomic_store_n(&l->ino, ino, __ATOMIC_RELEASE);
+    (void)restore_to(g, id, to, &o);
+}
+
+/* The owner, the mode and the times of a fifo or a device are those of nothing else, wherever a link leads. */
+TEST(test_restore__nobody_leads_it_to_another_file)
+{
+    struct luring l = {.ino = 1};
+    struct backup_result b;
+    char to[400], name[16];
+    struct vfs_attr a;
+    struct repo_rig g;
+    struct stat st;
+    pthread_t t;
+
+    rig_begin(&g);
+    for (int i = 0; i < FIFOS; i++) {
+        snprintf(name, sizeof(name), "p%d", i);
+        CHECK_OK(vfs_mknod(g.b.v, &g.b.c, box_root(g.b.v), name, S_IFIFO | 0666, 0, &a));
+    }
+    b = rig_back_up(&g, "a");
+    put_text(test_dir(), "mine", "mine");
+    snprintf(to, sizeof(to), "%s/mine", test_dir());
+    CHECK(chmod(to, 0400) == 0);
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(mkdir(to, 0700) == 0 && (l.dir = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0);
+    CHECK(symlinkat("../mine", l.dir, "bait") == 0);
+    CHECK(pthread_create(&t, NULL, lure, &l) == 0);
+    for (int i = 0; i < FIFOS; i++) {
+        snprintf(name, sizeof(name), "p%d", i);
+        restore_fifo(&g, b.id, to, name, &l);
+    }
+    __atomic_store_n(&l.ino, 0, __ATOMIC_RELEASE);
+    CHECK(pthread_join(t, NULL) == 0);
+    CHECK(fstatat(l.dir, "../mine", &st, 0) == 0);
+    CHECK_EQ(st.st_mode & 07777, 0400);
+    close(l.dir);
     rig_end(&g);
 }
