@@ -63,11 +63,26 @@ static int set_xattr(void *arg, const uint8_t *key, size_t klen, const uint8_t *
                                            : setxattr(s->path, name, p, len, 0) < 0);
 }
 
+/* Lists that the directory around gave it, or that a directory had which was there already: others may do with it what they say. */
+static int drop_lists(struct setting *s)
+{
+    static const char *const names[] = {"system.posix_acl_access", "system.posix_acl_default"};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++)
+        if (s->fd >= 0 && fgetxattr(s->fd, names[i], NULL, 0) >= 0)
+            r = restore_weaker(s->w, fremovexattr(s->fd, names[i]) < 0);
+        else if (s->fd < 0 && getxattr(s->path, names[i], NULL, 0) >= 0)
+            r = restore_weaker(s->w, removexattr(s->path, names[i]) < 0);
+    return r;
+}
+
 static int set_xattrs(struct setting *s, uint64_t ino)
 {
     struct tree_key k = tree_key(ino, REC_XATTR);
+    int r = drop_lists(s);
 
-    return tree_scan(s->w->r, s->w->t, &k, NULL, set_xattr, s);
+    return r < 0 ? r : tree_scan(s->w->r, s->w->t, &k, NULL, set_xattr, s);
 }
 
 int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_inode *in)

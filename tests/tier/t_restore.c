@@ -353,3 +353,38 @@ TEST(test_restore__nobody_leads_it_to_another_file)
     close(l.dir);
     rig_end(&g);
 }
+
+/* What the directory around gives to all that is made in it, they did not have. */
+TEST(test_restore__no_lists_are_inherited)
+{
+    static const uint8_t list[] = {2, 0,  0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  7,
+                                   0, 57, 48,  0,   0,   4,   0,  7, 0,   255, 255, 255, 255, 16, 0,
+                                   7, 0,  255, 255, 255, 255, 32, 0, 5,   0,   255, 255, 255, 255};
+    static const char *const names[] = {"f", "d", "d/g", "."};
+    struct vfs_setattr set = {.set = VFS_MODE, .mode = 0640};
+    struct backup_result b;
+    char up[400], to[500];
+    struct repo_rig g;
+    struct vfs_attr a;
+
+    rig_begin(&g);
+    box_text(&g.b, g.b.v, "f", "text");
+    box_mkdir(&g.b, g.b.v, "d");
+    box_text(&g.b, g.b.v, "d/g", "text");
+    CHECK_OK(vfs_setattr(g.b.v, &g.b.c, box_node(g.b.v, box_root(g.b.v), "f"), &set, &a));
+    b = rig_back_up(&g, "a");
+    snprintf(up, sizeof(up), "%s/up", test_dir());
+    CHECK(mkdir(up, 0700) == 0);
+    if (setxattr(up, "system.posix_acl_default", list, sizeof(list), 0) < 0)
+        test_skip("no lists of access here");
+    snprintf(to, sizeof(to), "%s/to", up);
+    CHECK_EQ(rig_restored(&g, b.id, to, NULL).weaker, 0);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char path[600];
+
+        snprintf(path, sizeof(path), "%s/%s", to, names[i]);
+        CHECK(getxattr(path, "system.posix_acl_access", NULL, 0) < 0 && errno == ENODATA);
+        CHECK(getxattr(path, "system.posix_acl_default", NULL, 0) < 0 && errno == ENODATA);
+    }
+    rig_end(&g);
+}
