@@ -89,12 +89,16 @@ int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_ino
 {
     struct setting s = {w, fd, NULL};
     struct timespec t[2] = {in->atime, in->mtime};
-    int r = restore_weaker(w, fchown(fd, in->uid, in->gid) < 0);
+    bool other = fchown(fd, in->uid, in->gid) < 0;
+    int r = restore_weaker(w, other);
+    uint32_t mode = in->mode & 07777;
 
+    if (other && S_ISREG(in->mode)) /* it acted for its owner, not for whoever restores it */
+        mode &= ~(uint32_t)(S_ISUID | S_ISGID);
     if (r == 0)
         r = set_xattrs(&s, ino);
     if (r == 0) /* after the owner: changing that clears setuid; after an ACL: the mode says it */
-        r = restore_weaker(w, fchmod(fd, in->mode & 07777) < 0);
+        r = restore_weaker(w, fchmod(fd, mode) < 0);
     if (r == 0)
         r = restore_weaker(w, futimens(fd, t) < 0);
     return r;

@@ -388,3 +388,41 @@ TEST(test_restore__no_lists_are_inherited)
     }
     rig_end(&g);
 }
+
+static void set_attr(struct repo_rig *g, const char *path, const struct vfs_setattr *set)
+{
+    struct vfs_attr a;
+
+    CHECK_OK(vfs_setattr(g->b.v, &g->b.c, box_node(g->b.v, box_root(g->b.v), path), set, &a));
+}
+
+/* A program that acts for its owner does not act for another one, who only restored it. */
+TEST(test_restore__what_gets_another_owner_acts_for_nobody)
+{
+    struct vfs_setattr owner = {.set = VFS_UID, .uid = 12345}, mode = {.set = VFS_MODE, .mode = 06755};
+    struct restore_opts o = {.resume = true};
+    struct backup_result b;
+    struct restored r;
+    struct repo_rig g;
+    struct stat st;
+
+    if (geteuid() != 0)
+        test_skip("it takes two users");
+    rig_begin(&g);
+    box_text(&g.b, g.b.v, "f", "text");
+    set_attr(&g, "f", &owner);
+    set_attr(&g, "f", &mode);
+    b = rig_back_up(&g, "a");
+    CHECK(chmod(test_dir(), 0711) == 0 && chdir(test_dir()) == 0);
+    CHECK(mkdir("to", 0700) == 0 && chown("to", 65534, 65534) == 0 && seteuid(65534) == 0);
+    r = restore_to(&g, b.id, "to", &o);
+    CHECK(seteuid(0) == 0);
+    CHECK_OK(r.result);
+    CHECK(r.res.weaker > 0);
+    CHECK(stat("to/f", &st) == 0 && st.st_uid == 65534);
+    CHECK_EQ(st.st_mode & 07777, 0755);
+    CHECK_OK(restore_to(&g, b.id, "again", &o).result);
+    CHECK(stat("again/f", &st) == 0 && st.st_uid == 12345);
+    CHECK_EQ(st.st_mode & 07777, 06755);
+    rig_end(&g);
+}
