@@ -50,7 +50,8 @@ struct backend_ops {
     int (*stat)(struct backend *b, const struct backend_call *c, const char *name,
                 struct backend_stat *ret); /* -E_NOENT */
     /* Objects whose names begin with prefix ("" all; else it ends in '/') and are greater than after ("" none), ascending as
-     * bytes; cb non-zero ends it with that value. An object put or deleted meanwhile may be told or not, others are told once. */
+     * bytes; cb non-zero ends it with that value. An object put or deleted meanwhile may be told or not, others are told once. Its time
+     * is that in which no name is told: there may be millions. */
     int (*list)(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,
                 int (*cb)(void *arg, const char *name, const struct backend_stat *st), void *arg);
     int (*del)(struct backend *b, const struct backend_call *c, const char *name); /* -E_NOENT */

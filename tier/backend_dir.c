@@ -248,7 +248,7 @@ static int dir_del(struct backend *b, const struct backend_call *c, const char *
 struct listing {
     struct dir *d;
     const struct backend_call *c;
-    int64_t began;
+    int64_t began; /* or when a name was told last */
     const char *after;
     int (*cb)(void *arg, const char *name, const struct backend_stat *st);
     void *arg;
@@ -316,7 +316,11 @@ static int list_file(struct listing *l, const char *name)
     if (strcmp(name, l->after) <= 0)
         return 0;
     r = dir_stat(&l->d->b, l->c, name, &st);
-    return r == -E_NOENT ? 0 : r < 0 ? r : l->cb(l->arg, name, &st);
+    if (r < 0)
+        return r == -E_NOENT ? 0 : r;
+    r = l->cb(l->arg, name, &st);
+    l->began = clock_mono_ns();
+    return r;
 }
 
 /* prefix: "" or ends in '/'. */

@@ -104,7 +104,7 @@ int rad_each_name(struct rad *s, const struct rad_run *run, int (*cb)(void *arg,
 
 struct listing {
     struct rad *s;
-    const struct rad_run *run;
+    struct rad_run *run; /* begins anew with each name that is told */
     int (*cb)(void *arg, const char *name, const struct backend_stat *st);
     void *arg;
 };
@@ -131,7 +131,9 @@ static int tell(struct listing *l, const char *name, struct rad_op *op)
     if (r < 0)
         return r;
     rad_seen(l->s, o.mtime_ns);
-    return l->cb(l->arg, name, &(struct backend_stat){o.size, o.mtime_ns});
+    r = l->cb(l->arg, name, &(struct backend_stat){o.size, o.mtime_ns});
+    *l->run = rad_run_begin(l->run->call);
+    return r;
 }
 
 static int tell_all(struct listing *l, const struct names *w)

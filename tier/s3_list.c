@@ -122,7 +122,7 @@ static int page_read(struct s3 *s, struct s3_run *run, const char *prefix, const
         p->encoded = memmem(a.body.data, a.body.len, url, sizeof(url) - 1) != NULL;
         r = s3_xml_each(a.body.data, a.body.len, element, p);
     }
-    if (r == 0 && (p->unordered || (p->more && !p->last[0])))
+    if (r == 0 && (p->unordered || (p->more && strcmp(p->last, after) == 0)))
         r = why_say(&s->why, -E_IO, "%s: the server's list is not in order: varve needs one that is",
                     s->conf.endpoint);
     return r;
@@ -154,7 +154,9 @@ static int page_tell(struct s3 *s, const struct page *p, const struct listing *l
     return r;
 }
 
-static int pages(struct s3 *s, struct s3_run *run, const char *prefix, const char *first, struct listing *l)
+/* Each page has the whole time of a call: of millions of names there are thousands. */
+static int pages(struct s3 *s, const struct backend_call *c, const char *prefix, const char *first,
+                 struct listing *l)
 {
     char after[S3_NAME_SIZE];
     bool more = true;
@@ -163,12 +165,13 @@ static int pages(struct s3 *s, struct s3_run *run, const char *prefix, const cha
     snprintf(after, sizeof(after), "%s", first);
     while (r == 0 && more) {
         struct page *p = calloc(1, sizeof(*p));
+        struct s3_run run = s3_run_begin(c);
 
         if (!p)
             return -E_NOMEM;
         p->skip = s->conf.prefix[0] ? strlen(s->conf.prefix) + 1 : 0;
         memcpy(p->last, after, sizeof(after));
-        r = page_read(s, run, prefix, after, p);
+        r = page_read(s, &run, prefix, after, p);
         more = p->more && !BROKEN(VARVE_BREAK_s3_paging);
         memcpy(after, p->last, sizeof(after));
         if (r == 0)
@@ -182,7 +185,6 @@ static int pages(struct s3 *s, struct s3_run *run, const char *prefix, const cha
 static int list(struct backend *b, const struct backend_call *c, const char *prefix, struct listing *l)
 {
     struct s3 *s = s3_of(b);
-    struct s3_run run = s3_run_begin(c);
     const char *dir = s->conf.prefix, *slash = *dir ? "/" : "";
     char whole[S3_NAME_SIZE], first[S3_NAME_SIZE] = "";
     int r = backend_prefix_check(prefix);
@@ -192,7 +194,7 @@ static int list(struct backend *b, const struct backend_call *c, const char *pre
     snprintf(whole, sizeof(whole), "%s%s%s", dir, slash, prefix);
     if (*l->after && strlen(l->after) <= BACKEND_NAME_MAX)
         snprintf(first, sizeof(first), "%s%s%s", dir, slash, l->after);
-    return pages(s, &run, whole, first, l);
+    return pages(s, c, whole, first, l);
 }
 
 int s3_list(struct backend *b, const struct backend_call *c, const char *prefix, const char *after,

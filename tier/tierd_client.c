@@ -146,6 +146,7 @@ static int converse(int fd, struct ask *a, bool *whole)
         if (m.type == TIERD_ITEMS && a->cb) {
             if (stop == 0)
                 stop = take_items(&m, a);
+            began = clock_mono_ns(); /* a list has its time since names came */
             continue;
         }
         if (m.type != TIERD_DONE)

@@ -151,6 +151,26 @@ static void listing(void)
     CHECK_EQ(l.bytes, 3);
 }
 
+static int take_slowly(void *arg, const char *name, const struct backend_stat *st)
+{
+    (void)name, (void)st;
+    usleep(60000);
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* A list takes as long as there are names: its time is that in which none comes. */
+static void long_list(void)
+{
+    const struct backend_call c = {.timeout_ms = 200};
+    unsigned n = 0;
+
+    for (char name[] = "a/0"; name[2] < '8'; name[2]++)
+        CHECK_OK(put(name, "1"));
+    CHECK_OK(backend_list(b, &c, "a/", "", take_slowly, &n));
+    CHECK_EQ(n, 8);
+}
+
 static void deleting(void)
 {
     CHECK_ERR(backend_del(b, NULL, "d/x"), -E_NOENT);
@@ -297,8 +317,9 @@ static void views(void)
     CHECK_EQ(n, 100);
 }
 
-static void (*const cases[])(void) = {put_once_and_get, put_of_same, names_are_checked, listing,    deleting,
-                                      large_and_ranges, bounds,      clock_of_backend,  one_winner, views};
+static void (*const cases[])(void) = {
+    put_once_and_get, put_of_same, names_are_checked, listing,    long_list, deleting,
+    large_and_ranges, bounds,      clock_of_backend,  one_winner, views};
 
 static struct backend *open_in(const char *kind, size_t i)
 {

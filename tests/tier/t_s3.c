@@ -1,6 +1,7 @@
 /* S3 against a server: what the contract of backends does not say. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -211,4 +212,29 @@ S3_TEST(test_s3__lists_are_read_to_their_end)
         CHECK_EQ(c.n, 5); /* 16 19 22 4 7 */
         backend_close(b);
     }
+}
+
+static int count_slowly(void *arg, const char *name, const struct backend_stat *st)
+{
+    usleep(100000);
+    return count(arg, name, st);
+}
+
+/* Each page has the whole time: there may be thousands. */
+S3_TEST(test_s3__lists_take_as_long_as_names_come)
+{
+    const struct backend_call brief = {.timeout_ms = 1000};
+    struct counted c = {.n = 0};
+    struct backend *b;
+    char url[600], name[32];
+
+    s3_case_url("", url);
+    b = open_url(url, 1);
+    for (unsigned i = 10; i < 26; i++) {
+        snprintf(name, sizeof(name), "d/%u", i);
+        CHECK_OK(backend_put(b, NULL, name, "x", 1));
+    }
+    CHECK_OK(backend_list(b, &brief, "", "", count_slowly, &c));
+    CHECK_EQ(c.n, 16);
+    backend_close(b);
 }
