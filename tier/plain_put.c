@@ -13,6 +13,7 @@
 #define IN_MEMORY (8u << 20)
 #define PIECE (1u << 20)
 #define TRIES 3
+#define SLOW_BYTES_MS 64
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
 
@@ -153,8 +154,8 @@ int plain_put(struct backend *b, const struct backend_call *c, const char *name,
     struct backend_call call = c ? *c : (struct backend_call){.timeout_ms = 0};
     int r = -E_UNSURE;
 
-    if (call.timeout_ms) /* of large ones: as long as they take at a mebibyte a second */
-        call.timeout_ms += (int)MIN_OF(p->len / 1000, (uint64_t)INT_MAX / 2);
+    if (call.timeout_ms) /* of large ones: as long as they take at 64 KiB a second, as a pack of a backup may */
+        call.timeout_ms += (int)MIN_OF(p->len / SLOW_BYTES_MS, (uint64_t)INT_MAX / 2);
     for (int i = 0; i < TRIES && (r == -E_UNSURE || r == -E_EXIST); i++) {
         int x = i ? backend_del(b, c, name) : 0;
 

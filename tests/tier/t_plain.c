@@ -235,3 +235,23 @@ TEST(test_plain__interrupted_anywhere_is_made_right)
     CHECK(resumed);
     plain_done(&p);
 }
+
+/* A large file takes its time over a slow line, or under bandwidth=. */
+TEST(test_plain__large_files_go_slowly)
+{
+    const struct backend_call c = {.timeout_ms = 100};
+    struct plain_bytes bytes = {.fd = -1, .len = 1u << 20};
+    cleanup(buf_free) struct buf err = {0};
+    struct backend_stat st;
+    struct backend *b;
+    char url[300];
+
+    snprintf(url, sizeof(url), "dir:%s/slow?bandwidth=256K", test_dir());
+    CHECK_OK(backend_open(url, true, &b, &err));
+    CHECK_OK(buf_add_zero(&bytes.mem, (size_t)bytes.len));
+    CHECK_OK(plain_put(b, &c, "files/large", &bytes));
+    CHECK_OK(backend_stat(b, NULL, "files/large", &st));
+    CHECK_EQ(st.size, bytes.len);
+    plain_bytes_release(&bytes);
+    backend_close(b);
+}
