@@ -6,7 +6,7 @@
 #include "tier/plain_i.h"
 
 #define PIECE (1u << 20)
-#define LINE_MAX_BYTES (1u << 20)
+#define LINE_MAX_BYTES (256u << 20) /* a file may have thousands of attributes */
 
 static unsigned rank_of(char c)
 {
@@ -27,15 +27,16 @@ int plain_path_cmp(const char *a, const char *b)
 /* The next line without its newline, ended by a NUL; NULL at the end. It stays until the next call. */
 static int next_line(struct plain_old *o, char **ret)
 {
+    size_t had, seen = o->at; /* seen: no line ends before */
     uint8_t *nl;
-    size_t had;
     int r;
 
     *ret = NULL;
     for (;;) {
-        nl = o->at < o->room.len ? memchr(o->room.data + o->at, '\n', o->room.len - o->at) : NULL;
+        nl = seen < o->room.len ? memchr(o->room.data + seen, '\n', o->room.len - seen) : NULL;
         if (nl)
             break;
+        seen = o->room.len - o->at;
         if (o->at) {
             memmove(o->room.data, o->room.data + o->at, o->room.len - o->at);
             o->room.len -= o->at;

@@ -255,3 +255,27 @@ TEST(test_plain__large_files_go_slowly)
     plain_bytes_release(&bytes);
     backend_close(b);
 }
+
+/* The line of a file with very many attributes is read again, too. */
+TEST(test_plain__lines_are_as_long_as_they_are)
+{
+    static const uint8_t val[1024];
+    struct plain_rig p;
+    vfs_node n;
+    char name[32];
+
+    plain_begin(&p);
+    box_text(&p.g.b, p.g.b.v, "f", "1");
+    n = box_node(p.g.b.v, box_root(p.g.b.v), "f");
+    for (int i = 0; i < 1500; i++) {
+        snprintf(name, sizeof(name), "user.%d", i);
+        CHECK_OK(vfs_setxattr(p.g.b.v, &p.g.b.c, n, name, val, sizeof(val), 0, false));
+    }
+    snap(&p, "a");
+    CHECK_EQ(exported(&p, "a", false).put, 1);
+    box_text(&p.g.b, p.g.b.v, "g", "1");
+    snap(&p, "b");
+    CHECK_EQ(exported(&p, "b", false).put, 1);
+    plain_is(&p, "b");
+    plain_done(&p);
+}
