@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "tier/restore_i.h"
 
 #define DEPTH_MAX 2000
+#define FILES_BESIDE 200 /* open besides directories that lie in each other */
 
 static void close_fd(int *fd)
 {
@@ -266,6 +268,17 @@ static const char *why_of(int r, const struct restore_opts *o)
     return backend_text(r);
 }
 
+/* Shells allow 1,024, as of old. */
+static void may_open_all(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= DEPTH_MAX + FILES_BESIDE)
+        return;
+    l.rlim_cur = MIN_OF(l.rlim_max, (rlim_t)(DEPTH_MAX + FILES_BESIDE));
+    (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
                 struct restore_result *ret, struct buf *err)
 {
@@ -273,6 +286,7 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
     const struct domain *d;
     int x = links_new(&w.links);
 
+    may_open_all();
     if (x == 0 && mkdir(dest, 0700) < 0 && errno != EEXIST)
         x = err_from_errno(errno);
     if (x == 0 && (w.dest = open(dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -424,5 +425,30 @@ TEST(test_restore__what_gets_another_owner_acts_for_nobody)
     CHECK_OK(restore_to(&g, b.id, "again", &o).result);
     CHECK(stat("again/f", &st) == 0 && st.st_uid == 12345);
     CHECK_EQ(st.st_mode & 07777, 06755);
+    rig_end(&g);
+}
+
+/* Directories lie in each other, each open while what is in it is made. */
+TEST(test_restore__deep_trees_come_back)
+{
+    struct rlimit few;
+    struct backup_result b;
+    struct repo_rig g;
+    struct vfs_attr a;
+    vfs_node dir;
+    char to[400];
+
+    rig_begin(&g);
+    dir = box_root(g.b.v);
+    for (int i = 0; i < 600; i++) {
+        CHECK_OK(vfs_mknod(g.b.v, &g.b.c, dir, "d", S_IFDIR | 0755, 0, &a));
+        dir = a.node;
+    }
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(getrlimit(RLIMIT_NOFILE, &few) == 0);
+    few.rlim_cur = 256;
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    CHECK_EQ(rig_restored(&g, b.id, to, NULL).dirs, 600);
     rig_end(&g);
 }
