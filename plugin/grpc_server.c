@@ -183,9 +183,12 @@ static void peer_write(struct grpc_loop *l, struct peer *p)
         watch(l, p, EPOLL_CTL_MOD);
 }
 
-static void peer_free(struct peer *p)
+/* A child that is between fork and exec has the descriptor, too: closing it here would leave it watched. */
+static void peer_free(struct grpc_loop *l, struct peer *p)
 {
     grpc_conn_free(p->conn);
+    if (!BROKEN(VARVE_BREAK_grpc_watched))
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, p->fd, NULL);
     close(p->fd);
     free(p);
 }
@@ -204,7 +207,7 @@ static int64_t peers_turn(struct grpc_loop *l)
         if (p->dead || (p->out_len == 0 && grpc_conn_over(p->conn))) {
             *at = p->next;
             l->npeers--;
-            peer_free(p);
+            peer_free(l, p);
             continue;
         }
         if (next && (!nearest || next < nearest))
@@ -404,7 +407,7 @@ void grpc_server_free(struct grpc_server *s)
         listeners_close(s->loop);
         for (struct peer *p = s->loop->peers, *next; p; p = next) {
             next = p->next;
-            peer_free(p);
+            peer_free(s->loop, p);
         }
         close_fd(s->loop->epoll);
     }

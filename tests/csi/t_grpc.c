@@ -1,10 +1,12 @@
 /* The gRPC server: what it says to clients that do right, and to those that do not. */
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -162,6 +164,37 @@ static void is_well(void)
 /* --- right ---------------------------------------------------------------------------------------------------------------- */
 
 static struct client cl;
+
+/* What the driver starts has its connections, until it is another program. */
+TEST(test_grpc__a_child_that_has_a_connection_does_not_keep_it_watched)
+{
+    struct timespec before, after;
+    clockid_t busy;
+    struct call *k;
+    pid_t pid;
+
+    start((struct grpc_settings){.workers = 2});
+    client_open(&cl, srv.path);
+    k = client_call(&cl, &(struct ask){.msg = "hello", .len = 5});
+    CHECK(client_wait(&cl, k, WAIT));
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        close(cl.fd); /* the client's end */
+        pause_ms(60000);
+        _exit(0);
+    }
+    client_close(&cl);
+    is_well();
+    CHECK(pthread_getcpuclockid(srv.thread, &busy) == 0 && clock_gettime(busy, &before) == 0);
+    pause_ms(300);
+    CHECK(clock_gettime(busy, &after) == 0);
+    kill(pid, SIGKILL);
+    CHECK(waitpid(pid, NULL, 0) == pid);
+    CHECK(after.tv_sec - before.tv_sec < 2 &&
+          (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec < 50000000);
+    stop();
+}
 
 TEST(test_grpc__one_message_in_one_out_and_trailers)
 {
