@@ -1,6 +1,6 @@
 #!/bin/bash
-# peers.sh: what bench-backup compares with, once, in $VARVE_CACHE/backup: restic and kopia, newest of Go's module proxy; Debian's borg.
-# Prints NAME=PROGRAM of each that is there, NAME= and the reason of others.
+# peers.sh: what bench-backup compares with, once, in $VARVE_CACHE/backup: restic and kopia, newest of Go's module proxy; Debian's borg, and its
+# restic where the proxy has none. Prints NAME=PROGRAM of each that is there, NAME= and the reason of others.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tools/common.sh
@@ -29,15 +29,18 @@ module() {
         || { tail -n 1 "$bin/$1.log"; return 1; }
 }
 
-restic() { module restic github.com/restic/restic github.com/restic/restic/cmd/restic && echo "$bin/restic"; }
-kopia() { module kopia github.com/kopia/kopia github.com/kopia/kopia && echo "$bin/kopia"; }
-borg() {
-    type -P borg && return
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say 'borg is not installed: apt-get install --no-install-recommends borgbackup'; return 1; }
-    { apt-get install -q -y --no-install-recommends borgbackup || { apt-get update -q && apt-get install -q -y --no-install-recommends borgbackup; }; } \
-        >"$bin/borg.log" 2>&1 || { tail -n 1 "$bin/borg.log"; return 1; }
-    type -P borg
+# debian PROGRAM PACKAGE
+debian() {
+    type -P "$1" && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say "$1 is not installed: apt-get install --no-install-recommends $2"; return 1; }
+    { apt-get install -q -y --no-install-recommends "$2" || { apt-get update -q && apt-get install -q -y --no-install-recommends "$2"; }; } \
+        >"$bin/$1-debian.log" 2>&1 || { tail -n 1 "$bin/$1-debian.log"; return 1; }
+    type -P "$1"
 }
+
+restic() { if module restic github.com/restic/restic github.com/restic/restic/cmd/restic >/dev/null; then echo "$bin/restic"; else debian restic restic; fi; }
+kopia() { module kopia github.com/kopia/kopia github.com/kopia/kopia && echo "$bin/kopia"; }
+borg() { debian borg borgbackup; }
 
 for name in ${PEERS:-restic kopia borg}; do
     echo "$name=$($name)"
