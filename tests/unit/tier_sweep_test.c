@@ -336,10 +336,11 @@ TEST(test_tier_sweep__patterns_are_of_paths)
     end(&b);
 }
 
-/* 100 of many become old: what is looked at follows from them. MANY=10000000 for the figure of the whole. */
+/* 100 of many become old: what is looked at follows from them. MANY=10000000 SIZE=100 for the figure of the whole. */
 TEST(test_tier_sweep__costs_what_became_eligible)
 {
     unsigned many = getenv("MANY") ? (unsigned)strtoul(getenv("MANY"), NULL, 10) : 3000;
+    size_t size = getenv("SIZE") ? strtoul(getenv("SIZE"), NULL, 10) : 20000;
     struct box b;
     int64_t t0;
 
@@ -356,7 +357,7 @@ TEST(test_tier_sweep__costs_what_became_eligible)
         char name[32];
 
         snprintf(name, sizeof(name), "f%u", i);
-        box_fill(&b, b.v, name, 0, 20000, 1);
+        box_fill(&b, b.v, name, 0, size, 1);
     }
     snap(&b, "s1");
     gives(&b, "s1", ""); /* each once, when it is new */
