@@ -1,14 +1,18 @@
 #include "tier/have.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/mapped.h"
 #include "base/mark.h"
 
@@ -65,6 +69,76 @@ static int env_open(struct have *h)
         return from_mdb(m);
     }
     return from_mdb(mdb_txn_commit(t));
+}
+
+static void env_close(struct have *h)
+{
+    if (h->env)
+        mdb_env_close(h->env);
+    h->env = NULL;
+}
+
+static int forget_file(const struct have *h, const char *name)
+{
+    char path[PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/%s", h->dir, name);
+    return unlink(path) < 0 && errno != ENOENT ? err_from_errno(errno) : 0;
+}
+
+/* Found while it was in use: whoever opens it next makes it anew. */
+static int told(const struct have *h, int r)
+{
+    char path[PATH_MAX + 16];
+    int fd;
+
+    if (r != -E_CORRUPT)
+        return r;
+    snprintf(path, sizeof(path), "%s/damaged", h->dir);
+    if ((fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0)
+        close(fd);
+    return r;
+}
+
+static bool was_told(const struct have *h)
+{
+    char path[PATH_MAX + 16];
+
+    snprintf(path, sizeof(path), "%s/damaged", h->dir);
+    return access(path, F_OK) == 0;
+}
+
+/* What somebody left half made who was killed, and what is damaged, goes: it is made again from the repository. */
+static int env_anew(struct have *h)
+{
+    int r;
+
+    env_close(h);
+    log_warn("tier", "cache-damaged", "path=%s done=made-anew", h->dir);
+    if ((r = forget_file(h, "data.mdb")) < 0 || (r = forget_file(h, "lock.mdb")) < 0 ||
+        (r = forget_file(h, "damaged")) < 0)
+        return r;
+    MARK("have: made anew");
+    return env_open(h);
+}
+
+/* One process at a time, as others must not meet a file of the old ones beside one of the new. */
+static int env_lock(const struct have *h)
+{
+    char path[PATH_MAX + 16];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/open.lock", h->dir);
+    if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+        return err_from_errno(errno);
+    while (flock(fd, LOCK_EX) < 0)
+        if (errno != EINTR) {
+            int r = err_from_errno(errno);
+
+            close(fd);
+            return r;
+        }
+    return fd;
 }
 
 static int make_dirs(const char *path)
@@ -129,9 +203,28 @@ void have_let_go(struct have *h)
 
 static void have_free(struct have *h)
 {
-    if (h->env)
-        mdb_env_close(h->env);
+    env_close(h);
     free(h);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+static int open_or_make(struct have *h)
+{
+    cleanup(close_fd) int lock = env_lock(h);
+    int r;
+
+    if (lock < 0)
+        return lock;
+    if ((r = was_told(h) ? -E_CORRUPT : env_open(h)) == 0)
+        r = check_version(h);
+    if (r == -E_CORRUPT && !BROKEN(VARVE_BREAK_have_anew) && (r = env_anew(h)) == 0)
+        r = check_version(h);
+    return r;
 }
 
 static int have_new(const char *dir, struct have **ret)
@@ -144,9 +237,7 @@ static int have_new(const char *dir, struct have **ret)
     snprintf(h->dir, sizeof(h->dir), "%s", dir);
     r = make_dirs(dir);
     if (r == 0)
-        r = env_open(h);
-    if (r == 0)
-        r = check_version(h);
+        r = open_or_make(h);
     if (r < 0) {
         have_free(h);
         return r;
@@ -225,7 +316,7 @@ static int get_either(struct have *h, uint8_t kind, const void *key, size_t klen
     mdb_txn_abort(t);
     if ((atomic_fetch_add(&h->looks, 1) + 1) % LET_GO_EACH == 0)
         have_let_go(h);
-    return from_mdb(m);
+    return told(h, from_mdb(m));
 }
 
 static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
@@ -495,7 +586,7 @@ static int each(struct have *h, uint8_t kind, size_t klen,
         mdb_cursor_close(c);
     }
     mdb_txn_abort(t);
-    return r != 0 ? r : m == MDB_NOTFOUND ? 0 : from_mdb(m);
+    return told(h, r != 0 ? r : m == MDB_NOTFOUND ? 0 : from_mdb(m));
 }
 
 struct naming {

@@ -24,7 +24,8 @@ struct have_blob {
 void pack_name(const struct sha *pack, char out[PACK_NAME]); /* of its object */
 int pack_name_parse(const char *name, struct sha *ret);      /* -E_INVAL: it is no pack's */
 
-int have_open(const char *dir, struct have **ret); /* makes it; -E_ACCES, -E_NOSPC, -E_IO, -E_CORRUPT */
+/* have_open: makes it; anew where it is damaged. -E_ACCES, -E_NOSPC, -E_IO, -E_CORRUPT */
+int have_open(const char *dir, struct have **ret);
 void have_close(struct have *h);
 int have_clear(struct have *h); /* forgets everything but pending packs */
 void have_let_go(

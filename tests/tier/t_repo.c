@@ -1,5 +1,8 @@
 /* Recovery points of a volume without a mount: made, restored, compared, damaged, interrupted. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "snap/snapshot.h"
@@ -448,6 +451,67 @@ TEST(test_repo__nothing_that_exists_is_written_over)
     paths[0] = (char[]){".."};
     CHECK_ERR(restore_run(g.w.r, &p, to, &o, &res, &err), -E_INVAL);
     point_release(&p);
+    rig_end(&g);
+}
+
+/* Of the file in which this machine keeps what it knows: its name goes to ret. */
+static void cache_file(struct world *w, const char *name, char ret[900])
+{
+    char to[300];
+    struct dirent *e;
+    DIR *d;
+
+    CHECK((d = opendir(w->cache)) != NULL);
+    while ((e = readdir(d)) && e->d_name[0] == '.')
+        ;
+    CHECK(e != NULL);
+    snprintf(to, sizeof(to), "%s", e->d_name);
+    closedir(d);
+    snprintf(ret, 900, "%s/%s/%s", w->cache, to, name);
+}
+
+/* Its first two pages say what it is. A killed process may leave one of them, a bad disk none. */
+static void harm_cache(struct world *w, unsigned how)
+{
+    uint8_t bad[8192];
+    char path[900];
+    int fd;
+
+    cache_file(w, how == 3 ? "damaged" : "data.mdb", path);
+    CHECK((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) >= 0);
+    memset(bad, 0x77, sizeof(bad));
+    if (how < 2)
+        CHECK(ftruncate(fd, how == 0 ? 4096 : 100) == 0);
+    else if (how == 2)
+        CHECK(pwrite(fd, bad, sizeof(bad), 0) == sizeof(bad));
+    close(fd);
+}
+
+TEST(test_repo__a_cache_that_is_damaged_is_made_anew)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct backup_result res;
+    struct repo_rig g;
+
+    rig_begin(&g);
+    rig_fill_file(&g, "f", 20u << 20);
+    rig_back_up(&g, "a");
+    for (unsigned how = 0; how < 4; how++) {
+        char name[16];
+
+        repo_close(TAKE(g.w.r));
+        harm_cache(&g.w, how);
+        world_repo(&g.w);
+        expect_mark("have: made anew");
+        snprintf(name, sizeof(name), "n%u", how);
+        box_text(&g.b, g.b.v, "t", name);
+        rig_picture(&g, &want);
+        res = rig_back_up(&g, name);
+        CHECK(res.sent_bytes < 1u << 20);
+        rig_restores_to(&g, res.id, &want);
+        buf_reset(&want);
+    }
+    rig_sound(&g);
     rig_end(&g);
 }
 
