@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,16 +15,28 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/io.h"
 #include "tier/rate.h"
 
 #define PIECE (1u << 20)
 #define TMP_KEPT_NS (86400 * (int64_t)1000000000)
 #define PATH_SIZE (PATH_MAX + BACKEND_NAME_MAX + 2)
 
+/* Who reads an object piece by piece soon wants the rest of it. */
+#define READERS 16
+#define NEAR (1u << 20)
+#define REST (16u << 20) /* a pack is not longer */
+struct reader {
+    uint64_t name; /* hash_sum() of the object's; 0: nobody */
+    uint64_t end;  /* of its last piece; UINT64_MAX: the rest was asked for */
+};
+
 struct dir {
     struct backend b;
     char path[PATH_MAX];
     struct rate up, down;
+    pthread_mutex_t readers_lock;
+    struct reader reader[READERS];
 };
 
 static struct dir *dir_of(struct backend *b)
@@ -163,6 +176,25 @@ static int dir_put(struct backend *b, const struct backend_call *c, const char *
     return sync_dir(path) < 0 ? -E_UNSURE : 0;
 }
 
+/* Is this the second piece that somebody reads of the object, and behind the first? Once for each. */
+static bool goes_on(struct dir *d, const char *name, uint64_t off, size_t len)
+{
+    uint64_t h = hash_sum(0, name, strlen(name)) | 1;
+    struct reader *at = &d->reader[h / 2 % READERS];
+    bool is;
+
+    pthread_mutex_lock(&d->readers_lock);
+    if (at->name != h)
+        *at = (struct reader){h, off + len};
+    is = at->end <= off && off - at->end < NEAR;
+    if (is)
+        at->end = UINT64_MAX;
+    else if (at->end != UINT64_MAX)
+        at->end = off + len;
+    pthread_mutex_unlock(&d->readers_lock);
+    return is;
+}
+
 static int dir_get_into(struct backend *b, const struct backend_call *c, const char *name, uint64_t off,
                         size_t len, void *p, size_t *ret_len)
 {
@@ -176,6 +208,8 @@ static int dir_get_into(struct backend *b, const struct backend_call *c, const c
     if (fd < 0)
         return errno == ENOTDIR ? -E_NOENT : err_from_errno(errno);
     *ret_len = 0;
+    if (goes_on(dir_of(b), name, off, len))
+        io_ahead(fd, off, REST);
     while (r == 0 && *ret_len < len) {
         size_t want = piece(&dir_of(b)->down, len - *ret_len);
         ssize_t n = pread(fd, (uint8_t *)p + *ret_len, want, (off_t)(off + *ret_len));
@@ -382,6 +416,7 @@ static void dir_close(struct backend *b)
 {
     rate_release(&dir_of(b)->up);
     rate_release(&dir_of(b)->down);
+    pthread_mutex_destroy(&dir_of(b)->readers_lock);
     free(b);
 }
 
@@ -432,6 +467,7 @@ int backend_dir_open(const struct dir_conf *conf, bool make, struct backend **re
     d->b.ops = &ops;
     rate_init(&d->up, conf->bandwidth);
     rate_init(&d->down, conf->bandwidth);
+    pthread_mutex_init(&d->readers_lock, NULL);
     snprintf(d->path, sizeof(d->path), "%s", path);
     for (size_t n = strlen(d->path); n > 1 && d->path[n - 1] == '/'; n--)
         d->path[n - 1] = 0;

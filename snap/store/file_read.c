@@ -8,6 +8,7 @@
 #define BEHIND_READ (128u << 10)
 #define BEHIND_STEP (4ull << 20)
 #define BARE_ENOUGH 4
+#define AHEAD_PIECES 8 /* fewer are read one after the other: the kernel reads ahead by itself */
 
 static int span_record(struct txn *t, struct vt_at at, uint64_t ino, uint64_t span, struct vt_val *ret)
 {
@@ -282,11 +283,26 @@ int object_read(struct store *s, uint64_t object, void *p, size_t len, uint64_t 
     return r;
 }
 
+/* Many small pieces, as of a database that was snapshotted often, lie all over the disk: it is told of all before the first is waited for. */
+static void fetch_ahead(struct store *s, const struct fetch *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        struct objfd *fd;
+
+        if (objfd_get(s, f->pieces[i].object, false, &fd) < 0)
+            continue; /* elsewhere */
+        io_ahead(fd->fd, f->pieces[i].off, f->pieces[i].len);
+        objfd_put(s, fd);
+    }
+}
+
 /* Where bytes are elsewhere all that are wanted are noted, so that they are brought at once. */
 static int fetch_pieces(struct store *s, const struct fetch *f)
 {
     int miss = 0;
 
+    if (f->n >= AHEAD_PIECES)
+        fetch_ahead(s, f);
     for (size_t i = 0; i < f->n; i++) {
         const struct piece *p = &f->pieces[i];
         int r = object_read(s, p->object, p->to, p->len, p->off);

@@ -5,6 +5,7 @@ order that turns; a step begins with nothing in the page cache. Each reads the s
 directory, on the same disk."""
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,17 @@ import tools  # noqa: E402
 
 REST_S = 10  # what was written is flushed within 5 s, and 3 s after that a daemon has given back what it does not need
 STEPS = ["first", "unchanged", "ten", "changed", "restore", "lz4", "s3", "many", "mount"]
+
+
+@contextlib.contextmanager
+def aside(tool):
+    """Another repository for a while."""
+    was = dict(vars(tool))
+    try:
+        yield
+    finally:
+        vars(tool).clear()
+        vars(tool).update(was)
 
 
 class Bench:
@@ -106,9 +118,9 @@ class Bench:
             if self.sizes.get(t) is not None and (t is self.tools[0] or not only_ours):
                 self.sizes[t] = self.back_up(row, t, self.sizes[t], **more)
 
-    def changed(self, k):
+    def changed(self, k, numbers):
         pages = max(self.a.db // 4096 // 100, 1)
-        for n in range(1, self.a.increments + 1):
+        for n in numbers:
             def change():
                 return {"changed_" + key: v for key, v in json.loads(self.both("change", "database", pages, 1000 * k + n)).items()}
 
@@ -118,29 +130,25 @@ class Bench:
                 self.generate("change", os.path.join(self.mount, "database"), pages, 1000 * k + n)
                 tools.checked(self.tools[0].backup_words(), self.tools[0].env)
                 self.sizes[self.tools[0]] = self.tools[0].bytes()
-        if self.a.increments > 1 and len(self.tools) > 1:  # the others' tree goes on from there
+        if numbers[-1:] > [1] and len(self.tools) > 1:  # the others' tree goes on from there
             shutil.copyfile(os.path.join(self.mount, "database"), os.path.join(self.plain, "database"))
 
-    def restore(self, k):
+    def restore(self, k, row="restore", only_ours=False):
+        to = os.path.join(self.a.work, "out")
         for t in self.turn(k):
-            if self.sizes.get(t) is None:
+            if self.sizes.get(t) is None or (only_ours and t is not self.tools[0]):
                 continue
-            to = os.path.join(self.a.work, "out")
-            shutil.rmtree(to, ignore_errors=True)
-            r = self.attempt("restore", t, lambda t=t: t.restore(to))
+            self.rest()  # ext4 makes files slowly where many were deleted a few seconds ago
+            r = self.attempt(row, t, lambda t=t: t.restore(to))
             if r:
-                self.note("restore", t, r)
+                self.note(row, t, r)
                 self.same(t, to)
             shutil.rmtree(to, ignore_errors=True)
 
     def same(self, t, to):
-        """Restored is what was backed up: the last backup of this program, which for the others was before later changes."""
+        """Restored is what was backed up."""
         found = next((d for d, _, files in os.walk(to) if "database" in files), None)
-        if t is not self.tools[0] and self.a.increments > 1:
-            names = ["files"]
-        else:
-            names = ["files", "database"]
-        for name in names:
+        for name in ("files", "database"):
             if not found or subprocess.run(["diff", "-rq", os.path.join(t.source, name), os.path.join(found, name)], stdout=subprocess.DEVNULL).returncode != 0:
                 self.failures.append(f"restore: {t.name}: {name} differs from what was backed up")
                 print(f"restore: {t.name}: {name} differs", flush=True)
@@ -150,9 +158,10 @@ class Bench:
             if "lz4" not in t.codecs:
                 self.absent("first-lz4", t.name, "has no compression of this kind")
                 continue
-            self.attempt("first-lz4", t, lambda t=t: t.make(f"lz4-{k}", "lz4"))
-            self.back_up("first-lz4", t)
-            shutil.rmtree(t.repo, ignore_errors=True)
+            with aside(t):
+                self.attempt("first-lz4", t, lambda t=t: t.make(f"lz4-{k}", "lz4"))
+                self.back_up("first-lz4", t)
+                shutil.rmtree(t.repo, ignore_errors=True)
 
     def s3(self, k):
         if not self.a.s3:
@@ -165,10 +174,10 @@ class Bench:
             url = {"varve": f"s3://{self.a.bucket}/{prefix}?endpoint=http://{self.a.s3}", "restic": f"s3:http://{self.a.s3}/{self.a.bucket}/{prefix}",
                    "kopia": {"endpoint": self.a.s3, "bucket": self.a.bucket, "prefix": prefix + "/"}}[t.name]
             at = os.path.join(self.a.s3_data, self.a.bucket, prefix)
-            stored, t.stored = t.stored, lambda at=at: at
-            self.attempt("first-s3", t, lambda t=t, url=url: t.make(f"s3-{k}", "zstd", url))
-            self.back_up("first-s3", t)
-            t.stored = stored
+            with aside(t):
+                t.stored = lambda at=at: at
+                self.attempt("first-s3", t, lambda t=t, url=url: t.make(f"s3-{k}", "zstd", url))
+                self.back_up("first-s3", t)
             shutil.rmtree(at, ignore_errors=True)
 
     def many(self, k):
@@ -238,14 +247,21 @@ class Bench:
             self.again("unchanged", k, None)
         if "ten" in want:
             self.again("ten", k, self.poke)
+        for name, step in (("lz4", self.lz4), ("s3", self.s3)):  # of the same tree, before it is old
+            if name in want:
+                step(k)
         if "changed" in want:
-            self.changed(k)
+            self.changed(k, [1])
         if "restore" in want:
             self.restore(k)
+        if "changed" in want and self.a.increments > 1:
+            self.changed(k, list(range(2, self.a.increments + 1)))
+            if "restore" in want:
+                self.restore(k, f"restore-{self.a.increments}", only_ours=True)
         for t in self.tools:
             if t.repo:
                 shutil.rmtree(t.repo, ignore_errors=True)
-        for name, step in (("lz4", self.lz4), ("s3", self.s3), ("many", self.many), ("mount", self.instant)):
+        for name, step in (("many", self.many), ("mount", self.instant)):
             if name in want:
                 step(k)
 

@@ -42,7 +42,7 @@ class Results:
         return min(v) if v else None
 
     def peak(self, tool):
-        rows = ("first", "unchanged", "ten", "changed-1", "restore")
+        rows = ("first", "unchanged", "ten", "changed-1", "restore")  # what all have done
         v = [m for row in rows for m in self.all(row, tool, "mem")]
         return max(v) if v else None
 
@@ -105,7 +105,8 @@ def judged(res):
     rows += [r,
              alone(res, "many-changed", f"100 of {res.info.get('many', 0):,} files changed", "durable", "s", 1.0),
              alone(res, "many-changed", "its memory", "mem", "mem", 100),
-             beside(res, "restore", "full restore", "durable", "s", 1.0)]
+             beside(res, "restore", "full restore", "durable", "s", 1.0),
+             alone(res, "restore-100", "the same after 100 increments", "durable", "s", None)]
     peaks = {t: res.peak(t) for t in OTHERS if res.peak(t) is not None}
     rows.append(Row("peak memory of all these", res.peak("varve"), min(peaks.values()) if peaks else None,
                     ", ".join(f"{t} {m:.0f} MiB" for t, m in peaks.items()) or "–", "mem"))
@@ -120,7 +121,7 @@ def line(r):
 
 def cpu_table(res):
     out = "| work | " + " | ".join(("varve",) + OTHERS) + " |\n|---|---|---|---|---|\n"
-    for row in ("first", "first-lz4", "first-s3", "unchanged", "ten", "changed-1", "restore"):
+    for row in ("first", "first-lz4", "first-s3", "unchanged", "ten", "changed-1", "restore", "restore-100"):
         cells = []
         for t in ("varve",) + OTHERS:
             cpu, mem, anon, rested, wall = (res.mid(row, t, k) for k in ("cpu", "mem", "anon", "rested", "wall"))
