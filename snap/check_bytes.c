@@ -268,9 +268,9 @@ static int sum_up(struct check *c, enum keep keep, struct vt_at at, struct sums 
     while ((r = vt_scan_next(&sc, &key, &v)) == 1) {
         if (inode_decode(v.data, v.len, &in) < 0)
             return -E_CORRUPT;
-        s.blocks += in.blocks;
+        s.blocks += in.blocks + in.more_blocks;
         s.inodes++;
-        s.orphan_blocks += in.nlink == 0 ? in.blocks : 0;
+        s.orphan_blocks += in.nlink == 0 ? in.blocks + in.more_blocks : 0;
         s.orphans += in.nlink == 0;
         s.highest = MAX_OF(s.highest, in.ino);
     }

@@ -8,10 +8,11 @@
 #include "snap/ns.h"
 
 struct node {
-    uint64_t parent, parent_hash, size, data;
+    uint64_t parent, parent_hash, size, data, xattr_names, xattr_values;
+    uint64_t names_found, values_found;
     uint32_t mode, nlink, flags, nxattr;
     uint32_t names, subdirs, links, xattrs; /* as the walk counts */
-    bool inode, orphan, primary;
+    bool inode, orphan, primary, counted;
     uint8_t way; /* 0 not yet, 1 under way, 2 hangs from the root, 3 does not */
 };
 
@@ -67,7 +68,10 @@ static int see_inode(struct walk *w, const uint8_t *key, const struct vt_val *v)
                        .parent = in.parent,
                        .parent_hash = in.parent_hash,
                        .size = in.size,
-                       .nxattr = in.nxattr};
+                       .nxattr = in.nxattr,
+                       .counted = inode_counted(&in),
+                       .xattr_names = in.xattr_names,
+                       .xattr_values = in.xattr_values};
     return 0;
 }
 
@@ -177,6 +181,8 @@ static int see_xattr(struct walk *w, const uint8_t *key, const struct vt_val *v)
         if (v->len < 6 || v->data[4] == 0 || v->len < 5u + v->data[4])
             return problem(w->c, "%s: an extended attribute of inode %" PRIu64 " is malformed", w->p->name,
                            get_be64(key));
+        n->names_found += v->data[4] + 1u;
+        n->values_found += get_le32(v->data);
     }
     return r;
 }
@@ -264,6 +270,11 @@ static void judge(struct walk *w, uint64_t ino, const struct node *n)
     if (n->xattrs != n->nxattr)
         problem(w->c, "%s: inode %" PRIu64 " says %u extended attributes, %u are there", w->p->name, ino,
                 n->nxattr, n->xattrs);
+    else if (n->counted && (n->names_found != n->xattr_names || n->values_found != n->xattr_values))
+        problem(w->c,
+                "%s: inode %" PRIu64 " says %" PRIu64 " and %" PRIu64
+                " bytes of attributes' names and values, %" PRIu64 " and %" PRIu64 " are there",
+                w->p->name, ino, n->xattr_names, n->xattr_values, n->names_found, n->values_found);
     if ((S_ISLNK(n->mode) || n->flags & INODE_INLINE) && n->data > n->size)
         problem(w->c, "%s: inode %" PRIu64 " holds %" PRIu64 " bytes of %" PRIu64, w->p->name, ino, n->data,
                 n->size);

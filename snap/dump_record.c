@@ -132,10 +132,12 @@ static int dump_inode(struct buf *out, const struct txn_val *v)
         r = buf_printf(out,
                        " mode=%o uid=%u gid=%u nlink=%u size=%" PRIu64 " blocks=%" PRIu64 " parent=%" PRIu64
                        " parent_hash=%" PRIx64 " base=%" PRIx64 "+%" PRIu64 " base_layer=%u open=%" PRIx64
-                       " open_layer=%u flags=%x nxattr=%u rdev=%" PRIx64 " gen=%" PRIu64 " change=%" PRIu64,
+                       " open_layer=%u flags=%x nxattr=%u+%" PRIu64 "+%" PRIu64
+                       " more_blocks=%u rdev=%" PRIx64 " gen=%" PRIu64 " change=%" PRIu64,
                        in.mode, in.uid, in.gid, in.nlink, in.size, in.blocks, in.parent, in.parent_hash,
                        in.base_obj, in.base_blocks, in.base_layer, in.open_obj, in.open_layer, in.flags,
-                       in.nxattr, in.rdev, in.gen, in.change);
+                       in.nxattr, in.xattr_names, in.xattr_values, in.more_blocks, in.rdev, in.gen,
+                       in.change);
     if (r == 0)
         r = dump_time(out, "mtime", &in.mtime);
     return r < 0 ? r : dump_time(out, "ctime", &in.ctime);

@@ -108,7 +108,7 @@ static int visible_between(struct flat *f, uint8_t tab, const uint8_t *key, stru
 }
 
 /* Two branches name these objects from now on, and layers of the parent mean nothing here. */
-static int adopt_inode(struct flat *f, const struct txn_val *val, uint8_t out[INODE_REC_SIZE])
+static int adopt_inode(struct flat *f, const struct txn_val *val, uint8_t out[INODE_REC_MAX], size_t *ret_len)
 {
     struct inode in;
     int r = inode_decode(val->data, val->len, &in);
@@ -117,7 +117,7 @@ static int adopt_inode(struct flat *f, const struct txn_val *val, uint8_t out[IN
         return r;
     in.open_obj = 0;
     in.open_layer = in.base_layer = 0;
-    inode_encode(&in, out);
+    *ret_len = inode_encode(&in, out);
     return in.base_obj ? object_mark_shared(f->t, in.base_obj) : 0;
 }
 
@@ -147,13 +147,12 @@ static int adopt(struct flat *f, uint8_t tab, const struct txn_val *val, const u
     *ret_len = val->len;
     if (tab != TAB_INODE && tab != TAB_SPAN)
         return 0;
-    if (!(out = txn_alloc(f->t, tab == TAB_SPAN ? SPAN_SIZE_MAX : INODE_REC_SIZE)))
+    if (!(out = txn_alloc(f->t, tab == TAB_SPAN ? SPAN_SIZE_MAX : INODE_REC_MAX)))
         return -E_NOMEM;
     *ret = out;
     if (tab == TAB_SPAN)
         return adopt_span(f, val, out, ret_len);
-    *ret_len = INODE_REC_SIZE;
-    return adopt_inode(f, val, out);
+    return adopt_inode(f, val, out, ret_len);
 }
 
 /* Inherited records of an inode that went stay where they were when it did (inode_drop): nobody asks for them, unless a

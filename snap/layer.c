@@ -208,7 +208,7 @@ static int add_orphan(void *arg, uint64_t ino)
 
     if (r < 0)
         return r == -E_NOENT ? 0 : r;
-    o->ret->blocks += in.blocks;
+    o->ret->blocks += in.blocks + in.more_blocks;
     o->ret->inodes++;
     return 0;
 }

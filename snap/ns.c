@@ -201,7 +201,7 @@ void ns_attr(const struct ns *o, const struct inode *in, struct vfs_attr *ret)
         .node = root ? (vfs_node){INO_ROOT} : vfs_node_make(o->view, in->ino),
         .st_ino = ns_st_ino(o, in->ino),
         .size = in->size,
-        .blocks512 = in->blocks * (BLOCK_SIZE / 512),
+        .blocks512 = (in->blocks + in->more_blocks) * (BLOCK_SIZE / 512),
         .rdev = in->rdev,
         .change = in->change,
         .mode = in->mode,
@@ -218,7 +218,8 @@ void ns_attr(const struct ns *o, const struct inode *in, struct vfs_attr *ret)
 
 static void edit_apply(struct inode *in, void *arg)
 {
-    const struct ns_edit *e = arg;
+    struct ns_edit *e = arg;
+    uint32_t had = in->more_blocks;
 
     if (e->set & NS_MODE)
         in->mode = (in->mode & S_IFMT) | (e->mode & 07777);
@@ -237,21 +238,29 @@ static void edit_apply(struct inode *in, void *arg)
         in->parent_hash = e->parent_hash;
     }
     in->flags = (in->flags & ~e->flags_off) | e->flags_on;
-    in->nlink += (uint32_t)e->links;
-    in->nxattr += (uint32_t)e->xattrs;
+    if (e->had && !inode_counted(in)) {
+        in->xattr_names = (uint64_t)e->had->names;
+        in->xattr_values = (uint64_t)e->had->values;
+    }
+    inode_more(in, &e->more);
+    e->blocks = (int64_t)in->more_blocks - had;
 }
 
 int ns_edit(struct ns *o, uint64_t ino, struct ns_edit *e, struct inode *ret)
 {
     int r = inode_update(&o->t, o->to, ino, edit_apply, e, ret);
 
+    if (r == 0 && e->blocks > 0)
+        r = vol_room(o->v, (uint64_t)e->blocks, 0);
+    if (r == 0 && e->blocks != 0)
+        txn_charge(&o->t, o->v, e->blocks, 0);
     return r == -E_NOENT ? -E_STALE : r;
 }
 
 int ns_edit_dir(struct ns *o, uint64_t dir, int32_t links)
 {
     struct ns_edit e = {.set = NS_MTIME | NS_CTIME,
-                        .links = BROKEN(VARVE_BREAK_dir_links) ? 0 : links,
+                        .more.links = BROKEN(VARVE_BREAK_dir_links) ? 0 : links,
                         .mtime = *ns_time(o),
                         .ctime = *ns_time(o)};
 

@@ -9,6 +9,8 @@
 #ifndef VARVE_SNAP_NS_H
 #define VARVE_SNAP_NS_H
 
+#include <linux/limits.h>
+
 #include "snap/vfs.h"
 
 #define NS_GROUP 256u           /* names of one hash group */
@@ -19,6 +21,13 @@
 #define NS_DIR_SIZE 4096u
 #define NS_SYMLINK_MAX 4095u
 #define NS_XATTR_MAX 65536u
+/* Of one inode, together: names, each with its NUL, so that listxattr can always tell them (the kernel asks for 64 KiB at the most, and
+ * the face adds some of its own); values. The last part of both is for names that are not user.*: whoever may write to a file
+ * cannot keep its access lists and labels from being set. Checked when one is set, not when records are read. */
+#define NS_XATTR_NAMES_MAX (XATTR_LIST_MAX - 512u)
+#define NS_XATTR_VALUES_MAX (1u << 20)
+#define NS_XATTR_NAMES_KEPT 4096u
+#define NS_XATTR_VALUES_KEPT (128u << 10)
 #define NS_ACL_ACCESS "system.posix_acl_access"
 #define NS_ACL_DEFAULT "system.posix_acl_default"
 #define NS_CAPS "security.capability"
@@ -77,16 +86,20 @@ enum ns_edit_field {
     NS_CTIME = 32,
     NS_PARENT = 64,
 };
-/* A change of an inode's attributes. links and xattrs are differences. */
+/* A change of an inode's attributes. more is a difference. had, of an inode whose attributes are not counted yet: what they were; NULL:
+ * they stay so. */
 struct ns_edit {
     unsigned set; /* of enum ns_edit_field */
     uint32_t mode, uid, gid;
     uint32_t flags_on, flags_off;
-    int32_t links, xattrs;
+    struct inode_more more;
+    const struct inode_more *had;
+    int64_t blocks; /* what comes of it: blocks that the volume is charged */
     uint64_t parent, parent_hash;
     struct timespec atime, mtime, ctime;
 };
-int ns_edit(struct ns *o, uint64_t ino, struct ns_edit *e, struct inode *ret); /* ret may be NULL */
+int ns_edit(struct ns *o, uint64_t ino, struct ns_edit *e,
+            struct inode *ret); /* ret may be NULL. -E_QUOTA: the volume has no room for more */
 /* A directory whose list changed: its times, and its links by as many. */
 int ns_edit_dir(struct ns *o, uint64_t dir, int32_t links);
 
@@ -131,13 +144,15 @@ int ns_new(struct ns *o, const struct inode *dir, uint32_t mode, uint64_t rdev, 
            struct inode *in);
 int ns_new_put(struct ns *o, const struct inode *in);
 
-/* Extended attributes: storage only. ns_xattr_set: ret_new says whether it was not there before. -E_EXIST, -E_NODATA by
- * flags; -E_NOSPC (group of hashes full). get and list append. */
+/* Extended attributes: storage only. by: what the inode has more of then, or less; added. ns_xattr_set: -E_EXIST, -E_NODATA by flags;
+ * -E_NOSPC (group of hashes full). get and list append. ns_xattr_list: -E_TOOBIG (no program can ask for so many names).
+ * ns_xattr_sum: all of them, counted one by one. */
 int ns_xattr_get(struct ns *o, uint64_t ino, const char *name, struct buf *ret); /* -E_NODATA */
 int ns_xattr_set(struct ns *o, uint64_t ino, const char *name, const void *p, size_t len, int flags,
-                 bool *ret_new);
-int ns_xattr_del(struct ns *o, uint64_t ino, const char *name); /* -E_NODATA */
+                 struct inode_more *by);
+int ns_xattr_del(struct ns *o, uint64_t ino, const char *name, struct inode_more *by); /* -E_NODATA */
 int ns_xattr_list(struct ns *o, uint64_t ino, struct buf *ret);
+int ns_xattr_sum(struct ns *o, uint64_t ino, struct inode_more *ret);
 uint32_t ns_xattr_flag(const char *name); /* INODE_ACL, INODE_DEFACL, INODE_CAPS or 0 */
 
 /* ns_chmod_acl: an access ACL follows the mode. */

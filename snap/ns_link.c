@@ -33,7 +33,7 @@ static bool is_parent(const struct inode *in, uint64_t dir, uint64_t hash)
 
 int ns_link_add(struct ns *o, const struct inode *in, uint64_t dir, uint64_t hash)
 {
-    struct ns_edit e = {.set = NS_CTIME, .links = 1, .ctime = *ns_time(o)};
+    struct ns_edit e = {.set = NS_CTIME, .more.links = 1, .ctime = *ns_time(o)};
     int r;
 
     if (in->nlink >= NS_LINK_MAX)
@@ -75,7 +75,8 @@ static int promote(struct ns *o, const struct inode *in, struct ns_edit *e)
 int ns_link_drop(struct ns *o, const struct inode *in, uint64_t dir, uint64_t hash)
 {
     bool is_dir = S_ISDIR(in->mode);
-    struct ns_edit e = {.set = NS_CTIME, .links = is_dir ? -(int32_t)in->nlink : -1, .ctime = *ns_time(o)};
+    struct ns_edit e = {
+        .set = NS_CTIME, .more.links = is_dir ? -(int32_t)in->nlink : -1, .ctime = *ns_time(o)};
     int r;
 
     assert(in->nlink > 0);

@@ -12,7 +12,7 @@ static bool kind_has_acl(uint32_t mode)
 static int inherit_acl(struct ns *o, const struct inode *dir, struct inode *in)
 {
     cleanup(buf_free) struct buf acl = {0};
-    bool fresh;
+    struct inode_more more = {0};
     int r = ns_xattr_get(o, dir->ino, NS_ACL_DEFAULT, &acl);
 
     if (r < 0)
@@ -20,20 +20,19 @@ static int inherit_acl(struct ns *o, const struct inode *dir, struct inode *in)
     if (acl_check(acl.data, acl.len) != 0)
         return -E_CORRUPT;
     if (S_ISDIR(in->mode)) {
-        r = ns_xattr_set(o, in->ino, NS_ACL_DEFAULT, acl.data, acl.len, 0, &fresh);
+        r = ns_xattr_set(o, in->ino, NS_ACL_DEFAULT, acl.data, acl.len, 0, &more);
         if (r < 0)
             return r;
         in->flags |= INODE_DEFACL;
-        in->nxattr++;
     }
-    if (!acl_inherit(acl.data, acl.len, &in->mode))
-        return 0;
-    r = ns_xattr_set(o, in->ino, NS_ACL_ACCESS, acl.data, acl.len, 0, &fresh);
-    if (r < 0)
-        return r;
-    in->flags |= INODE_ACL;
-    in->nxattr++;
-    return 0;
+    if (acl_inherit(acl.data, acl.len, &in->mode)) {
+        r = ns_xattr_set(o, in->ino, NS_ACL_ACCESS, acl.data, acl.len, 0, &more);
+        if (r < 0)
+            return r;
+        in->flags |= INODE_ACL;
+    }
+    inode_more(in, &more);
+    return vol_room(o->v, in->blocks + in->more_blocks, 1);
 }
 
 static void new_owner(const struct ns *o, const struct inode *dir, struct inode *in)
@@ -89,14 +88,14 @@ int ns_new_put(struct ns *o, const struct inode *in)
 
     o->t.answer = in->ino;
     if (r == 0)
-        txn_charge(&o->t, o->v, (int64_t)in->blocks, 1);
+        txn_charge(&o->t, o->v, (int64_t)in->blocks + in->more_blocks, 1);
     return r;
 }
 
 int ns_chmod_acl(struct ns *o, const struct inode *in, uint32_t mode)
 {
     cleanup(buf_free) struct buf acl = {0};
-    bool fresh;
+    struct inode_more same = {0};
     int r;
 
     if (!(in->flags & INODE_ACL))
@@ -107,5 +106,5 @@ int ns_chmod_acl(struct ns *o, const struct inode *in, uint32_t mode)
     if (acl_check(acl.data, acl.len) != 0)
         return -E_CORRUPT;
     acl_chmod(acl.data, acl.len, mode);
-    return ns_xattr_set(o, in->ino, NS_ACL_ACCESS, acl.data, acl.len, 0, &fresh);
+    return ns_xattr_set(o, in->ino, NS_ACL_ACCESS, acl.data, acl.len, 0, &same);
 }

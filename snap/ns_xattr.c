@@ -183,8 +183,15 @@ static int pieces_put(struct ns *o, uint64_t ino, uint64_t hash, const struct se
     return r;
 }
 
+static void count(struct inode_more *by, int sign, size_t name_len, size_t len)
+{
+    by->xattrs += sign;
+    by->names += sign * (int64_t)(name_len + 1);
+    by->values += sign * (int64_t)len;
+}
+
 int ns_xattr_set(struct ns *o, uint64_t ino, const char *name, const void *p, size_t len, int flags,
-                 bool *ret_new)
+                 struct inode_more *by)
 {
     struct seek k;
     int r = xattr_seek(o, ino, name, &k);
@@ -204,12 +211,15 @@ int ns_xattr_set(struct ns *o, uint64_t ino, const char *name, const void *p, si
             return -E_NOSPC;
         r = pieces_put(o, ino, k.gap, &k, p, len);
     }
-    if (r == 0)
-        *ret_new = !k.found;
-    return r;
+    if (r < 0)
+        return r;
+    if (k.found)
+        count(by, -1, k.len, k.head.total);
+    count(by, 1, k.len, len);
+    return 0;
 }
 
-int ns_xattr_del(struct ns *o, uint64_t ino, const char *name)
+int ns_xattr_del(struct ns *o, uint64_t ino, const char *name, struct inode_more *by)
 {
     struct seek k;
     int r = xattr_seek(o, ino, name, &k);
@@ -218,13 +228,16 @@ int ns_xattr_del(struct ns *o, uint64_t ino, const char *name)
         return r;
     if (!k.found)
         return -E_NODATA;
-    return pieces_del(o, ino, k.head.hash, 0, pieces_of(k.len, k.head.total));
+    r = pieces_del(o, ino, k.head.hash, 0, pieces_of(k.len, k.head.total));
+    if (r == 0)
+        count(by, -1, k.len, k.head.total);
+    return r;
 }
 
 static int list_cb(void *arg, const struct xhead *h)
 {
     struct buf *b = arg;
-    int r = buf_reserve(b, h->name_len + 1);
+    int r = b->len + h->name_len < XATTR_LIST_MAX ? buf_reserve(b, h->name_len + 1) : -E_TOOBIG;
 
     if (r < 0)
         return r;
@@ -243,6 +256,21 @@ int ns_xattr_list(struct ns *o, uint64_t ino, struct buf *ret)
     if (r < 0)
         ret->len = was;
     return r;
+}
+
+static int sum_cb(void *arg, const struct xhead *h)
+{
+    count(arg, 1, h->name_len, h->total);
+    return 0;
+}
+
+int ns_xattr_sum(struct ns *o, uint64_t ino, struct inode_more *ret)
+{
+    uint8_t prefix[8];
+
+    *ret = (struct inode_more){0};
+    put_be64(prefix, ino);
+    return heads_each(o, prefix, sizeof(prefix), sum_cb, ret);
 }
 
 uint32_t ns_xattr_flag(const char *name)

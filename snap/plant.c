@@ -87,25 +87,24 @@ static int put_new(struct plant *p, uint8_t tab, const void *key, const void *pa
 
 static int put_inode(struct plant *p, const struct inode *in)
 {
-    uint8_t key[8], out[INODE_REC_SIZE];
+    uint8_t key[8], out[INODE_REC_MAX];
 
     put_be64(key, in->ino);
-    inode_encode(in, out);
-    return put_new(p, TAB_INODE, key, out, sizeof(out));
+    return put_new(p, TAB_INODE, key, out, inode_encode(in, out));
 }
 
 int plant_xattr(struct plant *p, struct inode *in, const char *name, const void *value, size_t len)
 {
-    bool fresh;
+    struct inode_more more = {0};
     int r = strlen(name) == 0 || strlen(name) > NAME_LEN_MAX || len > NS_XATTR_MAX ? -E_CORRUPT : 0;
 
     if (r == 0)
         r = begin(p, NAME_BYTES + len * 5 / 4, 0);
     if (r == 0)
-        r = ns_xattr_set(&p->o, in->ino, name, value, len, 0, &fresh);
+        r = ns_xattr_set(&p->o, in->ino, name, value, len, 0, &more);
     if (r < 0)
         return done(p, r);
-    in->nxattr += fresh;
+    inode_more(in, &more);
     in->flags |= ns_xattr_flag(name);
     return 0;
 }
@@ -142,11 +141,12 @@ int plant_inode(struct plant *p, struct inode *in, const struct cold_run *runs, 
         in->flags |= INODE_INLINE;
     else if (r == 0 && S_ISREG(in->mode))
         r = cold_file_map(&p->o.t, v, in, runs, first);
+    inode_more(in, &(struct inode_more){0});
     if (r == 0)
         r = put_inode(p, in);
     if (r < 0)
         return done(p, r);
-    txn_charge(&p->o.t, v, (int64_t)in->blocks, 1);
+    txn_charge(&p->o.t, v, (int64_t)in->blocks + in->more_blocks, 1);
     for (size_t at = first; r == 0 && at < n; at += first) {
         first = MIN_OF(n - at, (size_t)COLD_RUNS_MAX);
         r = plant_flush(p);

@@ -119,7 +119,8 @@ int vfs_readdir(struct vol *v, vfs_node dir, uint64_t cookie, bool with_attr,
                 int (*cb)(void *arg, const struct vfs_dirent *e), void *arg);
 int vfs_parent(struct vol *v, vfs_node dir, vfs_node *ret); /* in a view, the view's root is its own parent */
 
-/* Attributes. Names carry their namespace ("user.x"). set flags: XATTR_CREATE, XATTR_REPLACE (sys/xattr.h).
+/* Attributes. Names carry their namespace ("user.x"). set flags: XATTR_CREATE, XATTR_REPLACE (sys/xattr.h). -E_XATTR_ROOM: the inode has
+ * as many as it may.
  * Sizes: name 255, value 65536 (-E_TOOBIG -> E2BIG). get and list append to ret. -E_NODATA. posix ACLs: setting
  * system.posix_acl_access changes the mode (and clears setgid if kill_sgid); chmod changes the ACL's mask entry. */
 int vfs_setxattr(struct vol *v, const struct vfs_ctx *c, vfs_node n, const char *name, const void *p,

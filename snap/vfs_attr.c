@@ -19,11 +19,10 @@ static int drop_caps(struct ns *o, const struct inode *in, struct ns_edit *e)
 
     if (!(in->flags & INODE_CAPS))
         return 0;
-    r = ns_xattr_del(o, in->ino, NS_CAPS);
+    r = ns_xattr_del(o, in->ino, NS_CAPS, &e->more);
     if (r < 0)
         return r;
     e->flags_off |= INODE_CAPS;
-    e->xattrs--;
     return 0;
 }
 

@@ -251,8 +251,8 @@ static int link_in(struct ns *o, uint64_t ino, uint64_t dir, const char *name, s
     return r < 0 ? r : ns_inode(o, ino, ret);
 }
 
-int vfs_link(struct vol *v, const struct vfs_ctx *c, vfs_node n, vfs_node dir, const char *name,
-             struct vfs_attr *ret)
+static int link_once(struct vol *v, const struct vfs_ctx *c, vfs_node n, vfs_node dir, const char *name,
+                     struct vfs_attr *ret)
 {
     uint64_t ino = vfs_node_ino(n), dir_ino;
     cleanup(ilock_drop) struct ilock lock = {0};
@@ -272,5 +272,17 @@ int vfs_link(struct vol *v, const struct vfs_ctx *c, vfs_node n, vfs_node dir, c
     r = ns_end(&o, ns_holds(&o, n) ? link_in(&o, ino, dir_ino, name, &in) : -E_STALE);
     if (r == 0 && ret != NULL)
         ns_attr(&o, &in, ret);
+    return r;
+}
+
+int vfs_link(struct vol *v, const struct vfs_ctx *c, vfs_node n, vfs_node dir, const char *name,
+             struct vfs_attr *ret)
+{
+    struct room room = {0};
+    int r;
+
+    do
+        r = link_once(v, c, n, dir, name, ret);
+    while (room_await(v, r, &room));
     return r;
 }

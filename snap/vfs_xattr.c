@@ -3,6 +3,7 @@
 
 #include "snap/ns.h"
 #include "snap/store/ilock.h"
+#include "snap/store/room.h"
 
 static bool begins(const char *s, const char *with)
 {
@@ -38,16 +39,16 @@ struct set {
     size_t len;
     int flags;
     bool kill_sgid;
+    struct inode_more had; /* before it was set */
 };
 
 /* Attributes that live on the inode's own lock and transaction from here on. */
 static int remove_in(struct ns *o, const struct inode *in, const char *name, struct ns_edit *e)
 {
-    int r = in->nxattr == 0 ? -E_NODATA : ns_xattr_del(o, in->ino, name);
+    int r = in->nxattr == 0 ? -E_NODATA : ns_xattr_del(o, in->ino, name, &e->more);
 
     if (r < 0)
         return r;
-    e->xattrs = -1;
     e->flags_off |= ns_xattr_flag(name);
     return 0;
 }
@@ -58,19 +59,40 @@ static int remove_acl(struct ns *o, const struct inode *in, const char *name, st
     return in->flags & ns_xattr_flag(name) ? remove_in(o, in, name, e) : 0;
 }
 
-static int store_in(struct ns *o, const struct inode *in, const struct set *s, struct ns_edit *e)
+/* What is there already may be more than an inode may have: from before that had a bound. It may stay, and become less. */
+static int check_room(const struct set *s, const struct inode_more *had, const struct inode_more *by)
 {
-    bool fresh = false;
-    int r = ns_xattr_set(o, in->ino, s->name, s->p, s->len, s->flags, &fresh);
+    bool user = begins(s->name, "user.");
+    int64_t names = NS_XATTR_NAMES_MAX - (user ? NS_XATTR_NAMES_KEPT : 0);
+    int64_t values = NS_XATTR_VALUES_MAX - (user ? NS_XATTR_VALUES_KEPT : 0);
 
+    if (BROKEN(VARVE_BREAK_xattr_room))
+        return 0;
+    if ((by->names > 0 && had->names + by->names > names) ||
+        (by->values > 0 && had->values + by->values > values))
+        return -E_XATTR_ROOM;
+    return 0;
+}
+
+static int store_in(struct ns *o, const struct inode *in, struct set *s, struct ns_edit *e)
+{
+    int r = 0;
+
+    s->had = (struct inode_more){.names = (int64_t)in->xattr_names, .values = (int64_t)in->xattr_values};
+    if (!inode_counted(in))
+        r = ns_xattr_sum(o, in->ino, &s->had);
+    if (r == 0)
+        r = ns_xattr_set(o, in->ino, s->name, s->p, s->len, s->flags, &e->more);
+    if (r == 0)
+        r = check_room(s, &s->had, &e->more);
     if (r < 0)
         return r;
-    e->xattrs = fresh;
+    e->had = &s->had;
     e->flags_on |= ns_xattr_flag(s->name);
     return 0;
 }
 
-static int set_acl(struct ns *o, const struct inode *in, const struct set *s, struct ns_edit *e)
+static int set_acl(struct ns *o, const struct inode *in, struct set *s, struct ns_edit *e)
 {
     bool access = strcmp(s->name, NS_ACL_ACCESS) == 0, more = true;
     int empty = acl_check(s->p, s->len);
@@ -93,7 +115,7 @@ static int set_acl(struct ns *o, const struct inode *in, const struct set *s, st
     return more ? store_in(o, in, s, e) : remove_acl(o, in, s->name, e);
 }
 
-static int set_in(struct ns *o, uint64_t ino, const struct set *s)
+static int set_in(struct ns *o, uint64_t ino, struct set *s)
 {
     struct ns_edit e = {.set = NS_CTIME, .ctime = *ns_time(o)};
     struct inode in;
@@ -104,13 +126,23 @@ static int set_in(struct ns *o, uint64_t ino, const struct set *s)
     return r < 0 ? r : ns_edit(o, ino, &e, NULL);
 }
 
+static int setxattr_once(struct vol *v, const struct vfs_ctx *c, vfs_node n, struct set *s)
+{
+    cleanup(ilock_drop) struct ilock lock = {0};
+    uint64_t ino = vfs_node_ino(n);
+    struct ns o;
+    int r;
+
+    ilock_take(v->store, &lock, v->rec.id, &ino, 1, true);
+    r = ns_change(v, c, OP_SETXATTR, n, &o, &ino);
+    return r < 0 ? r : ns_end(&o, set_in(&o, ino, s));
+}
+
 int vfs_setxattr(struct vol *v, const struct vfs_ctx *c, vfs_node n, const char *name, const void *p,
                  size_t len, int flags, bool kill_sgid)
 {
     struct set s = {.name = name, .p = p, .len = len, .flags = flags, .kill_sgid = kill_sgid};
-    cleanup(ilock_drop) struct ilock lock = {0};
-    uint64_t ino = vfs_node_ino(n);
-    struct ns o;
+    struct room room = {0};
     int r = check_name(name, true);
 
     if (r < 0)
@@ -119,9 +151,10 @@ int vfs_setxattr(struct vol *v, const struct vfs_ctx *c, vfs_node n, const char 
         return -E_TOOBIG;
     if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0 || flags == (XATTR_CREATE | XATTR_REPLACE))
         return -E_INVAL;
-    ilock_take(v->store, &lock, v->rec.id, &ino, 1, true);
-    r = ns_change(v, c, OP_SETXATTR, n, &o, &ino);
-    return r < 0 ? r : ns_end(&o, set_in(&o, ino, &s));
+    do
+        r = setxattr_once(v, c, n, &s);
+    while (room_await(v, r, &room));
+    return r;
 }
 
 static int removexattr_in(struct ns *o, uint64_t ino, const char *name)

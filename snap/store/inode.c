@@ -1,9 +1,11 @@
 #include "snap/store/inode.h"
 
+#include <sys/stat.h>
+
 #include "base/clock.h"
 #include "snap/store/store_int.h"
 
-/* Where the fields lie: eleven of 8 bytes, eleven of 4, four times of 12. */
+/* Where the fields lie: eleven of 8 bytes, eleven of 4, four times of 12; then two of 8, one of 4. */
 #define BASE_OBJ_AT (8u * 8)
 #define BASE_BLOCKS_AT (9u * 8)
 #define OPEN_OBJ_AT (10u * 8)
@@ -11,6 +13,7 @@
 #define TIMES_AT (HALVES_AT + 11 * 4)
 #define TIME_SIZE 12u
 static_assert(INODE_REC_SIZE == TIMES_AT + 4 * TIME_SIZE, "fields of an inode record");
+static_assert(INODE_REC_MAX == INODE_REC_SIZE + 2 * 8 + 4, "fields behind them");
 
 static void put_time(uint8_t *p, const struct timespec *ts)
 {
@@ -24,7 +27,24 @@ static void get_time(const uint8_t *p, struct timespec *ts)
     ts->tv_nsec = (long)get_le32(p + 8);
 }
 
-void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE])
+static size_t put_more(const struct inode *in, uint8_t *p)
+{
+    if (!in->xattr_names && !in->xattr_values && !in->more_blocks)
+        return 0;
+    put_le64(p, in->xattr_names);
+    put_le64(p + 8, in->xattr_values);
+    put_le32(p + 16, in->more_blocks);
+    return INODE_REC_MAX - INODE_REC_SIZE;
+}
+
+static void get_more(const uint8_t *p, struct inode *in)
+{
+    in->xattr_names = get_le64(p);
+    in->xattr_values = get_le64(p + 8);
+    in->more_blocks = get_le32(p + 16);
+}
+
+size_t inode_encode(const struct inode *in, uint8_t out[INODE_REC_MAX])
 {
     const uint64_t words[] = {in->ino,      in->size,        in->blocks,  in->rdev,
                               in->gen,      in->change,      in->parent,  in->parent_hash,
@@ -40,6 +60,7 @@ void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE])
     put_time(out + TIMES_AT + TIME_SIZE, &in->mtime);
     put_time(out + TIMES_AT + 2 * TIME_SIZE, &in->ctime);
     put_time(out + TIMES_AT + 3 * TIME_SIZE, &in->btime);
+    return INODE_REC_SIZE + put_more(in, out + INODE_REC_SIZE);
 }
 
 int inode_decode(const void *rec, size_t len, struct inode *ret)
@@ -75,6 +96,8 @@ int inode_decode(const void *rec, size_t len, struct inode *ret)
     get_time(p + TIMES_AT + TIME_SIZE, &ret->mtime);
     get_time(p + TIMES_AT + 2 * TIME_SIZE, &ret->ctime);
     get_time(p + TIMES_AT + 3 * TIME_SIZE, &ret->btime);
+    if (len >= INODE_REC_MAX)
+        get_more(p + INODE_REC_SIZE, ret);
     return 0;
 }
 
@@ -87,6 +110,38 @@ int inode_objects(const void *rec, size_t len, uint64_t *ret_base, uint64_t *ret
     *ret_base = get_le64(p + BASE_OBJ_AT);
     *ret_open = get_le64(p + OPEN_OBJ_AT);
     return 0;
+}
+
+bool inode_counted(const struct inode *in)
+{
+    return in->nxattr == 0 || in->xattr_names != 0;
+}
+
+static uint32_t more_of(const struct inode *in)
+{
+    uint64_t links = !S_ISDIR(in->mode) && in->nlink > 1 ? in->nlink - 1 : 0;
+    uint64_t bytes = in->xattr_names + in->xattr_values + (uint64_t)in->nxattr * INODE_MORE_XATTR +
+                     links * INODE_MORE_LINK;
+
+    if (BROKEN(VARVE_BREAK_more_free))
+        return 0;
+    return (uint32_t)MIN_OF(bytes / BLOCK_SIZE, (uint64_t)UINT32_MAX);
+}
+
+void inode_more(struct inode *in, const struct inode_more *by)
+{
+    bool counted = inode_counted(in);
+    bool less = by->links <= 0 && by->xattrs <= 0 && by->names <= 0 && by->values <= 0;
+    uint32_t now;
+
+    in->nlink += (uint32_t)by->links;
+    in->nxattr += (uint32_t)by->xattrs;
+    if (!counted)
+        return;
+    in->xattr_names += (uint64_t)by->names;
+    in->xattr_values += (uint64_t)by->values;
+    now = more_of(in);
+    in->more_blocks = less ? MIN_OF(in->more_blocks, now) : now;
 }
 
 void inode_now(struct timespec *ret)
@@ -142,16 +197,17 @@ static int share_inherited(struct txn *t, struct inode *in)
 int inode_put_over(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at,
                    const struct vt_val *was, struct inode *in)
 {
-    uint8_t key[8], out[INODE_REC_SIZE];
+    uint8_t key[8], out[INODE_REC_MAX];
+    size_t len;
     int r = share_inherited(t, in);
 
     if (r < 0)
         return r;
     put_be64(key, in->ino);
-    inode_encode(in, out);
+    len = inode_encode(in, out);
     if (was)
-        return vt_put_over(t, keep, o, at, TAB_INODE, key, was, out, sizeof(out));
-    return vt_put(t, keep, o, at, TAB_INODE, key, out, sizeof(out));
+        return vt_put_over(t, keep, o, at, TAB_INODE, key, was, out, len);
+    return vt_put(t, keep, o, at, TAB_INODE, key, out, len);
 }
 
 int inode_put_at(struct txn *t, enum keep keep, struct txn_owner o, struct vt_at at, struct inode *in)

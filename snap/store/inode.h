@@ -19,7 +19,9 @@ enum inode_flag {
         256, /* its bytes, and what lies below it, are not released to repositories (snap/tier.h) */
 };
 
-/* In memory; on disk packed little endian in this order of fields (INODE_REC_SIZE bytes, version 1). */
+/* In memory; on disk packed little endian in this order of fields (INODE_REC_SIZE bytes, version 1), and behind them, where one of them
+ * is not 0, xattr_names, xattr_values u64, more_blocks u32 (INODE_REC_MAX). Records written before these were known have attributes whose
+ * names are 0 bytes: not counted yet. */
 struct inode {
     uint64_t ino;
     uint64_t size;
@@ -42,14 +44,30 @@ struct inode {
     uint32_t key;
     uint32_t tier;
     uint32_t nxattr;
+    uint32_t more_blocks; /* charged beside blocks: INODE_MORE */
+    uint64_t xattr_names; /* bytes of all attributes' names, each with its NUL; 0 with nxattr: not counted */
+    uint64_t xattr_values;
     bool inherited; /* not on disk: the record lies in a parent branch; open_obj is 0 then, base_layer too */
     struct timespec atime, mtime, ctime, btime;
 };
 #define INODE_REC_SIZE 180u
+#define INODE_REC_MAX 200u
 
-void inode_encode(const struct inode *in, uint8_t out[INODE_REC_SIZE]);
+size_t inode_encode(const struct inode *in, uint8_t out[INODE_REC_MAX]);
 int inode_decode(const void *p, size_t len, struct inode *ret);                       /* -E_CORRUPT */
 int inode_objects(const void *p, size_t len, uint64_t *ret_base, uint64_t *ret_open); /* -E_CORRUPT */
+
+/* What an inode has beside its bytes, by how much it changes. Names and values of attributes, 64 bytes for each of them, and 256 for each
+ * name of the inode but the first count as whole blocks: more_blocks, which whoever changes them charges. inode_more: changes all of
+ * it. What takes away never charges; what was not counted before stays so. */
+struct inode_more {
+    int32_t links, xattrs;
+    int64_t names, values;
+};
+#define INODE_MORE_XATTR 64u
+#define INODE_MORE_LINK 256u
+void inode_more(struct inode *in, const struct inode_more *by);
+bool inode_counted(const struct inode *in); /* are xattr_names and xattr_values what is there? */
 
 /* inode_get: as visible at a place (pending over firm). -E_NOENT, -E_CORRUPT, -E_IO. */
 int inode_get(struct txn *t, struct vt_at at, uint64_t ino, struct inode *ret);

@@ -115,6 +115,6 @@ int inode_drop(struct txn *t, struct vol *v, struct vt_at at, uint64_t ino)
     if (r == 0)
         r = vt_del(t, KEEP_FIRM, (struct txn_owner){0}, at, TAB_ORPHAN, key);
     if (r == 0 && v->rec.head == at.branch)
-        txn_charge(t, v, -(int64_t)in.blocks, -1);
+        txn_charge(t, v, -(int64_t)in.blocks - in.more_blocks, -1);
     return r;
 }

@@ -77,13 +77,14 @@ static void check_layer(const uint8_t *p, size_t len)
 
 static void check_inode(const uint8_t *p, size_t len)
 {
-    uint8_t out[INODE_REC_SIZE];
+    uint8_t out[INODE_REC_MAX];
     struct inode in;
+    size_t n;
 
     if (inode_decode(p, len, &in) < 0)
         return;
-    inode_encode(&in, out);
-    FUZZ_CHECK(memcmp(out, p, INODE_REC_SIZE) == 0);
+    n = inode_encode(&in, out);
+    FUZZ_CHECK(n <= len && memcmp(out, p, n) == 0);
 }
 
 static void check_span(const uint8_t *p, size_t len)
@@ -254,9 +255,13 @@ static void seeds_of_structs(void)
     memcpy(out + n, "hold\0tag\0label\0key\0value\0rp\0id", 31);
     seed("layer", LAYER, out, n + 31);
     out[0] = TAB_INODE;
-    inode_encode(&in, out + 1);
-    seed("inode", INODE, out + 1, INODE_REC_SIZE);
-    seed("objects", OBJECTS, out, 1 + INODE_REC_SIZE);
+    n = inode_encode(&in, out + 1);
+    seed("inode", INODE, out + 1, n);
+    seed("objects", OBJECTS, out, 1 + n);
+    in.nxattr = 1;
+    in.xattr_names = 7;
+    n = inode_encode(&in, out + 1);
+    seed("inode_more", INODE, out + 1, n);
 }
 
 static void seeds_of_spans(void)

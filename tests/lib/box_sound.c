@@ -121,7 +121,7 @@ static int sum_volume(void *arg, struct vol *v)
     vt_scan_init(&sc, &t, KEEP_PENDING, vol_now(v), TAB_INODE, "", 0);
     while ((r = vt_scan_next(&sc, &key, &val)) == 1) {
         CHECK_OK(inode_decode(val.data, val.len, &in));
-        sum.blocks += in.blocks;
+        sum.blocks += in.blocks + in.more_blocks;
         sum.inodes++;
     }
     CHECK_OK(r);

@@ -308,7 +308,7 @@ void nsfix_verify(struct nsfix *f)
 
         CHECK_OK(inode_get(&o.t, o.at, get_be64(key), &in));
         inodes++;
-        blocks += in.blocks;
+        blocks += in.blocks + in.more_blocks;
         bad += verify_one(&o, &in);
     }
     if (inodes != f->v->stat.inodes)

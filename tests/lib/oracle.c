@@ -202,11 +202,21 @@ void o_xattr_set(struct o_ino *in, const char *name, const void *val, size_t len
     in->xattr[in->nxattr++] = x;
 }
 
+/* What attributes and further names count, in whole blocks. */
+static uint64_t more_blocks(const struct o_ino *in)
+{
+    uint64_t bytes = !o_is_dir(in) && in->nlink > 1 ? (in->nlink - 1) * 256ull : 0;
+
+    for (size_t i = 0; i < in->nxattr; i++)
+        bytes += strlen(in->xattr[i].name) + 1 + in->xattr[i].len + 64;
+    return bytes / PG_SIZE;
+}
+
 uint64_t o_blocks(const struct o_ino *in)
 {
     if (!S_ISREG(in->mode))
-        return S_ISLNK(in->mode);
-    return in->is_inline ? (in->size + PG_SIZE - 1) / PG_SIZE : pages_count(&in->data);
+        return S_ISLNK(in->mode) + more_blocks(in);
+    return more_blocks(in) + (in->is_inline ? (in->size + PG_SIZE - 1) / PG_SIZE : pages_count(&in->data));
 }
 
 uint64_t o_tree_blocks(const struct o_tree *t)

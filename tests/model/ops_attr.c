@@ -89,13 +89,28 @@ static void xattr_name(struct m_run *m, const struct o_ino *in, char name[NAME_L
         snprintf(name, NAME_LEN_MAX + 1, "%s.x%u", ns, (unsigned)m_rand(m, 20));
 }
 
+/* An inode has room for so many bytes of names and of values; the last part of both is for names that are not user.*. */
+static bool xattr_fits(const struct o_ino *in, const char *name, size_t len)
+{
+    bool user = strncmp(name, "user.", 5) == 0;
+    const struct o_xattr *old = o_xattr_find(in, name);
+    size_t names = old ? 0 : strlen(name) + 1, values = len;
+
+    for (size_t i = 0; i < in->nxattr; i++) {
+        names += strlen(in->xattr[i].name) + 1;
+        values += &in->xattr[i] == old ? 0 : in->xattr[i].len;
+    }
+    return (old || names <= 65536 - 512 - (user ? 4096 : 0)) &&
+           ((old && len <= old->len) || len == 0 || values <= (1 << 20) - (user ? 128 << 10 : 0));
+}
+
 void op_setxattr(struct m_run *m, struct m_vol *mv)
 {
     static uint8_t val[65537];
     static const int flags[] = {0, 0, 0, XATTR_CREATE, XATTR_REPLACE};
     const struct o_ino *pick = m_pick(m, mv, 0);
     char name[NAME_LEN_MAX + 1];
-    int flag = flags[m_rand(m, 5)], want = 0;
+    int flag = flags[m_rand(m, 5)], want = 0, r;
     size_t len = m_rand(m, 100);
     struct o_ino *in;
 
@@ -113,10 +128,12 @@ void op_setxattr(struct m_run *m, struct m_vol *mv)
         want = -E_EXIST;
     else if (flag == XATTR_REPLACE && !o_xattr_find(pick, name))
         want = -E_NODATA;
+    else if (!xattr_fits(pick, name, len))
+        want = -E_XATTR_ROOM;
     m_trace(m, "setxattr ino=%llu name=%.30s len=%zu flags=%d", (unsigned long long)pick->ino, name, len,
             flag);
-    if (!m_expect(m, vfs_setxattr(mv->v, &m->ctx, m_node(mv, pick->ino), name, val, len, flag, false), want,
-                  "setxattr"))
+    r = vfs_setxattr(mv->v, &m->ctx, m_node(mv, pick->ino), name, val, len, flag, false);
+    if (!m_expect(m, r, want ? want : m_quota_error(mv, r, len / PG_SIZE + 1), "setxattr"))
         return;
     in = o_mut(mv->live, pick->ino);
     o_xattr_set(in, name, val, len);
@@ -208,7 +225,7 @@ void op_setacl(struct m_run *m, struct m_vol *mv)
         m_trace(m, "setacl ino=%llu %s len=%zu kill=%d", (unsigned long long)pick->ino, name, len, kill);
         r = vfs_setxattr(mv->v, &m->ctx, m_node(mv, pick->ino), name, acl, len, 0, kill);
     }
-    if (!m_expect(m, r, 0, "setacl") || (len == 0 && !o_xattr_find(pick, name)))
+    if (!m_expect(m, r, m_quota_error(mv, r, 1), "setacl") || (len == 0 && !o_xattr_find(pick, name)))
         return; /* removing one that is not there changes nothing */
     in = o_mut(mv->live, pick->ino);
     if (len > 0) {

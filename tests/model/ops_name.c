@@ -162,12 +162,13 @@ void op_link(struct m_run *m, struct m_vol *mv)
     const struct o_ino *in = m_pick(m, mv, 0);
     uint64_t dir = m_pick_dir(m, mv), ino = in->ino;
     struct vfs_attr a;
-    int want;
+    int want, r;
 
     m_pick_name(m, name);
     want = o_is_dir(in) ? -E_PERM : create_error(mv, dir, name);
     m_trace(m, "link ino=%llu dir=%llu name=%.20s", (unsigned long long)ino, (unsigned long long)dir, name);
-    if (!m_expect(m, vfs_link(mv->v, &m->ctx, m_node(mv, ino), m_node(mv, dir), name, &a), want, "link"))
+    r = vfs_link(mv->v, &m->ctx, m_node(mv, ino), m_node(mv, dir), name, &a);
+    if (!m_expect(m, r, want ? want : m_quota_error(mv, r, 1), "link"))
         return;
     o_mut(mv->live, ino)->nlink++;
     m_touch(o_mut(mv->live, ino), false);

@@ -267,7 +267,7 @@ TEST(test_plain__lines_are_as_long_as_they_are)
     plain_begin(&p);
     box_text(&p.g.b, p.g.b.v, "f", "1");
     n = box_node(p.g.b.v, box_root(p.g.b.v), "f");
-    for (int i = 0; i < 1500; i++) {
+    for (int i = 0; i < 870; i++) {
         snprintf(name, sizeof(name), "user.%d", i);
         CHECK_OK(vfs_setxattr(p.g.b.v, &p.g.b.c, n, name, val, sizeof(val), 0, false));
     }

@@ -179,13 +179,13 @@ static void inode_of(vfs_node n, struct inode *ret)
 /* In its place: born when it was. */
 static void inode_write(const struct inode *in)
 {
-    uint8_t key[8], k[KEY_SIZE_MAX], out[INODE_REC_SIZE];
+    uint8_t key[8], k[KEY_SIZE_MAX], out[INODE_REC_MAX];
     struct txn_val was;
+    size_t len = inode_encode(in, out);
 
     put_be64(key, in->ino);
-    inode_encode(in, out);
     CHECK_OK(txn_get(&tx, KEEP_FIRM, k, key_live(k, TAB_INODE, v->rec.head, key, 8), &was));
-    put_live(TAB_INODE, key, 8, out, sizeof(out), was.born);
+    put_live(TAB_INODE, key, 8, out, len, was.born);
 }
 
 static void dirent_key(const struct inode *in, uint8_t key[16])
@@ -335,15 +335,16 @@ TEST(test_check__overlapping_lives_are_found)
 {
     uint8_t k[KEY_SIZE_MAX], key[8];
     struct inode in;
-    uint8_t out[INODE_REC_SIZE];
+    uint8_t out[INODE_REC_MAX];
+    size_t len;
 
     setup();
     inode_of(find(root, "sparse"), &in);
-    inode_encode(&in, out);
+    len = inode_encode(&in, out);
     put_be64(key, in.ino);
     change();
     CHECK_OK(txn_put(&tx, KEEP_FIRM, (struct txn_owner){0}, k,
-                     key_history(k, TAB_INODE, v->rec.head, key, 8, 2), 1, 0, out, sizeof(out)));
+                     key_history(k, TAB_INODE, v->rec.head, key, 8, 2), 1, 0, out, len));
     done();
     CHECK(check(false).problems > 0); /* the live one was born in 1 */
     CHECK(strstr(buf_cstr(&said),

@@ -308,7 +308,7 @@ NS_TEST(test_ns_make__links_have_a_bound)
 {
     vfs_node n = nsfix_mk(f, NSFIX_ROOT, "f", S_IFREG | 0644),
              d = nsfix_mk(f, NSFIX_ROOT, "d", S_IFDIR | 0755);
-    struct ns_edit more = {.links = NS_LINK_MAX - 2}, less = {.links = -(int32_t)(NS_LINK_MAX - 2)};
+    struct ns_edit more = {.more.links = NS_LINK_MAX - 2}, less = {.more.links = -(int32_t)(NS_LINK_MAX - 2)};
     struct vfs_attr a;
     struct ns o;
     uint64_t root;

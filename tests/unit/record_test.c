@@ -180,13 +180,19 @@ TEST(test_record__golden_bytes_of_inodes_spans_and_envelopes)
     static struct span sp;
     uint8_t env[VAL_HDR_SIZE + 5], old[26];
 
-    inode_encode(&in, out);
+    CHECK_EQ(inode_encode(&in, out), INODE_REC_SIZE);
     golden("inode", out, INODE_REC_SIZE,
            "0807060504030201020000000000000003000000000000000400000000000000050000000000000006000000"
            "000000000700000000000000080000000000000009000000000000000a000000000000000b00000000000000"
            "0c0000000d000000a48100000e0000000f000000100000004100000011000000120000001300000014000000"
            "150000000000000016000000170000000000000018000000ffffffffffffffff1a0000001b00000000000000"
            "1c000000");
+    in.xattr_names = 0x0102030405060708;
+    in.xattr_values = 0x1112131415161718;
+    in.more_blocks = 0x21222324;
+    CHECK_EQ(inode_encode(&in, out), INODE_REC_MAX);
+    golden("more of an inode", out + INODE_REC_SIZE, INODE_REC_MAX - INODE_REC_SIZE,
+           "0807060504030201181716151413121124232221");
     a_span(&sp);
     golden("span", out, span_encode(&sp, out),
            "0200050001000000070000000100000034120000000000000000000000000000020100000800000002000000"
@@ -390,7 +396,7 @@ TEST(test_record__what_follows_a_layer_is_its_text)
 TEST(test_record__inodes_round_trip)
 {
     uint64_t rng = test_seed();
-    uint8_t out[INODE_REC_SIZE], again[INODE_REC_SIZE];
+    uint8_t out[INODE_REC_MAX], again[INODE_REC_MAX];
     struct inode in;
 
     for (int i = 0; i < 2000; i++) {
@@ -399,16 +405,19 @@ TEST(test_record__inodes_round_trip)
         put_le64(out + BASE_BLOCKS_AT, get_le64(out + BASE_BLOCKS_AT) % (FILE_SIZE_MAX / BLOCK_SIZE + 1));
         CHECK_OK(inode_decode(out, sizeof(out), &in));
         CHECK(!in.inherited);
-        inode_encode(&in, again);
+        CHECK_EQ(inode_encode(&in, again), INODE_REC_MAX);
         CHECK(memcmp(out, again, sizeof(out)) == 0);
-        CHECK_ERR(inode_decode(out, test_rand(&rng) % sizeof(out), &in), -E_CORRUPT);
+        CHECK_OK(inode_decode(out, INODE_REC_SIZE, &in)); /* as a program wrote it that knew of no more */
+        CHECK_EQ(in.xattr_names + in.xattr_values + in.more_blocks, 0);
+        CHECK_EQ(inode_encode(&in, again), INODE_REC_SIZE);
+        CHECK_ERR(inode_decode(out, test_rand(&rng) % INODE_REC_SIZE, &in), -E_CORRUPT);
     }
 }
 
 /* A number of the inode may be what it is, and not one more. */
 static void is_most(struct inode *in, uint64_t *number)
 {
-    uint8_t out[INODE_REC_SIZE];
+    uint8_t out[INODE_REC_MAX];
     struct inode got;
 
     inode_encode(in, out);
@@ -430,7 +439,7 @@ TEST(test_record__a_base_ends_where_files_end)
 TEST(test_record__bytes_in_the_tables_have_a_bound)
 {
     struct inode in = {.mode = 0100644, .nlink = 1, .flags = INODE_INLINE, .size = INLINE_BYTES_MAX}, got;
-    uint8_t out[INODE_REC_SIZE];
+    uint8_t out[INODE_REC_MAX];
 
     is_most(&in, &in.size);
     in.flags = 0;
