@@ -1,7 +1,7 @@
 /* conf/profile: a named set of policies of a volume: how it is provisioned, when snapshots are taken and how long they stay, where
  * backups go, what tiers out, what expires. Text in libconfig's grammar, or JSON; the terms of Swordfish as OpenSDS and SODA have them
  * are understood in both, in either spelling. What is not acted on is kept and shown as such. See docs/configuration.md.
- * Pure, but for conf/profile_lib.c. */
+ * Pure, but for conf/profile_lib.c and what conf/profile_kept.c remembers. */
 #ifndef VARVE_CONF_PROFILE_H
 #define VARVE_CONF_PROFILE_H
 
@@ -80,6 +80,9 @@ const struct profile_section *profile_sections(size_t *ret_n);
  * freed by profile_free(). -E_INVAL with a sentence, -E_NOMEM. */
 int profile_parse(const char *text, const char *path, struct profile **ret, struct buf *err);
 int profile_parse_json(const char *text, size_t len, const char *path, struct profile **ret, struct buf *err);
+
+/* profile_parse_kept: the same as profile_parse, but what was read lately is not read by libconfig again. From any thread. */
+int profile_parse_kept(const char *text, const char *path, struct profile **ret, struct buf *err);
 
 /* profile_check: what each plan means, and what contradicts itself: -E_INVAL, err names both terms. */
 int profile_check(struct profile *p, struct buf *err);

@@ -68,14 +68,15 @@ static int text_read(config_t *c, const char *key, char *out, size_t size)
 static int parse(const char *path, const char *text, struct conf_repo *ret, struct buf *err)
 {
     config_t c;
-    int r = 0, u;
+    int r, u;
 
     config_init(&c);
-    config_set_options(&c, 0);
-    if (config_read_string(&c, text) != CONFIG_TRUE) {
-        buf_printf(err, "%s: line %d: %s", path, config_error_line(&c), config_error_text(&c));
-        r = -E_INVAL;
-    } else if ((u = text_read(&c, "url", ret->url, sizeof(ret->url))) < 0) {
+    r = conf_text_parse(text, path, &c, err);
+    if (r < 0) {
+        config_destroy(&c);
+        return r;
+    }
+    if ((u = text_read(&c, "url", ret->url, sizeof(ret->url))) < 0) {
         buf_printf(err, "%s: url = \"...\" is missing or too long", path);
         r = -E_INVAL;
     } else if (text_read(&c, "passphrase_file", ret->passphrase_file, sizeof(ret->passphrase_file)) ==

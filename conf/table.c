@@ -5,9 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/io.h"
 #include "conf/value.h"
+
+#define ROOM_LEAST (4u << 20)
+#define ROOM_A_BYTE 128u /* of a text of many short settings libconfig takes some 40 for each */
 
 /* --- names ---------------------------------------------------------------------------------------------------------- */
 
@@ -438,9 +442,25 @@ static bool includes(const char *text, unsigned *ret_line)
     return false;
 }
 
+/* libconfig has no way to say that memory is out: it is asked where there is more than it takes. Other threads may take that meanwhile, so
+ * it is a good deal more. */
+static bool is_room(size_t text_len)
+{
+    size_t len = ROOM_LEAST + text_len * ROOM_A_BYTE;
+    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return BROKEN(VARVE_BREAK_conf_room);
+    munmap(p, len);
+    return true;
+}
+
 int conf_text_parse(const char *text, const char *path, config_t *cfg, struct buf *err)
 {
     unsigned line;
+
+    if (!is_room(strlen(text)))
+        return -E_NOMEM;
 
     if (includes(text, &line)) {
         buf_printf(err, "%s: line %u: @include is not understood; write all settings here", path, line);

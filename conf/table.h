@@ -75,7 +75,8 @@ void conf_keys_default(const struct conf_key *keys, size_t n, void *ret);
 int conf_sample_keys(const struct conf_key *keys, size_t n, const char *indent, struct buf *out);
 
 /* conf_text_read(path): the text of a file of at most max bytes. -E_NOENT is the caller's to explain; other refusals stand in err.
- * conf_text_parse: by libconfig's grammar into cfg (initialized); @include is refused. -E_INVAL with a sentence. */
+ * conf_text_parse: by libconfig's grammar into cfg (initialized); @include is refused. -E_INVAL with a sentence. -E_NOMEM: there is not
+ * clearly enough for it, without asking libconfig, which ends the process then. */
 int conf_text_read(const char *path, size_t max, const char *all, struct buf *ret, struct buf *err);
 int conf_text_parse(const char *text, const char *path, config_t *cfg, struct buf *err);
 

@@ -438,7 +438,7 @@ int policy_get(struct vol *v, struct profile **ret, struct buf *err)
         r = buf_add(&text, one.text, one.len);
     txn_abort(&t);
     if (r == 0)
-        r = buf_cstr(&text) ? profile_parse(buf_cstr(&text), one.name, ret, err ? err : &why) : -E_NOMEM;
+        r = buf_cstr(&text) ? profile_parse_kept(buf_cstr(&text), one.name, ret, err ? err : &why) : -E_NOMEM;
     if (r == -E_CORRUPT && err)
         buf_printf(
             err,

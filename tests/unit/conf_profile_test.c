@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -328,6 +330,90 @@ TEST(test_conf_profile__samples_are_built_in)
             test_fail(__FILE__, __LINE__, "%s is not what is built in", path);
     }
     CHECK_EQ(i, 4);
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------- */
+
+#define READ "profile: read by libconfig"
+
+static void kept(const char *text)
+{
+    cleanup(buf_free) struct buf err = {0};
+    cleanup(profile_free) struct profile *p = NULL, *q = parsed(text);
+
+    CHECK_OK(profile_parse_kept(text, "x", &p, &err));
+    same(p, q);
+}
+
+TEST(test_conf_profile__what_was_read_is_not_read_again)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct profile *p = NULL;
+    char text[128];
+
+    kept(whole);
+    kept(whole);
+    CHECK_EQ(mark_passed(READ), 1);
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof(text), "name = \"n%d\"; description = \"%d\"; colour = %d;", i, i, i);
+        kept(text);
+        kept(text);
+        kept(whole); /* what is asked for stays */
+    }
+    CHECK_EQ(mark_passed(READ), 101);
+    CHECK_ERR(profile_parse_kept("name = ;", "x", &p, &err), -E_INVAL);
+    CHECK_ERR(profile_parse_kept("name = ;", "x", &p, &err), -E_INVAL);
+    CHECK_EQ(mark_passed(READ), 103);
+}
+
+static char *many_terms(void)
+{
+    static char text[24000];
+    size_t n = 0;
+
+    for (int i = 0; n < sizeof(text) - 64; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "term_%d = %d;\n", i, i);
+    return text;
+}
+
+/* In a process that may have so many more bytes than it has. */
+static void reads_within(size_t more, const char *text)
+{
+    cleanup(buf_free) struct buf err = {0};
+    cleanup(profile_free) struct profile *p = NULL;
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    int r;
+
+    CHECK(f && fscanf(f, "%lu", &pages) == 1);
+    fclose(f);
+    pages = pages * (unsigned long)sysconf(_SC_PAGESIZE) + more;
+    CHECK(setrlimit(RLIMIT_AS, &(struct rlimit){pages, pages}) == 0);
+    r = profile_parse(text, "x", &p, &err);
+    _exit(r == 0 ? 10 : r == -E_NOMEM ? 11 : 12);
+}
+
+TEST(test_conf_profile__memory_that_is_out_ends_no_process)
+{
+    const char *text = many_terms();
+    size_t ends[2] = {0};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    test_skip("a sanitizer takes all addresses");
+#endif
+    for (size_t more = 0; more <= 64 << 20; more += more < 4 << 20 ? 64 << 10 : 4 << 20) {
+        pid_t pid = fork();
+        int status;
+
+        CHECK(pid >= 0);
+        if (pid == 0)
+            reads_within(more, text);
+        CHECK(waitpid(pid, &status, 0) == pid);
+        if (!WIFEXITED(status) || (WEXITSTATUS(status) != 10 && WEXITSTATUS(status) != 11))
+            test_fail(__FILE__, __LINE__, "%zu more bytes: status %x", more, (unsigned)status);
+        ends[WEXITSTATUS(status) - 10]++;
+    }
+    CHECK(ends[0] > 0 && ends[1] > 0);
 }
 
 struct listed {
