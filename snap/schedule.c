@@ -53,6 +53,13 @@ static int labels(const char *plan, int64_t due_s, struct buf *out)
     return r;
 }
 
+/* A run whose time has come. ok_s: when one went well the last time, by the clock of then. */
+struct run_due {
+    const char *plan;
+    int64_t due_s, ok_s;
+    const struct buf *labels;
+};
+
 /* Was it taken by this schedule, for this due time? */
 static int is_ours(struct vol *v, const char *name, const struct buf *want)
 {
@@ -62,6 +69,60 @@ static int is_ours(struct vol *v, const char *name, const struct buf *want)
     if (r < 0)
         return r;
     return memmem(text.data ? text.data : (const uint8_t *)"", text.len, want->data, want->len) != NULL;
+}
+
+struct later {
+    const char *plan;
+    uint32_t layer;
+    int64_t due_s;
+};
+
+/* Of the same schedule, taken after it, and due before it? */
+static int later_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    const struct later *l = arg;
+    const char *p = text, *end = text + len;
+    struct layer_text t;
+    int64_t due_ns = 0;
+    bool same = false;
+
+    while (rec->layer > l->layer && layer_text_next(&p, end, &t) == 1) {
+        if (strcmp(t.kind, "label") != 0)
+            continue;
+        if (strcmp(t.key, "due") == 0)
+            clock_parse(t.value, &due_ns);
+        same |= strcmp(t.key, SCHEDULE_LABEL) == 0 && strcmp(t.value, l->plan) == 0;
+    }
+    return same && due_ns > 0 && due_ns / 1000000000 < l->due_s;
+}
+
+/* 1: what has the run's name was taken while the clock was ahead, and is none of now. It was written down as done then, or runs that were
+ * due before have come after it. Of two that have the name one after the other only the first was written down. */
+static int is_of_a_time_ahead(struct vol *v, const struct run_due *d, const struct layer_rec *rec, bool first)
+{
+    struct later l = {d->plan, rec->layer, d->due_s};
+
+    if (BROKEN(VARVE_BREAK_taken_ahead))
+        return 0;
+    return first && d->ok_s >= d->due_s ? 1 : snap_each(v, later_one, &l);
+}
+
+/* 1: this run was done before the last death; ret is what it took. 0: somebody else's, or of another time. */
+static int is_done(struct vol *v, const struct run_due *d, const char *name, bool first,
+                   struct layer_rec *ret)
+{
+    struct layer_rec rec;
+    int r = is_ours(v, name, d->labels);
+
+    if (r == 1 && BROKEN(VARVE_BREAK_taken_again))
+        return 0;
+    if (r == 1 && (r = snap_find(v, name, &rec)) == 0) {
+        r = is_of_a_time_ahead(v, d, &rec, first);
+        if (r == 0)
+            *ret = rec;
+        r = r < 0 ? r : !r;
+    }
+    return r;
 }
 
 static int count_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
@@ -86,9 +147,10 @@ static int room_check(struct vol *v)
 }
 
 /* Takes it, or finds it taken; then it is durable. */
-static int take(struct round *rd, struct vol *v, const struct profile_plan *p, int64_t due_s)
+static int take(struct round *rd, struct vol *v, const struct profile_plan *p, int64_t due_s, int64_t ok_s)
 {
     cleanup(buf_free) struct buf text = {0};
+    const struct run_due due = {p->name, due_s, ok_s, &text};
     char name[NAME_LEN_MAX + 1];
     struct layer_rec rec;
     int r = labels(p->name, due_s, &text);
@@ -104,11 +166,9 @@ static int take(struct round *rd, struct vol *v, const struct profile_plan *p, i
             rd->h->changed(rd->h->arg, v, name, true);
         if (r != -E_EXIST)
             break;
-        r = is_ours(v, name, &text);
-        if (r == 1 && !BROKEN(VARVE_BREAK_taken_again)) {
-            r = snap_find(v, name, &rec);
+        r = is_done(v, &due, name, i == 1, &rec);
+        if (r == 1)
             break;
-        }
         if (r < 0 || i == SAME_NAME_MOST)
             return r < 0 ? r : -E_EXIST;
         schedule_snap_name(SCHEDULE_PREFIX, p->name, due_s, name);
@@ -194,7 +254,7 @@ static void snapshot_due(struct round *rd, struct vol *v, const struct profile_p
     wake(rd, t.wake_s);
     if (!t.run)
         return;
-    r = take(rd, v, p, t.due_s);
+    r = take(rd, v, p, t.due_s, run->ok_s);
     if (r == 0)
         went_well(rd, run, t.due_s, t.missed);
     else

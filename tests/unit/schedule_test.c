@@ -309,6 +309,41 @@ TEST(test_schedule__a_clock_that_was_ahead_takes_no_later_ones_away)
     box_close(&b);
 }
 
+/* What was taken while the clock was ahead has the names of runs to come: these are done all the same, once each. */
+TEST(test_schedule__names_of_a_time_ahead_stop_no_run)
+{
+    struct policy_run run = {.kind = POLICY_SNAPSHOT, .name = "daily"};
+    struct box b;
+
+    begin("2026-11-20T12:00:00Z");
+    box_open(&b, NULL, NULL);
+    give(b.v, DAILY);
+    at("2026-11-22T01:20:00Z"); /* which is the 21st */
+    tick(&b);
+    at("2026-11-22T01:40:00Z");
+    tick(&b);
+    at("2026-11-23T01:40:00Z");
+    tick(&b);
+    at("2026-11-21T12:00:00Z");
+    tick(&b);
+    at("2026-11-22T02:00:00Z");
+    tick(&b);
+    tick(&b);
+    at("2026-11-23T02:00:00Z");
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-daily-2026-11-23T01-30-00Z\nauto-daily-2026-11-22T01-30-00Z-1\n"
+               "auto-daily-2026-11-23T01-30-00Z-1\n");
+    run.state.since_s = utc("2026-11-22T12:00:00Z"); /* a death before the last one was written down */
+    CHECK_OK(policy_run_put(b.v, &run));
+    box_die(&b);
+    tick(&b);
+    check_list(__LINE__, b.v,
+               "auto-daily-2026-11-23T01-30-00Z\nauto-daily-2026-11-22T01-30-00Z-1\n"
+               "auto-daily-2026-11-23T01-30-00Z-1\n");
+    box_close(&b);
+}
+
 /* As with rules over all: each day has one, those of the time ahead, too. */
 TEST(test_schedule__days_that_were_ahead_are_as_many_days)
 {
