@@ -52,7 +52,7 @@ static int wish_take(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest
 }
 
 static int make(struct csi_call *k, const char *id, const char *name, const struct wish *w,
-                const struct csi_volume **ret)
+                const struct csi_volume **ret, bool *ret_fresh)
 {
     struct csi_facts facts = {.name = id, .source = EPHEMERAL, .params = "", .size = w->size}, *f = NULL;
     const char *size = arena_printf(&k->arena, "--size=%" PRIu64, w->size);
@@ -76,6 +76,7 @@ static int make(struct csi_call *k, const char *id, const char *name, const stru
                      w->params.inodes ? inodes : "--inodes=none");
     if (r == 0 && !csi_result_is(&res, "OK") && !csi_result_is(&res, "EXIST"))
         r = csi_result_fail(k, "volume_id", &res);
+    *ret_fresh = r == 0 && csi_result_is(&res, "OK");
     if (r == 0)
         r = csi_volumes(k, &vs);
     *ret = r == 0 ? csi_volume_named(&vs, name) : NULL;
@@ -90,33 +91,55 @@ static const char *options(struct csi_call *k, const struct csi_params *p, bool 
                         p->snapdir ? p->snapdir : "");
 }
 
-int csi_ephemeral_publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *target)
+/* What was made for this call, and not mounted, goes again: of a pod that never came to run the kubelet asks for no end. */
+static void take_back(struct csi_call *k, const struct csi_volume *v)
 {
-    const struct csi_volume *v = NULL;
-    const char *what, *opts;
-    char name[CSI_NAME_SIZE];
-    struct wish w = {.size = 0};
-    struct csi_mount m;
-    int r = wish_take(k, q, &w);
+    enum grpc_code code = k->code;
+    const char *why = k->why;
 
-    csi_volume_name(q->volume_id, name);
-    if (r == 0)
-        r = make(k, q->volume_id, name, &w, &v);
-    if (r == 0)
-        r = csi_mount_at(k, target, v, &m);
+    csi_ephemeral_drop(k, v); /* where somebody has mounted it all the same it stays */
+    k->code = code;
+    k->why = why;
+}
+
+static int mount_at(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *target,
+                    const struct csi_volume *v, const struct wish *w)
+{
+    const char *what, *opts;
+    struct csi_mount m;
+    int r = csi_mount_at(k, target, v, &m);
+
     if (r == 0 && m.dead && (r = csi_unmount(k, "target_path", target, true)) == 0)
         m.at = CSI_AT_NOTHING;
     if (r == 0 && m.at == CSI_AT_OTHER)
         r = csi_fail(k, GRPC_FAILED_PRECONDITION, "target_path: something else is mounted there");
     if (r < 0 || m.at == CSI_AT_VOLUME)
         return r;
-    what = arena_printf(&k->arena, "%s/%s", k->d->store, name);
-    opts = options(k, &w.params, q->readonly);
+    what = arena_printf(&k->arena, "%s/%s", k->d->store, v->name);
+    opts = options(k, &w->params, q->readonly);
     if (!what || !opts)
         return csi_nomem(k);
     if (mkdir(target, 0750) < 0 && errno != EEXIST)
         return csi_fail(k, GRPC_INTERNAL, "target_path: cannot be made: %s", err_text(err_from_errno(errno)));
     return csi_varve(k, "target_path", (const char *const[]){"mount", what, target, "-o", opts, NULL});
+}
+
+int csi_ephemeral_publish(struct csi_call *k, const Csi__V1__NodePublishVolumeRequest *q, const char *target)
+{
+    const struct csi_volume *v = NULL;
+    char name[CSI_NAME_SIZE];
+    struct wish w = {.size = 0};
+    bool fresh = false;
+    int r = wish_take(k, q, &w);
+
+    csi_volume_name(q->volume_id, name);
+    if (r == 0)
+        r = make(k, q->volume_id, name, &w, &v, &fresh);
+    if (r == 0)
+        r = mount_at(k, q, target, v, &w);
+    if (r < 0 && v && fresh && !BROKEN(VARVE_BREAK_csi_own_stays))
+        take_back(k, v);
+    return r;
 }
 
 int csi_ephemeral_is(struct csi_call *k, const char *id, bool *ret)

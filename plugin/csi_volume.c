@@ -450,13 +450,33 @@ CSI_METHOD(DeleteVolume)
 
 /* --- larger, other ------------------------------------------------------------------------------------------------------- */
 
+/* Nobody else is at work on it now: what it has is what it had when it was looked at before, or more. *ret: what it has then. */
+static int enlarge(struct csi_call *k, const char *id, uint64_t size, uint64_t *ret)
+{
+    const struct csi_volume *v;
+    struct csi_volumes vs;
+    struct csi_facts *f = NULL;
+    int r = csi_volume_find_here(k, "volume_id", id, &vs, &v);
+
+    if (r < 0)
+        return r;
+    *ret = MAX_OF(size, v->size);
+    if (!BROKEN(VARVE_BREAK_csi_size_before) && (v->size == 0 || v->size >= size))
+        return 0;
+    r = csi_facts_get(k, v->name, &f);
+    if (r == 0 && f) {
+        f->size = size;
+        r = csi_facts_put(k, v->name, f);
+    }
+    return r < 0 ? r : resize(k, "capacity_range", v->name, size);
+}
+
 CSI_METHOD(ControllerExpandVolume)
 {
     cleanup(csi_leave) struct csi_held held = {.n = 0};
     const struct csi_volume *v;
     struct csi_volumes vs;
-    struct csi_facts *f = NULL;
-    uint64_t size = 0;
+    uint64_t size = 0, has = 0;
     int r = csi_volume_find_here(k, "volume_id", q->volume_id, &vs, &v);
 
     if (r == 0 && q->volume_capability)
@@ -476,12 +496,10 @@ CSI_METHOD(ControllerExpandVolume)
         return 0;
     r = csi_enter(k, &held, "volume_id", v->uuid);
     if (r == 0)
-        r = csi_facts_get(k, v->name, &f);
-    if (r == 0 && f) {
-        f->size = size;
-        r = csi_facts_put(k, v->name, f);
-    }
-    return r < 0 ? r : resize(k, "capacity_range", v->name, size);
+        r = enlarge(k, q->volume_id, size, &has);
+    if (r == 0)
+        a->capacity_bytes = (int64_t)has;
+    return r;
 }
 
 CSI_METHOD(ControllerModifyVolume)

@@ -82,6 +82,113 @@ TEST(test_csi__a_pods_own_volume_goes_when_the_daemon_is_back)
     rig_stop();
 }
 
+/* Of a pod that never came to run the kubelet asks for no end. */
+TEST(test_csi__a_pods_own_volume_goes_when_its_mount_fails)
+{
+    static const char id[] = "csi-5d41402abc4b2a76b9719d911017c594";
+    char script[700], option[800], what[1024];
+    FILE *f;
+
+    rig_start(NULL);
+    snprintf(script, sizeof(script), "%.200svarve", rig.dir);
+    f = fopen(script, "we");
+    CHECK(f && fprintf(f, "#!/bin/sh\necho no mount today >&2\nexit 1\n") > 0);
+    CHECK(fclose(f) == 0 && chmod(script, 0700) == 0);
+    snprintf(option, sizeof(option), "--varve=%.300s", script);
+    rig_csi_end(SIGTERM);
+    rig_csi_start(option);
+    CHECK_EQ(publish_own(id, "size", "64Mi"), GRPC_INTERNAL);
+    CHECK(strstr(rig.why, "no mount today"));
+    if (rig_left(what, sizeof(what)))
+        test_fail(__FILE__, __LINE__, "left over: %s", what);
+    rig_csi_end(SIGTERM);
+    rig_csi_start(NULL);
+    CHECK_EQ(publish_own(id, "size", "64Mi"), 0);
+    rig_csi_end(SIGTERM);
+    rig_csi_start(option); /* what is there already stays, whatever becomes of this call */
+    rig_varve("umount", rig.target, NULL, NULL);
+    CHECK_EQ(publish_own(id, "size", "64Mi"), GRPC_INTERNAL);
+    CHECK(rig_left(what, sizeof(what)));
+    CHECK_EQ(unpublish(id, rig.target), 0);
+    CHECK(!rig_left(what, sizeof(what)));
+    rig_stop();
+}
+
+/* --- larger ----------------------------------------------------------------------------------------------------------------- */
+
+#define OTHERS 300
+#define TWICE 40
+
+static struct call *expand_begin(struct client *c, const char *id, int64_t size)
+{
+    Csi__V1__ControllerExpandVolumeRequest q = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+
+    q.volume_id = text(id);
+    q.capacity_range = &range;
+    range.required_bytes = size;
+    return rpc_begin(c, "/csi.v1.Controller/ControllerExpandVolume", &q, NULL);
+}
+
+static uint64_t size_of(const char *id)
+{
+    Csi__V1__ControllerExpandVolumeRequest q = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    Csi__V1__ControllerExpandVolumeResponse *a;
+    uint64_t size;
+
+    q.volume_id = text(id);
+    q.capacity_range = &range;
+    range.required_bytes = GIB;
+    a = RPC(Controller, ControllerExpandVolume, &q, 0);
+    size = (uint64_t)a->capacity_bytes;
+    rpc_free(a);
+    return size;
+}
+
+static void create_beside(const char *name)
+{
+    cleanup(sock_answer_free) struct sock_answer a = {.exit_code = 0};
+    cleanup(buf_free) struct buf words = {0};
+    const char *w[] = {"create", name};
+
+    CHECK_OK(sock_words(&words, w, ARRAY_LEN(w)));
+    CHECK_OK(sock_verb(rig.store, &words, &a));
+    CHECK_EQ(a.exit_code, 0);
+}
+
+/* Many other volumes make it long from where the size is looked at to where the call is the only one at work on it. */
+TEST(test_csi__two_expansions_at_once_leave_the_larger_one)
+{
+    struct client *c = malloc(sizeof(*c));
+    struct call *less, *more;
+    int64_t size = GIB;
+    char name[32], *id;
+
+    rig_start(NULL);
+    for (int i = 0; i < OTHERS; i++) {
+        snprintf(name, sizeof(name), "other-%d", i);
+        create_beside(name);
+    }
+    id = make_volume("pvc-grows", GIB);
+    client_open(c, rig.sock);
+    for (int i = 0; i < TWICE; i++, size += 2 << 20) {
+        more = expand_begin(c, id, size + (2 << 20));
+        less = expand_begin(c, id, size + (1 << 20));
+        CHECK(client_wait(c, more, 60000) && client_wait(c, less, 60000));
+        CHECK(less->status == 0 || less->status == GRPC_ABORTED);
+        if (more->status == 0)
+            CHECK_EQ(size_of(id), size + (2 << 20));
+        else
+            CHECK_EQ(more->status, GRPC_ABORTED);
+    }
+    client_close(c);
+    free(c);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    rig_stop();
+}
+
 /* --- calls that take long -------------------------------------------------------------------------------------------------- */
 
 #define SLOW 24
