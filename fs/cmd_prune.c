@@ -35,10 +35,26 @@ static int prune_json(const struct prune_result *s, bool dry, struct buf *out)
     jw_u64(&j, "deleted_bytes", s->deleted_bytes);
     jw_u64(&j, "rescued_packs", s->rescued);
     jw_u64(&j, "young_bytes", s->young_bytes);
+    jw_u64(&j, "refused", s->refused);
+    jw_u64(&j, "stuck_packs", s->stuck);
+    jw_u64(&j, "stuck_bytes", s->stuck_bytes);
+    if (s->refused_why[0])
+        jw_str(&j, "refused_why", s->refused_why);
     jw_u64(&j, "waiting_lists", s->waiting);
     jw_u64(&j, "waiting_seconds", (uint64_t)(s->wait_ns / 1000000000));
     jw_close(&j);
     return jw_end(&j);
+}
+
+static int refused_text(const struct prune_result *s, struct buf *out)
+{
+    char stuck[CONF_SIZE_TEXT];
+
+    conf_size_text(s->stuck_bytes, stuck);
+    return buf_printf(out,
+                      "%" PRIu64 " objects may not be deleted; for it %" PRIu64
+                      " packs, %s, that nothing needs stay; the next prune tries again\n%s\n",
+                      s->refused, s->stuck, stuck, s->refused_why);
 }
 
 static int prune_text(const struct prune_result *s, const struct prune_opts *o, struct buf *out)
@@ -73,6 +89,8 @@ static int prune_text(const struct prune_result *s, const struct prune_opts *o, 
                        s->archived);
     if (r == 0 && s->rescued)
         r = buf_printf(out, "%" PRIu64 " condemned packs are needed again and stay\n", s->rescued);
+    if (r == 0 && s->refused)
+        r = refused_text(s, out);
     if (r == 0 && s->waiting) {
         conf_duration_text(s->wait_ns, when);
         r = buf_printf(out, "condemned before, to be deleted in %s at the earliest: %" PRIu64 " lists\n",

@@ -272,7 +272,9 @@ static int dir_del(struct backend *b, const struct backend_call *c, const char *
     if (r < 0)
         return r;
     if (unlink(path) < 0)
-        return errno == EISDIR || errno == ENOTDIR ? -E_NOENT : err_from_errno(errno);
+        return errno == EISDIR || errno == ENOTDIR ? -E_NOENT
+               : errno == EPERM                    ? -E_ACCES /* chattr +i, +a */
+                                                   : err_from_errno(errno);
     *strrchr(path, '/') = 0;
     return sync_dir(path) < 0 ? -E_UNSURE : 0;
 }

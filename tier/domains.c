@@ -439,7 +439,7 @@ int domain_shred(struct repo *r, const struct id16 *id, uint64_t *ret_points)
         x = key_delete(r, id);
     if (x == 0)
         x = forget(r, id);
-    return x < 0 ? x : shredded_delete(r, ret_points);
+    return x < 0 ? x : shredded_delete(r, NULL, NULL, ret_points);
 }
 
 /* By what this machine keeps of it, else by its first bytes. Zeros where they say nothing: then it is not ours to judge. */
@@ -457,7 +457,8 @@ static int point_domain(struct repo *r, const char *name, struct id16 *ret)
     return x == -E_NOENT || x == -E_CORRUPT ? 0 : x;
 }
 
-static int point_delete(struct repo *r, const char *name, uint64_t *ret_points)
+static int point_delete(struct repo *r, const char *name, int (*del)(void *arg, const char *name), void *arg,
+                        uint64_t *ret_points)
 {
     const struct domain *d;
     struct id16 id;
@@ -465,12 +466,12 @@ static int point_delete(struct repo *r, const char *name, uint64_t *ret_points)
 
     if (x < 0 || (x = repo_domain(r, &id, &d)) != -E_SHREDDED)
         return x == -E_KEY || x == -E_CORRUPT || x == -E_REPO_NEWER ? 0 : x;
-    x = backend_del(r->b, &r->call, name);
+    x = del ? del(arg, name) : backend_del(r->b, &r->call, name);
     *ret_points += x == 0;
-    return x == -E_NOENT ? 0 : x;
+    return x == -E_NOENT || x == 1 ? 0 : x;
 }
 
-int shredded_delete(struct repo *r, uint64_t *ret_points)
+int shredded_delete(struct repo *r, int (*del)(void *arg, const char *name), void *arg, uint64_t *ret_points)
 {
     cleanup(buf_free) struct buf names = {0};
     int x = 0;
@@ -482,6 +483,6 @@ int shredded_delete(struct repo *r, uint64_t *ret_points)
     if (x == 0)
         x = backend_list(r->b, &r->call, "trash/", "", take_name, &names);
     for (size_t at = 0; x == 0 && at < names.len; at += strlen((char *)names.data + at) + 1)
-        x = point_delete(r, (const char *)names.data + at, ret_points);
+        x = point_delete(r, (const char *)names.data + at, del, arg, ret_points);
     return x;
 }

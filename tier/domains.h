@@ -47,7 +47,8 @@ int domains_each(struct repo *r, int (*cb)(void *arg, const struct domain_head *
 /* domain_shred: the key goes, and then what says that there were recovery points of it: *ret_points. What was interrupted is done by the
  * next call. -E_NOENT: there is no such domain; -E_INVAL: it is the default one. */
 int domain_shred(struct repo *r, const struct id16 *id, uint64_t *ret_points);
-/* shredded_delete: recovery points of domains that were shredded, which somebody put meanwhile. */
-int shredded_delete(struct repo *r, uint64_t *ret_points);
+/* shredded_delete: recovery points of domains that were shredded, which somebody put meanwhile. del: 0 it is gone; 1 it may not be
+ * deleted, and nothing needs it all the same. NULL: whatever stays is an error. */
+int shredded_delete(struct repo *r, int (*del)(void *arg, const char *name), void *arg, uint64_t *ret_points);
 
 #endif

@@ -105,6 +105,28 @@ static int lease_put(struct lease *l, uint32_t number)
     return r == -E_EXIST ? -E_BUSY : r;
 }
 
+/* The next number after the newest. Where a bucket keeps versions, some servers take a deleted name for one that is there: then one
+ * further on, as long as nobody else has put any. */
+static int lease_put_after(struct lease *l, uint32_t newest)
+{
+    uint32_t range = 1, skip = 0;
+    struct leases v = {.newest = newest};
+    int r;
+
+    for (;;) {
+        r = newest < NUMBER_MAX - range ? lease_put(l, newest + 1 + skip) : -E_BUSY;
+        if (r != -E_BUSY || range > NUMBER_MAX / 8 || BROKEN(VARVE_BREAK_lease_ghost))
+            return r;
+        r = leases_list(l->r->b, &l->r->call, &v);
+        buf_free(&v.names);
+        if (r < 0 || v.newest != newest)
+            return r < 0 ? r : -E_BUSY;
+        range *= 4;
+        hash_random(&skip, sizeof(skip));
+        skip %= range;
+    }
+}
+
 int lease_take(struct repo *r, struct lease *ret, struct buf *err)
 {
     struct lease l = {.r = r};
@@ -118,7 +140,7 @@ int lease_take(struct repo *r, struct lease *ret, struct buf *err)
     if (x == 0 && v.n && now - v.newest_ns < LEASE_NS)
         x = -E_BUSY;
     if (x == 0)
-        x = lease_put(&l, v.newest + 1);
+        x = lease_put_after(&l, v.newest);
     buf_free(&v.names);
     if (x == -E_BUSY)
         buf_puts(err,
@@ -146,7 +168,7 @@ int lease_keep(struct lease *l)
     if (x == 0)
         x = lease_mine(l, l->number);
     if (x == 0)
-        x = lease_put(l, old + 1);
+        x = lease_put_after(l, old);
     if (x == 0)
         lease_del(l, old);
     return x;

@@ -61,7 +61,7 @@ static int list_due(void *arg, const char *name, const struct backend_stat *st, 
     return 0;
 }
 
-static bool is_due(const struct prune *w, const char *name)
+bool prune_is_due(const struct prune *w, const char *name)
 {
     for (size_t at = 0; at < w->due.len; at += strlen((char *)w->due.data + at) + 1)
         if (strcmp((char *)w->due.data + at, name) == 0)
@@ -72,7 +72,7 @@ static bool is_due(const struct prune *w, const char *name)
 static int list_flag(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs)
 {
     struct prune *w = arg;
-    bool due = is_due(w, name);
+    bool due = prune_is_due(w, name);
 
     (void)st;
     for (size_t at = 0; at < packs->len; at += sizeof(struct sha)) {
@@ -191,115 +191,29 @@ static int claim(struct prune *w)
     return r;
 }
 
-/* --- the second phase: what is due ---------------------------------------------------------------------------------- */
+/* --- deleting, telling ------------------------------------------------------------------------------------------------ */
 
-static bool is_doomed(const struct pk *p)
+static bool is_refusal(int r)
 {
-    return p->due && p->needed == 0;
-}
-
-struct rewriting {
-    struct prune *w;
-    struct index_new index; /* takes the place of one */
-    bool drops;
-};
-
-static bool is_there(struct prune *w, const struct sha *pack)
-{
-    struct backend_stat st;
-    char name[PACK_NAME];
-
-    pack_name(pack, name);
-    return backend_stat(w->r->b, &w->r->call, name, &st) != -E_NOENT;
-}
-
-static int index_keep(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
-{
-    struct rewriting *x = arg;
-    struct pk *p = prune_pack(x->w, pack);
-
-    if (p ? is_doomed(p)
-          : !is_there(x->w, pack)) { /* one that is not known came after the list was read, or is gone */
-        x->drops = true;
-        return 0;
-    }
-    return index_add(&x->index, pack, size, trailer, len);
-}
-
-/* The new index is there before the old one goes, and both before a pack. */
-static int index_rewrite(void *arg, const char *name, const struct buf *plain)
-{
-    struct rewriting x = {.w = arg};
-    char hex[SHA_TEXT];
-    int r = index_walk(plain->data, plain->len, index_keep, &x);
-
-    if (r == 0 && x.drops) {
-        if (x.index.packs)
-            r = index_put(x.w->r, &x.index, hex);
-        MARK("prune: an index is put anew");
-        if (r == 0)
-            r = prune_del(x.w, name);
-    }
-    index_release(&x.index);
-    return r;
+    return r == -E_ACCES || r == -E_ROFS;
 }
 
 int prune_del(struct prune *w, const char *name)
 {
     int r = lease_keep(&w->lease);
 
-    if (r == 0)
-        r = backend_del(w->r->b, &w->r->call, name);
-    if (r == -E_ACCES)
-        buf_printf(w->err,
-                   "%s: the store refuses to delete it (a lock on objects, or no permission); what else is "
-                   "due waits",
-                   name);
-    return r == -E_NOENT ? 0 : r;
+    if (r < 0 || (r = backend_del(w->r->b, &w->r->call, name)) == 0 || r == -E_NOENT)
+        return r == -E_NOENT ? 0 : r;
+    if (!is_refusal(r))
+        return r;
+    if (w->res.refused++ == 0)
+        snprintf(w->res.refused_why, sizeof(w->res.refused_why), "%s: %s", name, backend_text(r));
+    return 1;
 }
 
-static int told(struct prune *w, const char *what, uint64_t done, uint64_t of)
+int prune_told(struct prune *w, const char *what, uint64_t done, uint64_t of)
 {
     return w->o->progress ? w->o->progress(w->o->arg, what, done, of) : 0;
-}
-
-static int packs_delete(struct prune *w)
-{
-    char name[PACK_NAME];
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < w->n; i++) {
-        struct pk *p = &w->v[i];
-
-        w->res.rescued += p->due && p->needed > 0;
-        if (!is_doomed(p))
-            continue;
-        w->res.deleted++;
-        w->res.deleted_bytes += p->size;
-        pack_name(&p->name, name);
-        if (!w->o->dry && (r = prune_del(w, name)) == 0)
-            r = told(w, "packs deleted", w->res.deleted, 0);
-        MARK("prune: a pack is deleted");
-    }
-    return r;
-}
-
-static int sweep(struct prune *w)
-{
-    int r = 0;
-
-    if (w->due.len == 0)
-        return 0;
-    if (!w->o->dry)
-        r = prune_indexes(w, index_rewrite, w);
-    if (r == 0)
-        r = packs_delete(w);
-    for (size_t at = 0; r == 0 && !w->o->dry && at < w->due.len; at += strlen((char *)w->due.data + at) + 1)
-        r = prune_del(w, (char *)w->due.data + at);
-    buf_reset(&w->due);
-    for (size_t i = 0; i < w->n; i++)
-        w->v[i].due = false;
-    return r;
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
@@ -309,7 +223,7 @@ static int mark_told(void *arg, uint64_t points, uint64_t chunks)
     int r = lease_keep(&((struct prune *)arg)->lease);
 
     (void)chunks;
-    return r < 0 ? r : told(arg, "recovery points read", points, 0);
+    return r < 0 ? r : prune_told(arg, "recovery points read", points, 0);
 }
 
 /* The order counts. Lists before recovery points: who has not read a list that is due has put what it makes by now. Recovery points
@@ -333,13 +247,18 @@ static int look(struct prune *w)
     return x == 0 ? claim(w) : x;
 }
 
+static int del_one(void *arg, const char *name)
+{
+    return prune_del(arg, name);
+}
+
 /* Deleted recovery points that could be had back until now. Before anything is marked. */
 static int empty_trash(struct prune *w)
 {
     int64_t now_ns;
     int x = backend_now(w->r->b, &w->r->call, &now_ns);
 
-    return x < 0 ? x : trash_empty(w->r, now_ns, &w->res.forgotten);
+    return x < 0 ? x : trash_empty(w->r, now_ns, del_one, w, &w->res.forgotten);
 }
 
 static int run(struct prune *w)
@@ -351,15 +270,15 @@ static int run(struct prune *w)
     if (x == 0 && !w->o->dry)
         x = empty_trash(w);
     if (x == 0 && !w->o->dry)
-        x = shredded_delete(w->r, &w->res.shredded);
+        x = shredded_delete(w->r, del_one, w, &w->res.shredded);
     if (x == 0)
         x = look(w);
     if (x == 0)
-        x = sweep(w);
+        x = prune_sweep(w);
     if (x == 0)
         x = prune_condemn(w);
     if (x == 0 && w->o->exclusive) /* what was condemned just now is due */
-        x = sweep(w);
+        x = prune_sweep(w);
     if (x < 0 && w->err->len == 0) /* before another call to the backend */
         buf_puts(w->err, backend_text(x));
     lease_drop(&w->lease);

@@ -26,12 +26,16 @@ struct prune_result {
     uint64_t young_bytes; /* packs of which nothing is needed, put so lately that a writer may be about to */
     uint64_t shredded;    /* recovery points of domains that were shredded, which were put meanwhile */
     uint64_t forgotten;   /* deleted recovery points that could be had back until now */
-    uint64_t waiting;     /* lists that wait for their grace */
-    int64_t wait_ns;      /* how long the first of them still does */
+    uint64_t refused;     /* objects that the store refuses to delete, */
+    uint64_t stuck,
+        stuck_bytes; /* packs that are due and stay for it: themselves, or an index that names them; the next one tries again */
+    char refused_why[320]; /* of the first of them, its name and what the store says */
+    uint64_t waiting;      /* lists that wait for their grace */
+    int64_t wait_ns;       /* how long the first of them still does */
 };
 
-/* prune_run: err: a sentence. -E_BUSY: another one is at work; -E_CORRUPT, -E_REPO_NEWER: nothing may be deleted, why stands in err;
- * -E_ACCES: the backend refuses to delete. After any error, and after a death at any moment, nothing needed is gone; the next call
+/* prune_run: err: a sentence. -E_BUSY: another one is at work; -E_CORRUPT, -E_REPO_NEWER: nothing may be deleted, why stands in err. That
+ * the backend refuses to delete something is no error: all else is done. After any error, and after a death at any moment, nothing needed is gone; the next call
  * goes on. */
 int prune_run(struct repo *r, const struct prune_opts *o, struct prune_result *ret, struct buf *err);
 

@@ -186,7 +186,7 @@ static int s3_del(struct backend *b, const struct backend_call *c, const char *n
     run.unsure = false;
     r = s3_ask(s, &q, &run, &a);
     if (r < 0)
-        return run.unsure && r != -E_CANCELED ? -E_UNSURE : r;
+        return run.unsure && r != -E_CANCELED ? -E_UNSURE : r == -E_ACCES ? s3_refused(s, c, name) : r;
     return a.status == 404 && !run.unsure ? -E_NOENT : 0;
 }
 

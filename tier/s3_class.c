@@ -66,6 +66,27 @@ static void lock_headers(const struct object *o, struct s3_ask *q)
         s3_header_add(q, "x-amz-object-lock-legal-hold", o->hold);
 }
 
+/* Why an object was not deleted, and until when it will not be, where the server says so; else what was said stays. */
+int s3_refused(struct s3 *s, const struct backend_call *c, const char *name)
+{
+    struct s3_run run = s3_run_begin(c);
+    cleanup(buf_free) struct buf was = {0};
+    struct object o = {.etag = ""};
+    char key[S3_NAME_SIZE];
+    int64_t until_ns;
+
+    why_tell(&s->why, -E_ACCES, &was);
+    if (look(s, &run, name, key, &o) < 0)
+        return why_say(&s->why, -E_ACCES, "%s", buf_cstr(&was) ? buf_cstr(&was) : "");
+    if (strcmp(o.hold, "ON") == 0)
+        return why_say(&s->why, -E_ACCES, "%s: a legal hold keeps it until somebody takes that away",
+                       s->conf.endpoint);
+    if (o.mode[0] && clock_parse(o.until, &until_ns) == 0 && until_ns > clock_wall_ns())
+        return why_say(&s->why, -E_ACCES, "%s: it is locked until %s (%s)", s->conf.endpoint, o.until,
+                       o.mode);
+    return -E_ACCES;
+}
+
 /* A copy may be answered with 200 and an error inside. */
 static bool is_copied(struct http_answer *a)
 {

@@ -32,6 +32,7 @@ static const struct known {
     {"PermanentRedirect", S3_FINAL, -E_ACCES, "the bucket is elsewhere: give endpoint=%e"},
     {"TemporaryRedirect", S3_FINAL, -E_ACCES, "the bucket is elsewhere: give endpoint=%e"},
     {"IllegalLocationConstraintException", S3_FINAL, -E_ACCES, "the bucket is in another region: give region=%r"},
+    {"ObjectLocked", S3_FINAL, -E_ACCES, "the object is locked (object lock)"},
     {"QuotaExceeded", S3_FINAL, -E_NOSPC, "the object store is full"},
     {"XMinioStorageFull", S3_FINAL, -E_NOSPC, "the object store is full"},
     {"XMinioAdminBucketQuotaExceeded", S3_FINAL, -E_NOSPC, "the object store is full: the quota of bucket %b is reached"},

@@ -109,6 +109,7 @@ void s3_parts_stop(struct s3 *s);
 int s3_class_set(struct backend *b, const struct backend_call *c, const char *name, const char *class);
 int s3_wake(struct backend *b, const struct backend_call *c, const char *name, bool ask);
 int s3_archived(struct s3 *s, const struct backend_call *c, const char *name);
+int s3_refused(struct s3 *s, const struct backend_call *c, const char *name); /* of a deletion: -E_ACCES */
 
 /* s3_put.c, s3_list.c */
 int s3_classes(struct backend *b, const struct backend_call *c, const char *prefix,

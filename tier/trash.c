@@ -80,6 +80,7 @@ struct held { /* a pin of one */
 struct listing {
     struct repo *r;
     struct buf held; /* struct held each */
+    bool unread;     /* there is a pin that cannot be read */
 };
 
 /* By the backend's clock. -E_NOENT: the pin went in this moment. */
@@ -109,10 +110,16 @@ static int note(void *arg, const struct pin *p)
     return buf_add(&l->held, &h, sizeof(h));
 }
 
+static void note_unread(void *arg, const char *name, int why)
+{
+    (void)name, (void)why;
+    ((struct listing *)arg)->unread = true;
+}
+
 static int list(struct repo *r, struct listing *l)
 {
     *l = (struct listing){.r = r};
-    return pins_each(r, note, NULL, l);
+    return pins_each(r, note, note_unread, l);
 }
 
 static const struct held *held_at(const struct listing *l, size_t at)
@@ -174,18 +181,38 @@ static int bring(struct repo *r, const struct held *h)
     return x;
 }
 
-static int forget(struct repo *r, const struct listing *l, const char *point)
+struct deleting {
+    struct repo *r;
+    int (*del)(void *arg, const char *name); /* 1: it may not be deleted */
+    void *arg;
+};
+
+static int del_one(void *arg, const char *name)
 {
+    struct repo *r = arg;
+    int x = backend_del(r->b, &r->call, name);
+
+    return x == -E_NOENT ? 0 : x;
+}
+
+/* 1: it is held still, since a pin may not be deleted. */
+static int forget(const struct deleting *d, const struct listing *l, const char *point)
+{
+    bool stays = false;
     char name[80];
     int x = 0;
 
-    for (size_t at = 0; x == 0 && at < l->held.len; at += sizeof(struct held))
-        if (strcmp(held_at(l, at)->point, point) == 0)
-            x = pin_drop(r, held_at(l, at)->pin);
+    for (size_t at = 0; x >= 0 && at < l->held.len; at += sizeof(struct held))
+        if (strcmp(held_at(l, at)->point, point) == 0) {
+            name_of("pins", held_at(l, at)->pin, name);
+            x = d->del(d->arg, name);
+            stays = stays || x == 1;
+        }
+    if (x < 0 || stays)
+        return x < 0 ? x : 1;
     name_of("trash", point, name);
-    if (x == 0)
-        x = backend_del(r->b, &r->call, name);
-    return x == -E_NOENT ? 0 : x;
+    x = d->del(d->arg, name);
+    return MIN_OF(x, 0); /* what nothing holds is for the next one */
 }
 
 int trash_back(struct repo *r, const char *id)
@@ -203,7 +230,7 @@ int trash_back(struct repo *r, const char *id)
     if (x == 0)
         x = last ? bring(r, last) : -E_NOENT;
     if (x == 0)
-        x = forget(r, &l, id);
+        x = forget(&(struct deleting){r, del_one, r}, &l, id);
     buf_free(&l.held);
     return x;
 }
@@ -218,20 +245,50 @@ static int64_t latest(const struct listing *l, const char *point)
     return until;
 }
 
-int trash_empty(struct repo *r, int64_t now_ns, uint64_t *ret_gone)
+static int take_name(void *arg, const char *name, const struct backend_stat *st)
 {
-    struct listing l;
-    int x = list(r, &l);
+    (void)st;
+    return buf_add(arg, name, strlen(name) + 1);
+}
 
-    for (size_t at = 0; x == 0 && at < l.held.len; at += sizeof(struct held)) {
+/* Bytes whose pin went, and that could not go with it. names: read before the pins, which are put first. */
+static int drop_unheld(const struct deleting *d, const struct listing *l, const struct buf *names)
+{
+    int x = 0;
+
+    for (size_t at = 0; x >= 0 && !l->unread && at < names->len;
+         at += strlen((const char *)names->data + at) + 1) {
+        const char *name = (const char *)names->data + at;
+
+        if (latest(l, strchr(name, '/') + 1) == INT64_MIN)
+            x = d->del(d->arg, name);
+    }
+    return MIN_OF(x, 0);
+}
+
+int trash_empty(struct repo *r, int64_t now_ns, int (*del)(void *arg, const char *name), void *arg,
+                uint64_t *ret_gone)
+{
+    const struct deleting d = {r, del, arg};
+    cleanup(buf_free) struct buf names = {0};
+    struct listing l = {.r = r};
+    int x = backend_list(r->b, &r->call, "trash/", "", take_name, &names);
+
+    if (x == 0)
+        x = list(r, &l);
+    if (x == 0)
+        x = drop_unheld(&d, &l, &names);
+    for (size_t at = 0; x >= 0 && at < l.held.len; at += sizeof(struct held)) {
         const struct held *h = held_at(&l, at);
 
         if (latest(&l, h->point) > now_ns)
             continue;
-        x = forget(r, &l, h->point);
+        x = forget(&d, &l, h->point);
+        if (x != 0)
+            continue;
         ++*ret_gone;
         log_note("tier", "trash-emptied", "point=%.12s", h->point);
     }
     buf_free(&l.held);
-    return x;
+    return MIN_OF(x, 0);
 }

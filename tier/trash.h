@@ -16,7 +16,9 @@ int trash_back(struct repo *r, const char *id);
 
 /* trash_each: those that can be had back, and until when at least. cb non-zero ends it with that value. */
 int trash_each(struct repo *r, int (*cb)(void *arg, const struct point *p, int64_t until_ns), void *arg);
-/* trash_empty: those whose time is over are held no more. now_ns: by the backend's clock. *ret_gone grows. */
-int trash_empty(struct repo *r, int64_t now_ns, uint64_t *ret_gone);
+/* trash_empty: those whose time is over are held no more. now_ns: by the backend's clock. del: 0 it is gone; 1 it may not be deleted: its
+ * pin, or its bytes, are for the next call. *ret_gone grows. */
+int trash_empty(struct repo *r, int64_t now_ns, int (*del)(void *arg, const char *name), void *arg,
+                uint64_t *ret_gone);
 
 #endif

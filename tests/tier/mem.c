@@ -20,6 +20,7 @@ struct mem {
     uint64_t fault_at, calls;
     enum mem_fault what;
     bool puts_only, hit, closed;
+    const char *refuse;
     int64_t later_ns;
 };
 
@@ -53,6 +54,11 @@ void mem_fault(struct mem *m, uint64_t n, enum mem_fault what, bool puts_only)
     m->what = what;
     m->puts_only = puts_only;
     m->hit = m->closed = false;
+}
+
+void mem_refuse(struct mem *m, const char *prefix)
+{
+    m->refuse = prefix;
 }
 
 void mem_later(struct mem *m, int64_t ns)
@@ -218,6 +224,9 @@ static int mem_del(struct backend *b, const struct backend_call *c, const char *
     size_t i;
     int r = find(m, c, name, &i);
 
+    if (r == 0 && m->refuse && strncmp(name, m->refuse, strlen(m->refuse)) == 0 &&
+        strncmp(name, "lease/", 6) != 0)
+        r = -E_ACCES;
     if (r < 0)
         return end(m, r);
     buf_free(&m->v[i].bytes);
@@ -318,6 +327,7 @@ void mem_drop(struct mem *m, const char *name)
 
     snprintf(copy, sizeof(copy), "%s", name);
     mem_fault(m, 0, MEM_FAIL, false);
+    mem_refuse(m, NULL);
     CHECK_OK(backend_del(b, NULL, copy));
     backend_close(b);
 }

@@ -22,6 +22,9 @@ void mem_fault(struct mem *m, uint64_t n, enum mem_fault what, bool puts_only);
 uint64_t mem_calls(const struct mem *m); /* since mem_fault() */
 bool mem_hit(const struct mem *m);       /* it went wrong */
 
+/* Whose names begin so are not deleted: -E_ACCES. "": all but leases; NULL: none. */
+void mem_refuse(struct mem *m, const char *prefix);
+
 void mem_later(struct mem *m, int64_t ns); /* its clock goes on by so much */
 
 size_t mem_count(const struct mem *m, const char *prefix);

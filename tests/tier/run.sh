@@ -428,6 +428,36 @@ test_snapshots_taken_for_backups_do_not_pile_up() {
     [ "$(json 'sum(len(s["holds"]) for s in d["snapshots"])')" = 0 ] || fail "$out"
 }
 
+# Append only: a prune does what it may, says what it may not, and puts nothing when it comes again
+test_a_prune_where_nothing_may_be_deleted() {
+    local objects
+    new_repo
+    new_volume
+    random 3000000 >"$dir/m/a"
+    backup
+    first=$(json 'd["recovery_point"]["id"]')
+    rm "$dir/m/a" && random 3000000 >"$dir/m/b"
+    backup
+    ok varve backup delete "dir:$dir/r#$first" --key-file "$dir/key"
+    chattr +a "$dir/r/index" 2>/dev/null || { skip='no chattr +a here'; return; }
+    ok varve repo prune "dir:$dir/r" --exclusive --key-file "$dir/key"
+    has 'may not be deleted'
+    has 'permission denied'
+    objects=$(find "$dir/r" -type f | wc -l)
+    for i in 1 2 3; do
+        ok varve repo prune "dir:$dir/r" --exclusive --key-file "$dir/key" --json
+        [ "$(json 'd["refused"] > 0 and d["stuck_packs"] > 0')" = True ] || fail "$out"
+    done
+    [ "$(find "$dir/r" -type f | wc -l)" = "$objects" ] || fail "$objects objects, then $(find "$dir/r" -type f | wc -l)"
+    chattr -a "$dir/r/index"
+    ok varve repo prune "dir:$dir/r" --exclusive --key-file "$dir/key" --json
+    [ "$(json 'd["refused"], d["stuck_packs"], d["deleted_bytes"] > 2900000')" = '(0, 0, True)' ] || fail "$out"
+    verify --full
+    has sound
+    restore latest "$dir/out"
+    cmp "$dir/m/b" "$dir/out/b" || fail 'other bytes'
+}
+
 if [ $# -eq 0 ]; then
     run_units
     # shellcheck disable=SC2046

@@ -115,6 +115,28 @@ test_bucket_in_the_name_of_the_host() {
     ok varve repo show "s3://$VARVE_TEST_BUCKET/host?endpoint=$s3_endpoint&style=path" --key-file "$dir/key"
 }
 
+# Where names go and the bytes stay, and where nothing may be deleted: all else is done, and it is told until when
+locked_prunes() {
+    local first
+    new_volume
+    random 2000000 >"$dir/m/a"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key" --json
+    first=$(json 'd["recovery_point"]["id"]')
+    rm "$dir/m/a" && random 2000000 >"$dir/m/b"
+    ok varve backup run "$dir/m" --to "$url" --key-file "$dir/key" --json
+    ok varve repo prune "$url" --exclusive --key-file "$dir/key"
+    ok varve backup delete "$url#$first" --key-file "$dir/key"
+    echo "locked$$ denied DELETE 100000" >"$VARVE_TEST_FAULT"
+    ok varve repo prune "${url/$s3_endpoint/$VARVE_TEST_PROXY}" --exclusive --key-file "$dir/key"
+    : >"$VARVE_TEST_FAULT"
+    has 'may not be deleted'
+    has "is locked until $(date -u -d '1 day' +%Y-)"
+    ok varve repo unlock "$url" --force
+    for _ in 1 2 3; do ok varve repo prune "$url" --exclusive --key-file "$dir/key"; done
+    ok varve restore "$url#latest" "$dir/out" --key-file "$dir/key"
+    cmp "$dir/m/b" "$dir/out/b" || fail 'other bytes'
+}
+
 test_object_lock() {
     local key
     new_case
@@ -131,6 +153,7 @@ test_object_lock() {
     tool GET "/locked-bucket/x/$key?retention" >"$dir/retention" 2>&1
     grep -q GOVERNANCE "$dir/retention" || fail "$key: $(cat "$dir/retention")"
     ok varve repo test "$url" --key-file "$dir/key"
+    locked_prunes
     refused - "$VARVE_TEST_BUCKET" varve repo init "s3://$VARVE_TEST_BUCKET/locked?endpoint=$s3_endpoint&lock=governance&retain=1d" --key-file "$dir/key"
 }
 

@@ -604,6 +604,149 @@ TEST(test_prune__every_call_may_fail)
         break_at(n, kinds[(n + 1) % ARRAY_LEN(kinds)], false, &hit);
 }
 
+/* --- what may not be deleted (a lock on objects, append only) -------------------------------------------------------- */
+
+TEST(test_prune__what_may_not_be_deleted_is_counted_and_goes_later)
+{
+    static const char *const what[] = {"", "index/", "packs/", "condemned/"};
+
+    for (size_t i = 0; i < ARRAY_LEN(what); i++) {
+        cleanup(buf_free) struct buf want = {0};
+        struct backup_result b;
+        struct prune_result res;
+        struct repo_rig g;
+        size_t all;
+
+        rig_begin(&g);
+        b = something_to_do(&g, &want, NULL);
+        mem_refuse(g.w.m, what[i]);
+        res = rig_prune(&g, true);
+        CHECK(res.refused > 0 && strstr(res.refused_why, what[i]));
+        CHECK((res.stuck_bytes > 5u << 20) == (i < 3));
+        all = mem_count(g.w.m, "");
+        for (unsigned n = 0; n < 3; n++) { /* nothing is left to be done: nothing is put */
+            res = rig_prune(&g, n == 1);
+            CHECK_EQ(res.refused > 0, n == 1);
+            CHECK_EQ(mem_count(g.w.m, ""), all);
+        }
+        rig_sound(&g);
+        mem_refuse(g.w.m, NULL);
+        res = rig_prune(&g, true);
+        CHECK(res.refused == 0 && res.stuck == 0 && !res.refused_why[0]);
+        CHECK(mem_bytes(g.w.m, "packs/") < 6u << 20);
+        CHECK_EQ(mem_count(g.w.m, "condemned/"), 0);
+        CHECK_EQ(mem_count(g.w.m, "index/"), i == 0 || i == 1 ? 2 : mem_count(g.w.m, "index/"));
+        rig_restores_to(&g, b.id, &want);
+        rig_sound(&g);
+        rig_end(&g);
+    }
+}
+
+/* Files whose backups each have an index. */
+static void files_singly(struct repo_rig *g, unsigned n, char ids[][SHA_TEXT])
+{
+    char name[16];
+
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "f%u-%u", n, i);
+        box_fill(&g->b, g->b.v, name, 0, 3u << 20, 100 * n + i);
+        memcpy(ids[i], rig_back_up(g, name).id, SHA_TEXT);
+        box_remove(&g->b, g->b.v, name);
+    }
+}
+
+TEST(test_prune__one_that_may_not_be_deleted_stops_no_other)
+{
+    struct prune_result res;
+    char ids[4][SHA_TEXT], first[SHA_TEXT], name[BACKEND_NAME_MAX + 1];
+    struct repo_rig g;
+
+    rig_begin(&g);
+    files_singly(&g, 1, ids);
+    memcpy(first, ids[0], sizeof(first));
+    snprintf(name, sizeof(name), "%s", mem_name(g.w.m, "index/", 0));
+    files_singly(&g, 4, ids);
+    mem_refuse(g.w.m, name);
+    rig_point_delete(&g, first);
+    for (unsigned i = 0; i < 3; i++)
+        rig_point_delete(&g, ids[i]);
+    res = rig_prune(&g, true);
+    CHECK(res.refused == 1 && res.stuck == 1);
+    CHECK(mem_bytes(g.w.m, "packs/") < 7u << 20); /* of 15 MiB */
+    rig_sound(&g);
+    mem_refuse(g.w.m, NULL);
+    rig_prune(&g, true);
+    CHECK(mem_bytes(g.w.m, "packs/") < 4u << 20);
+    rig_end(&g);
+}
+
+struct joining {
+    struct repo *r;
+    struct index_new all;
+    struct buf names;
+};
+
+static int join_one(void *arg, const char *name, const struct backend_stat *st)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct joining *j = arg;
+
+    (void)st;
+    CHECK_OK(repo_object(j->r, name, CHUNK_INDEX, &b));
+    CHECK_OK(index_walk(b.data, b.len, name_pending, &j->all));
+    return buf_add(&j->names, name, strlen(name) + 1);
+}
+
+/* One that names all takes the place of all others. */
+static void indexes_join(struct repo_rig *g)
+{
+    struct joining j = {.r = g->w.r};
+    char hex[SHA_TEXT];
+
+    CHECK_OK(backend_list(j.r->b, NULL, "index/", "", join_one, &j));
+    CHECK_OK(index_put(j.r, &j.all, hex));
+    for (size_t at = 0; at < j.names.len; at += strlen((char *)j.names.data + at) + 1)
+        CHECK_OK(backend_del(j.r->b, NULL, (char *)j.names.data + at));
+    index_release(&j.all);
+    buf_free(&j.names);
+    world_forget(&g->w);
+}
+
+/* Each time something else is needed no more. */
+static void never_deletes(bool one_index)
+{
+    char ids[12][SHA_TEXT];
+    struct prune_result res;
+    struct repo_rig g;
+    size_t indexes;
+
+    rig_begin(&g);
+    files_singly(&g, 12, ids);
+    if (one_index)
+        indexes_join(&g);
+    indexes = mem_count(g.w.m, "index/");
+    for (unsigned i = 0; i + 1 < 12; i++) {
+        mem_refuse(g.w.m, NULL);
+        rig_point_delete(&g, ids[i]);
+        mem_refuse(g.w.m, "");
+        res = rig_prune(&g, true);
+        CHECK(res.refused > 0);
+    }
+    CHECK(mem_count(g.w.m, "index/") <= indexes + 3);
+    rig_sound(&g);
+    mem_refuse(g.w.m, NULL);
+    rig_prune(&g, true);
+    CHECK(mem_bytes(g.w.m, "packs/") < 4u << 20);
+    rig_sound(&g);
+    rig_end(&g);
+}
+
+TEST(test_prune__a_store_that_deletes_nothing_gets_few_indexes)
+{
+    never_deletes(false);
+    never_deletes(true);
+}
+
 /* What cannot be read may be needed. */
 TEST(test_prune__nothing_is_deleted_where_something_cannot_be_read)
 {

@@ -175,3 +175,29 @@ TEST(test_expire__what_a_rule_leaves)
         CHECK_EQ(n, __builtin_popcount(gone));
     }
 }
+
+/* The pin may be locked longer than its bytes, or shorter. */
+TEST(test_trash__what_may_not_be_deleted_goes_with_a_later_prune)
+{
+    static const char *const what[] = {"pins/", "trash/"};
+
+    for (size_t i = 0; i < ARRAY_LEN(what); i++) {
+        struct backup_result up;
+        struct prune_result res;
+        struct repo_rig g;
+
+        up = rig_begin_with(&g, 3000000, NULL);
+        CHECK_OK(trash_put(g.w.r, up.id, DAY_NS));
+        mem_later(g.w.m, 2 * DAY_NS);
+        mem_refuse(g.w.m, what[i]);
+        res = rig_prune(&g, true);
+        CHECK_EQ(res.refused, 1);
+        CHECK_EQ(res.forgotten, i);
+        CHECK_EQ(mem_count(g.w.m, "trash/"), 1);
+        CHECK_EQ(mem_count(g.w.m, "packs/") == 0, i == 1);
+        mem_refuse(g.w.m, NULL);
+        rig_prune(&g, true);
+        CHECK_EQ(mem_count(g.w.m, "trash/") + mem_count(g.w.m, "pins/") + mem_count(g.w.m, "packs/"), 0);
+        rig_end(&g);
+    }
+}
