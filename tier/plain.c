@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/io.h"
 #include "base/jw.h"
 #include "tier/plain_i.h"
 
-#define DEPTH_MAX 2000
 #define LINES_BYTES (1u << 20)
 
 struct plain {
@@ -22,20 +22,12 @@ struct plain {
     struct plain_old old;
     struct plain_left left;
     struct buf path, lines; /* with its NUL; not yet written */
-    int fd;                 /* the manifest that is made */
+    struct level *levels;   /* directories from the root to the one under way */
+    size_t nlevels;
+    int fd; /* the manifest that is made */
     uint64_t len;
     struct plain_result res;
 };
-
-static void plain_end(struct plain *p)
-{
-    plain_old_release(&p->old);
-    plain_left_release(&p->left);
-    buf_free(&p->path);
-    buf_free(&p->lines);
-    if (p->fd >= 0)
-        close(p->fd);
-}
 
 static int moved(struct plain *p)
 {
@@ -350,9 +342,26 @@ static int children_of(struct plain *p, uint64_t dir, struct children *l)
     return 0;
 }
 
-static int take_dir(struct plain *p, uint64_t dir, unsigned depth);
+struct level {
+    struct children l;
+    size_t next, path_len;
+};
 
-static int take_one(struct plain *p, uint64_t ino, unsigned depth)
+static int level_enter(struct plain *p, uint64_t dir)
+{
+    struct level *more = array_more(p->levels, p->nlevels, sizeof(*more)), l = {.path_len = p->path.len};
+    int r = more ? children_of(p, dir, &l.l) : -E_NOMEM;
+
+    if (more)
+        p->levels = more;
+    if (r < 0)
+        children_free(&l.l);
+    else
+        p->levels[p->nlevels++] = l;
+    return r;
+}
+
+static int take_one(struct plain *p, uint64_t ino)
 {
     struct inode in;
     bool same;
@@ -375,30 +384,60 @@ static int take_one(struct plain *p, uint64_t ino, unsigned depth)
         r = plain_old_next(&p->old);
     if (r == 0)
         r = moved(p);
-    return r == 0 && S_ISDIR(in.mode) ? take_dir(p, ino, depth + 1) : r;
+    return r == 0 && S_ISDIR(in.mode) ? level_enter(p, ino) : r;
 }
 
-static int take_dir(struct plain *p, uint64_t dir, unsigned depth)
+/* The path of the next one of a level; 0: that was the last, and the path is the level's own. */
+static int level_next(struct plain *p, struct level *l, uint64_t *ret_ino)
 {
-    cleanup(children_free) struct children l = {.n = 0};
-    size_t was = p->path.len;
-    int r = depth > DEPTH_MAX ? -E_TOOBIG : children_of(p, dir, &l);
+    const struct child *c = l->next < l->l.n ? &l->l.v[l->next++] : NULL;
+    int r = 0;
 
-    for (size_t i = 0; r == 0 && i < l.n; i++) {
-        p->path.len = was ? was - 1 : 0; /* over the NUL */
-        if (was)
-            r = buf_add(&p->path, "/", 1);
-        if (r == 0)
-            r = buf_add(&p->path, l.v[i].name, strlen(l.v[i].name) + 1);
-        if (r == 0)
-            r = take_one(p, l.v[i].ino, depth);
+    p->path.len = l->path_len;
+    if (l->path_len)
+        p->path.data[l->path_len - 1] = 0;
+    if (!c)
+        return 0;
+    if (l->path_len) {
+        p->path.len--; /* over the NUL */
+        r = buf_add(&p->path, "/", 1);
     }
-    if (r == 0) { /* else it is for the sentence */
-        p->path.len = was;
-        if (was)
-            p->path.data[was - 1] = 0;
+    if (r == 0)
+        r = buf_add(&p->path, c->name, strlen(c->name) + 1);
+    *ret_ino = c->ino;
+    return r < 0 ? r : 1;
+}
+
+static int take_tree(struct plain *p)
+{
+    int r = level_enter(p, INO_ROOT);
+
+    while (r == 0 && p->nlevels) {
+        struct level *l = &p->levels[p->nlevels - 1];
+        uint64_t ino;
+
+        r = level_next(p, l, &ino);
+        if (r == 1) {
+            r = take_one(p, ino);
+        } else if (r == 0) {
+            children_free(&l->l);
+            p->nlevels--;
+        }
     }
     return r;
+}
+
+static void plain_end(struct plain *p)
+{
+    plain_old_release(&p->old);
+    plain_left_release(&p->left);
+    buf_free(&p->path);
+    buf_free(&p->lines);
+    for (size_t i = 0; i < p->nlevels; i++)
+        children_free(&p->levels[i].l);
+    free(p->levels);
+    if (p->fd >= 0)
+        close(p->fd);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
@@ -482,7 +521,7 @@ int plain_run(struct backend *b, const struct backend_call *c, struct vol *v, co
     int r = begin(&p, rec, err);
 
     if (r == 0)
-        r = take_dir(&p, INO_ROOT, 0);
+        r = take_tree(&p);
     if (r < 0 && r != -E_CANCELED && err->len == 0)
         buf_printf(err, "%s%s%s", p.path.len ? (const char *)p.path.data : "", p.path.len ? ": " : "",
                    backend_text(r));

@@ -4,15 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tier/domains.h"
 #include "tier/restore_i.h"
 
-#define DEPTH_MAX 2000
-#define FILES_BESIDE 200 /* open besides directories that lie in each other */
+#define DEPTH_SURE                                                                                           \
+    2000 /* a tree that is deeper could be a circle: directories must say themselves where they lie */
 
 static void close_fd(int *fd)
 {
@@ -41,54 +40,10 @@ int restore_lookup(struct repo *r, const struct tree *t, const uint8_t *names, c
     return x;
 }
 
-/* --- a directory ---------------------------------------------------------------------------------------------------- */
-
-/* Its entries, read before anything is made. In the order of inodes their records and their bytes lie side by side in the repository; in
- * that of the names they do not. */
-struct child {
-    uint64_t ino;
-    size_t name; /* in names, with its NUL */
-};
-struct children {
-    struct buf v, names; /* v: struct child each */
-};
-
-static void children_free(struct children *c)
-{
-    buf_free(&c->v);
-    buf_free(&c->names);
-}
-
-static int gather(void *arg, uint64_t hash, const struct point_dirent *e)
-{
-    struct children *c = arg;
-    struct child child = {e->ino, c->names.len};
-
-    (void)hash;
-    if (buf_add(&c->v, &child, sizeof(child)) < 0 || buf_add(&c->names, e->name, e->name_len) < 0)
-        return -E_NOMEM;
-    return buf_add(&c->names, "", 1);
-}
-
-static int by_ino(const void *a, const void *b)
-{
-    const struct child *x = a, *y = b;
-
-    return x->ino != y->ino ? (x->ino > y->ino) - (x->ino < y->ino)
-                            : (x->name > y->name) - (x->name < y->name);
-}
-
-static int children_of(struct restore *w, uint64_t ino, struct children *ret)
-{
-    int r = point_dirents(w->r, w->t, ino, gather, ret);
-
-    if (r == 0 && ret->v.len && !BROKEN(VARVE_BREAK_restore_order))
-        qsort(ret->v.data, ret->v.len / sizeof(struct child), sizeof(struct child), by_ino);
-    return r;
-}
+/* --- one thing ------------------------------------------------------------------------------------------------------ */
 
 /* Damage is told and passed over; everything else ends it. */
-static int survive(struct restore *w, int r)
+int restore_survive(struct restore *w, int r)
 {
     if (r != -E_CORRUPT && r != -E_NOENT && r != -E_KEY)
         return r;
@@ -96,32 +51,6 @@ static int survive(struct restore *w, int r)
     if (w->o->hurt && buf_cstr(&w->path))
         w->o->hurt(w->o->arg, buf_cstr(&w->path), -E_CORRUPT);
     return 0;
-}
-
-static int restore_one(struct restore *w, int dir, const char *name, uint64_t ino, unsigned depth);
-
-static int restore_entries(struct restore *w, int dir, uint64_t ino, unsigned depth)
-{
-    cleanup(children_free) struct children c = {{0}, {0}};
-    int r = children_of(w, ino, &c);
-
-    if (r < 0)
-        return survive(w, r);
-    for (size_t at = 0; r == 0 && at < c.v.len; at += sizeof(struct child)) {
-        const struct child *child = (const struct child *)(const void *)(c.v.data + at);
-        const char *name = (const char *)c.names.data + child->name;
-        size_t was = w->path.len;
-
-        if (was)
-            r = buf_puts(&w->path, "/");
-        if (r == 0)
-            r = buf_puts(&w->path, name);
-        if (r == 0)
-            r = restore_one(w, dir, name, child->ino, depth);
-        if (r == 0) /* else it is for the sentence */
-            w->path.len = was;
-    }
-    return r;
 }
 
 /* One that is there is gone into, where that is allowed; something else in its place goes only by being written over. */
@@ -145,34 +74,49 @@ static int make_dir(struct restore *w, int dir, const char *name)
 }
 
 static int restore_dir(struct restore *w, int dir, const char *name, uint64_t ino,
-                       const struct point_inode *in, unsigned depth)
+                       const struct point_inode *in)
 {
-    int r;
+    int fd, r;
 
-    if (depth > DEPTH_MAX)
-        return -E_TOOBIG;
+    if (w->levels.n > DEPTH_SURE && in->parent != levels_ino(w))
+        return restore_survive(w, -E_CORRUPT);
     if ((r = make_dir(w, dir, name)) < 0)
         return r;
-    cleanup(close_fd) int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_from_errno(errno);
     w->res.dirs++;
-    r = restore_entries(w, fd, ino, depth + 1);
-    if (r == 0)
-        r = survive(w, restore_meta(w, fd, ino, in));
-    return r < 0 ? r : restore_flags_note(w, in);
+    return levels_enter(w, fd, ino, in);
 }
 
-static int restore_one(struct restore *w, int dir, const char *name, uint64_t ino, unsigned depth)
+/* A directory is entered by it, and what is in it comes then. */
+static int restore_one(struct restore *w, const char *name, uint64_t ino)
 {
     struct point_inode in;
-    int r = point_inode_get(w->r, w->t, ino, &in);
+    int dir = levels_fd(w), r = point_inode_get(w->r, w->t, ino, &in);
 
     if (r < 0)
-        return survive(w, r);
+        return restore_survive(w, r);
     if (S_ISDIR(in.mode))
-        return restore_dir(w, dir, name, ino, &in, depth);
-    return survive(w, restore_leaf(w, dir, name, ino, &in));
+        return restore_dir(w, dir, name, ino, &in);
+    return restore_survive(w, restore_leaf(w, dir, name, ino, &in));
+}
+
+/* All that is in what was entered, down to the end. */
+static int restore_entered(struct restore *w)
+{
+    const char *name;
+    uint64_t ino;
+    int r = 0;
+
+    while (r == 0 && w->levels.n) {
+        r = levels_next(w, &name, &ino);
+        if (r == 1)
+            r = restore_one(w, name, ino);
+        else if (r == 0)
+            r = levels_leave(w);
+    }
+    return r;
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
@@ -193,16 +137,11 @@ static int is_empty(int fd)
 
 static int restore_all(struct restore *w)
 {
-    struct point_inode in;
     int r = w->o->overwrite || w->o->resume ? 0 : is_empty(w->dest);
 
     if (r == 0)
-        r = restore_entries(w, w->dest, 1, 0);
-    if (r == 0)
-        r = point_inode_get(w->r, w->t, 1, &in);
-    if (r == 0)
-        r = restore_meta(w, w->dest, 1, &in);
-    return r;
+        r = levels_enter(w, -1, 1, NULL);
+    return r < 0 ? r : restore_entered(w);
 }
 
 static const char *last_part(const char *path, char out[POINT_NAME_MAX + 1])
@@ -237,7 +176,9 @@ static int restore_path(struct restore *w, const char *path, struct buf *err)
         return r;
     buf_reset(&w->path);
     r = buf_puts(&w->path, name);
-    return r < 0 ? r : restore_one(w, w->dest, name, ino, 0);
+    if (r == 0)
+        r = restore_one(w, name, ino);
+    return r < 0 ? r : restore_entered(w);
 }
 
 static int run(struct restore *w, struct buf *err)
@@ -268,29 +209,18 @@ static const char *why_of(int r, const struct restore_opts *o)
     return backend_text(r);
 }
 
-/* Shells allow 1,024, as of old. */
-static void may_open_all(void)
-{
-    struct rlimit l;
-
-    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= DEPTH_MAX + FILES_BESIDE)
-        return;
-    l.rlim_cur = MIN_OF(l.rlim_max, (rlim_t)(DEPTH_MAX + FILES_BESIDE));
-    (void)setrlimit(RLIMIT_NOFILE, &l);
-}
-
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,
                 struct restore_result *ret, struct buf *err)
 {
     struct restore w = {.r = r, .t = &p->tree, .names = point_names(p), .o = o, .dest = -1};
     const struct domain *d;
-    int x = links_new(&w.links);
+    int x = 0;
 
-    may_open_all();
-    if (x == 0 && mkdir(dest, 0700) < 0 && errno != EEXIST)
+    if (mkdir(dest, 0700) < 0 && errno != EEXIST)
         x = err_from_errno(errno);
     if (x == 0 && (w.dest = open(dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         x = err_from_errno(errno);
+    w.places = (struct places)PLACES_OF(w.dest);
     if (x == 0)
         x = repo_sync(r);
     if (x == 0)
@@ -302,8 +232,11 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
     if (x < 0 && err->len == 0)
         buf_printf(err, "%s%s%s: %s", dest, w.path.len ? "/" : "", w.path.len ? buf_cstr(&w.path) : "",
                    why_of(x, o));
+    levels_release(&w);
+    places_release(&w.places);
     close_fd(&w.dest);
-    links_free(w.links);
+    idset_free(&w.links);
+    buf_free(&w.firsts);
     mac_free(w.mac);
     buf_free(&w.path);
     buf_free(&w.flags);

@@ -26,7 +26,7 @@ struct restore_result {
 /* restore_run: everything goes into dest (made if it is not there, else empty: -E_NOTEMPTY, unless it may overwrite or resume); paths go
  * there by their last component. What exists is never written over (-E_EXIST) unless overwrite says so; a directory never by something
  * else. A file has its name only when all of it is there; until then it is RESTORE_TMP and its inode's number.
- * The process may have more files open from then on: directories lie in each other. err: the sentence. -E_NOENT: no such path; others are of the repository and of the target. Damage of single files is no error: it is
+ * However deep the tree is, some hundred descriptors are open. err: the sentence. -E_NOENT: no such path; others are of the repository and of the target. Damage of single files is no error: it is
  * counted and told. */
 #define RESTORE_TMP ".varve-restore."
 int restore_run(struct repo *r, const struct point *p, const char *dest, const struct restore_opts *o,

@@ -22,6 +22,60 @@ static void tmp_name(uint64_t ino, const char *what, char out[TMP_SIZE])
     snprintf(out, TMP_SIZE, RESTORE_TMP "%s%" PRIu64, what, ino);
 }
 
+/* --- first names of what has several ---------------------------------------------------------------------------------- */
+
+static struct id16 link_id(uint64_t ino)
+{
+    struct id16 id = {{0}};
+
+    put_le64(id.b, ino);
+    return id;
+}
+
+/* NULL: it has none yet. */
+static const uint8_t *first_of(const struct restore *w, uint64_t ino, const struct point_inode *in)
+{
+    struct id16 id = link_id(ino);
+    uint64_t *at = in->nlink > 1 ? idset_get(&w->links, &id) : NULL;
+
+    return at ? w->firsts.data + *at : NULL;
+}
+
+static int first_put(struct restore *w, const char *name, uint64_t ino)
+{
+    struct id16 id = link_id(ino);
+    uint32_t place;
+    uint8_t v[4];
+    uint64_t *at;
+    int r = levels_place(w, &place);
+
+    if (r < 0 || (r = idset_put(&w->links, &id, &at)) < 0)
+        return r;
+    *at = w->firsts.len;
+    put_le32(v, place);
+    r = buf_add(&w->firsts, v, sizeof(v));
+    return r < 0 ? r : buf_add(&w->firsts, name, strlen(name) + 1);
+}
+
+/* The directory that it is in; its name. */
+static int first_open(struct restore *w, const uint8_t *first, int *ret_dir, const char **ret_name)
+{
+    *ret_name = (const char *)first + 4;
+    return places_open(&w->places, get_le32(first), ret_dir);
+}
+
+static int first_is(struct restore *w, const uint8_t *first, const struct stat *st)
+{
+    const char *name;
+    struct stat one;
+    int dir, r = first_open(w, first, &dir, &name);
+
+    if (r < 0)
+        return r == -E_NOMEM ? r : 0;
+    return fstatat(dir, name, &one, AT_SYMLINK_NOFOLLOW) == 0 && one.st_ino == st->st_ino &&
+           one.st_dev == st->st_dev;
+}
+
 /* --- what is there already ------------------------------------------------------------------------------------------ */
 
 static bool same_time(const struct timespec *is, const struct timespec *want)
@@ -64,14 +118,12 @@ static int link_equal(struct restore *w, int dir, const char *name, uint64_t ino
 static int equal(struct restore *w, int dir, const char *name, const struct stat *st, uint64_t ino,
                  const struct point_inode *in)
 {
-    const char *first = in->nlink > 1 ? links_get(w->links, ino) : NULL;
-    struct stat one;
+    const uint8_t *first = first_of(w, ino, in);
 
     if ((st->st_mode ^ in->mode) & S_IFMT)
         return 0;
     if (first)
-        return fstatat(w->dest, first, &one, AT_SYMLINK_NOFOLLOW) == 0 && one.st_ino == st->st_ino &&
-               one.st_dev == st->st_dev;
+        return first_is(w, first, st);
     switch (in->mode & S_IFMT) {
     case S_IFREG: return file_equal(w, dir, name, st, ino, in);
     case S_IFLNK: return link_equal(w, dir, name, ino);
@@ -195,17 +247,20 @@ static int make_other(struct restore *w, int dir, const char *name, uint64_t ino
     return r;
 }
 
-static int make_link(struct restore *w, int dir, const char *name, uint64_t ino, const char *first,
+static int make_link(struct restore *w, int dir, const char *name, uint64_t ino, const uint8_t *first,
                      bool replace)
 {
     char tmp[TMP_SIZE];
-    int r;
+    const char *was;
+    int from, r = first_open(w, first, &from, &was);
 
+    if (r < 0)
+        return r;
     if (!replace)
-        return linkat(w->dest, first, dir, name, 0) < 0 ? err_from_errno(errno) : 0;
+        return linkat(from, was, dir, name, 0) < 0 ? err_from_errno(errno) : 0;
     tmp_name(ino, "link.", tmp);
     unlinkat(dir, tmp, 0);
-    if (linkat(w->dest, first, dir, tmp, 0) < 0)
+    if (linkat(from, was, dir, tmp, 0) < 0)
         return err_from_errno(errno);
     r = place(dir, tmp, name, true);
     if (r < 0)
@@ -218,7 +273,7 @@ static int make_link(struct restore *w, int dir, const char *name, uint64_t ino,
 static int make(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in,
                 bool replace)
 {
-    const char *first = in->nlink > 1 ? links_get(w->links, ino) : NULL;
+    const uint8_t *first = first_of(w, ino, in);
     int r;
 
     if (first)
@@ -232,18 +287,17 @@ static int make(struct restore *w, int dir, const char *name, uint64_t ino, cons
     return r;
 }
 
-static int count(struct restore *w, uint64_t ino, const struct point_inode *in)
+static int count(struct restore *w, const char *name, uint64_t ino, const struct point_inode *in)
 {
-    bool again = in->nlink > 1 && links_get(w->links, ino);
     int r = 0;
 
-    if (again)
+    if (first_of(w, ino, in))
         return restore_moved(w, 0);
     *(S_ISREG(in->mode) ? &w->res.files : &w->res.others) += 1;
     if (in->nlink > 1)
-        r = buf_cstr(&w->path) ? links_put(w->links, ino, buf_cstr(&w->path)) : -E_NOMEM;
+        r = first_put(w, name, ino);
     if (r == 0)
-        r = restore_flags_note(w, in);
+        r = restore_flags_note(w, name, in);
     return r < 0 ? r : restore_moved(w, 0);
 }
 
@@ -259,7 +313,7 @@ int restore_leaf(struct restore *w, int dir, const char *name, uint64_t ino, con
             return r;
         if (r == 1) {
             w->res.same++;
-            return count(w, ino, in);
+            return count(w, name, ino, in);
         }
         if (S_ISDIR(st.st_mode))
             return -E_ISDIR;
@@ -268,5 +322,5 @@ int restore_leaf(struct restore *w, int dir, const char *name, uint64_t ino, con
         replace = true;
     }
     r = make(w, dir, name, ino, in, replace);
-    return r < 0 ? r : r == 1 ? restore_moved(w, 0) : count(w, ino, in);
+    return r < 0 ? r : r == 1 ? restore_moved(w, 0) : count(w, name, ino, in);
 }

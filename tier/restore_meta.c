@@ -2,12 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -132,28 +130,31 @@ int restore_meta_of(struct restore *w, int dir, const char *name, uint64_t ino, 
 
 /* --- immutable, append-only ----------------------------------------------------------------------------------------- */
 
-int restore_flags_note(struct restore *w, const struct point_inode *in)
+int restore_flags_note(struct restore *w, const char *name, const struct point_inode *in)
 {
-    uint8_t v[4];
+    uint8_t v[8];
+    uint32_t place;
+    int r;
 
     if (!(in->flags & (POINT_IMMUTABLE | POINT_APPEND)) || !(S_ISREG(in->mode) || S_ISDIR(in->mode)))
         return 0;
+    if ((r = levels_place(w, &place)) < 0)
+        return r;
     put_le32(v, in->flags);
-    if (buf_add(&w->flags, v, sizeof(v)) < 0 || !buf_cstr(&w->path))
-        return -E_NOMEM;
-    return buf_add(&w->flags, w->path.data ? (const char *)w->path.data : "", w->path.len) < 0
-               ? -E_NOMEM
-               : buf_add(&w->flags, "", 1);
+    put_le32(v + 4, place);
+    r = buf_add(&w->flags, v, sizeof(v));
+    return r < 0 ? r : buf_add(&w->flags, name, strlen(name) + 1);
 }
 
-static int set_flags(struct restore *w, const char *path, uint32_t flags)
+/* Directories have their owners again, who may have put a link in the place of one. */
+static int set_flags(struct restore *w, uint32_t place, const char *name, uint32_t flags)
 {
-    /* directories have their owners again, who may have put a link in the place of one */
-    struct open_how how = {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-    cleanup(close_fd) int fd = (int)syscall(SYS_openat2, w->dest, *path ? path : ".", &how, sizeof(how));
-    int v = 0;
+    int dir, v = 0, r = places_open(&w->places, place, &dir);
+    cleanup(close_fd) int fd =
+        r < 0 ? -1 : openat(dir, *name ? name : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
+    if (r == -E_NOMEM)
+        return r;
     if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &v) < 0) {
         w->res.weaker++;
         return 0;
@@ -170,10 +171,11 @@ int restore_flags_set(struct restore *w)
     int r = 0;
 
     for (size_t at = 0; r == 0 && at < w->flags.len;) {
-        const char *path = (const char *)w->flags.data + at + 4;
+        const uint8_t *p = w->flags.data + at;
+        const char *name = (const char *)p + 8;
 
-        r = set_flags(w, path, get_le32(w->flags.data + at));
-        at += 4 + strlen(path) + 1;
+        r = set_flags(w, get_le32(p + 4), name, get_le32(p));
+        at += 8 + strlen(name) + 1;
     }
     return r;
 }

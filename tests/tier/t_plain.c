@@ -279,3 +279,23 @@ TEST(test_plain__lines_are_as_long_as_they_are)
     plain_is(&p, "b");
     plain_done(&p);
 }
+
+/* Deeper than any path. */
+TEST(test_plain__no_tree_is_too_deep)
+{
+    struct plain_rig p;
+    struct vfs_attr a;
+    vfs_node dir;
+
+    plain_begin(&p);
+    dir = box_root(p.g.b.v);
+    for (int i = 0; i < 3000; i++) {
+        CHECK_OK(vfs_mknod(p.g.b.v, &p.g.b.c, dir, "deep", S_IFDIR | 0755, 0, &a));
+        dir = a.node;
+    }
+    CHECK_OK(vfs_mknod(p.g.b.v, &p.g.b.c, dir, "file", S_IFREG | 0644, 0, &a));
+    snap(&p, "a");
+    CHECK(exported(&p, "a", false).dirs == 3000);
+    plain_is(&p, "a");
+    plain_done(&p);
+}

@@ -452,3 +452,150 @@ TEST(test_restore__deep_trees_come_back)
     CHECK_EQ(rig_restored(&g, b.id, to, NULL).dirs, 600);
     rig_end(&g);
 }
+
+/* --- deeper than any path ------------------------------------------------------------------------------------------- */
+
+#define LEVEL_NAME 200 /* bytes: 4,095 of a path are 20 levels */
+
+static vfs_node level_below(struct repo_rig *g, vfs_node dir)
+{
+    char name[LEVEL_NAME + 1];
+    struct vfs_attr a;
+
+    memset(name, 'n', LEVEL_NAME);
+    name[LEVEL_NAME] = 0;
+    CHECK_OK(vfs_mknod(g->b.v, &g->b.c, dir, name, S_IFDIR | 0755, 0, &a));
+    return a.node;
+}
+
+static vfs_node file_in(struct repo_rig *g, vfs_node dir, const char *name)
+{
+    struct vfs_attr a;
+
+    CHECK_OK(vfs_mknod(g->b.v, &g->b.c, dir, name, S_IFREG | 0644, 0, &a));
+    return a.node;
+}
+
+static int below(int dir)
+{
+    char name[LEVEL_NAME + 1];
+    int fd;
+
+    memset(name, 'n', LEVEL_NAME);
+    name[LEVEL_NAME] = 0;
+    fd = openat(dir, name, O_RDONLY | O_DIRECTORY);
+    close(dir);
+    return fd;
+}
+
+/* From the bottom up, since nothing else removes it. */
+static void remove_levels(int fd)
+{
+    char name[LEVEL_NAME + 1];
+    int up = openat(fd, "..", O_RDONLY | O_DIRECTORY);
+
+    memset(name, 'n', LEVEL_NAME);
+    name[LEVEL_NAME] = 0;
+    while (up >= 0 && unlinkat(up, name, AT_REMOVEDIR) == 0) {
+        close(fd);
+        fd = up;
+        unlinkat(fd, "first", 0);
+        unlinkat(fd, "second", 0);
+        up = openat(fd, "..", O_RDONLY | O_DIRECTORY);
+    }
+    close(fd);
+    close(up);
+}
+
+static bool same_file(int a, const char *name, int b, const char *other)
+{
+    struct stat x, y;
+
+    return fstatat(a, name, &x, 0) == 0 && fstatat(b, other, &y, 0) == 0 && x.st_ino == y.st_ino &&
+           x.st_nlink == 3;
+}
+
+/* With few descriptors; two files whose names are far from each other, each found first at another end. */
+TEST(test_restore__no_tree_is_too_deep)
+{
+    enum { DEPTH = 12000 };
+    struct restore_result res;
+    struct backup_result b;
+    struct rlimit few;
+    vfs_node root, dir, mid = {0}, early, late;
+    struct vfs_attr a;
+    struct repo_rig g;
+    char to[400];
+    int top, fd;
+
+    rig_begin(&g);
+    dir = root = box_root(g.b.v);
+    early = file_in(&g, root, "early");
+    for (int i = 0; i < DEPTH; i++) {
+        dir = level_below(&g, dir);
+        if (i == DEPTH / 2)
+            mid = dir;
+    }
+    late = file_in(&g, dir, "first");
+    CHECK_OK(vfs_link(g.b.v, &g.b.c, early, dir, "second", &a));
+    CHECK_OK(vfs_link(g.b.v, &g.b.c, early, mid, "second", &a));
+    CHECK_OK(vfs_link(g.b.v, &g.b.c, late, mid, "first", &a));
+    CHECK_OK(vfs_link(g.b.v, &g.b.c, late, root, "late", &a));
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    CHECK(getrlimit(RLIMIT_NOFILE, &few) == 0);
+    few.rlim_cur = 256;
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    res = rig_restored(&g, b.id, to, NULL);
+    CHECK(res.dirs == DEPTH && res.files == 2 && res.hurt == 0);
+    expect_mark("restore: a list is given back");
+    top = open(to, O_RDONLY | O_DIRECTORY);
+    fd = dup(top);
+    for (int i = 0; i <= DEPTH / 2; i++)
+        CHECK((fd = below(fd)) >= 0);
+    CHECK(same_file(top, "early", fd, "second") && same_file(top, "late", fd, "first"));
+    for (int i = DEPTH / 2 + 1; i < DEPTH; i++)
+        CHECK((fd = below(fd)) >= 0);
+    CHECK(same_file(top, "early", fd, "second") && same_file(top, "late", fd, "first"));
+    unlinkat(fd, "first", 0);
+    unlinkat(fd, "second", 0);
+    remove_levels(fd);
+    close(top);
+    rig_end(&g);
+}
+
+static int move_away(void *arg, uint64_t items, uint64_t bytes)
+{
+    (void)arg, (void)items, (void)bytes;
+    (void)rename("to/d/d/d", "away/d");
+    return 0;
+}
+
+/* What is above is found again only if it is the same. */
+TEST(test_restore__who_moves_a_directory_leads_it_nowhere)
+{
+    struct restore_opts o = {.progress = move_away};
+    struct backup_result b;
+    struct restored r;
+    struct repo_rig g;
+    struct vfs_attr a;
+    vfs_node dir, second = {0};
+
+    rig_begin(&g);
+    dir = box_root(g.b.v);
+    for (int i = 0; i < 100; i++) {
+        CHECK_OK(vfs_mknod(g.b.v, &g.b.c, dir, "d", S_IFDIR | 0755, 0, &a));
+        dir = a.node;
+        if (i == 1)
+            second = dir;
+    }
+    file_in(&g, dir, "bottom");
+    file_in(&g, second, "after");
+    b = rig_back_up(&g, "a");
+    CHECK(chdir(test_dir()) == 0 && mkdir("away", 0700) == 0);
+    r = restore_to(&g, b.id, "to", &o);
+    CHECK_ERR(r.result, -E_BUSY);
+    CHECK(access("away/d/d/d/d", F_OK) == 0);
+    CHECK(access("away/after", F_OK) != 0);
+    rig_end(&g);
+}
