@@ -150,29 +150,7 @@ static int backup_to(struct working *w, struct repo_place *p, struct buf *err)
     return r;
 }
 
-/* --- snapshots taken for a backup ----------------------------------------------------------------------------------- */
-
-struct older {
-    const struct working *w;
-    char place[NAME_LEN_MAX + 1];
-    struct buf names; /* each with its NUL */
-};
-
-static int label_is(void *arg, const char *what, const char *key, const char *value)
-{
-    return strcmp(what, "label") == 0 && strcmp(key, AUTO_LABEL) == 0 && strcmp(value, arg) == 0;
-}
-
-static int older_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
-{
-    struct older *o = arg;
-
-    if (rec->layer >= o->w->rec.layer || rec->holds ||
-        strncmp(rec->name, AUTO_PREFIX, strlen(AUTO_PREFIX)) != 0 ||
-        show_text_each(text, len, label_is, o->place) != 1)
-        return 0;
-    return buf_add(&o->names, rec->name, strlen(rec->name) + 1);
-}
+/* --- what a next backup goes on from -------------------------------------------------------------------------------- */
 
 /* What a label says of a place: labels are short. */
 void backup_place_label(const char *url, char out[NAME_LEN_MAX + 1])
@@ -185,21 +163,6 @@ void backup_place_label(const char *url, char out[NAME_LEN_MAX + 1])
         snprintf(out, NAME_LEN_MAX + 1, "%.*s #%016" PRIx64, (int)MIN_OF(shown, (size_t)LABEL_WHOLE), url,
                  hash_sum(0, url, n));
 }
-
-/* Those before were taken by backups to the same place, and only to go on from: this one does that now. */
-static void older_drop(struct working *w)
-{
-    struct older o = {.w = w};
-
-    backup_place_label(verb_text(&w->a, "to"), o.place);
-    if (strncmp(w->rec.name, AUTO_PREFIX, strlen(AUTO_PREFIX)) == 0 && snap_each(w->v, older_one, &o) == 0)
-        for (size_t at = 0; at < o.names.len; at += strlen((char *)o.names.data + at) + 1)
-            if (snap_delete(w->v, NULL, (char *)o.names.data + at) == 0)
-                event_emit(w->s, "snapshot-deleted", w->v->rec.name, "%s", (char *)o.names.data + at);
-    buf_free(&o.names);
-}
-
-/* --- what a next backup goes on from -------------------------------------------------------------------------------- */
 
 struct bases {
     const struct working *w;
@@ -222,8 +185,9 @@ static int base_one(void *arg, const struct layer_rec *rec, const char *text, si
     return buf_add(&b->names, rec->name, strlen(rec->name) + 1);
 }
 
-/* The snapshot is the base of the next one to the same place, and no schedule lets it go; the one before is that no more. */
-static void base_mark(struct working *w)
+/* The snapshot is the base of the next one to the same place, and no schedule lets it go; those before are that no more: ret, each with its
+ * NUL. */
+static void base_mark(struct working *w, struct buf *ret)
 {
     const char *url = verb_text(&w->a, "to");
     char place[NAME_LEN_MAX + 1];
@@ -234,8 +198,66 @@ static void base_mark(struct working *w)
     if (snap_label(w->v, w->rec.name, b.key, place) == 0 && snap_each(w->v, base_one, &b) == 0)
         for (size_t at = 0; at < b.names.len; at += strlen((char *)b.names.data + at) + 1)
             snap_label(w->v, (char *)b.names.data + at, b.key, NULL);
-    buf_free(&b.names);
+    *ret = b.names;
     policy_backed_up(w->v, w->rec.taken_ns / 1000000000);
+}
+
+/* --- snapshots taken for a backup ----------------------------------------------------------------------------------- */
+
+struct older {
+    const struct working *w;
+    const struct buf *bases; /* what was a base until now */
+    bool mine;               /* this one was taken for a backup, too */
+    char place[NAME_LEN_MAX + 1];
+    struct buf names; /* each with its NUL */
+};
+
+static int label_is(void *arg, const char *what, const char *key, const char *value)
+{
+    return strcmp(what, "label") == 0 && strcmp(key, AUTO_LABEL) == 0 && strcmp(value, arg) == 0;
+}
+
+static int label_base(void *arg, const char *what, const char *key, const char *value)
+{
+    (void)arg, (void)value;
+    return strcmp(what, "label") == 0 && strncmp(key, SCHEDULE_BASE, strlen(SCHEDULE_BASE)) == 0;
+}
+
+static bool was_base(const struct older *o, const char *name)
+{
+    for (size_t at = 0; at < o->bases->len; at += strlen((char *)o->bases->data + at) + 1)
+        if (strcmp((char *)o->bases->data + at, name) == 0)
+            return true;
+    return false;
+}
+
+static int older_one(void *arg, const struct layer_rec *rec, const char *text, size_t len)
+{
+    char key[] = AUTO_LABEL;
+    struct older *o = arg;
+
+    if (rec->layer >= o->w->rec.layer || rec->holds ||
+        strncmp(rec->name, AUTO_PREFIX, strlen(AUTO_PREFIX)) != 0 ||
+        (!BROKEN(VARVE_BREAK_base_of_others) && show_text_each(text, len, label_base, NULL) == 1))
+        return 0;
+    if (!(o->mine && show_text_each(text, len, label_is, o->place) == 1) &&
+        !(was_base(o, rec->name) && show_text_each(text, len, has_key, key) == 1))
+        return 0;
+    return buf_add(&o->names, rec->name, strlen(rec->name) + 1);
+}
+
+/* Those before were taken by backups, and only to go on from: no place does that any more. */
+static void older_drop(struct working *w, const struct buf *bases)
+{
+    struct older o = {.w = w, .bases = bases};
+
+    o.mine = strncmp(w->rec.name, AUTO_PREFIX, strlen(AUTO_PREFIX)) == 0;
+    backup_place_label(verb_text(&w->a, "to"), o.place);
+    if (snap_each(w->v, older_one, &o) == 0)
+        for (size_t at = 0; at < o.names.len; at += strlen((char *)o.names.data + at) + 1)
+            if (snap_delete(w->v, NULL, (char *)o.names.data + at) == 0)
+                event_emit(w->s, "snapshot-deleted", w->v->rec.name, "%s", (char *)o.names.data + at);
+    buf_free(&o.names);
 }
 
 /* --- what it says --------------------------------------------------------------------------------------------------- */
@@ -280,12 +302,14 @@ static void say(struct working *w, const struct repo_place *p)
 
 static int ended(struct working *w, const struct repo_place *p, int r, struct buf *err)
 {
+    cleanup(buf_free) struct buf bases = {0};
+
     if (r == 0) {
         say(w, p);
         event_emit(w->s, "backup-done", w->v->rec.name, "%s: recovery point %.*s", w->rec.name, ID_SHOWN,
                    w->res.id);
-        base_mark(w);
-        older_drop(w);
+        base_mark(w, &bases);
+        older_drop(w, &bases);
         return 0;
     }
     if (r != -E_CANCELED) {

@@ -428,6 +428,27 @@ test_snapshots_taken_for_backups_do_not_pile_up() {
     [ "$(json 'sum(len(s["holds"]) for s in d["snapshots"])')" = 0 ] || fail "$out"
 }
 
+# What two places go on from stays until both have gone on
+test_a_snapshot_is_the_base_of_two_repositories() {
+    local first second
+    new_repo
+    new_volume
+    ok varve repo init "dir:$dir/r2" --key-file "$dir/key"
+    random 3000000 >"$dir/m/large"
+    backup
+    first=$(ls "$dir/m/.snapshots")
+    second() { ok varve backup run "$dir/m" --to "dir:$dir/r2" --key-file "$dir/key" --json "$@"; }
+    ok varve backup run "$dir/m@$first" --to "dir:$dir/r2" --key-file "$dir/key" --json
+    echo more >"$dir/m/small"
+    backup
+    [ -e "$dir/m/.snapshots/$first" ] || fail "$first went, and $dir/r2 goes on from it"
+    [ "$(ls "$dir/m/.snapshots" | wc -l)" = 2 ] || fail "$(ls "$dir/m/.snapshots")"
+    second
+    [ "$(json 'd["recovery_point"]["read_bytes"] < 100000')" = True ] || fail "all was read: $out"
+    [ ! -e "$dir/m/.snapshots/$first" ] || fail "$first is still there"
+    [ "$(ls "$dir/m/.snapshots" | wc -l)" = 2 ] || fail "$(ls "$dir/m/.snapshots")"
+}
+
 # Append only: a prune does what it may, says what it may not, and puts nothing when it comes again
 test_a_prune_where_nothing_may_be_deleted() {
     local objects
