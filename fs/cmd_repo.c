@@ -419,6 +419,7 @@ static int verify_json(struct verify_result *res, const struct verify_opts *o, s
     jw_u64(j, "archived_packs", res->archived);
     jw_u64(j, "shredded_chunks", res->shredded);
     jw_u64(j, "hurt_files", res->hurt);
+    jw_u64(j, "condemned_packs", res->condemned);
     jw_str(j, "verdict", res->damages ? "damaged" : "sound");
     jw_close(j);
     return jw_end(j);
@@ -440,6 +441,12 @@ static int verify_text(const struct verify_result *res, const struct verify_opts
     if (r == 0 && res->shredded)
         r = buf_printf(out, "%" PRIu64 " chunks of domains that were shredded: nobody can read them\n",
                        res->shredded);
+    if (r == 0 && res->condemned)
+        r = buf_printf(out,
+                       "%" PRIu64
+                       " damaged packs are condemned: the next backup of each volume reads everything "
+                       "once, and sends again what they held\n",
+                       res->condemned);
     if (r == 0)
         r = buf_printf(out, "%s: %" PRIu64 " recovery points, %" PRIu64 " packs%s%s%s\n",
                        res->damages ? "DAMAGED" : "sound", res->points, res->packs, read ? ", " : "",
@@ -498,6 +505,7 @@ static int verify_in(struct repo_place *p, const char *cache, bool mend, struct 
     struct backend_call call = {.canceled = long_stopped};
     int r = repo_place_open(p, &call, cache, &repo, err);
 
+    o->condemn = mend;
     if (r == 0 && mend)
         r = repair(repo, o->arg, err);
     return r < 0 ? r : verify_run(repo, o, res);

@@ -169,7 +169,7 @@ static const struct verb table[] = {
      {REPO_WORD,
       {"full", ARG_FLAG, 0, NULL, "read every byte; default: what is there, and metadata"},
       {"sample", ARG_TEXT, 0, "PERCENT", "read every byte of so many of the packs, drawn at random"},
-      {"repair", ARG_FLAG, 0, NULL, "first make damaged indexes anew from the packs, and remove damaged lists of packs"},
+      {"repair", ARG_FLAG, 0, NULL, "first make damaged indexes anew from the packs, and remove damaged lists of packs; then see that no backup relies on packs found damaged"},
       REPO_SECRET},
      "prove that what the recovery points need is there and right",
      "Damage is named with the files that it hurts. Exit code: 0 sound, 4 damaged.\n", run_command},

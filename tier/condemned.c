@@ -140,6 +140,15 @@ int condemned_check(struct repo *r, const char *name)
     return list_read(r, name, &b, &packs, &points);
 }
 
+int condemned_lasts(struct repo *r, const char *name)
+{
+    cleanup(buf_free) struct buf b = {0};
+    struct dec packs, points;
+    int x = list_read(r, name, &b, &packs, &points);
+
+    return x < 0 ? x : points.left == 0;
+}
+
 static int damaged_take(void *arg, const char *name, const struct backend_stat *st)
 {
     struct reading_damage *d = arg;

@@ -27,6 +27,9 @@ int condemned_check(struct repo *r, const char *name);
  * before. *ret_gone: how many. -E_BUSY with a sentence: a prune is at work. */
 int condemned_mend(struct repo *r, uint64_t *ret_gone, struct buf *err);
 
+/* condemned_lasts: 1: the list of this name was made with no recovery point in sight: what is in it is damaged; 0; -E_NOENT. */
+int condemned_lasts(struct repo *r, const char *name);
+
 /* condemned_put: packs and points: struct sha each. In as many lists as it takes. */
 int condemned_put(struct repo *r, const struct buf *packs, const struct buf *points);
 

@@ -194,10 +194,12 @@ static int packs_delete(struct prune *w)
     return MIN_OF(r, 0);
 }
 
-/* A list of which something stays does, too: else that would be condemned once more. */
+/* A list of which something stays does, too: else that would be condemned once more. One of damaged packs as long as old recovery points
+ * need what can be read of them. */
 static int list_delete(void *arg, const char *name, const struct backend_stat *st, const struct buf *packs)
 {
     struct prune *w = arg;
+    bool needed = false;
     int r;
 
     (void)st;
@@ -211,9 +213,12 @@ static int list_delete(void *arg, const char *name, const struct backend_stat *s
         p = prune_pack(w, &s);
         if (p && p->needed == 0 && !p->gone && !BROKEN(VARVE_BREAK_prune_list_kept))
             return 0;
+        needed = needed || (p && p->needed > 0);
     }
-    r = prune_del(w, name);
-    return MIN_OF(r, 0);
+    r = needed ? condemned_lasts(w->r, name) : 0;
+    if (r == 0)
+        r = prune_del(w, name);
+    return r == -E_NOENT ? 0 : MIN_OF(r, 0);
 }
 
 int prune_sweep(struct prune *w)

@@ -29,6 +29,7 @@ struct verify {
     uint64_t last;      /* inode told last: once is enough */
     struct buf lines;   /* damages found, each with its NUL, until it is known that they are some */
     struct buf indexes; /* struct sha each: those that were read */
+    struct buf damaged; /* struct sha each: packs of which chunks cannot be read */
     bool said, moved;
 };
 
@@ -267,6 +268,8 @@ static int pack_all(void *arg, const struct sha *pack, uint64_t size, const void
                   p.bad);
     }
     buf_free(&p.plain);
+    if (r == 0 && p.bad)
+        r = buf_add(&w->damaged, pack->b, sizeof(pack->b));
     return r < 0 ? r : moved(w, b.len);
 }
 
@@ -497,6 +500,7 @@ static void verify_release(struct verify *w)
     idset_free(&w->good);
     buf_free(&w->lines);
     buf_free(&w->indexes);
+    buf_free(&w->damaged);
 }
 
 /* true: what was found is due to a prune that is at work, perhaps; nobody was told of it. */
@@ -514,6 +518,28 @@ static bool attempt(struct verify *w, bool last, int *ret)
     return again;
 }
 
+/* A list that no recovery point was in sight of: none of them is gone on from, and what they had in these packs is sent again. */
+static int condemn(struct verify *w)
+{
+    cleanup(condemned_release) struct condemned c = {.base_kept = true};
+    cleanup(buf_free) struct buf fresh = {0};
+    int r = w->damaged.len ? condemned_read(w->r, NULL, &c) : 0;
+
+    for (size_t at = 0; r == 0 && at < w->damaged.len; at += sizeof(struct sha)) {
+        struct sha s;
+        struct id16 id;
+
+        memcpy(s.b, w->damaged.data + at, sizeof(s.b));
+        id = sha_half(&s);
+        if (!idset_get(&c.packs, &id))
+            r = buf_add(&fresh, s.b, sizeof(s.b));
+    }
+    if (r < 0 || fresh.len == 0)
+        return r;
+    w->res.condemned = fresh.len / sizeof(struct sha);
+    return condemned_put(w->r, &fresh, &(struct buf){0});
+}
+
 int verify_run(struct repo *r, const struct verify_opts *o, struct verify_result *ret)
 {
     bool again = true;
@@ -523,6 +549,8 @@ int verify_run(struct repo *r, const struct verify_opts *o, struct verify_result
         struct verify w = {.r = r, .o = o};
 
         again = attempt(&w, n == TRIES, &x);
+        if (!again && x == 0 && o->condemn)
+            x = condemn(&w);
         *ret = w.res;
         verify_release(&w);
     }

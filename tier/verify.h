@@ -5,7 +5,9 @@
 #include "tier/point.h"
 
 struct verify_opts {
-    bool full;    /* read every byte of every pack; else structure: every object is there, metadata is read */
+    bool full; /* read every byte of every pack; else structure: every object is there, metadata is read */
+    bool
+        condemn; /* packs whose bytes are wrong are condemned: no backup relies on them any more (docs/repository-format.md, Deleting) */
     double share; /* above 0: as full, but of this share of the packs only, drawn at random */
     void *arg;
     int (*progress)(void *arg, uint64_t items, uint64_t bytes); /* objects and bytes read; negative ends it */
@@ -19,6 +21,7 @@ struct verify_result {
         archived; /* of the packs that were to be read, those that lie in an archive: no damage, but not proved */
     uint64_t unnamed;       /* packs that no index names: left by interrupted writers, no damage */
     uint64_t damages, hurt; /* lines; of these, files of recovery points */
+    uint64_t condemned;     /* packs that are now, and were not */
 };
 
 /* verify_run: r was opened with an empty cache of its own, so that nothing is believed that the repository does not say. */

@@ -412,6 +412,11 @@ test_damage_is_named() {
     refused 1 '/hurt is damaged in the repository and was left out' varve restore "dir:$dir/r#latest" "$dir/out" --key-file "$dir/key"
     cmp "$dir/out/2" "$dir/m/2" || fail 'what is not hurt'
     [ ! -e "$dir/out/hurt" ] || fail 'a damaged file was restored'
+    refused 4 '1 damaged packs are condemned' varve repo verify "dir:$dir/r" --full --repair --key-file "$dir/key"
+    backup
+    [ "$(json 'd["recovery_point"]["base"]')" = None ] || fail "$out"
+    restore latest "$dir/out2"
+    cmp "$dir/out2/hurt" "$dir/m/hurt" || fail 'what was lost was not sent again'
 }
 
 test_snapshots_taken_for_backups_do_not_pile_up() {

@@ -604,6 +604,50 @@ TEST(test_prune__every_call_may_fail)
         break_at(n, kinds[(n + 1) % ARRAY_LEN(kinds)], false, &hit);
 }
 
+/* --- what is damaged ------------------------------------------------------------------------------------------------- */
+
+static struct verify_result verified_and_condemned(struct repo_rig *g)
+{
+    struct verify_opts o = {.full = true, .condemn = true};
+    struct verify_result res;
+
+    world_forget(&g->w);
+    CHECK_OK(verify_run(g->w.r, &o, &res));
+    CHECK(res.damages > 0);
+    return res;
+}
+
+/* Its bytes are sent again, by which all that is backed up from then on is whole; whatever prunes there are meanwhile. */
+TEST(test_prune__damaged_packs_are_relied_on_no_more)
+{
+    cleanup(buf_free) struct buf want = {0}, then = {0};
+    struct backup_result a, b, c;
+    struct repo_rig g;
+
+    a = rig_begin_with(&g, 5u << 20, &want);
+    mem_flip(g.w.m, mem_name(g.w.m, "packs/", 0), 1u << 20);
+    CHECK_EQ(verified_and_condemned(&g).condemned, 1);
+    CHECK_EQ(verified_and_condemned(&g).condemned, 0); /* it is already */
+    b = rig_back_up(&g, "b");
+    CHECK(!b.base[0] && b.sent_bytes > 4u << 20);
+    rig_restores_to(&g, b.id, &want);
+    CHECK(rig_prune_later(&g).rescued > 0); /* the old recovery point has nothing better */
+    CHECK_EQ(mem_count(g.w.m, "condemned/"), 1);
+    box_remove(&g.b, g.b.v, "f");
+    rig_fill_file(&g, "f", 5u << 20);
+    rig_picture(&g, &then);
+    world_forget(&g.w);
+    c = rig_back_up(&g, "c");
+    CHECK(strcmp(c.base, b.id) == 0);
+    rig_restores_to(&g, c.id, &then);
+    rig_point_delete(&g, a.id);
+    rig_prune_later(&g);
+    CHECK_EQ(mem_count(g.w.m, "condemned/"), 0);
+    rig_sound(&g);
+    rig_restores_to(&g, b.id, &want);
+    rig_end(&g);
+}
+
 /* --- what may not be deleted (a lock on objects, append only) -------------------------------------------------------- */
 
 TEST(test_prune__what_may_not_be_deleted_is_counted_and_goes_later)
