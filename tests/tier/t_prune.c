@@ -689,7 +689,7 @@ TEST(test_prune__what_may_not_be_deleted_is_counted_and_goes_later)
 /* Files whose backups each have an index. */
 static void files_singly(struct repo_rig *g, unsigned n, char ids[][SHA_TEXT])
 {
-    char name[16];
+    char name[32];
 
     for (unsigned i = 0; i < n; i++) {
         snprintf(name, sizeof(name), "f%u-%u", n, i);
