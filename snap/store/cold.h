@@ -164,11 +164,13 @@ struct cold_switch {
 int cold_named(struct store *s, uint32_t source, struct cold_cursor *c, size_t most, struct buf *ret);
 int cold_switch(struct store *s, const struct cold_switch *v, size_t n, size_t *ret_done);
 
-/* cold_stat: of the objects of a volume. Cost: all ranges of the store, in short transactions. */
+/* cold_stat: what of a volume is elsewhere only, of all objects that it wrote, be they seen by its snapshots or clones alone; and what its live
+ * tree has here: what is in use, shared blocks in each file, but those blocks that are elsewhere, whoever wrote them. Counted anew each
+ * time (cold_stat.c). Cost: all ranges of the store, and the maps of those files of the live tree that name what is elsewhere; in short
+ * transactions, so while others write it is about so much. */
 struct cold_stat {
-    uint64_t remote_bytes; /* elsewhere only */
-    uint64_t local_bytes;  /* of the live tree: the rest of what it holds */
-    uint64_t ranges, objects;
+    uint64_t remote_bytes, ranges, objects;
+    uint64_t local_bytes;
 };
 int cold_stat(struct vol *v, struct cold_stat *ret);
 

@@ -67,6 +67,18 @@ int cold_range_at(struct store *s, uint64_t object, uint64_t block,
 /* Is there anything to settle, much of it or after a while? */
 bool cold_settle_due(struct store *s, bool while_over);
 
+/* A walk over ranges in their order, in one transaction or several. cold_walk_step: the next range that has blocks which are elsewhere only:
+ * *ret is cut to the first run of them. 1; 0: the end; 2: go on. */
+struct cold_walk {
+    struct store *s;
+    uint32_t vol;           /* of its objects; 0: any */
+    uint64_t object, block; /* the next range ends behind it */
+    uint64_t known;         /* an object whose volume is known */
+    bool wanted;
+    bool one; /* only this object */
+};
+int cold_walk_step(struct txn *t, struct cold_walk *w, struct cold_range *ret);
+
 /* --- what is known in memory --- */
 /* Blocks [first, end) of one object that were brought and whose ranges are still recorded. */
 struct cold_part {

@@ -285,16 +285,7 @@ int cold_punch_released(struct store *s, const struct reclaim_rec *rec)
 
 /* --- what is left -------------------------------------------------------------------------------------------------------------- */
 
-struct walk {
-    struct store *s;
-    uint32_t vol;           /* 0: any */
-    uint64_t object, block; /* the next range ends behind it */
-    uint64_t known;         /* an object whose volume is known */
-    bool wanted;
-    bool one; /* only this object */
-};
-
-static int is_wanted(struct txn *t, struct walk *w, uint64_t object)
+static int is_wanted(struct txn *t, struct cold_walk *w, uint64_t object)
 {
     struct object_rec rec;
     int r = 0;
@@ -308,8 +299,7 @@ static int is_wanted(struct txn *t, struct walk *w, uint64_t object)
     return r < 0 && r != -E_NOENT ? r : w->wanted;
 }
 
-/* The next range that has blocks which are elsewhere only: *ret is cut to the first run of them. 1, 0: the end, 2: go on. */
-static int walk_step(struct txn *t, struct walk *w, struct cold_range *ret)
+int cold_walk_step(struct txn *t, struct cold_walk *w, struct cold_range *ret)
 {
     uint8_t k[KEY_SIZE_MAX];
     const uint8_t *found;
@@ -340,7 +330,7 @@ static int walk_step(struct txn *t, struct walk *w, struct cold_range *ret)
     return 1;
 }
 
-static int walk_next(struct walk *w, struct cold_range *ret)
+static int walk_next(struct cold_walk *w, struct cold_range *ret)
 {
     struct txn t;
     int r;
@@ -349,7 +339,7 @@ static int walk_next(struct walk *w, struct cold_range *ret)
         r = txn_begin(w->s, TXN_READ, OP_NONE, NULL, &t);
         if (r < 0)
             return r;
-        for (unsigned i = 0; i < WALK_RANGES && (r = walk_step(&t, w, ret)) == 2; i++)
+        for (unsigned i = 0; i < WALK_RANGES && (r = cold_walk_step(&t, w, ret)) == 2; i++)
             continue;
         txn_abort(&t);
     } while (r == 2);
@@ -377,7 +367,7 @@ static uint64_t recent_at(struct cold *c, unsigned i, bool done)
 
 static int of_volume(struct store *s, uint32_t vol, uint64_t object)
 {
-    struct walk w = {.s = s, .vol = vol};
+    struct cold_walk w = {.s = s, .vol = vol};
     struct txn t;
     int r = vol ? txn_begin(s, TXN_READ, OP_NONE, NULL, &t) : 1;
 
@@ -393,7 +383,7 @@ static int next_recent(struct store *s, uint32_t vol, struct cold_cursor *cur, s
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < COLD_RECENT; i++) {
-        struct walk w = {.s = s, .object = recent_at(s->cold, i, false), .one = true};
+        struct cold_walk w = {.s = s, .object = recent_at(s->cold, i, false), .one = true};
         if (!w.object || w.object == cur->failed)
             continue;
         if (w.object == cur->recent)
@@ -413,14 +403,14 @@ static int next_recent(struct store *s, uint32_t vol, struct cold_cursor *cur, s
 
 int cold_next(struct store *s, uint32_t vol, struct cold_cursor *cur, struct cold_range *ret)
 {
-    struct walk w;
+    struct cold_walk w;
     int r;
 
     if (!cold_any(s))
         return 0;
     r = next_recent(s, vol, cur, ret);
     if (r == 0) {
-        w = (struct walk){.s = s, .vol = vol, .object = cur->object, .block = cur->block};
+        w = (struct cold_walk){.s = s, .vol = vol, .object = cur->object, .block = cur->block};
         while ((r = walk_next(&w, ret)) == 1 && ret->object == cur->failed)
             w.block = UINT64_MAX - 1;
         cur->object = w.object;
@@ -436,43 +426,11 @@ int cold_next(struct store *s, uint32_t vol, struct cold_cursor *cur, struct col
 
 int cold_each(struct store *s, uint32_t vol, int (*cb)(void *arg, const struct cold_range *range), void *arg)
 {
-    struct walk w = {.s = s, .vol = vol};
+    struct cold_walk w = {.s = s, .vol = vol};
     struct cold_range range;
     int r = 0;
 
     while (r == 0 && cold_any(s) && (r = walk_next(&w, &range)) == 1)
         r = cb(arg, &range);
     return r;
-}
-
-struct summing {
-    struct cold_stat st;
-    uint64_t last;
-};
-
-static int sum_range(void *arg, const struct cold_range *range)
-{
-    struct summing *m = arg;
-
-    m->st.remote_bytes += (uint64_t)range->blocks * BLOCK_SIZE;
-    m->st.ranges++;
-    m->st.objects += range->object != m->last;
-    m->last = range->object;
-    return 0;
-}
-
-int cold_stat(struct vol *v, struct cold_stat *ret)
-{
-    struct summing m = {.last = 0};
-    uint64_t held;
-    int r = cold_each(v->store, v->rec.id, sum_range, &m);
-
-    if (r < 0)
-        return r;
-    pthread_rwlock_rdlock(&v->store->lock);
-    held = vol_present_blocks(v) * BLOCK_SIZE;
-    pthread_rwlock_unlock(&v->store->lock);
-    m.st.local_bytes = held > m.st.remote_bytes ? held - m.st.remote_bytes : 0;
-    *ret = m.st;
-    return 0;
 }

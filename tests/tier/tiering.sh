@@ -20,6 +20,17 @@ remote() {
     ok varve tier status "$dir/m" --json
     json 'd["remote_bytes"]'
 }
+here() {
+    ok varve tier status "$dir/m" --json
+    json 'd["local_bytes"]'
+}
+here_by_files() { # the same, of the volume's plain files below $dir/m, asked one by one
+    local sum=0 f
+    for f in "$dir"/m/*; do
+        sum=$((sum + $(stat -c %b "$f") * 512 - $(getfattr --only-values -n user.varve.tier.remote "$f")))
+    done
+    echo $sum
+}
 again() { # another mount: nothing is in the kernel's memory
     cd /
     ok varve umount "$dir/m"
@@ -200,6 +211,7 @@ test_room_is_made() {
     is "$dir/m/f5" both
     getfattr --only-values -n user.varve.tier "$dir/m/.snapshots/first/replaced" | grep -q remote || fail "what only snapshots need"
     within 30 is_freed $((before - 6000))
+    [ "$(here)" = "$(here_by_files)" ] || fail "here are $(here), of the files $(here_by_files)"
     was=$(remote)
     run --to "dir:$dir/r" --high 50 --low 40
     [ "$(remote)" = "$was" ] || fail "more than that"

@@ -4,11 +4,13 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "snap/check.h"
 #include "snap/store/cold.h"
 #include "snap/store/object.h"
+#include "snap/volume.h"
 #include "tests/lib/box.h"
 #include "tests/lib/test.h"
 
@@ -155,6 +157,65 @@ static inline uint64_t far_records(struct box *b)
     }
     txn_abort(&t);
     return count;
+}
+
+/* Blocks of a file that are elsewhere only, looked at one by one. */
+static inline uint64_t far_blocks_of(struct txn *t, struct vol *v, const struct inode *in)
+{
+    uint64_t end = in->size / BLOCK_SIZE / SPAN_BLOCKS + 3, gone = 0, n;
+    const struct span_src *src;
+    struct span sp;
+
+    if (!S_ISREG(in->mode) || (in->flags & INODE_INLINE))
+        return 0;
+    for (uint64_t span = 0; span < MAX_OF(end, in->base_blocks / SPAN_BLOCKS + 1); span++) {
+        CHECK_OK(span_get(t, vol_now(v), in, span, &sp));
+        for (unsigned i = 0; i < SPAN_BLOCKS; i++) {
+            if (!(src = span_at(&sp, i)))
+                continue;
+            uint64_t block = (uint64_t)((int64_t)(span * SPAN_BLOCKS + i) + src->delta);
+            CHECK_OK(cold_missing(t, src->object, block, 1, &n));
+            gone += n;
+        }
+    }
+    return gone;
+}
+
+/* What a volume's live tree has here, by a walk over it. */
+static inline uint64_t far_here(struct box *b, struct vol *v)
+{
+    uint64_t here = 0;
+    const uint8_t *key;
+    struct vt_scan sc;
+    struct vt_val val;
+    struct inode in;
+    struct txn t;
+    int r;
+
+    CHECK_OK(txn_begin(b->s, TXN_READ, OP_NONE, v, &t));
+    vt_scan_init(&sc, &t, KEEP_PENDING, vol_now(v), TAB_INODE, "", 0);
+    while ((r = vt_scan_next(&sc, &key, &val)) == 1) {
+        CHECK_OK(inode_from(&val, vol_now(v), &in));
+        here += in.blocks - far_blocks_of(&t, v, &in);
+    }
+    CHECK_OK(r);
+    txn_abort(&t);
+    return here * BLOCK_SIZE;
+}
+
+/* What is told of each volume is what a walk finds. */
+static inline int far_figure(void *arg, struct vol *v)
+{
+    struct cold_stat st;
+
+    CHECK_OK(cold_stat(v, &st));
+    CHECK_EQ(st.local_bytes, far_here(arg, v));
+    return 0;
+}
+
+static inline void far_figures(struct box *b)
+{
+    CHECK_OK(volume_each(b->s, far_figure, b));
 }
 
 static inline void far_print(void *arg, const char *line)

@@ -8,6 +8,9 @@
 #define FILES 6
 #define SNAPS 4
 #define SIZE_MAX_ (5u * MIB / 2)
+#define KEPT 400u       /* pieces that were released, at most */
+#define KEPT_BLOCKS 64u /* of one */
+#define KEPT_ID (1ull << 40)
 
 /* What a tree should hold. */
 struct tree {
@@ -24,7 +27,8 @@ struct play {
     struct far far;
     uint64_t rng, ids;
     struct tree live, snap[SNAPS];
-    uint64_t reads;
+    uint8_t *kept[KEPT]; /* what was released, by the number in its name */
+    uint64_t nkept, reads, figures;
 };
 
 static uint64_t below(struct play *p, uint64_t n)
@@ -34,7 +38,7 @@ static uint64_t below(struct play *p, uint64_t n)
 
 static const char *name_of(char out[8], unsigned i)
 {
-    snprintf(out, 8, "f%u", i);
+    snprintf(out, 8, "f%u", i % FILES);
     return out;
 }
 
@@ -77,6 +81,25 @@ static vfs_node node_of(struct play *p, unsigned i)
     return box_node(p->b.v, box_root(p->b.v), name_of(name, i));
 }
 
+/* --- elsewhere ---------------------------------------------------------------------------------------------------------------- */
+
+static int on_fetch(void *arg, uint32_t source, const struct cold_ref *ref, uint32_t blocks, void *out)
+{
+    struct play *p = arg;
+    uint64_t id = get_le64(ref->p) - KEPT_ID;
+
+    if (id >= p->nkept || p->far.fail)
+        return far_fetch(&p->far, source, ref, blocks, out);
+    CHECK(ref->skip + blocks <= KEPT_BLOCKS);
+    memcpy(out, p->kept[id] + (size_t)ref->skip * BLOCK_SIZE, (size_t)blocks * BLOCK_SIZE);
+    return 0;
+}
+
+static void connect(struct play *p)
+{
+    store_set_cold(p->b.s, &(struct cold_hooks){.arg = p, .fetch = on_fetch});
+}
+
 /* --- looking ---------------------------------------------------------------------------------------------------------------- */
 
 static void expect(struct play *p, vfs_node n, const struct content *c, uint64_t off, uint64_t len,
@@ -112,6 +135,8 @@ static void look_at_all(struct play *p)
 {
     char name[8];
 
+    far_figures(&p->b);
+    p->figures++;
     expect_tree(p, box_root(p->b.v), &p->live, "live");
     for (unsigned i = 0; i < SNAPS; i++)
         if (p->snap[i].there) {
@@ -245,7 +270,8 @@ static void do_remove(struct play *p)
     if (i < 0)
         return;
     box_remove(&p->b, p->b.v, name_of(name, (unsigned)i));
-    CHECK_OK(vfs_orphans_drop_all(p->b.v));
+    if (below(p, 3))
+        CHECK_OK(vfs_orphans_drop_all(p->b.v));
     content_drop(&p->live.f[i]);
 }
 
@@ -266,6 +292,105 @@ static void do_snapshot(struct play *p)
         CHECK_OK(snap_rollback(p->b.v, &p->b.c, name, kept));
         CHECK_OK(snap_delete(p->b.v, &p->b.c, kept));
         tree_copy(&p->live, &p->snap[i]);
+    }
+}
+
+/* --- released, cloned --------------------------------------------------------------------------------------------------------- */
+
+struct finding {
+    struct play *p;
+    struct file_run run;
+    unsigned n;
+};
+
+static int find_run(void *arg, const struct file_run *run)
+{
+    struct finding *f = arg;
+
+    if (run->object && run->kind == SPAN_OBJECT && below(f->p, ++f->n) == 0)
+        f->run = *run;
+    return 0;
+}
+
+/* One of the runs of a file as a snapshot shows it. */
+static bool some_run(struct play *p, const char *snap, unsigned i, struct file_run *ret)
+{
+    struct finding f = {.p = p};
+    struct layer_rec rec;
+    struct inode in;
+    struct txn t;
+    char name[8];
+
+    CHECK_OK(snap_find(p->b.v, snap, &rec));
+    CHECK_OK(store_sync(p->b.s));
+    struct vt_at at = {rec.branch, rec.layer};
+    vfs_node n = box_node(p->b.v, box_view(p->b.v, snap), name_of(name, i));
+    CHECK_OK(txn_begin(p->b.s, TXN_READ, OP_NONE, NULL, &t));
+    CHECK_OK(inode_get(&t, at, vfs_node_ino(n), &in));
+    if (!(in.flags & INODE_INLINE))
+        CHECK_OK(file_ranges(&t, at, &in, 0, SIZE_MAX_ / BLOCK_SIZE, find_run, &f));
+    txn_abort(&t);
+    *ret = f.run;
+    return f.n > 0;
+}
+
+/* Whether the live tree has it or not. */
+static void do_release(struct play *p)
+{
+    unsigned s = (unsigned)below(p, SNAPS), i = (unsigned)below(p, FILES);
+    struct cold_range range = {.source = 1, .ref = {.len = 8}};
+    struct file_run run;
+    struct txn t;
+    char name[8];
+
+    snprintf(name, sizeof(name), "s%u", s);
+    if (p->nkept == KEPT || !p->snap[s].there || !p->snap[s].f[i].there || !some_run(p, name, i, &run))
+        return;
+    uint64_t skip = below(p, run.count), n = 1 + below(p, MIN_OF(run.count - skip, (uint64_t)KEPT_BLOCKS));
+    range.object = run.object;
+    range.first = run.obj_block + skip;
+    range.blocks = (uint32_t)n;
+    put_le64(range.ref.p, KEPT_ID + p->nkept);
+    CHECK_OK(txn_begin(p->b.s, TXN_WRITE, OP_COLD, p->b.v, &t));
+    int r = cold_release(&t, &range);
+    if (r < 0) {
+        CHECK_EQ(r, -E_EXIST);
+        txn_abort(&t);
+        return;
+    }
+    CHECK_OK(txn_commit(&t));
+    p->kept[p->nkept] = calloc(KEPT_BLOCKS, BLOCK_SIZE);
+    uint64_t off = (run.block + skip) * BLOCK_SIZE;
+    memcpy(p->kept[p->nkept++], p->snap[s].f[i].bytes + off, MIN_OF(n * BLOCK_SIZE, SIZE_MAX_ - off));
+}
+
+static void clone_writes(struct play *p, struct vol *w)
+{
+    static uint8_t bytes[100000];
+    char name[8];
+
+    for (unsigned i = 0; i < FILES; i++)
+        if (below(p, 2) && box_there(w, box_root(w), name_of(name, i)))
+            CHECK_OK(vfs_write(w, &p->b.c, box_node(w, box_root(w), name), bytes, below(p, sizeof(bytes)),
+                               below(p, SIZE_MAX_ - sizeof(bytes)), false));
+}
+
+static void do_clone(struct play *p)
+{
+    unsigned i = (unsigned)below(p, SNAPS);
+    struct vol *w;
+    char name[8];
+
+    snprintf(name, sizeof(name), "s%u", i);
+    if (volume_find(p->b.s, "copy", &w) == 0) {
+        if (below(p, 2)) {
+            clone_writes(p, w);
+            return;
+        }
+        CHECK_OK(volume_delete(w, NULL));
+        CHECK_OK(volume_purge(w));
+    } else if (p->snap[i].there) {
+        CHECK_OK(volume_clone(p->b.v, name, "copy", &w));
     }
 }
 
@@ -291,7 +416,7 @@ static void do_world(struct play *p)
         break;
     default: CHECK_OK(cold_settle(p->b.s)); break;
     }
-    far_connect(&p->b, &p->far);
+    connect(p);
 }
 
 static void do_read(struct play *p)
@@ -331,11 +456,16 @@ static void do_fail(struct play *p)
 static void step(struct play *p)
 {
     static void (*const ops[])(struct play * p) = {
-        do_import, do_import,   do_write,    do_write, do_write,  do_read,     do_read,  do_read,
-        do_read,   do_truncate, do_allocate, do_copy,  do_remove, do_snapshot, do_world, do_fail,
+        do_import, do_import, do_write,    do_write,    do_write, do_read,   do_read,
+        do_read,   do_read,   do_truncate, do_allocate, do_copy,  do_remove, do_snapshot,
+        do_world,  do_fail,   do_release,  do_release,  do_clone,
     };
 
     ops[below(p, ARRAY_LEN(ops))](p);
+    if (below(p, 16) == 0) {
+        far_figures(&p->b);
+        p->figures++;
+    }
 }
 
 TEST(test_cold__everything_at_random_is_as_plain_memory_says)
@@ -346,18 +476,22 @@ TEST(test_cold__everything_at_random_is_as_plain_memory_says)
 
     box_open(&p.b, NULL, NULL);
     far_begin(&p.b, &p.far);
+    connect(&p);
     for (uint64_t i = 0; i < steps; i++)
         step(&p);
     look_at_all(&p);
     box_sound(&p.b);
     far_sound(&p.b);
-    printf("    %llu steps, %llu reads, %llu fetches of %llu blocks\n", (unsigned long long)steps,
-           (unsigned long long)p.reads, (unsigned long long)p.far.calls, (unsigned long long)p.far.blocks);
+    printf("    %llu steps, %llu reads, %llu fetches of %llu blocks, %llu released, %llu figures\n",
+           (unsigned long long)steps, (unsigned long long)p.reads, (unsigned long long)p.far.calls,
+           (unsigned long long)p.far.blocks, (unsigned long long)p.nkept, (unsigned long long)p.figures);
     CHECK(steps < 1000 || p.far.calls > 100);
     box_close(&p.b);
     tree_drop(&p.live);
     for (unsigned i = 0; i < SNAPS; i++)
         tree_drop(&p.snap[i]);
+    for (uint64_t i = 0; i < p.nkept; i++)
+        free(p.kept[i]);
 }
 
 int main(int argc, char **argv)
