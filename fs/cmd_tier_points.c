@@ -268,11 +268,11 @@ int tier_room(struct vol *v, const struct tier_policy *p, uint64_t *ret_used, ui
         return 0;
     }
     if (!tier_excess(p, *ret_used, *ret_total)) /* what is elsewhere need not be counted */
-        return 0;
+        return 1;
     r = cold_stat(v, &cold);
     if (r == 0)
         *ret_used = cold.local_bytes;
-    return r;
+    return r < 0 ? r : 1;
 }
 
 /* --- reads ------------------------------------------------------------------------------------------------------------ */

@@ -29,7 +29,9 @@ struct running {
     char tag[32];
     int64_t now_s;
     struct sweep *sw;
+    bool own_room;   /* of the volume's size: what only snapshots need is no part of that */
     uint64_t excess; /* bytes that are to go */
+    uint64_t beside; /* that went and are none of these */
     struct release_result sum;
     struct sweep_counts looked;
 };
@@ -87,7 +89,9 @@ static int release_held(struct running *w, const struct tier_point *tp, struct r
 
 static uint64_t still_wanted(const struct running *w)
 {
-    return w->excess > w->sum.bytes ? w->excess - w->sum.bytes : 0;
+    uint64_t gone = w->sum.bytes - w->beside;
+
+    return w->excess > gone ? w->excess - gone : 0;
 }
 
 /* --- what only snapshots need ----------------------------------------------------------------------------------------- */
@@ -159,12 +163,15 @@ static int old(struct running *w, bool full, struct buf *err)
 static int sweep_once(struct running *w, bool full, struct buf *err)
 {
     uint64_t id = verb_num(&w->a, "whole") ? 0 : tier_policy_id(&w->terms.p, w->place->conf.url);
+    uint64_t before = w->sum.bytes;
     struct sweep_counts n;
     int r = sweep_begin(w->v, &newest(w)->rec, &w->terms.p, id, full, w->now_s, &w->sw), e;
 
     if (r < 0)
         return r;
     r = replaced(w, full, err);
+    if (w->own_room && !BROKEN(VARVE_BREAK_room_beside))
+        w->beside += w->sum.bytes - before;
     if (r == 0 && (!full || still_wanted(w)))
         r = old(w, full, err);
     sweep_get_counts(w->sw, &n);
@@ -194,6 +201,8 @@ static int by_policy(struct running *w, struct buf *err)
     uint64_t used = 0, total = 0;
     int r = tier_room(w->v, &w->terms.p, &used, &total);
 
+    w->own_room = r == 1;
+    r = MIN_OF(r, 0);
     if (r == 0 && (!w->terms.p.high_pct || w->terms.p.after_s || w->terms.p.what != TIER_COLD))
         r = sweep_once(w, false, err);
     w->excess = tier_excess(&w->terms.p, used, total);

@@ -33,7 +33,7 @@ struct job;
 int tier_upload(struct job *j, uint64_t id, struct store *s, struct vol *v, const struct repo_place *place,
                 const struct verb_args *a);
 
-/* tier_room: what is in use of the volume's size, or without one of the filesystem below; what lies elsewhere left out. */
+/* tier_room: what the live tree has here and the volume's size, or without one what is in use of the filesystem below. 1: the former. */
 int tier_room(struct vol *v, const struct tier_policy *p, uint64_t *ret_used, uint64_t *ret_total);
 
 /* tier_follow: reads are noted from now on as the profile of the volume, or of each, needs it. */

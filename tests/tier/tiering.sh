@@ -212,6 +212,7 @@ test_room_is_made() {
     getfattr --only-values -n user.varve.tier "$dir/m/.snapshots/first/replaced" | grep -q remote || fail "what only snapshots need"
     within 30 is_freed $((before - 6000))
     [ "$(here)" = "$(here_by_files)" ] || fail "here are $(here), of the files $(here_by_files)"
+    [ "$(here)" -le 8388608 ] || fail "the live tree has $(here) here, more than the low level"
     was=$(remote)
     run --to "dir:$dir/r" --high 50 --low 40
     [ "$(remote)" = "$was" ] || fail "more than that"
