@@ -79,7 +79,7 @@ objs = $(foreach f,$(1),$(if $(call is_broken,$(f)),$(BUILD),$(PLAIN))/obj/$(f:.
 ROOM_LIBS := $(foreach r,$(ROOMS),$(call lib,$(r)))
 PLUGIN_MAINS := $(wildcard plugin/*_main.c)
 PLUGIN_LIB := $(call lib,plugin)
-PLUGIN_LIBS := -lnghttp2 -lprotobuf-c
+PLUGIN_LIBS := -lnghttp2 -lprotobuf-c -lssl -lcrypto
 plugin_more = $(if $(filter manifests,$(1)),-lcurl)
 # messages of gRPC in C, made from plugin/proto; they belong to no one build
 GEN := build/gen

@@ -1,4 +1,4 @@
-/* plugin/grpc: a gRPC server on Unix sockets: HTTP/2 by nghttp2, messages as bytes.
+/* plugin/grpc: a gRPC server on Unix sockets, and on TCP with TLS: HTTP/2 by nghttp2, messages as bytes.
  *
  * One thread (grpc_server_run) owns all connections; a few workers run the methods, and others those that stream, which wait for
  * their clients. A call that ends early (cancelled, past its deadline, connection gone) is answered or forgotten at once; its method
@@ -18,7 +18,12 @@
  *   streams beyond streams_max        refused by HTTP/2, tried again by clients
  *
  * Errors are answered with trailers only; grpc-message is percent-encoded. Keeping alive (PING) is answered; a client that stops in the
- * middle of a frame, never ends a message, or reads nothing holds no more than its connection and what is named above. */
+ * middle of a frame, never ends a message, or reads nothing holds no more than its connection and what is named above.
+ *
+ * Connections over TCP (plugin/tls.h) are counted apart: however many come, the Unix sockets are served. Of those that have not shown
+ * a certificate yet the oldest goes when one more comes than far_max, and each after shake_ms. One that says nothing for ping_ms is asked
+ * (PING), and goes when it says nothing for as long again, with its calls: a client that died without a word. Where the certificates change
+ * those that were let in before are told to come anew (GOAWAY). */
 #ifndef VARVE_PLUGIN_GRPC_H
 #define VARVE_PLUGIN_GRPC_H
 
@@ -61,6 +66,8 @@ struct grpc_method {
 struct grpc_settings {
     /* the method of a path, NULL: none. Called by the thread that owns the connections; what it gives lives as long as the server. */
     const struct grpc_method *(*find)(void *arg, const char *path);
+    const struct grpc_method *(*find_far)(void *arg,
+                                          const char *path); /* the same for those that come over TCP */
     void *arg;
     unsigned workers;     /* 0: 8 */
     unsigned streamers;   /* workers for methods that stream; 0: 8 */
@@ -70,6 +77,9 @@ struct grpc_settings {
     unsigned conns_max;   /* 0: 64; one more is closed at once */
     unsigned streams_max; /* at a time, of each connection; 0: 128 */
     int stop_wait_ms;     /* calls that run get so long to end when the server stops; 0: 5 s */
+    unsigned far_max;     /* connections over TCP; 0: 32 */
+    int shake_ms;         /* from being connected to having shown a certificate; 0: 5 s */
+    int ping_ms;          /* 0: 20 s */
 };
 
 /* grpc_server_new: -E_NOMEM, -E_AGAIN (threads), -E_FILES. grpc_server_listen(s, path, mode): one more socket, before run; what lies
@@ -78,6 +88,11 @@ struct grpc_settings {
  * run runs; waits for methods that still run; NULL is allowed. */
 int grpc_server_new(const struct grpc_settings *o, struct grpc_server **ret);
 int grpc_server_listen(struct grpc_server *s, const char *path, mode_t mode);
+/* grpc_server_listen_tls(s, address, files): one TCP socket, before run; files lives longer than the server, and is the server's from now on.
+ * *ret_port (may be NULL): that of address, or what it became where it is 0. -E_INVAL: address is none (tcp_parse), -E_BUSY: another has it. */
+struct tls_files;
+int grpc_server_listen_tls(struct grpc_server *s, const char *address, struct tls_files *files,
+                           unsigned *ret_port);
 int grpc_server_run(struct grpc_server *s);
 void grpc_server_stop(struct grpc_server *s);
 void grpc_server_free(struct grpc_server *s);
@@ -87,8 +102,10 @@ void grpc_server_free(struct grpc_server *s);
 const char *grpc_call_path(const struct grpc_call *c);
 const uint8_t *grpc_call_request(const struct grpc_call *c, size_t *ret_len);
 
-/* grpc_call_ended: nobody waits for the answer any more. */
+/* grpc_call_ended: nobody waits for the answer any more. grpc_call_deadline: until when somebody does, by clock_mono_ns; 0: nothing is
+ * said of it. */
 bool grpc_call_ended(struct grpc_call *c);
+int64_t grpc_call_deadline(const struct grpc_call *c);
 
 /* grpc_call_send: one message. Waits while more than 256 KiB are not sent yet. -E_CANCELED: the call has ended; -E_NOMEM. */
 int grpc_call_send(struct grpc_call *c, const void *p, size_t len);

@@ -88,6 +88,11 @@ bool grpc_call_ended(struct grpc_call *c)
     return ended;
 }
 
+int64_t grpc_call_deadline(const struct grpc_call *c)
+{
+    return c->until_ns;
+}
+
 static int send_locked(struct grpc_call *c, const void *p, size_t len) REQUIRES(c->lock)
 {
     uint8_t prefix[GRPC_PREFIX] = {0};

@@ -15,6 +15,7 @@ struct grpc_conn {
     struct grpc_server *server;
     nghttp2_session *ng;
     struct grpc_call *calls;
+    bool far;
 };
 
 /* --- what is said to the client ------------------------------------------------------------------------------------------ */
@@ -197,7 +198,7 @@ static void take_timeout(struct grpc_call *c, const char *value, size_t len)
     if (grpc_wire_timeout(value, len, &ns) < 0)
         c->timeout_bad = true;
     else
-        c->deadline_ns = ns < INT64_MAX - now ? now + ns : 0;
+        c->until_ns = c->deadline_ns = ns < INT64_MAX - now ? now + ns : 0;
 }
 
 static int on_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *name, size_t nlen,
@@ -227,18 +228,23 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t 
     return 0;
 }
 
+static const struct grpc_method *method_of(const struct grpc_call *c)
+{
+    const struct grpc_settings *o = &c->server->o;
+
+    return (c->conn->far && !BROKEN(VARVE_BREAK_grpc_far) ? o->find_far : o->find)(o->arg, c->path);
+}
+
 /* All headers of a request have come. */
 static void request_begins(struct grpc_call *c)
 {
-    struct grpc_server *s = c->server;
-
     if (!c->is_post && !BROKEN(VARVE_BREAK_grpc_method))
         answer_bare(c, "405");
     else if (!c->is_grpc && !BROKEN(VARVE_BREAK_grpc_type))
         answer_bare(c, "415");
     else if (c->timeout_bad)
         refuse(c, GRPC_INTERNAL, "grpc-timeout is not understood");
-    else if (!c->has_path || !(c->method = s->o.find(s->o.arg, c->path)))
+    else if (!c->has_path || !(c->method = method_of(c)))
         refuse(c, GRPC_UNIMPLEMENTED, "there is no such method here");
 }
 
@@ -369,7 +375,7 @@ static int session_new(struct grpc_conn *c)
     return r == 0 ? 0 : -E_NOMEM;
 }
 
-int grpc_conn_new(struct grpc_server *s, struct grpc_conn **ret)
+int grpc_conn_new(struct grpc_server *s, bool far, struct grpc_conn **ret)
 {
     nghttp2_settings_entry set[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->o.streams_max},
                                     {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADERS_MAX}};
@@ -378,6 +384,7 @@ int grpc_conn_new(struct grpc_server *s, struct grpc_conn **ret)
     if (!c)
         return -E_NOMEM;
     c->server = s;
+    c->far = far;
     if (session_new(c) < 0 || nghttp2_submit_settings(c->ng, NGHTTP2_FLAG_NONE, set, ARRAY_LEN(set)) != 0) {
         grpc_conn_free(c);
         return -E_NOMEM;
@@ -425,6 +432,11 @@ void grpc_conn_goaway(struct grpc_conn *c)
 {
     nghttp2_submit_goaway(c->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->ng),
                           NGHTTP2_NO_ERROR, NULL, 0);
+}
+
+void grpc_conn_ping(struct grpc_conn *c)
+{
+    nghttp2_submit_ping(c->ng, NGHTTP2_FLAG_NONE, NULL);
 }
 
 int64_t grpc_conn_expire(struct grpc_conn *conn, int64_t now_ns)

@@ -72,7 +72,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t 
                      const uint8_t *value, size_t vlen, uint8_t flags, void *user)
 {
     struct call *k = call_of(user, f->hd.stream_id);
-    char n[64], v[256];
+    char n[64], v[1024];
 
     (void)ng;
     (void)flags;

@@ -11,7 +11,7 @@
 struct call {
     int32_t stream;
     int http, status; /* -1: none came */
-    char message[256], type[64];
+    char message[1024], type[64];
     struct buf body; /* frames as they came */
     struct buf out;
     size_t out_at;

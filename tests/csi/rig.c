@@ -33,7 +33,7 @@ void pause_ms(long ms)
 }
 
 /* Programs of the build that this one is of: beside its directory. */
-static const char *program(const char *name)
+const char *rig_program(const char *name)
 {
     static char path[2][512];
     static unsigned which;
@@ -48,20 +48,20 @@ static const char *program(const char *name)
     return p;
 }
 
-static pid_t run(const char *const *argv, const char *log)
+pid_t rig_run(const char *const *argv)
 {
     posix_spawn_file_actions_t acts;
     pid_t pid = -1;
 
     CHECK(posix_spawn_file_actions_init(&acts) == 0);
-    CHECK(posix_spawn_file_actions_addopen(&acts, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600) == 0);
+    CHECK(posix_spawn_file_actions_addopen(&acts, 1, rig.log, O_WRONLY | O_CREAT | O_APPEND, 0600) == 0);
     CHECK(posix_spawn_file_actions_adddup2(&acts, 1, 2) == 0);
     CHECK(posix_spawn(&pid, argv[0], &acts, NULL, (char **)(uintptr_t)argv, environ) == 0);
     posix_spawn_file_actions_destroy(&acts);
     return pid;
 }
 
-static int ended(pid_t pid)
+int rig_wait(pid_t pid)
 {
     int status = -1;
 
@@ -73,7 +73,7 @@ static int ended(pid_t pid)
 static void went_well(const char *const *argv)
 {
     cleanup(buf_free) struct buf log = {0};
-    int status = ended(run(argv, rig.log));
+    int status = rig_wait(rig_run(argv));
 
     if (status == 0)
         return;
@@ -84,24 +84,24 @@ static void went_well(const char *const *argv)
 
 void rig_varve(const char *a, const char *b, const char *c, const char *d)
 {
-    const char *argv[] = {program("varve"), a, b, c, d, NULL};
+    const char *argv[] = {rig_program("varve"), a, b, c, d, NULL};
 
     went_well(argv);
 }
 
 int rig_varve_status(const char *const *words)
 {
-    const char *argv[16] = {program("varve")};
+    const char *argv[16] = {rig_program("varve")};
     size_t n = 1;
 
     for (; words[n - 1]; n++)
         argv[n] = words[n - 1];
-    return ended(run(argv, rig.log));
+    return rig_wait(rig_run(argv));
 }
 
 void rig_varve_words(const char *const *words)
 {
-    const char *argv[16] = {program("varve")};
+    const char *argv[16] = {rig_program("varve")};
     size_t n = 1;
 
     for (; words[n - 1]; n++)
@@ -111,12 +111,12 @@ void rig_varve_words(const char *const *words)
 
 void rig_serve_start(void)
 {
-    const char *argv[] = {program("varve"), "serve", rig.store, NULL};
+    const char *argv[] = {rig_program("varve"), "serve", rig.store, NULL};
     cleanup(buf_free) struct buf out = {0};
     const char *words[] = {"ping"};
     int r = -E_NOTMOUNTED;
 
-    rig.serve = run(argv, rig.log);
+    rig.serve = rig_run(argv);
     for (int i = 0; i < 3000 && r < 0; i++, pause_ms(5))
         r = sock_ask(rig.store, words, 1, &out);
     CHECK_OK(r);
@@ -127,8 +127,16 @@ void rig_csi_start(const char *option)
 {
     static const char *const apart[] = {"/usr/bin/unshare", "--mount", "--propagation", "unchanged"};
     char endpoint[300];
-    const char *const words[] = {program("varve-csi"), "--store", rig.store,   "--endpoint", endpoint,
-                                 "--node-id",          "node-1",  "--verbose", option,       NULL};
+    const char *const words[] = {rig_program("varve-csi"),
+                                 "--store",
+                                 rig.store,
+                                 "--endpoint",
+                                 endpoint,
+                                 "--node-id",
+                                 "node-1",
+                                 "--verbose",
+                                 option,
+                                 NULL};
     const char *argv[ARRAY_LEN(apart) + ARRAY_LEN(words)];
     size_t n = getenv("CSI_APART") ? ARRAY_LEN(apart) : 0;
     int fd = -1;
@@ -137,7 +145,7 @@ void rig_csi_start(const char *option)
     memcpy(argv + n, words, sizeof(words));
     snprintf(endpoint, sizeof(endpoint), "unix://%s", rig.sock);
     unlink(rig.sock);
-    rig.csi = run(argv, rig.log);
+    rig.csi = rig_run(argv);
     for (int i = 0; i < 3000 && fd < 0; i++, pause_ms(5)) {
         CHECK(waitpid(rig.csi, NULL, WNOHANG) == 0);
         fd = raw_connect(rig.sock);
@@ -151,7 +159,7 @@ void rig_csi_end(int sig)
     if (rig.csi <= 0)
         return;
     kill(rig.csi, sig);
-    ended(rig.csi);
+    rig_wait(rig.csi);
     rig.csi = 0;
 }
 
@@ -173,7 +181,7 @@ static void end_all(void)
         kill(rig.serve, SIGINT);
         if (rig.dir[0])
             mounts_each(detach, rig.dir);
-        ended(rig.serve);
+        rig_wait(rig.serve);
         rig.serve = 0;
     }
 }
@@ -203,7 +211,7 @@ void rig_start(const char *option)
 void rig_serve_end(void)
 {
     kill(rig.serve, SIGINT);
-    CHECK_EQ(ended(rig.serve), 0);
+    CHECK_EQ(rig_wait(rig.serve), 0);
     rig.serve = 0;
 }
 
@@ -214,7 +222,7 @@ void rig_serve_kill(void)
     kill(rig.serve, SIGSTOP); /* the keeper: it must not see the daemon die */
     kill(daemon, SIGKILL);
     kill(rig.serve, SIGKILL);
-    ended(rig.serve);
+    rig_wait(rig.serve);
     rig.serve = 0;
 }
 
@@ -278,7 +286,7 @@ const ProtobufCMessageDescriptor *rpc_answer(const char *service, const char *me
 {
     static const ProtobufCServiceDescriptor *const all[] = {
         &csi__v1__identity__descriptor, &csi__v1__controller__descriptor, &csi__v1__node__descriptor,
-        &csi__v1__group_controller__descriptor};
+        &csi__v1__group_controller__descriptor, &csi__v1__snapshot_metadata__descriptor};
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (strcmp(all[i]->name, service) == 0)

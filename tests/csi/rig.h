@@ -13,7 +13,7 @@
 struct rig {
     char dir[256], store[256], sock[256], log[256], stage[256], target[256];
     pid_t serve, csi;
-    char why[512]; /* message of the last call, decoded no further */
+    char why[1024]; /* message of the last call, decoded no further */
     int64_t took_ns;
 };
 extern struct rig rig;
@@ -27,7 +27,11 @@ void rig_csi_end(int sig);
 void rig_serve_start(void);
 void rig_serve_end(void);
 void rig_serve_kill(void); /* keeper and daemon at once: mounts are dead */
-pid_t rig_daemon(void);    /* of the process that serves requests now */
+/* Other programs of this build, whose output goes to the log; rig_wait: how one ended. Whoever starts one ends it. */
+const char *rig_program(const char *name);
+pid_t rig_run(const char *const *argv);
+int rig_wait(pid_t pid);
+pid_t rig_daemon(void); /* of the process that serves requests now */
 void rig_varve(const char *a, const char *b, const char *c,
                const char *d); /* runs varve, which must go well */
 int rig_varve_status(const char *const *words);

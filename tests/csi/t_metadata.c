@@ -58,7 +58,7 @@ static int64_t place(int64_t ino, int64_t off)
 
 struct got {
     int status;
-    char why[256];
+    char why[1024];
     size_t messages, n;
     struct {
         int64_t off, len;

@@ -48,7 +48,7 @@ void run_grpc(const uint8_t *p, size_t len)
     struct grpc_conn *c;
     int r = 0;
 
-    FUZZ_CHECK(grpc_conn_new(s, &c) == 0);
+    FUZZ_CHECK(grpc_conn_new(s, false, &c) == 0);
     for (size_t at = 0; at < len && r == 0; at += 512) {
         r = grpc_conn_in(c, p + at, MIN_OF(len - at, 512u));
         drain(c);

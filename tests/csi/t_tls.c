@@ -1,0 +1,450 @@
+/* gRPC over TLS: who is let in, what a call becomes on its way, what those who do wrong hold up. */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "plugin/grpc_client.h"
+#include "tests/csi/certs.h"
+#include "tests/csi/client.h"
+#include "tests/lib/test.h"
+
+#define WAIT 10000
+#define DRIVER "csi.varve.io"
+
+static struct {
+    struct grpc_server *s;
+    struct tls_files *files;
+    pthread_t thread;
+    char path[256], node[256], control[256], address[64];
+    unsigned port;
+    _Atomic unsigned waiting, told, streamed;
+    int64_t left_ms; /* of the last call that said how long it waits */
+    struct authority ca, other;
+    struct grpc_client *client;
+    struct grpc_link *link;
+} far;
+
+static void nap(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* --- a server --------------------------------------------------------------------------------------------------------------- */
+
+static void echo(struct grpc_call *c, void *arg)
+{
+    size_t len;
+    const uint8_t *p = grpc_call_request(c, &len);
+
+    (void)arg;
+    far.left_ms = grpc_call_deadline(c) ? (grpc_call_deadline(c) - clock_mono_ns()) / 1000000 : -1;
+    (void)grpc_call_send(c, p, len);
+    grpc_call_end(c, GRPC_OK, NULL);
+}
+
+static void fail(struct grpc_call *c, void *arg)
+{
+    (void)arg;
+    grpc_call_end(c, GRPC_NOT_FOUND, "name: 100%% of \xc3\xa9 is gone");
+}
+
+static void linger(struct grpc_call *c, void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&far.waiting, 1);
+    while (!grpc_call_ended(c))
+        nap(2);
+    atomic_fetch_add(&far.told, 1);
+    grpc_call_end(c, GRPC_OK, NULL);
+}
+
+static void stream(struct grpc_call *c, void *arg)
+{
+    char msg[1000] = {0};
+
+    (void)arg;
+    for (uint32_t i = 0; i < 3000; i++) {
+        put_le32(msg, i);
+        if (grpc_call_send(c, msg, sizeof(msg)) < 0) {
+            atomic_fetch_add(&far.told, 1);
+            break;
+        }
+        atomic_fetch_add(&far.streamed, 1);
+    }
+    grpc_call_end(c, GRPC_OUT_OF_RANGE, "that was all");
+}
+
+static const struct grpc_method *find(void *arg, const char *path)
+{
+    static const struct grpc_method all[] = {{.path = "/t.T/Echo", .fn = echo},
+                                             {.path = "/t.T/Fail", .fn = fail},
+                                             {.path = "/t.T/Linger", .fn = linger},
+                                             {.path = "/t.T/Stream", .fn = stream, .streams = true}};
+
+    (void)arg;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (strcmp(path, all[i].path) == 0)
+            return &all[i];
+    return NULL;
+}
+
+static void *serve(void *arg)
+{
+    (void)arg;
+    assert(grpc_server_run(far.s) == 0);
+    return NULL;
+}
+
+static void client_begin(struct grpc_client_settings o)
+{
+    CHECK_OK(tls_files_new(far.control, DRIVER, TLS_CONTROLLER, &o.files));
+    CHECK_OK(grpc_client_new(&o, &far.client));
+    CHECK_OK(grpc_link_new(far.client, far.address, &far.link));
+}
+
+static void client_end(void)
+{
+    grpc_link_free(far.link);
+    grpc_client_free(far.client);
+}
+
+static void start(struct grpc_settings o)
+{
+    memset(&far, 0, sizeof(far));
+    snprintf(far.path, sizeof(far.path), "%s/s", test_dir());
+    snprintf(far.node, sizeof(far.node), "%s/node", test_dir());
+    snprintf(far.control, sizeof(far.control), "%s/control", test_dir());
+    authority_make(&far.ca, "the authority");
+    authority_make(&far.other, "the authority"); /* of the same name */
+    certs_put(far.node, &far.ca, &far.ca, "node." DRIVER, 3600);
+    certs_put(far.control, &far.ca, &far.ca, "controller." DRIVER, 3600);
+    o.find = o.find_far = find;
+    CHECK_OK(grpc_server_new(&o, &far.s));
+    CHECK_OK(tls_files_new(far.node, DRIVER, TLS_NODE, &far.files));
+    CHECK_OK(grpc_server_listen(far.s, far.path, 0600));
+    CHECK_OK(grpc_server_listen_tls(far.s, "127.0.0.1:0", far.files, &far.port));
+    snprintf(far.address, sizeof(far.address), "127.0.0.1:%u", far.port);
+    CHECK(pthread_create(&far.thread, NULL, serve, NULL) == 0);
+    client_begin((struct grpc_client_settings){.ping_ms = o.ping_ms});
+}
+
+static void stop(void)
+{
+    client_end();
+    grpc_server_stop(far.s);
+    pthread_join(far.thread, NULL);
+    grpc_server_free(far.s);
+    tls_files_free(far.files);
+    authority_free(&far.ca);
+    authority_free(&far.other);
+}
+
+/* --- calls ------------------------------------------------------------------------------------------------------------------ */
+
+struct answer {
+    struct grpc_said said;
+    struct buf last;
+    unsigned n, slow_ms, most; /* most: that many messages, then it is given up; 0: all */
+    bool in_order, cancels;
+};
+
+static int take(void *arg, const uint8_t *p, size_t len)
+{
+    struct answer *a = arg;
+
+    if (a->slow_ms)
+        nap(a->slow_ms);
+    a->in_order = (a->n == 0 || a->in_order) && len == 1000 && get_le32(p) == a->n;
+    a->n++;
+    buf_reset(&a->last);
+    CHECK_OK(buf_add(&a->last, p, len));
+    return a->most && a->n >= a->most ? -E_CANCELED : 0;
+}
+
+static bool wants_no_more(void *arg)
+{
+    struct answer *a = arg;
+
+    return a->cancels && atomic_load(&far.waiting) > 0;
+}
+
+static void ask(struct answer *a, const char *path, const void *p, size_t len, int64_t wait_ms)
+{
+    struct grpc_ask q = {.path = path, .message = p, .len = len};
+    struct grpc_taking t = {.fn = take, .ended = wants_no_more, .arg = a};
+    struct grpc_asked *asked;
+
+    if (wait_ms)
+        q.deadline_ns = clock_mono_ns() + wait_ms * 1000000;
+    CHECK_OK(grpc_asked_new(far.link, &q, &asked));
+    grpc_asked_wait(asked, &t, &a->said);
+    grpc_asked_free(asked);
+}
+
+static int ask_echo(void)
+{
+    struct answer a = {.n = 0};
+
+    ask(&a, "/t.T/Echo", "hello", 5, WAIT);
+    if (a.said.code == GRPC_OK)
+        CHECK(a.n == 1 && a.last.len == 5 && memcmp(a.last.data, "hello", 5) == 0);
+    buf_free(&a.last);
+    return (int)a.said.code;
+}
+
+/* On the Unix socket, within a second. */
+static void is_well(void)
+{
+    struct client *c = malloc(sizeof(*c));
+    struct call *k;
+
+    client_open(c, far.path);
+    k = client_call(c, &(struct ask){.msg = "well", .len = 4});
+    CHECK(client_wait(c, k, 1000));
+    CHECK_EQ(k->status, GRPC_OK);
+    client_close(c);
+    free(c);
+}
+
+static void until(_Atomic unsigned *n, unsigned want)
+{
+    for (int i = 0; i < WAIT && atomic_load(n) < want; i++)
+        nap(1);
+    CHECK(atomic_load(n) >= want);
+}
+
+TEST(test_tls__a_call_goes_there_and_back)
+{
+    struct answer a = {.n = 0};
+    char *large = calloc(1, 1 << 20);
+    uint64_t number;
+
+    start((struct grpc_settings){.workers = 4});
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    ask(&a, "/t.T/Echo", "", 0, 5000);
+    CHECK_EQ(a.said.code, GRPC_OK);
+    CHECK(a.n == 1 && a.last.len == 0 && far.left_ms > 3000 && far.left_ms <= 5000);
+    number = a.said.number;
+    ask(&a, "/t.T/Echo", large, 1 << 20, 0);
+    CHECK_EQ(a.said.code, GRPC_OK);
+    CHECK(a.last.len == 1 << 20 && far.left_ms == -1);
+    CHECK(number > 0 && a.said.number == number); /* one connection */
+    ask(&a, "/t.T/Fail", "", 0, 0);
+    CHECK_EQ(a.said.code, GRPC_NOT_FOUND);
+    CHECK(a.said.told && strcmp(a.said.why, "name: 100% of \xc3\xa9 is gone") == 0);
+    ask(&a, "/t.T/None", "", 0, 0);
+    CHECK_EQ(a.said.code, GRPC_UNIMPLEMENTED);
+    a.n = 0;
+    ask(&a, "/t.T/Stream", "", 0, 0);
+    CHECK_EQ(a.said.code, GRPC_OUT_OF_RANGE);
+    CHECK(a.n == 3000 && a.in_order && strcmp(a.said.why, "that was all") == 0);
+    buf_free(&a.last);
+    free(large);
+    stop();
+}
+
+TEST(test_tls__who_waits_no_more_is_told_to_the_other_side)
+{
+    struct answer a = {.n = 0}, b = {.cancels = true}, c = {.most = 5};
+
+    start((struct grpc_settings){.workers = 4});
+    CHECK_EQ(ask_echo(), GRPC_OK); /* connected */
+    ask(&a, "/t.T/Linger", "", 0, 500);
+    CHECK_EQ(a.said.code, GRPC_DEADLINE_EXCEEDED);
+    until(&far.told, 1);
+    far.waiting = 0;
+    ask(&b, "/t.T/Linger", "", 0, 0);
+    CHECK_EQ(b.said.code, GRPC_CANCELLED);
+    until(&far.told, 2);
+    ask(&c, "/t.T/Stream", "", 0, 0);
+    CHECK_EQ(c.said.code, GRPC_CANCELLED);
+    until(&far.told, 3);
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    buf_free(&a.last);
+    buf_free(&b.last);
+    buf_free(&c.last);
+    stop();
+}
+
+/* Some 64 KiB here, 256 KiB there, and what sockets hold. */
+static void *read_slowly(void *arg)
+{
+    struct answer a = {.slow_ms = 5, .most = 200};
+
+    (void)arg;
+    ask(&a, "/t.T/Stream", "", 0, 0);
+    buf_free(&a.last);
+    return NULL;
+}
+
+TEST(test_tls__who_reads_slowly_holds_up_its_own_stream_only)
+{
+    pthread_t slow;
+
+    start((struct grpc_settings){.workers = 4});
+    CHECK(pthread_create(&slow, NULL, read_slowly, NULL) == 0);
+    until(&far.streamed, 200);
+    for (int i = 0; i < 20; i++)
+        CHECK_EQ(ask_echo(), GRPC_OK);
+    CHECK(atomic_load(&far.streamed) < 1500);
+    pthread_join(slow, NULL);
+    until(&far.told, 1);
+    stop();
+}
+
+/* --- who is let in ---------------------------------------------------------------------------------------------------------- */
+
+static void wrong_at_the_controller(void)
+{
+    certs_put(far.control, &far.ca, &far.other, "controller." DRIVER, 3600);
+    CHECK(!certs_let_in(far.port, far.control, "h2") && ask_echo() == GRPC_UNAVAILABLE);
+    certs_put(far.control, &far.ca, &far.ca, "node." DRIVER, 3600); /* another node */
+    CHECK(!certs_let_in(far.port, far.control, "h2") && ask_echo() == GRPC_UNAVAILABLE);
+    certs_put(far.control, &far.ca, &far.ca, "*.csi.varve.io", 3600);
+    CHECK(!certs_let_in(far.port, far.control, "h2"));
+    certs_put(far.control, &far.ca, &far.ca, "controller." DRIVER, -10);
+    CHECK(!certs_let_in(far.port, far.control, "h2") && ask_echo() == GRPC_UNAVAILABLE);
+}
+
+static int ask_anew(void)
+{
+    client_end();
+    client_begin((struct grpc_client_settings){.connect_ms = 0});
+    return ask_echo();
+}
+
+static void wrong_at_the_node(void)
+{
+    certs_put(far.node, &far.ca, &far.other, "node." DRIVER, 3600);
+    CHECK_EQ(ask_anew(), GRPC_UNAVAILABLE);
+    certs_put(far.node, &far.ca, &far.ca, "controller." DRIVER, 3600);
+    CHECK_EQ(ask_anew(), GRPC_UNAVAILABLE);
+    certs_put(far.node, &far.ca, &far.ca, "node." DRIVER, -10);
+    CHECK_EQ(ask_anew(), GRPC_UNAVAILABLE);
+}
+
+TEST(test_tls__both_sides_look_who_is_there)
+{
+    start((struct grpc_settings){.workers = 2});
+    CHECK(certs_let_in(far.port, far.control, "h2"));
+    CHECK(!certs_let_in(far.port, NULL, "h2"));
+    CHECK(!certs_let_in(far.port, far.control, "http/1.1"));
+    CHECK(!certs_let_in(far.port, far.control, ""));
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    wrong_at_the_controller();
+    certs_put(far.control, &far.ca, &far.ca, "controller." DRIVER, 3600);
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    wrong_at_the_node();
+    certs_put(far.node, &far.ca, &far.ca, "node." DRIVER, 3600);
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    stop();
+}
+
+TEST(test_tls__certificates_come_and_change)
+{
+    char gone[300], back[300];
+
+    start((struct grpc_settings){.workers = 2, .ping_ms = 400});
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    snprintf(gone, sizeof(gone), "%s/ca.crt", far.node);
+    snprintf(back, sizeof(back), "%s/ca.old", far.node);
+    CHECK(rename(gone, back) == 0);
+    CHECK(!certs_let_in(far.port, far.control, "h2"));
+    CHECK(rename(back, gone) == 0);
+    CHECK(certs_let_in(far.port, far.control, "h2"));
+    /* another authority: the node first, so the controller is turned away, on the connection that it has, too */
+    certs_put(far.node, &far.other, &far.other, "node." DRIVER, 3600);
+    for (int i = 0; i < 500 && ask_echo() == GRPC_OK; i++)
+        nap(10);
+    CHECK_EQ(ask_echo(), GRPC_UNAVAILABLE);
+    certs_put(far.control, &far.other, &far.other, "controller." DRIVER, 3600);
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    stop();
+}
+
+/* --- who does wrong --------------------------------------------------------------------------------------------------------- */
+
+static int tcp(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)far.port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    return fd;
+}
+
+TEST(test_tls__garbage_and_silence_hold_up_nobody)
+{
+    static const char *const junk[] = {
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "\x16\x03\x01\xff\xff\x01\x02\x03\x04", "\x15\x03\x01\x00\x02\x02\x28"};
+    int slow[24];
+
+    start((struct grpc_settings){.workers = 2, .far_max = 8, .shake_ms = 3000});
+    for (size_t i = 0; i < ARRAY_LEN(junk); i++) {
+        int fd = tcp();
+
+        CHECK(raw_send(fd, junk[i], strlen(junk[i])) == 0);
+        CHECK(raw_closed(fd, WAIT));
+        close(fd);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        slow[i] = tcp();
+        raw_send(slow[i], "\x16\x03\x01\x01\x00\x01", i % 7);
+        is_well();
+    }
+    CHECK_EQ(ask_echo(), GRPC_OK); /* makes room for itself */
+    CHECK(raw_closed(slow[0], 300));
+    for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+        CHECK(raw_closed(slow[i], WAIT)); /* their time is over */
+        close(slow[i]);
+    }
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    is_well();
+    stop();
+}
+
+/* One that was let in, and says nothing more: nor does it answer. */
+TEST(test_tls__who_falls_silent_is_asked_and_goes)
+{
+    struct answer a = {.n = 0};
+    int fd, peer, listener;
+    int64_t began;
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t len = sizeof(at);
+
+    start((struct grpc_settings){.workers = 2, .ping_ms = 150});
+    CHECK_EQ(ask_echo(), GRPC_OK);
+    nap(1000); /* who answers stays */
+    ask(&a, "/t.T/Echo", "", 0, 0);
+    CHECK(a.said.code == GRPC_OK && a.said.number == 1);
+    client_end();
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(bind(listener, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(listener, 4) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&at, &len) == 0);
+    snprintf(far.address, sizeof(far.address), "127.0.0.1:%u", ntohs(at.sin_port));
+    client_begin((struct grpc_client_settings){.connect_ms = 200});
+    ask(&a, "/t.T/Echo", "", 0, 0);
+    CHECK(a.said.code == GRPC_UNAVAILABLE && a.said.unseen && !a.said.told);
+    peer = accept(listener, NULL, NULL);
+    close(peer);
+    close(listener);
+    ask(&a, "/t.T/Echo", "", 0, 0);
+    CHECK(a.said.code == GRPC_UNAVAILABLE && strstr(a.said.why, "nobody listens"));
+    began = clock_mono_ns();
+    fd = certs_stay(far.port, far.control);
+    CHECK(raw_closed(fd, 3000));
+    CHECK(clock_mono_ns() - began >= 250000000);
+    close(fd);
+    buf_free(&a.last);
+    stop();
+}
