@@ -31,11 +31,18 @@
 #define CSI_VOLUME_MIN (1u << 20)
 #define CSI_KUBE "csi.storage.k8s.io/" /* keys that Kubernetes' sidecars add */
 
+/* In the manifest of a node's GetPluginInfo: its store's uuid (while a daemon serves it), by which ids begin; --node-id. */
+#define CSI_MANIFEST_STORE "varve.io/store"
+#define CSI_MANIFEST_NODE "varve.io/node"
+
 struct csi_names;
+struct csi_nodes;
 struct csi_wait;
 
 struct csi {
-    const char *name;     /* of the driver, as in CSIDriver and provisioner: */
+    const char *name; /* of the driver, as in CSIDriver and provisioner: */
+    struct csi_nodes
+        *nodes; /* of a controller, which has none of the following but program; NULL: a node's driver */
     const char *store;    /* directory */
     const char *node;     /* id of this node */
     const char *topology; /* key of its segment */
@@ -65,6 +72,10 @@ struct csi_call {
 
 /* csi_find: methods of all services, for grpc_settings; arg is the struct csi. */
 const struct grpc_method *csi_find(void *arg, const char *path);
+/* csi_find_far: those that a controller may ask for over the net: nothing of Node, which is the kubelet's, nor of its registration. */
+const struct grpc_method *csi_find_far(void *arg, const char *path);
+const ProtobufCMethodDescriptor *csi_describe(
+    const char *path);       /* its messages; NULL: there is no such method */
 int csi_init(struct csi *d); /* after its fields are set */
 void csi_release(struct csi *d);
 

@@ -113,7 +113,7 @@ static const ProtobufCServiceDescriptor *const services[] = {&csi__v1__identity_
                                                              &varve__csi__v1__file_metadata__descriptor,
                                                              &pluginregistration__registration__descriptor};
 
-static const ProtobufCMethodDescriptor *describe(const char *path)
+const ProtobufCMethodDescriptor *csi_describe(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
@@ -197,7 +197,7 @@ int csi_init(struct csi *d)
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         methods[i] = (struct method){
             .grpc = {.path = table[i].path, .streams = table[i].streams, .fn = run, .arg = &methods[i]},
-            .desc = describe(table[i].path),
+            .desc = csi_describe(table[i].path),
             .fn = table[i].fn,
             .d = d};
         assert(methods[i].desc);
@@ -211,5 +211,16 @@ const struct grpc_method *csi_find(void *arg, const char *path)
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (strcmp(methods[i].grpc.path, path) == 0)
             return &methods[i].grpc;
+    return NULL;
+}
+
+const struct grpc_method *csi_find_far(void *arg, const char *path)
+{
+    static const char *const far[] = {"/csi.v1.Identity/", "/csi.v1.Controller/", "/csi.v1.GroupController/",
+                                      "/csi.v1.SnapshotMetadata/", "/varve.csi.v1.FileMetadata/"};
+
+    for (size_t i = 0; i < ARRAY_LEN(far); i++)
+        if (strncmp(path, far[i], strlen(far[i])) == 0)
+            return csi_find(arg, path);
     return NULL;
 }

@@ -3,13 +3,32 @@
 #include "base/sock.h"
 #include "plugin/csi_methods.h"
 
+/* By which a controller knows whose volumes these are. Without a daemon the store is not known. */
+static int manifest_put(struct csi_call *k, Csi__V1__GetPluginInfoResponse *a)
+{
+    csi_entry **map = NULL;
+    struct csi_volumes vs;
+    size_t n = 0;
+    int r = csi_map_put(k, &n, &map, CSI_MANIFEST_NODE, k->d->node);
+
+    if (r == 0 && csi_volumes(k, &vs) == 0)
+        r = csi_map_put(k, &n, &map, CSI_MANIFEST_STORE, vs.store);
+    for (size_t i = 0; i < n; i++)
+        map[i]->base.descriptor = &csi__v1__get_plugin_info_response__manifest_entry__descriptor;
+    a->n_manifest = n;
+    a->manifest = (Csi__V1__GetPluginInfoResponse__ManifestEntry **)map;
+    return r;
+}
+
 int csi_GetPluginInfo(struct csi_call *k, const Csi__V1__GetPluginInfoRequest *q,
                       Csi__V1__GetPluginInfoResponse *a)
 {
     (void)q;
     a->name = arena_dup(&k->arena, k->d->name);
     a->vendor_version = arena_dup(&k->arena, VARVE_VERSION);
-    return a->name && a->vendor_version ? 0 : csi_nomem(k);
+    if (!a->name || !a->vendor_version)
+        return csi_nomem(k);
+    return k->d->nodes ? 0 : manifest_put(k, a);
 }
 
 int csi_GetPluginCapabilities(struct csi_call *k, const Csi__V1__GetPluginCapabilitiesRequest *q,
@@ -50,7 +69,7 @@ int csi_GetPluginCapabilities(struct csi_call *k, const Csi__V1__GetPluginCapabi
     return 0;
 }
 
-/* Ready: a daemon serves the store. */
+/* Ready: a daemon serves the store. A controller has none: which nodes are there it says when it is asked for something. */
 int csi_Probe(struct csi_call *k, const Csi__V1__ProbeRequest *q, Csi__V1__ProbeResponse *a)
 {
     cleanup(buf_free) struct buf out = {0};
@@ -61,7 +80,7 @@ int csi_Probe(struct csi_call *k, const Csi__V1__ProbeRequest *q, Csi__V1__Probe
     if (!a->ready)
         return csi_nomem(k);
     google__protobuf__bool_value__init(a->ready);
-    a->ready->value = sock_ask(k->d->store, words, ARRAY_LEN(words), &out) == 0;
+    a->ready->value = k->d->nodes || sock_ask(k->d->store, words, ARRAY_LEN(words), &out) == 0;
     return 0;
 }
 

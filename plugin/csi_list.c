@@ -43,6 +43,8 @@ CSI_METHOD(ControllerGetVolume)
     struct csi_volumes vs;
     int r = csi_volume_find(k, "volume_id", q->volume_id, &vs, &v);
 
+    if (r == 0) /* by this a controller finds the node whose copy counts */
+        r = csi_mobile_here(k, "volume_id", q->volume_id, &vs, v, false);
     if (r < 0)
         return r;
     a->status = arena_alloc(&k->arena, sizeof(*a->status));

@@ -1,0 +1,650 @@
+/* A controller's driver, and two nodes with a store each: what is asked of it is done where it belongs. */
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/sock.h"
+#include "plugin/grpc_client.h"
+#include "tests/csi/certs.h"
+#include "tests/csi/rig.h"
+
+#define GIB ((int64_t)1 << 30)
+#define ABSENT "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+
+struct node {
+    char name[16], store[300], sock[300], address[64];
+    pid_t serve, csi;
+};
+static struct {
+    struct node n[2];
+    char sock[300], nodes[300], tls[300], control[300];
+    pid_t csi;
+    struct authority ca;
+} far;
+
+static void end(pid_t *pid, int sig)
+{
+    if (*pid <= 0)
+        return;
+    kill(*pid, SIGCONT);
+    kill(*pid, sig);
+    rig_wait(*pid);
+    *pid = 0;
+}
+
+static void end_all(void)
+{
+    end(&far.csi, SIGKILL);
+    for (size_t i = 0; i < ARRAY_LEN(far.n); i++) {
+        end(&far.n[i].csi, SIGKILL);
+        end(&far.n[i].serve, SIGINT);
+    }
+}
+
+/* A port that nobody has at this moment. */
+static unsigned port_free(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+    close(fd);
+    return ntohs(a.sin_port);
+}
+
+static void await(const char *sock, pid_t pid)
+{
+    int fd = -1;
+
+    for (int i = 0; i < 3000 && fd < 0; i++, pause_ms(5)) {
+        CHECK(waitpid(pid, NULL, WNOHANG) == 0);
+        fd = raw_connect(sock);
+    }
+    CHECK(fd >= 0);
+    close(fd);
+}
+
+static void node_begin(struct node *n)
+{
+    char endpoint[320], listen[100], tls[320];
+    const char *argv[] = {rig_program("varve-csi"),
+                          "--store",
+                          n->store,
+                          "--endpoint",
+                          endpoint,
+                          "--node-id",
+                          n->name,
+                          "--verbose",
+                          listen,
+                          tls,
+                          NULL};
+
+    snprintf(endpoint, sizeof(endpoint), "unix://%s", n->sock);
+    snprintf(listen, sizeof(listen), "--listen=%s", n->address);
+    snprintf(tls, sizeof(tls), "--tls=%s", far.tls);
+    unlink(n->sock);
+    n->csi = rig_run(argv);
+    await(n->sock, n->csi);
+}
+
+static void serve_begin(struct node *n)
+{
+    const char *argv[] = {rig_program("varve"), "serve", n->store, NULL}, *words[] = {"ping"};
+    cleanup(buf_free) struct buf out = {0};
+    int r = -E_NOTMOUNTED;
+
+    n->serve = rig_run(argv);
+    for (int i = 0; i < 3000 && r < 0; i++, pause_ms(5))
+        r = sock_ask(n->store, words, 1, &out);
+    CHECK_OK(r);
+}
+
+static void nodes_put(size_t n)
+{
+    cleanup(buf_free) struct buf b = {0};
+
+    CHECK_OK(buf_puts(&b, "# NODE ADDRESS:PORT\n\n"));
+    for (size_t i = n; i > 0; i--) /* in another order than that of their names */
+        CHECK_OK(buf_printf(&b, " %s\t%s \n", far.n[i - 1].name, far.n[i - 1].address));
+    CHECK_OK(io_replace(io_real(), far.nodes, b.data, b.len));
+}
+
+static void control_begin(void)
+{
+    char endpoint[320], nodes[320], tls[320];
+    const char *argv[] = {
+        rig_program("varve-csi"), "--controller", "--endpoint", endpoint, nodes, tls, "--verbose", NULL};
+
+    snprintf(endpoint, sizeof(endpoint), "unix://%s", far.sock);
+    snprintf(nodes, sizeof(nodes), "--nodes=%s", far.nodes);
+    snprintf(tls, sizeof(tls), "--tls=%s", far.control);
+    far.csi = rig_run(argv);
+    await(far.sock, far.csi);
+}
+
+/* Whom RPC asks from now on: a node, or (2) the controller. */
+static void ask_of(size_t who)
+{
+    snprintf(rig.sock, sizeof(rig.sock), "%.250s", who < 2 ? far.n[who].sock : far.sock);
+}
+
+static void start(void)
+{
+    static bool registered;
+
+    if (geteuid() != 0)
+        test_skip("needs root");
+    if (!registered)
+        atexit(end_all);
+    registered = true;
+    memset(&far, 0, sizeof(far));
+    snprintf(rig.dir, sizeof(rig.dir), "%s/", test_dir());
+    snprintf(rig.log, sizeof(rig.log), "%s/log", test_dir());
+    snprintf(far.sock, sizeof(far.sock), "%s/csi.sock", test_dir());
+    snprintf(far.nodes, sizeof(far.nodes), "%s/nodes", test_dir());
+    snprintf(far.tls, sizeof(far.tls), "%s/tls", test_dir());
+    snprintf(far.control, sizeof(far.control), "%s/control", test_dir());
+    authority_make(&far.ca, "ca");
+    certs_put(far.tls, &far.ca, &far.ca, "node.csi.varve.io", 3600);
+    certs_put(far.control, &far.ca, &far.ca, "controller.csi.varve.io", 3600);
+    for (size_t i = 0; i < ARRAY_LEN(far.n); i++) {
+        struct node *n = &far.n[i];
+
+        snprintf(n->name, sizeof(n->name), "node-%zu", i + 1);
+        snprintf(n->store, sizeof(n->store), "%s/store-%zu", test_dir(), i + 1);
+        snprintf(n->sock, sizeof(n->sock), "%s/csi-%zu.sock", test_dir(), i + 1);
+        snprintf(n->address, sizeof(n->address), "127.0.0.1:%u", port_free());
+        rig_varve("create", n->store, NULL, NULL);
+        serve_begin(n);
+        node_begin(n);
+    }
+    nodes_put(2);
+    control_begin();
+}
+
+static void stop(void)
+{
+    end(&far.csi, SIGTERM);
+    for (size_t i = 0; i < ARRAY_LEN(far.n); i++) {
+        end(&far.n[i].csi, SIGTERM);
+        end(&far.n[i].serve, SIGINT);
+    }
+    authority_free(&far.ca);
+}
+
+/* --- what is done where ------------------------------------------------------------------------------------------------------ */
+
+static int64_t size_of(const char *id)
+{
+    Csi__V1__ControllerGetVolumeRequest q = CSI__V1__CONTROLLER_GET_VOLUME_REQUEST__INIT;
+    Csi__V1__ControllerGetVolumeResponse *a;
+    int64_t size;
+
+    q.volume_id = text(id);
+    a = RPC(Controller, ControllerGetVolume, &q, 0);
+    CHECK(strcmp(a->volume->volume_id, id) == 0);
+    size = a->volume->capacity_bytes;
+    rpc_free(a);
+    return size;
+}
+
+/* Made by the controller on the node that its topology names. */
+static char *make_on(const char *node, const char *name)
+{
+    Csi__V1__Topology__SegmentsEntry e = CSI__V1__TOPOLOGY__SEGMENTS_ENTRY__INIT, *es[] = {&e};
+    Csi__V1__Topology t = CSI__V1__TOPOLOGY__INIT, *ts[] = {&t};
+    Csi__V1__TopologyRequirement want = CSI__V1__TOPOLOGY_REQUIREMENT__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap cap;
+
+    create_request(&q, &cap, name, SNW);
+    e.key = text("topology.csi.varve.io/node");
+    e.value = text(node);
+    t.segments = es;
+    t.n_segments = 1;
+    want.preferred = ts;
+    want.n_preferred = 1;
+    range.required_bytes = GIB;
+    q.capacity_range = &range;
+    q.accessibility_requirements = &want;
+    return create_volume(&q);
+}
+
+static int expand(const char *id, int64_t size)
+{
+    Csi__V1__ControllerExpandVolumeRequest q = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+
+    q.volume_id = text(id);
+    q.capacity_range = &range;
+    range.required_bytes = size;
+    return rpc_status("/csi.v1.Controller/ControllerExpandVolume", &q);
+}
+
+static int modify(const char *id, const char *profile)
+{
+    Csi__V1__ControllerModifyVolumeRequest__MutableParametersEntry
+        e = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__MUTABLE_PARAMETERS_ENTRY__INIT,
+        *es[] = {&e};
+    Csi__V1__ControllerModifyVolumeRequest q = CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__INIT;
+
+    q.volume_id = text(id);
+    e.key = text("profile");
+    e.value = text(profile);
+    q.mutable_parameters = es;
+    q.n_mutable_parameters = 1;
+    return rpc_status("/csi.v1.Controller/ControllerModifyVolume", &q);
+}
+
+static bool is_healthy(const char *id)
+{
+    Csi__V1__ControllerGetVolumeHealthRequest q = CSI__V1__CONTROLLER_GET_VOLUME_HEALTH_REQUEST__INIT;
+    Csi__V1__ControllerGetVolumeHealthResponse *a;
+    bool ok;
+
+    q.volume_id = text(id);
+    a = RPC(Controller, ControllerGetVolumeHealth, &q, 0);
+    ok = strcmp(a->volume_health->volume_id, id) == 0 && a->volume_health->n_health_statuses == 0;
+    rpc_free(a);
+    return ok;
+}
+
+TEST(test_route__a_volume_is_looked_after_where_it_lies)
+{
+    Csi__V1__ValidateVolumeCapabilitiesRequest v = CSI__V1__VALIDATE_VOLUME_CAPABILITIES_REQUEST__INIT;
+    char *id, *copy, *snapshot;
+    struct cap cap;
+
+    start();
+    ask_of(2);
+    id = make_on("node-2", "pvc-there");
+    ask_of(0);
+    RPC(Controller, ListVolumes, &(Csi__V1__ListVolumesRequest)CSI__V1__LIST_VOLUMES_REQUEST__INIT, 0);
+    ask_of(1);
+    CHECK_EQ(size_of(id), GIB);
+    ask_of(2);
+    CHECK_EQ(expand(id, 2 * GIB), 0);
+    CHECK_EQ(size_of(id), 2 * GIB);
+    CHECK_EQ(modify(id, "no-such-profile"), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "mutable_parameters[profile]: "));
+    CHECK(is_healthy(id));
+    v.volume_id = id;
+    cap_init(&cap, SNW);
+    v.volume_capabilities = cap.list;
+    v.n_volume_capabilities = 1;
+    CHECK_EQ(rpc_status("/csi.v1.Controller/ValidateVolumeCapabilities", &v), 0);
+    snapshot = make_snapshot(id, "snap-there");
+    copy = make_copy("pvc-copy", 2 * GIB, NULL, snapshot);
+    CHECK(strncmp(copy, id, 36) == 0);
+    CHECK_EQ(delete_volume(copy), 0);
+    CHECK_EQ(delete_snapshot(snapshot), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    ask_of(1);
+    CHECK_EQ(expand(id, 3 * GIB), GRPC_NOT_FOUND);
+    free(id);
+    free(copy);
+    free(snapshot);
+    stop();
+}
+
+TEST(test_route__what_nobody_has_is_not_said_to_be_done)
+{
+    Csi__V1__DeleteVolumeGroupSnapshotRequest g = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap cap;
+
+    start();
+    ask_of(2);
+    CHECK_EQ(delete_volume(ABSENT), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "6f1e3ab2-0c5d") && strstr(rig.why, "asked: node-1, node-2"));
+    CHECK_EQ(expand(ABSENT, GIB), GRPC_UNAVAILABLE);
+    CHECK_EQ(delete_snapshot(ABSENT "/1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"), GRPC_UNAVAILABLE);
+    g.group_snapshot_id = text(ABSENT);
+    RPC(GroupController, DeleteVolumeGroupSnapshot, &g, GRPC_UNAVAILABLE);
+    CHECK_EQ(delete_volume("no id of ours"), 0); /* as any node says */
+    CHECK_EQ(delete_volume(""), GRPC_INVALID_ARGUMENT);
+    CHECK_EQ(expand("no id of ours", GIB), GRPC_NOT_FOUND);
+    CHECK_EQ(delete_volume("mobile/offsite/csi-0123456789abcdef0123456789abcdef"), GRPC_UNAVAILABLE);
+    CHECK_EQ(expand("mobile/offsite/csi-0123456789abcdef0123456789abcdef", GIB), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "no node has the copy that counts"));
+    create_request(&q, &cap, "pvc-nowhere", SNW);
+    CHECK_EQ(rpc_status("/csi.v1.Controller/CreateVolume", &q), GRPC_INVALID_ARGUMENT);
+    CHECK(strstr(rig.why, "names no node"));
+    stop();
+}
+
+/* --- groups ------------------------------------------------------------------------------------------------------------------ */
+
+TEST(test_route__a_group_is_of_one_node)
+{
+    Csi__V1__CreateVolumeGroupSnapshotRequest c = CSI__V1__CREATE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__DeleteVolumeGroupSnapshotRequest d = CSI__V1__DELETE_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__GetVolumeGroupSnapshotRequest g = CSI__V1__GET_VOLUME_GROUP_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__CreateVolumeGroupSnapshotResponse *a;
+    Csi__V1__GetVolumeGroupSnapshotResponse *got;
+    char *ids[3];
+
+    start();
+    ask_of(2);
+    ids[0] = make_on("node-2", "pvc-group-a");
+    ids[1] = make_on("node-2", "pvc-group-b");
+    ids[2] = make_on("node-1", "pvc-group-c");
+    c.name = text("group-1");
+    c.source_volume_ids = ids;
+    c.n_source_volume_ids = 3;
+    RPC(GroupController, CreateVolumeGroupSnapshot, &c, GRPC_FAILED_PRECONDITION);
+    CHECK(strstr(rig.why, "on node node-2: ") && strstr(rig.why, "on node node-1: ") &&
+          strstr(rig.why, ids[2]));
+    c.n_source_volume_ids = 2;
+    a = RPC(GroupController, CreateVolumeGroupSnapshot, &c, 0);
+    CHECK_EQ(a->group_snapshot->n_snapshots, 2);
+    g.group_snapshot_id = d.group_snapshot_id = a->group_snapshot->group_snapshot_id;
+    got = RPC(GroupController, GetVolumeGroupSnapshot, &g, 0);
+    CHECK_EQ(got->group_snapshot->n_snapshots, 2);
+    RPC(GroupController, DeleteVolumeGroupSnapshot, &d, 0);
+    RPC(GroupController, GetVolumeGroupSnapshot, &g, GRPC_NOT_FOUND);
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_EQ(delete_volume(ids[i]), 0);
+        free(ids[i]);
+    }
+    rpc_free(a);
+    rpc_free(got);
+    stop();
+}
+
+/* --- lists ------------------------------------------------------------------------------------------------------------------- */
+
+static size_t list_all(int32_t max, size_t *pages)
+{
+    Csi__V1__ListVolumesRequest q = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    char *seen[32], *token = strdup("");
+    size_t n = 0;
+
+    *pages = 0;
+    do {
+        Csi__V1__ListVolumesResponse *a;
+
+        q.max_entries = max;
+        q.starting_token = token;
+        a = RPC(Controller, ListVolumes, &q, 0);
+        ++*pages;
+        CHECK(max == 0 || a->n_entries <= (size_t)max);
+        for (size_t i = 0; i < a->n_entries; i++, n++) {
+            seen[n] = strdup(a->entries[i]->volume->volume_id);
+            for (size_t s = 0; s < n; s++)
+                CHECK(strcmp(seen[s], seen[n]) != 0);
+        }
+        free(token);
+        token = strdup(a->next_token);
+        rpc_free(a);
+    } while (*token);
+    for (size_t i = 0; i < n; i++)
+        free(seen[i]);
+    free(token);
+    return n;
+}
+
+static int64_t capacity(const char *node)
+{
+    Csi__V1__Topology__SegmentsEntry e = CSI__V1__TOPOLOGY__SEGMENTS_ENTRY__INIT, *es[] = {&e};
+    Csi__V1__GetCapacityRequest q = CSI__V1__GET_CAPACITY_REQUEST__INIT;
+    Csi__V1__Topology t = CSI__V1__TOPOLOGY__INIT;
+    Csi__V1__GetCapacityResponse *a;
+    int64_t n;
+
+    e.key = text("topology.csi.varve.io/node");
+    e.value = text(node);
+    t.segments = es;
+    t.n_segments = 1;
+    q.accessible_topology = node ? &t : NULL;
+    a = RPC(Controller, GetCapacity, &q, 0);
+    n = a->available_capacity;
+    rpc_free(a);
+    return n;
+}
+
+TEST(test_route__lists_are_of_all_nodes)
+{
+    Csi__V1__ListVolumesRequest q = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    Csi__V1__ListSnapshotsRequest s = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    Csi__V1__ListSnapshotsResponse *ss;
+    Csi__V1__ControllerListVolumeHealthRequest h = CSI__V1__CONTROLLER_LIST_VOLUME_HEALTH_REQUEST__INIT;
+    Csi__V1__ControllerListVolumeHealthResponse *hs;
+    char name[32], *ids[7], *snap[2];
+    size_t pages;
+
+    start();
+    ask_of(2);
+    for (size_t i = 0; i < 7; i++) {
+        snprintf(name, sizeof(name), "pvc-list-%zu", i);
+        ids[i] = make_on(i < 4 ? "node-1" : "node-2", name);
+    }
+    CHECK(list_all(0, &pages) == 9 && pages == 1); /* each store has one of its own */
+    CHECK(list_all(1, &pages) == 9 && pages >= 9);
+    CHECK(list_all(3, &pages) == 9 && pages == 3);
+    CHECK(list_all(5, &pages) == 9 && pages == 2);
+    q.starting_token = text("node-9/x");
+    RPC(Controller, ListVolumes, &q, GRPC_ABORTED);
+    q.starting_token = text("garbage");
+    RPC(Controller, ListVolumes, &q, GRPC_ABORTED);
+    q.starting_token = text("");
+    q.max_entries = -1;
+    RPC(Controller, ListVolumes, &q, GRPC_INVALID_ARGUMENT);
+    snap[0] = make_snapshot(ids[0], "snap-a");
+    snap[1] = make_snapshot(ids[5], "snap-b");
+    ss = RPC(Controller, ListSnapshots, &s, 0);
+    CHECK_EQ(ss->n_entries, 2);
+    rpc_free(ss);
+    s.snapshot_id = snap[1];
+    ss = RPC(Controller, ListSnapshots, &s, 0);
+    CHECK(ss->n_entries == 1 && strcmp(ss->entries[0]->snapshot->snapshot_id, snap[1]) == 0);
+    rpc_free(ss);
+    s.snapshot_id = text("");
+    s.source_volume_id = ids[0];
+    ss = RPC(Controller, ListSnapshots, &s, 0);
+    CHECK(ss->n_entries == 1 && strcmp(ss->entries[0]->snapshot->snapshot_id, snap[0]) == 0);
+    rpc_free(ss);
+    hs = RPC(Controller, ControllerListVolumeHealth, &h, 0);
+    CHECK_EQ(hs->n_entries, 9);
+    rpc_free(hs);
+    CHECK(capacity("node-1") > 0 && capacity("node-2") > 0 && capacity("node-3") == 0);
+    CHECK(capacity(NULL) > capacity("node-1"));
+    /* a node that is away is missed, not left out */
+    end(&far.n[1].csi, SIGKILL);
+    q.max_entries = 0;
+    RPC(Controller, ListVolumes, &q, GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "node-2"));
+    nodes_put(1); /* one that is gone for good is not */
+    pause_ms(1100);
+    CHECK_EQ(list_all(0, &pages), 5);
+    for (size_t i = 0; i < 7; i++)
+        free(ids[i]);
+    free(snap[0]);
+    free(snap[1]);
+    stop();
+}
+
+/* --- nodes that come and go -------------------------------------------------------------------------------------------------- */
+
+static void *expand_slowly(const char *id, struct client *c, struct call **k)
+{
+    Csi__V1__ControllerExpandVolumeRequest q = CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+
+    q.volume_id = text(id);
+    q.capacity_range = &range;
+    range.required_bytes = 3 * GIB;
+    client_open(c, far.sock);
+    *k = rpc_begin(c, "/csi.v1.Controller/ControllerExpandVolume", &q, NULL);
+    client_turn(c, 300);
+    return c;
+}
+
+TEST(test_route__a_node_that_dies_in_a_call_is_asked_again_when_it_is_back)
+{
+    struct client *c = malloc(sizeof(*c));
+    struct call *k;
+    char *id;
+
+    start();
+    ask_of(2);
+    id = make_on("node-1", "pvc-dies");
+    kill(far.n[0].csi, SIGSTOP); /* it takes the call, and says nothing */
+    expand_slowly(id, c, &k);
+    CHECK(!k->closed);
+    end(&far.n[0].csi, SIGKILL);
+    CHECK(client_wait(c, k, 20000));
+    CHECK_EQ(k->status, GRPC_UNAVAILABLE);
+    CHECK(strstr(k->message, "node-1"));
+    client_close(c);
+    CHECK_EQ(expand(id, 3 * GIB), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "node-1") && strstr(rig.why, "nobody listens"));
+    snprintf(far.n[0].address, sizeof(far.n[0].address), "127.0.0.1:%u",
+             port_free()); /* as a pod has another */
+    node_begin(&far.n[0]);
+    nodes_put(2);
+    pause_ms(1100);
+    CHECK_EQ(expand(id, 3 * GIB), 0);
+    end(&far.n[0].serve, SIGINT);
+    CHECK_EQ(expand(id, 4 * GIB), GRPC_UNAVAILABLE);
+    serve_begin(&far.n[0]);
+    CHECK_EQ(expand(id, 4 * GIB), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    free(c);
+    stop();
+}
+
+/* --- streams ----------------------------------------------------------------------------------------------------------------- */
+
+TEST(test_route__streams_come_from_the_snapshots_node)
+{
+    Csi__V1__GetMetadataAllocatedRequest q = CSI__V1__GET_METADATA_ALLOCATED_REQUEST__INIT;
+    Csi__V1__GetMetadataDeltaRequest d = CSI__V1__GET_METADATA_DELTA_REQUEST__INIT;
+    char *id, *a, *b;
+
+    start();
+    ask_of(2);
+    id = make_on("node-2", "pvc-stream");
+    a = make_snapshot(id, "snap-1");
+    b = make_snapshot(id, "snap-2");
+    q.snapshot_id = a;
+    rpc_free(RPC(SnapshotMetadata, GetMetadataAllocated, &q, 0));
+    d.base_snapshot_id = a;
+    d.target_snapshot_id = b;
+    rpc_free(RPC(SnapshotMetadata, GetMetadataDelta, &d, 0));
+    q.starting_offset = -1;
+    RPC(SnapshotMetadata, GetMetadataAllocated, &q, GRPC_OUT_OF_RANGE);
+    free(id);
+    free(a);
+    free(b);
+    stop();
+}
+
+/* --- who may ask what -------------------------------------------------------------------------------------------------------- */
+
+static int nothing(void *arg, const uint8_t *p, size_t len)
+{
+    (void)arg;
+    (void)p;
+    (void)len;
+    return 0;
+}
+
+static int far_status(struct grpc_link *l, const char *path)
+{
+    struct grpc_ask q = {.path = path, .deadline_ns = clock_mono_ns() + 10000000000};
+    struct grpc_taking t = {.fn = nothing};
+    struct grpc_asked *a;
+    struct grpc_said said;
+
+    CHECK_OK(grpc_asked_new(l, &q, &a));
+    grpc_asked_wait(a, &t, &said);
+    grpc_asked_free(a);
+    CHECK(said.told);
+    return (int)said.code;
+}
+
+TEST(test_route__a_controller_cannot_do_what_is_the_kubelets)
+{
+    struct grpc_client_settings o = {.files = NULL};
+    struct grpc_client *c;
+    struct grpc_link *l;
+
+    start();
+    CHECK_OK(tls_files_new(far.control, "csi.varve.io", TLS_CONTROLLER, &o.files));
+    CHECK_OK(grpc_client_new(&o, &c));
+    CHECK_OK(grpc_link_new(c, far.n[0].address, &l));
+    CHECK_EQ(far_status(l, "/csi.v1.Identity/Probe"), 0);
+    CHECK_EQ(far_status(l, "/csi.v1.Node/NodeGetInfo"), GRPC_UNIMPLEMENTED);
+    CHECK_EQ(far_status(l, "/csi.v1.Node/NodePublishVolume"), GRPC_UNIMPLEMENTED);
+    CHECK_EQ(far_status(l, "/pluginregistration.Registration/GetInfo"), GRPC_UNIMPLEMENTED);
+    grpc_link_free(l);
+    grpc_client_free(c);
+    ask_of(2);
+    CHECK_EQ(rpc_status("/csi.v1.Node/NodeGetInfo",
+                        &(Csi__V1__NodeGetInfoRequest)CSI__V1__NODE_GET_INFO_REQUEST__INIT),
+             GRPC_UNIMPLEMENTED);
+    stop();
+}
+
+/* In KiB. */
+static long memory_of(pid_t pid)
+{
+    cleanup(buf_free) struct buf b = {0};
+    const char *at;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    CHECK_OK(io_read_file(io_real(), path, 1 << 20, &b));
+    at = strstr(buf_cstr(&b), "VmHWM:");
+    return at ? strtol(at + 6, NULL, 10) : 0;
+}
+
+TEST(test_route__what_is_announced_and_what_it_costs)
+{
+    Csi__V1__DeleteSnapshotRequest__SecretsEntry e = CSI__V1__DELETE_SNAPSHOT_REQUEST__SECRETS_ENTRY__INIT,
+                                                 *es[] = {&e};
+    Csi__V1__DeleteSnapshotRequest d = CSI__V1__DELETE_SNAPSHOT_REQUEST__INIT;
+    Csi__V1__GetPluginInfoRequest i = CSI__V1__GET_PLUGIN_INFO_REQUEST__INIT;
+    Csi__V1__ProbeRequest p = CSI__V1__PROBE_REQUEST__INIT;
+    Csi__V1__GetPluginInfoResponse *info;
+    Csi__V1__ProbeResponse *probe;
+    cleanup(buf_free) struct buf log = {0};
+    size_t pages;
+
+    start();
+    ask_of(2);
+    info = RPC(Identity, GetPluginInfo, &i, 0);
+    CHECK(strcmp(info->name, "csi.varve.io") == 0 && info->n_manifest == 0);
+    rpc_free(info);
+    probe = RPC(Identity, Probe, &p, 0);
+    CHECK(probe->ready && probe->ready->value);
+    rpc_free(probe);
+    CHECK_EQ(list_all(0, &pages), 2);
+    e.key = text("passphrase");
+    e.value = text("the-secret-of-the-class");
+    d.secrets = es;
+    d.n_secrets = 1;
+    d.snapshot_id = text("offsite#0123456789abcdef");
+    CHECK(rpc_status("/csi.v1.Controller/DeleteSnapshot", &d) != 0);
+    if (!getenv("ASAN_OPTIONS") && !getenv("TSAN_OPTIONS"))
+        CHECK(memory_of(far.csi) < 15 * 1024 && memory_of(far.n[0].csi) < 15 * 1024);
+    printf("    controller %ld KiB, node %ld KiB\n", memory_of(far.csi), memory_of(far.n[0].csi));
+    for (size_t n = 0; n < 2; n++)
+        end(&far.n[n].csi, SIGTERM);
+    end(&far.csi, SIGTERM);
+    CHECK_OK(io_read_file(io_real(), rig.log, 1 << 20, &log));
+    CHECK(strstr(buf_cstr(&log), "refused method=/csi.v1.Controller/DeleteSnapshot"));
+    CHECK(!strstr(buf_cstr(&log), "the-secret"));
+    stop();
+}
