@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define QUIET_MS 30000
@@ -18,7 +19,7 @@ static int split(const char *text, char host[64], char port[8])
 
     if (!colon || n >= 64 || strlen(colon + 1) > 5 || !colon[1] || colon[1 + strspn(colon + 1, "0123456789")])
         return -E_INVAL;
-    if (!brackets && memchr(text, ':', n))
+    if ((!brackets && memchr(text, ':', n)) || strtol(colon + 1, NULL, 10) > UINT16_MAX)
         return -E_INVAL;
     snprintf(host, 64, "%.*s", (int)(brackets ? n - 2 : n), brackets ? text + 1 : text);
     snprintf(port, 8, "%s", colon + 1);

@@ -11,7 +11,7 @@
 #include "base/sock.h"
 #include "plugin/grpc_client.h"
 #include "tests/csi/certs.h"
-#include "tests/csi/rig.h"
+#include "tests/csi/rig_repo.h"
 
 #define GIB ((int64_t)1 << 30)
 #define ABSENT "6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -136,7 +136,8 @@ static void ask_of(size_t who)
     snprintf(rig.sock, sizeof(rig.sock), "%.250s", who < 2 ? far.n[who].sock : far.sock);
 }
 
-static void start(void)
+/* before: done when the directory is there, and no node yet; NULL: nothing. */
+static void start_after(void (*before)(void))
 {
     static bool registered;
 
@@ -152,6 +153,8 @@ static void start(void)
     snprintf(far.nodes, sizeof(far.nodes), "%s/nodes", test_dir());
     snprintf(far.tls, sizeof(far.tls), "%s/tls", test_dir());
     snprintf(far.control, sizeof(far.control), "%s/control", test_dir());
+    if (before)
+        before();
     authority_make(&far.ca, "ca");
     certs_put(far.tls, &far.ca, &far.ca, "node.csi.varve.io", 3600);
     certs_put(far.control, &far.ca, &far.ca, "controller.csi.varve.io", 3600);
@@ -168,6 +171,11 @@ static void start(void)
     }
     nodes_put(2);
     control_begin();
+}
+
+static void start(void)
+{
+    start_after(NULL);
 }
 
 static void stop(void)
@@ -470,6 +478,140 @@ TEST(test_route__lists_are_of_all_nodes)
         free(ids[i]);
     free(snap[0]);
     free(snap[1]);
+    stop();
+}
+
+/* --- what names no node ------------------------------------------------------------------------------------------------------ */
+
+/* A repository that opens for each node by itself. */
+static void repository(void)
+{
+    char path[400], key[400];
+
+    snprintf(path, sizeof(path), "%sconfig", rig.dir);
+    setenv("XDG_CONFIG_HOME", path, 1);
+    snprintf(path, sizeof(path), "%scache", rig.dir);
+    setenv("XDG_CACHE_HOME", path, 1);
+    put(rig.dir, "pass", REPO_SECRET_TEXT);
+    put(rig.dir, "profile", "name = \"" REPO_CLASS "\";\n" REPO_ONE);
+    snprintf(key, sizeof(key), "--key-file=%spass", rig.dir);
+    snprintf(repo_url, sizeof(repo_url), "dir:%srepo", rig.dir);
+    rig_varve("repo", "init", repo_url, key);
+    rig_varve_words((const char *const[]){"repo", "add", "offsite", repo_url, key, NULL});
+    snprintf(path, sizeof(path), "%sprofile", rig.dir);
+    rig_varve("profile", "add", path, "--replace");
+}
+
+static char *uploaded(const char *volume, const char *name)
+{
+    static Csi__V1__CreateSnapshotRequest__ParametersEntry e, *es[] = {&e};
+    Csi__V1__CreateSnapshotRequest q = CSI__V1__CREATE_SNAPSHOT_REQUEST__INIT;
+    char *id = NULL;
+
+    csi__v1__create_snapshot_request__parameters_entry__init(&e);
+    e.key = text("profile");
+    e.value = text(REPO_CLASS);
+    q.source_volume_id = text(volume);
+    q.name = text(name);
+    q.parameters = es;
+    q.n_parameters = 1;
+    for (int i = 0; i < 500 && !id; i++, pause_ms(20)) {
+        Csi__V1__CreateSnapshotResponse *a = RPC(Controller, CreateSnapshot, &q, 0);
+
+        if (a->snapshot->ready_to_use)
+            id = strdup(a->snapshot->snapshot_id);
+        rpc_free(a);
+    }
+    CHECK(id && strncmp(id, "offsite#", 8) == 0);
+    return id;
+}
+
+static size_t snapshots(void)
+{
+    Csi__V1__ListSnapshotsRequest q = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    Csi__V1__ListSnapshotsResponse *a = RPC(Controller, ListSnapshots, &q, 0);
+    size_t n = a->n_entries;
+
+    rpc_free(a);
+    return n;
+}
+
+/* Its recovery point is anybody's; the snapshot that it is of lies on one node, which is to know when it is deleted. */
+TEST(test_route__a_recovery_point_is_deleted_by_the_node_that_took_it)
+{
+    Csi__V1__GetSnapshotRequest g = CSI__V1__GET_SNAPSHOT_REQUEST__INIT;
+    char *id, *point[2];
+
+    start_after(repository);
+    ask_of(2);
+    id = make_on("node-2", "pvc-point");
+    for (size_t i = 0; i < 2; i++)
+        point[i] = uploaded(id, i ? "snap-two" : "snap-one");
+    CHECK(points_in("repo") == 2 && snapshots() == 2);
+    g.snapshot_id = point[0];
+    rpc_free(RPC(Controller, GetSnapshot, &g, 0));
+    CHECK_EQ(delete_snapshot(point[0]), 0);
+    CHECK(points_in("repo") == 1 && snapshots() == 1);
+    RPC(Controller, GetSnapshot, &g, GRPC_NOT_FOUND);
+    CHECK_EQ(delete_snapshot(point[0]), 0);
+    end(&far.n[1].csi, SIGKILL);
+    CHECK_EQ(delete_snapshot(point[1]), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "node-2"));
+    CHECK_EQ(delete_snapshot(point[0]), GRPC_UNAVAILABLE); /* it may have been of that one */
+    CHECK_EQ(points_in("repo"), 1);
+    node_begin(&far.n[1]);
+    pause_ms(1100);
+    CHECK_EQ(delete_snapshot(point[1]), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    for (size_t i = 0; i < 2; i++)
+        free(point[i]);
+    free(id);
+    stop();
+}
+
+static char *make_mobile(const char *name)
+{
+    static Csi__V1__CreateVolumeRequest__ParametersEntry e[2], *es[] = {&e[0], &e[1]};
+    Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+    Csi__V1__CreateVolumeRequest q;
+    struct cap c;
+
+    create_request(&q, &c, name, RWOP);
+    for (size_t i = 0; i < 2; i++)
+        csi__v1__create_volume_request__parameters_entry__init(&e[i]);
+    e[0].key = text("mobility");
+    e[0].value = text("repository");
+    e[1].key = text("repository");
+    e[1].value = text("offsite");
+    q.capacity_range = &range;
+    range.required_bytes = GIB;
+    q.parameters = es;
+    q.n_parameters = 2;
+    return create_volume(&q);
+}
+
+TEST(test_route__a_volume_that_moves_is_asked_of_the_node_whose_copy_counts)
+{
+    char *id, *snap;
+
+    start_after(repository);
+    ask_of(1);
+    id = make_mobile("pvc-moves"); /* on the second node */
+    ask_of(2);
+    CHECK_EQ(size_of(id), GIB);
+    CHECK_EQ(expand(id, 2 * GIB), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "no pod on node node-2 uses the volume"));
+    snap = make_snapshot(id, "snap-moves");
+    ask_of(0);
+    CHECK_EQ(expand(id, 2 * GIB), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "is of another store than that of node"));
+    ask_of(2);
+    CHECK_EQ(delete_snapshot(snap), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    CHECK_EQ(points_in("repo"), 0);
+    CHECK_EQ(expand(id, 2 * GIB), GRPC_UNAVAILABLE);
+    free(id);
+    free(snap);
     stop();
 }
 

@@ -2,6 +2,8 @@
 #include "plugin/grpc_wire.h"
 
 #include "plugin/arena.h"
+#include "plugin/pb.h"
+#include "plugin/tcp.h"
 #include "tests/lib/test.h"
 
 TEST(test_wire__timeouts)
@@ -85,4 +87,71 @@ TEST(test_arena__gives_zeroed_memory_of_any_size)
     CHECK(total > 0 && arena_alloc(&a, SIZE_MAX) == NULL && arena_alloc(&a, SIZE_MAX - 8) == NULL);
     CHECK(strcmp(arena_printf(&a, "%s-%d", arena_dup(&a, "x"), 7), "x-7") == 0);
     arena_free(&a);
+}
+
+TEST(test_wire__fields_of_a_message_as_they_lie_there)
+{
+    static const uint8_t bytes[] = "\x08\x96\x01\x12\x03"
+                                   "abc"
+                                   "\x1d\1\2\3\4\x21\1\2\3\4\5\6\7\x08\x2a";
+    static const uint8_t *const wrong[] = {(const uint8_t *)"\x08\xff",
+                                           (const uint8_t *)"\x12\x05"
+                                                            "a",
+                                           (const uint8_t *)"\x03\x00", (const uint8_t *)"\x00\x00",
+                                           (const uint8_t *)"\x0d\x01"};
+    static const struct {
+        uint32_t number;
+        size_t len, bytes;
+    } want[] = {{1, 3, 0}, {2, 5, 3}, {3, 5, 4}, {4, 9, 8}};
+    const uint8_t *p = bytes;
+    size_t left = 22;
+    struct pb_field f;
+
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        CHECK_EQ(pb_next(&p, &left, &f), 1);
+        CHECK(f.number == want[i].number && f.len == want[i].len && f.bytes_len == want[i].bytes);
+    }
+    CHECK(left == 0 && pb_next(&p, &left, &f) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        p = wrong[i];
+        left = i == 1 ? 3 : 2;
+        CHECK_ERR(pb_next(&p, &left, &f), -E_PROTO);
+    }
+}
+
+TEST(test_wire__fields_that_are_put)
+{
+    cleanup(buf_free) struct buf b = {0};
+
+    CHECK_OK(pb_put_number(&b, 1, 150));
+    CHECK_OK(pb_put_number(&b, 1, 0));
+    CHECK_OK(pb_put_text(&b, 2, "abc"));
+    CHECK_OK(pb_put_text(&b, 2, ""));
+    CHECK(b.len == 8 && memcmp(b.data,
+                               "\x08\x96\x01\x12\x03"
+                               "abc",
+                               8) == 0);
+}
+
+TEST(test_wire__addresses_are_numbers)
+{
+    static const char *const right[] = {"10.0.0.7:9812", "[fd00::7]:9812", ":9812", "0.0.0.0:0", "[::]:1"};
+    static const char *const wrong[] = {"",
+                                        "9812",
+                                        "10.0.0.7",
+                                        "10.0.0.7:",
+                                        "host:9812",
+                                        "fd00::7:9812",
+                                        "10.0.0.7:98120",
+                                        "10.0.0.7:http",
+                                        "[fd00::7:9812",
+                                        "1.2.3.4:-1"};
+    struct tcp_addr a;
+
+    for (size_t i = 0; i < ARRAY_LEN(right); i++)
+        if (tcp_parse(right[i], &a) < 0)
+            test_fail(__FILE__, __LINE__, "\"%s\" is not understood", right[i]);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        if (tcp_parse(wrong[i], &a) == 0)
+            test_fail(__FILE__, __LINE__, "\"%s\" is taken", wrong[i]);
 }
