@@ -21,6 +21,7 @@ struct csi_place {
     const char *name, *address;
     const char *store, *id; /* what it has said; NULL: it has not yet */
     const char *why;        /* why it cannot be asked; NULL: it can */
+    bool tried;             /* within the last second */
     uint64_t number;        /* of the connection by which it said so; 0: that is to be asked */
 };
 struct csi_places {
@@ -38,7 +39,7 @@ int csi_place_of_store(struct csi_call *k, const char *field, const char *store,
 /* csi_places_away: the names of those that cannot be asked, with why; NULL: there are none (or out of memory). */
 const char *csi_places_away(struct csi_call *k, const struct csi_places *ps);
 
-/* csi_place_ask: one call, as bytes. Its messages go to fn; t NULL: to nobody. Where the connection is another one by now it is asked who it
+/* csi_place_ask: one call, as bytes, for as long as somebody waits for k's. Its messages go to fn. Where the connection is another one by now it is asked who it
  * is, and what was asked for goes on if it is the same (ret->unseen: it is not, or it cannot be reached). */
 int csi_place_ask(struct csi_call *k, struct csi_place *p, const char *path, const void *bytes, size_t len,
                   int (*fn)(void *arg, const uint8_t *p, size_t len), void *arg, struct grpc_said *ret);

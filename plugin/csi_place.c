@@ -27,7 +27,17 @@ static int ask(struct csi_call *k, struct csi_place *p, const char *path, const 
 
 /* --- volumes that follow their pod ----------------------------------------------------------------------------------------- */
 
-static int mobile(struct csi_call *k, const char *id, struct csi_places *ps, struct csi_place **ret)
+/* A node that only says that it is not the one has nothing to tell. */
+static const char *told(struct csi_call *k, const struct csi_place *p, const struct grpc_said *said)
+{
+    if (said->code == GRPC_NOT_FOUND || strstr(said->why, "is of another store"))
+        return NULL;
+    return arena_printf(&k->arena, "; node %s: %.300s", p->name, said->why);
+}
+
+/* *ret_why: what a node says of it that would have it, NULL: nothing. */
+static int mobile(struct csi_call *k, const char *id, struct csi_places *ps, struct csi_place **ret,
+                  const char **ret_why)
 {
     Csi__V1__ControllerGetVolumeRequest q = CSI__V1__CONTROLLER_GET_VOLUME_REQUEST__INIT;
     cleanup(buf_free) struct buf b = {0};
@@ -41,18 +51,21 @@ static int mobile(struct csi_call *k, const char *id, struct csi_places *ps, str
             *ret = &ps->p[i];
         else if (r == 0 && !said.told && !ps->p[i].why)
             ps->p[i].why = arena_dup(&k->arena, said.why);
+        else if (r == 0 && said.told && !*ret_why)
+            *ret_why = told(k, &ps->p[i], &said);
     }
     return r;
 }
 
-static int mobile_nobody(struct csi_routing *g, const char *field, const struct csi_places *ps)
+static int mobile_nobody(struct csi_routing *g, const char *field, const struct csi_places *ps,
+                         const char *why)
 {
     const char *away = csi_places_away(&g->k, ps);
 
     if (strcmp(strrchr(g->path, '/'), "/DeleteVolume") == 0)
         return 0; /* any node looks into the repository whether it may */
-    return csi_fail(&g->k, GRPC_UNAVAILABLE, "%s: no node has the copy that counts of this volume%s%.500s",
-                    field, away ? "; not reached: " : "", away ? away : "");
+    return csi_fail(&g->k, GRPC_UNAVAILABLE, "%s: no node has the copy that counts of this volume%s%s%.400s",
+                    field, why ? why : "", away ? "; not reached: " : "", away ? away : "");
 }
 
 /* --- recovery points ------------------------------------------------------------------------------------------------------- */
@@ -162,14 +175,15 @@ int csi_place_of_id(struct csi_routing *g, const char *field, const char *id, st
                     struct csi_place **ret)
 {
     char store[UUID_TEXT_SIZE];
+    const char *why = NULL;
     int r;
 
     *ret = NULL;
     if (store_named(id, store))
         return csi_place_of_store(&g->k, field, store, ps, ret);
     if (csi_mobile_is(id)) {
-        r = mobile(&g->k, id, ps, ret);
-        return r < 0 || *ret ? r : mobile_nobody(g, field, ps);
+        r = mobile(&g->k, id, ps, ret, &why);
+        return r < 0 || *ret ? r : mobile_nobody(g, field, ps, why);
     }
     return csi_point_is(id) ? point(g, field, id, ps, ret) : 0;
 }

@@ -21,6 +21,7 @@ int csi_route_to(struct csi_routing *g, struct csi_place *p)
     struct grpc_said said;
     int r = csi_place_ask(&g->k, p, g->path, g->bytes, g->len, pass, g, &said);
 
+    g->unseen = r == 0 && said.unseen && !g->sent;
     if (r < 0 || said.code == GRPC_OK)
         return r;
     return csi_place_fail(&g->k, p, &said);
@@ -32,22 +33,32 @@ int csi_route_any(struct csi_routing *g)
     const char *away;
     int r = csi_places_all(&g->k, false, &ps);
 
-    for (size_t i = 0; i < ps.n && r == 0; i++)
-        if (!ps.p[i].why)
-            return csi_route_to(g, &ps.p[i]);
+    for (size_t i = 0; i < ps.n && r == 0; i++) {
+        int tried = ps.p[i].why ? -E_AGAIN : csi_route_to(g, &ps.p[i]);
+
+        if (!ps.p[i].why && (tried == 0 || !g->unseen))
+            return tried;
+    }
     away = csi_places_away(&g->k, &ps);
     return r < 0 ? r : csi_fail(&g->k, GRPC_UNAVAILABLE, "no node can be asked: %.800s", away ? away : "");
 }
 
+/* Once more where it was not seen: the node may be at another address by now. */
 int csi_route_id(struct csi_routing *g, const char *field, const char *id)
 {
-    cleanup(csi_places_drop) struct csi_places ps = {.n = 0};
-    struct csi_place *p = NULL;
-    int r = id ? csi_place_of_id(g, field, id, &ps, &p) : 0;
+    int r = -E_AGAIN;
 
-    if (r < 0)
-        return r;
-    return p ? csi_route_to(g, p) : csi_route_any(g);
+    g->unseen = true;
+    for (int tries = 0; tries < 2 && r < 0 && g->unseen; tries++) {
+        cleanup(csi_places_drop) struct csi_places ps = {.n = 0};
+        struct csi_place *p = NULL;
+
+        g->unseen = false;
+        r = id ? csi_place_of_id(g, field, id, &ps, &p) : 0;
+        if (r == 0)
+            r = p ? csi_route_to(g, p) : csi_route_any(g);
+    }
+    return r;
 }
 
 const char *csi_route_text(const struct csi_routing *g, const char *field)

@@ -33,7 +33,8 @@ struct csi_routing {
     const uint8_t *bytes; /* the request */
     size_t len;
     ProtobufCMessage *q;
-    bool sent; /* something was answered */
+    bool sent;   /* something was answered */
+    bool unseen; /* no node has seen it: it may be asked again, of another one */
 };
 /* Members of the request by their names; NULL: it has none. */
 const char *csi_route_text(const struct csi_routing *g, const char *field);

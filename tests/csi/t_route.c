@@ -656,6 +656,12 @@ TEST(test_route__a_node_that_dies_in_a_call_is_asked_again_when_it_is_back)
     nodes_put(2);
     pause_ms(1100);
     CHECK_EQ(expand(id, 3 * GIB), 0);
+    end(&far.n[0].csi, SIGTERM);
+    snprintf(far.n[0].address, sizeof(far.n[0].address), "127.0.0.1:%u", port_free());
+    node_begin(&far.n[0]);
+    nodes_put(2);
+    pause_ms(1100);
+    CHECK_EQ(expand(id, 3 * GIB), 0); /* at once */
     end(&far.n[0].serve, SIGINT);
     CHECK_EQ(expand(id, 4 * GIB), GRPC_UNAVAILABLE);
     serve_begin(&far.n[0]);
@@ -663,6 +669,40 @@ TEST(test_route__a_node_that_dies_in_a_call_is_asked_again_when_it_is_back)
     CHECK_EQ(delete_volume(id), 0);
     free(id);
     free(c);
+    stop();
+}
+
+static bool log_says(const char *what)
+{
+    bool says = false;
+
+    for (int i = 0; i < 200 && !says; i++, pause_ms(10)) {
+        cleanup(buf_free) struct buf b = {0};
+
+        CHECK_OK(io_read_file(io_real(), rig.log, 64 << 20, &b));
+        says = strstr(buf_cstr(&b), what) != NULL;
+    }
+    return says;
+}
+
+TEST(test_route__who_waits_no_more_keeps_no_node_busy)
+{
+    struct client *c = malloc(sizeof(*c));
+    struct call *k;
+    char *id;
+
+    start();
+    ask_of(2);
+    id = make_on("node-1", "pvc-gone");
+    kill(far.n[0].csi, SIGSTOP);
+    expand_slowly(id, c, &k);
+    client_cancel(c, k);
+    CHECK(log_says("refused method=/csi.v1.Controller/ControllerExpandVolume code=CANCELLED"));
+    kill(far.n[0].csi, SIGCONT);
+    CHECK_EQ(delete_volume(id), 0);
+    client_close(c);
+    free(c);
+    free(id);
     stop();
 }
 
