@@ -25,7 +25,7 @@ static struct {
     char path[256], node[256], control[256], address[64];
     unsigned port;
     _Atomic unsigned waiting, told, streamed;
-    int64_t left_ms; /* of the last call that said how long it waits */
+    _Atomic int64_t left_ms; /* of the last call that said how long it waits */
     struct authority ca, other;
     struct grpc_client *client;
     struct grpc_link *link;
