@@ -2,98 +2,14 @@
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/sock.h"
+#include "tests/csi/rig_api.h"
 #include "tests/csi/rig_repo.h"
 
 #define GIB ((int64_t)1 << 30)
-
-extern char **environ;
-static pid_t server;
-static char api[400], account[420];
-
-static void api_end(void)
-{
-    if (server > 0) {
-        kill(server, SIGKILL);
-        waitpid(server, NULL, 0);
-    }
-    server = 0;
-}
-
-static void behaves(const char *mode)
-{
-    put(api, "mode", mode);
-}
-
-/* name: what its certificate is for. The environment says where it is. */
-static void api_begin(const char *dir, const char *name)
-{
-    static bool registered;
-    char port_path[500];
-    const char *argv[] = {"python3", "tests/csi/api.py", api, NULL};
-    cleanup(buf_free) struct buf port = {0};
-
-    if (!registered)
-        atexit(api_end);
-    registered = true;
-    api_end();
-    snprintf(api, sizeof(api), "%s/api", dir);
-    snprintf(account, sizeof(account), "%s/account", api);
-    CHECK(mkdir(api, 0700) == 0);
-    put(api, "name", name);
-    behaves("ok");
-    if (posix_spawnp(&server, argv[0], NULL, NULL, (char **)(uintptr_t)argv, environ) != 0)
-        test_skip("needs python3");
-    snprintf(port_path, sizeof(port_path), "%s/port", api);
-    for (int i = 0; i < 1000 && io_read_file(io_real(), port_path, 64, &port) < 0; i++, pause_ms(20))
-        if (waitpid(server, NULL, WNOHANG) != 0) {
-            server = 0;
-            test_skip("needs python3 with ssl, and openssl");
-        }
-    CHECK(port.len > 0);
-    setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1", 1);
-    setenv("KUBERNETES_SERVICE_PORT", buf_cstr(&port), 1);
-    setenv("VARVE_KUBE_ACCOUNT", account, 1);
-}
-
-static void environment_end(void)
-{
-    unsetenv("KUBERNETES_SERVICE_HOST");
-    unsetenv("KUBERNETES_SERVICE_PORT");
-    unsetenv("VARVE_KUBE_ACCOUNT");
-    api_end();
-}
-
-/* Runs varve-manifests; what it prints and says. */
-static int ask(const char *claim, struct buf *out, struct buf *err)
-{
-    char command[2000], path[2][500], self[400];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    int status;
-
-    CHECK(n > 0);
-    self[n] = 0;
-    for (int i = 0; i < 2; i++)
-        *strrchr(self, '/') = 0;
-    snprintf(path[0], sizeof(path[0]), "%s/out", api);
-    snprintf(path[1], sizeof(path[1]), "%s/err", api);
-    snprintf(command, sizeof(command), "%s/varve-manifests %s >%s 2>%s", self, claim, path[0], path[1]);
-    status = system(command);
-    buf_reset(out);
-    buf_reset(err);
-    CHECK_OK(io_read_file(io_real(), path[0], 4 << 20, out));
-    CHECK_OK(io_read_file(io_real(), path[1], 1 << 20, err));
-    CHECK(buf_cstr(out) && buf_cstr(err) && WIFEXITED(status));
-    CHECK(!strstr(buf_cstr(err), "the-token"));
-    return WEXITSTATUS(status);
-}
 
 static void object_is(const json_t *list, size_t i, const char *kind, const char *name)
 {
@@ -134,14 +50,14 @@ TEST(test_csi__manifests_are_those_of_the_claim_and_its_workload)
     cleanup(buf_free) struct buf out = {0}, err = {0};
 
     api_begin(test_dir(), "IP:127.0.0.1");
-    CHECK_EQ(ask("shop/data", &out, &err), 0);
+    CHECK_EQ(api_ask("shop/data", &out, &err), 0);
     CHECK_EQ(err.len, 0);
     all_is(buf_cstr(&out));
-    CHECK_EQ(ask("shop/none", &out, &err), 3);
+    CHECK_EQ(api_ask("shop/none", &out, &err), 3);
     CHECK(out.len == 0 && strstr(buf_cstr(&err), "there is no such claim"));
-    CHECK_EQ(ask("'shop/../../x'", &out, &err), 2);
-    CHECK_EQ(ask("shop", &out, &err), 2);
-    environment_end();
+    CHECK_EQ(api_ask("'shop/../../x'", &out, &err), 2);
+    CHECK_EQ(api_ask("shop", &out, &err), 2);
+    api_end();
 }
 
 /* Nothing is printed, and a sentence says why. */
@@ -150,8 +66,8 @@ static void refused(const char *mode, int code, const char *why)
     cleanup(buf_free) struct buf out = {0}, err = {0};
     int got;
 
-    behaves(mode);
-    got = ask("shop/data", &out, &err);
+    api_behaves(mode);
+    got = api_ask("shop/data", &out, &err);
     if (got != code || out.len > 0 || !strstr(buf_cstr(&err), why))
         test_fail(__FILE__, __LINE__, "%s: exit code %d, %zu bytes, \"%s\"", mode, got, out.len,
                   buf_cstr(&err));
@@ -168,27 +84,27 @@ TEST(test_csi__an_api_server_that_is_not_ours_is_not_asked)
     refused("garbage", 1, "no object");
     refused("large", 1, "too large");
     refused("slow", 3, "imed out");
-    snprintf(other, sizeof(other), "%s/other-ca.crt", api);
+    snprintf(other, sizeof(other), "%s/other-ca.crt", api_dir);
     CHECK_OK(io_read_file(io_real(), other, 1 << 16, &b));
-    snprintf(other, sizeof(other), "%s/ca.crt", account);
+    snprintf(other, sizeof(other), "%s/ca.crt", api_account);
     unlink(other); /* a link to that of the server */
-    put(account, "ca.crt", buf_cstr(&b));
+    put(api_account, "ca.crt", buf_cstr(&b));
     refused("ok", 3, "certificate");
     setenv("VARVE_KUBE_ACCOUNT", "/nonexistent", 1);
     refused("ok", 3, "there is no token");
-    setenv("VARVE_KUBE_ACCOUNT", account, 1);
+    setenv("VARVE_KUBE_ACCOUNT", api_account, 1);
     setenv("KUBERNETES_SERVICE_PORT", "1", 1);
     refused("ok", 3, "onnect");
     unsetenv("KUBERNETES_SERVICE_HOST");
     refused("ok", 3, "this is no pod");
-    environment_end();
+    api_end();
 }
 
 TEST(test_csi__an_api_server_of_another_name_is_not_asked)
 {
     api_begin(test_dir(), "DNS:api.example.org");
     refused("ok", 3, "127.0.0.1");
-    environment_end();
+    api_end();
 }
 
 /* --- with the driver ---------------------------------------------------------------------------------------------------------- */
@@ -284,7 +200,7 @@ TEST(test_csi__manifests_travel_with_what_is_uploaded)
     CHECK(attached(point, &b) > 0);
     all_is(buf_cstr(&b));
     CHECK_EQ(kept(), 0);
-    behaves("forbidden"); /* the snapshot goes on without */
+    api_behaves("forbidden"); /* the snapshot goes on without */
     bare = uploaded(id, "snapshot-2");
     CHECK_EQ(attached(bare, &b), 0);
     CHECK_OK(io_read_file(io_real(), rig.log, 64 << 20, &log));
@@ -293,6 +209,6 @@ TEST(test_csi__manifests_travel_with_what_is_uploaded)
     free(id);
     free(point);
     free(bare);
-    environment_end();
+    api_end();
     rig_stop();
 }
