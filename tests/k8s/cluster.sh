@@ -189,7 +189,7 @@ finish() {
 }
 trap finish EXIT
 
-cases=("$here/cases.sh" "$here/cases_data.sh" "$here/cases_end.sh") # in this order
+cases=("$here/cases.sh" "$here/cases_control.sh" "$here/cases_data.sh" "$here/cases_end.sh") # in this order
 for part in "${cases[@]}"; do . "$part"; done
 passed=0 failed=0 skipped=0
 run_cases "$@"

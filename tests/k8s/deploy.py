@@ -17,21 +17,21 @@ CACHE = Path(os.environ.get("VARVE_CACHE", "/var/cache/varve"))
 DNS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 NAMESPACE = "varve-system"
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding", "CSIDriver", "StorageClass", "VolumeAttributesClass", "VolumeSnapshotClass",
-                "VolumeGroupSnapshotClass", "PersistentVolume", "VolumeSnapshotContent", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+                "VolumeGroupSnapshotClass", "PersistentVolume", "VolumeSnapshotContent"}
 READ = {"get", "list", "watch"}
-# whoever may write what: nothing else, and nobody reads secrets
+# whoever may write what: nothing else, and nobody reads secrets but the two that are made here
 WRITES = {
     ("varve-node", "persistentvolumes"): {"create", "patch", "delete"},
     ("varve-node", "persistentvolumeclaims"): {"update"},
-    ("varve-node", "persistentvolumeclaims/status"): {"patch"},
     ("varve-node", "events"): {"create", "update", "patch"},
     ("varve-node", "volumesnapshots"): {"update"},
-    ("varve-node", "volumesnapshotcontents"): {"update", "patch"},
-    ("varve-node", "volumesnapshotcontents/status"): {"update", "patch"},
-    ("varve-groups", "volumesnapshotcontents"): {"update", "patch"},
-    ("varve-groups", "volumesnapshotcontents/status"): {"update", "patch"},
-    ("varve-groups", "volumegroupsnapshotcontents"): {"update", "patch"},
-    ("varve-groups", "volumegroupsnapshotcontents/status"): {"update", "patch"},
+    ("varve-controller", "persistentvolumes"): {"patch"},
+    ("varve-controller", "persistentvolumeclaims/status"): {"patch"},
+    ("varve-controller", "events"): {"create", "update", "patch"},
+    ("varve-controller", "volumesnapshotcontents"): {"update", "patch"},
+    ("varve-controller", "volumesnapshotcontents/status"): {"update", "patch"},
+    ("varve-controller", "volumegroupsnapshotcontents"): {"update", "patch"},
+    ("varve-controller", "volumegroupsnapshotcontents/status"): {"update", "patch"},
     ("varve-node", "csistoragecapacities"): {"create", "update", "patch", "delete"},
     ("varve-snapshot-controller", "persistentvolumeclaims"): {"update"},
     ("varve-snapshot-controller", "events"): {"create", "update", "patch"},
@@ -45,6 +45,8 @@ WRITES = {
     ("varve-snapshot-controller", "volumegroupsnapshotcontents/status"): {"patch"},
     ("varve-snapshot-controller", "leases"): {"create", "update"},
 }
+SECRETS = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["varve-controller-tls", "varve-node-tls"], "verbs": ["get", "update"]},
+           {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
 problems = []
 
 
@@ -92,8 +94,12 @@ def pod_specs(docs):
             yield d, spec["template"]["spec"]
 
 
+def spec_of(docs, name):
+    return next(s for d, s in pod_specs(docs) if called(d) == name)
+
+
 def node_spec(docs):
-    return next(s for d, s in pod_specs(docs) if called(d) == "DaemonSet varve-node")
+    return spec_of(docs, "DaemonSet varve-node")
 
 
 def containers(spec):
@@ -142,7 +148,11 @@ def test_rights():
     unused = dict(WRITES)
     for kind in ("ClusterRole", "Role"):
         for d in by_kind(docs, kind).values():
+            if called(d) == "Role varve-controller":
+                check([r for r in d["rules"] if r["resources"] == ["secrets"]] == SECRETS, f"{called(d)}: secrets")
             for rule in d["rules"]:
+                if called(d) == "Role varve-controller" and rule in SECRETS:
+                    continue
                 verbs, name = set(rule["verbs"]), d["metadata"]["name"]
                 check(rule.keys() == {"apiGroups", "resources", "verbs"}, f"{called(d)}: {rule}")
                 for r in rule["resources"]:
@@ -157,13 +167,17 @@ def test_privileges():
     for d, spec in pod_specs(manifest()):
         check(not spec.get("hostNetwork") and not spec.get("hostIPC"), f"{called(d)}: host's network or IPC")
         for c in containers(spec):
-            s, who = c["securityContext"], f"{called(d)}: {c['name']}"
-            if c["name"] in ("install", "varve-csi"):
+            s, who = spec.get("securityContext", {}) | c["securityContext"], f"{called(d)}: {c['name']}"
+            if d["kind"] == "DaemonSet" and c["name"] in ("install", "varve-csi"):
                 check(s == {"privileged": True}, who)
                 continue
             check(not s.get("privileged") and s["allowPrivilegeEscalation"] is False, who)
             check(s["capabilities"] == {"drop": ["ALL"]} and s["readOnlyRootFilesystem"], who)
-            check(all(m["mountPath"] == "/csi" for m in c.get("volumeMounts", [])), f"{who}: sees more than the socket")
+            check(s["seccompProfile"] == {"type": "RuntimeDefault"}, who)
+            check(d["kind"] == "DaemonSet" or (s["runAsNonRoot"] and s["runAsUser"] > 0), f"{who}: is root")
+            sees = {"/csi", "/tls"} if c["name"] == "varve-csi" else {"/csi"}
+            check({m["mountPath"] for m in c.get("volumeMounts", [])} <= sees, f"{who}: sees more than the socket")
+        check(d["kind"] == "DaemonSet" or all("hostPath" not in v for v in spec.get("volumes", [])), f"{called(d)}: sees the node")
 
 
 def test_images():
@@ -189,7 +203,7 @@ def options_of(program):
 
 
 def test_words_are_understood():
-    known = {p: options_of(p) for p in ("varve-csi", "varve-node")}
+    known = {p: options_of(p) for p in ("varve-csi", "varve-node", "varve-manifests")}
     for d, spec in pod_specs(manifest()):
         for c in containers(spec):
             probes = [c[p]["exec"]["command"] for p in ("startupProbe", "livenessProbe", "readinessProbe") if "exec" in c.get(p, {})]
@@ -214,8 +228,11 @@ def test_probes():
         check((store in words) == (p == "readinessProbe"), f"{p}: a store that is not served is no reason to end the driver")
         check(c[p]["timeoutSeconds"] > 5, f"{p}: ends before varve-node does")
     check(store in by_name(spec)["install"]["command"], "install: another store")
-    controller = next(s for d, s in pod_specs(manifest()) if d["kind"] == "Deployment")["containers"][0]
+    controller = spec_of(manifest(), "Deployment varve-snapshot-controller")["containers"][0]
     check({"livenessProbe", "readinessProbe"} <= controller.keys(), "snapshot-controller: probes")
+    c = by_name(spec_of(manifest(), "Deployment varve-controller"))["varve-csi"]
+    for p in ("startupProbe", "livenessProbe"):
+        check(c[p]["exec"]["command"][2:] == [next(w for w in c["command"] if w.startswith("--endpoint="))], f"controller: {p}: asks elsewhere")
 
 
 def by_name(spec):
@@ -226,9 +243,9 @@ def test_paths_agree():
     docs = manifest()
     spec = node_spec(docs)
     driver, all_of = list(by_kind(docs, "CSIDriver"))[0], by_name(spec)
-    paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]}
+    paths = {v["name"]: v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v}
     csi = all_of["varve-csi"]
-    for m in csi["volumeMounts"]:
+    for m in (m for m in csi["volumeMounts"] if m["name"] != "tls"):
         check(m["mountPath"] == paths[m["name"]], f"{m['name']}: is not seen by the path of the node")
         check((m.get("mountPropagation") == "Bidirectional") == (m["name"] == "kubelet"), f"{m['name']}: propagation")
     socket = f"{paths['kubelet']}/plugins/{driver}"
@@ -236,24 +253,38 @@ def test_paths_agree():
     check(f"--registration={paths['kubelet']}/plugins_registry/{driver}-reg.sock" in csi["command"], "the kubelet looks elsewhere")
     check(f"--store={paths['store']}" in csi["command"], "the store is elsewhere")
     check(paths["config"] == "/etc/varve", "the driver knows other repositories and profiles than the daemon")
-    groups = next(s for d, s in pod_specs(docs) if called(d) == "DaemonSet varve-groups")
-    check({v["hostPath"]["path"] for v in groups["volumes"]} == {socket}, "the snapshotter of groups asks elsewhere")
     check(spec["hostPID"] is True, "varve-node finds no node without hostPID")
-    for c in ("provisioner", "snapshotter"):
-        check("--node-deployment=true" in all_of[c]["args"], f"{c}: not for one node")
-        check(any(e["name"] == "NODE_NAME" for e in all_of[c]["env"]), f"{c}: NODE_NAME")
+    c = all_of["provisioner"]
+    check("--node-deployment=true" in c["args"], "provisioner: not for one node")
+    check(any(e["name"] == "NODE_NAME" for e in c["env"]), "provisioner: NODE_NAME")
 
 
-def test_policy():
-    """What the snapshotter of groups may not write: the driver's sentence is known there."""
+def word(c, option):
+    return next(w.partition("=")[2] for w in c["command"] if w.startswith(option + "="))
+
+
+def test_controller():
+    """It finds the nodes' drivers, and both have the certificates that are made for them."""
     docs = manifest()
-    spec = by_kind(docs, "ValidatingAdmissionPolicy")["varve-groups"]["spec"]
-    check(by_kind(docs, "ValidatingAdmissionPolicyBinding")["varve-groups"]["spec"] == {"policyName": "varve-groups", "validationActions": ["Deny"]}, "is not bound")
-    check(f"'system:serviceaccount:{NAMESPACE}:varve-groups'" in spec["matchConditions"][0]["expression"], "is for somebody else")
-    said = re.findall(r"contains\('([^']+)'\)", " ".join(v["expression"] for v in spec["validations"]))
-    check("can not find snapshot" in said, f"{said}: the snapshotter's own sentence is missing")
-    said.remove("can not find snapshot")
-    check(said and all(w in (TREE / "plugin/csi_group.c").read_text() for w in said), f"the driver does not say {said}")
+    node, spec = by_name(node_spec(docs))["varve-csi"], spec_of(docs, "Deployment varve-controller")
+    all_of, kube = by_name(spec), (TREE / "plugin/kube.h").read_text()
+    labels = by_kind(docs, "DaemonSet")["varve-node"]["spec"]["template"]["metadata"]["labels"]
+    check(set(re.search(r'NODES_SELECTOR "([^"]+)"', kube).group(1).split(",")) == {f"{k}={v}" for k, v in labels.items()}, "other pods are asked")
+    port = next(p["containerPort"] for p in node["ports"] if p["name"] == "csi")
+    check(word(node, "--listen") == f":{port}", "the nodes' drivers listen elsewhere")
+    driver = list(by_kind(docs, "CSIDriver"))[0]
+    for c in (node, all_of["varve-csi"], all_of["certificates"]):
+        check(word(c, "--driver-name") == driver, f"{c['name']}: another driver")
+    for s, c, secret in ((node_spec(docs), node, "varve-node-tls"), (spec, all_of["varve-csi"], "varve-controller-tls")):
+        volume = next(v["secret"] for v in s["volumes"] if v["name"] == "tls")
+        check(volume["secretName"] == secret and volume["optional"] and volume["defaultMode"] & 0o337 == 0, f"{secret}: {volume}")
+        check(word(c, "--tls") == next(m["mountPath"] for m in c["volumeMounts"] if m["name"] == "tls"), f"{secret}: is not seen")
+        check(f'default: {secret}' in subprocess.run([BUILD / "varve-manifests", "--help"], capture_output=True, text=True).stdout, f"{secret}: another is made")
+    check({i["key"] for i in volume["items"]} == {"ca.crt", "tls.crt", "tls.key"}, "the controller sees the nodes' key")
+    check(by_kind(docs, "Deployment")["varve-controller"]["spec"]["strategy"] == {"type": "Recreate"}, "two at once")
+    for name in ("resizer", "snapshotter"):
+        check(not any("--node-deployment" in w for w in all_of[name]["args"]), f"{name}: for one node")
+        check(f"unix://{all_of[name]['args'][0].partition('=')[2]}" == word(all_of["varve-csi"], "--endpoint"), f"{name}: asks elsewhere")
 
 
 def test_classes():
@@ -330,9 +361,16 @@ def test_chart():
     for k in sorted(plain.keys() | made.keys()):
         if k != ("Namespace", NAMESPACE):
             check(plain.get(k) == made.get(k), f"{' '.join(k)}: the chart and varve.yaml differ: {made.get(k)} and {plain.get(k)}")
-    small = render("--set", "classes=false,snapshotController.enabled=false,snapshotController.groups=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org,takeoverAfter=60,seLinuxMount=false")
-    check({d["kind"] for d in small} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CSIDriver", "DaemonSet"}, str({d["kind"] for d in small}))
+    small = render("--set", "classes=false,snapshotController.enabled=false,snapshotController.groups=false,maxVolumes=5,verbose=true,flexVolume=/x,driverName=csi.example.org,takeoverAfter=60,seLinuxMount=false,networkPolicy=true,controller.port=7000,controller.certificateDays=30")
+    check({d["kind"] for d in small} == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "CSIDriver", "DaemonSet", "Deployment", "NetworkPolicy"}, str({d["kind"] for d in small}))
     words = by_name(node_spec(small))
+    control = by_name(spec_of(small, "Deployment varve-controller"))
+    check(not any("feature-gates" in w for w in control["snapshotter"]["args"]), "groups")
+    check(word(control["certificates"], "--days") == "30" and word(control["certificates"], "--driver-name") == "csi.example.org", "certificates")
+    check(word(words["varve-csi"], "--listen") == ":7000" and words["varve-csi"]["ports"] == [{"name": "csi", "containerPort": 7000}], "controller.port")
+    policy = by_kind(small, "NetworkPolicy")["varve-node"]["spec"]
+    check(policy["podSelector"]["matchLabels"] == by_kind(small, "DaemonSet")["varve-node"]["spec"]["selector"]["matchLabels"], "NetworkPolicy: of others")
+    check(policy["ingress"][0]["from"] == [{"podSelector": by_kind(small, "Deployment")["varve-controller"]["spec"]["selector"]}], "NetworkPolicy: for others")
     shared = render("--set", "directories={/srv/backup,/mnt/vault}")
     mounts = {m["mountPath"] for m in by_name(node_spec(shared))["varve-csi"]["volumeMounts"]}
     check({"/srv/backup", "/mnt/vault"} <= mounts, str(mounts))
