@@ -262,6 +262,24 @@ TEST(test_csi__certificates_that_several_make_at_once_are_of_one_authority)
     api_end();
 }
 
+/* One that goes on looks again, and ends when it is told to. */
+TEST(test_csi__certificates_are_looked_at_again_and_again)
+{
+    cleanup(buf_free) struct buf out = {0}, err = {0};
+    char words[2000];
+
+    api_begin(test_dir(), "IP:127.0.0.1");
+    snprintf(words, sizeof(words),
+             "certificates --every=1 >/dev/null & p=$!; cd %s/secrets; "
+             "made() { for i in $(seq 400); do [ ! -e " NODE
+             " ] || return 0; sleep 0.05; done; kill -9 $p; }; "
+             "made; rm " NODE " " CONTROLLER "; made; kill $p; wait $p",
+             api_dir);
+    CHECK_EQ(api_ask(words, &out, &err), 0);
+    free(whole());
+    api_end();
+}
+
 static void refused(const char *mode, const char *words, int code, const char *why)
 {
     cleanup(buf_free) struct buf out = {0}, err = {0};
