@@ -14,11 +14,12 @@
 #define LIST_MAX (4u << 20)
 #define NODES_MAX 5000
 #define NAME_MAX_BYTES 253
+#define NOWHERE "-" /* the address of a node whose driver has none */
 
 struct csi_node {
     _Atomic unsigned refs;
     char *name, *address;
-    struct grpc_link *link;
+    struct grpc_link *link; /* NULL: its driver does not run */
     /* csi_nodes.lock */
     char store[UUID_TEXT_SIZE], id[NAME_MAX_BYTES + 1], why[300];
     uint64_t number;
@@ -60,7 +61,11 @@ static int node_new(struct csi_nodes *ns, const char *name, const char *address,
     n->refs = 1;
     n->name = strdup(name);
     n->address = strdup(address);
-    r = n->name && n->address ? grpc_link_new(ns->client, address, &n->link) : -E_NOMEM;
+    r = n->name && n->address ? 0 : -E_NOMEM;
+    if (r == 0 && strcmp(address, NOWHERE) != 0)
+        r = grpc_link_new(ns->client, address, &n->link);
+    snprintf(n->why, sizeof(n->why), "its driver does not run");
+    n->tried_ns = n->link ? 0 : clock_mono_ns();
     if (r < 0) {
         node_unref(n);
         return r;
@@ -313,7 +318,7 @@ static struct grpc_asked *learn_begin(struct csi_node *n)
     struct grpc_ask q = {.path = "/csi.v1.Identity/GetPluginInfo", .deadline_ns = clock_mono_ns() + LEARN_NS};
     struct grpc_asked *a = NULL;
 
-    return grpc_asked_new(n->link, &q, &a) < 0 ? NULL : a;
+    return !n->link || grpc_asked_new(n->link, &q, &a) < 0 ? NULL : a;
 }
 
 static void learn_end(struct csi_call *k, struct csi_node *n, struct grpc_asked *asked)

@@ -1,6 +1,6 @@
 /* plugin/csi_nodes: the nodes of a cluster, as a controller knows them: where their drivers listen, and which store each has.
  *
- * The list is lines, `NODE ADDRESS:PORT`: of a file, or what `varve-manifests nodes` prints. It is looked at anew when a store is not known, when a
+ * The list is lines, `NODE ADDRESS:PORT`, or `NODE -`, whose driver does not run: of a file, or what `varve-manifests nodes` prints. It is looked at anew when a store is not known, when a
  * node cannot be reached, and before lists of all nodes; at most once a second. What cannot be read leaves the list as it was.
  *
  * Which store a node has it says itself (GetPluginInfo, plugin/csi.h), once for each connection: what is asked for by a store goes over the

@@ -330,6 +330,30 @@ TEST(test_route__what_nobody_has_is_not_said_to_be_done)
     stop();
 }
 
+/* A node of the list whose driver has no address: what is asked of all of them waits for it. */
+TEST(test_route__a_node_whose_driver_does_not_run_is_waited_for)
+{
+    cleanup(buf_free) struct buf b = {0};
+    char *id;
+
+    start();
+    ask_of(2);
+    id = make_on("node-2", "pvc-there");
+    CHECK_OK(buf_printf(&b, "node-1 %s\nnode-2 -\n", far.n[0].address));
+    CHECK_OK(io_replace(io_real(), far.nodes, b.data, b.len));
+    pause_ms(1100); /* the list is read once a second at most */
+    RPC(Controller, ListVolumes, &(Csi__V1__ListVolumesRequest)CSI__V1__LIST_VOLUMES_REQUEST__INIT,
+        GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "node-2") && strstr(rig.why, "its driver does not run"));
+    CHECK_EQ(expand(id, 2 * GIB), GRPC_UNAVAILABLE);
+    nodes_put(2);
+    pause_ms(1100);
+    CHECK_EQ(expand(id, 2 * GIB), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    stop();
+}
+
 /* --- groups ------------------------------------------------------------------------------------------------------------------ */
 
 TEST(test_route__a_group_is_of_one_node)
