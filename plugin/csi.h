@@ -214,7 +214,7 @@ int csi_volume_find(struct csi_call *k, const char *field, const char *id, struc
 /* csi_volume_if_there: *ret NULL: there is none, which is no failure. */
 int csi_volume_if_there(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                         const struct csi_volume **ret);
-/* csi_volume_find_here: for calls that every node's sidecar makes: UNAVAILABLE for a volume of another store, which that one's driver answers
+/* csi_volume_find_here: for calls that a sidecar on each node would make: UNAVAILABLE for a volume of another store, which that one's driver answers
  * for. csi_is_elsewhere: this id of a volume, a group or a snapshot is of another store. */
 int csi_volume_find_here(struct csi_call *k, const char *field, const char *id, struct csi_volumes *vs,
                          const struct csi_volume **ret);

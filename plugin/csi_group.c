@@ -60,8 +60,7 @@ static int group_fill(struct csi_call *k, const struct csi_volumes *vs, const st
     return r;
 }
 
-/* Every node's sidecar asks for every group: one that has nothing here is answered for by another node. The manifest's policy
- * varve-groups knows the sentence. */
+/* Where each node has a sidecar of its own for groups it asks for every one: what has nothing here is answered for by another node. */
 static int here_or_fail(struct csi_call *k, const struct csi_volumes *vs, const char *field, size_t n,
                         char *const *ids)
 {

@@ -148,8 +148,7 @@ CSI_METHOD(DeleteSnapshot)
     (void)a;
     if (r == 0)
         r = csi_snapshot_by_id(k, q->snapshot_id, &vs, &s);
-    if (r == 0 && !s &&
-        csi_is_elsewhere(&vs, q->snapshot_id)) /* of those that no node is told of each one is asked */
+    if (r == 0 && !s && csi_is_elsewhere(&vs, q->snapshot_id)) /* it is not gone: another node has it */
         r = csi_fail(k, GRPC_UNAVAILABLE, "snapshot_id: is of another store than that of node %s",
                      k->d->node);
     if (r < 0 || (!s && !csi_point_is(q->snapshot_id)))
