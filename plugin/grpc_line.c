@@ -345,6 +345,16 @@ static void opened(struct grpc_line *l)
     }
 }
 
+/* Room in the socket is looked for only while it is waited for. */
+static void line_write(struct grpc_line *l)
+{
+    bool waited = l->pipe.waits;
+
+    grpc_pipe_write(&l->pipe);
+    if (l->pipe.waits != waited)
+        watch(l, EPOLL_CTL_MOD);
+}
+
 void grpc_line_event(struct grpc_line *l, uint32_t events)
 {
     int r;
@@ -363,7 +373,7 @@ void grpc_line_event(struct grpc_line *l, uint32_t events)
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         grpc_pipe_read(&l->pipe, l->client->in, sizeof(l->client->in));
     if (events & EPOLLOUT)
-        l->pipe.waits = false;
+        line_write(l);
     if (!l->open && grpc_pipe_is_open(&l->pipe))
         opened(l);
     if (l->pipe.dead && !*l->why && *tls_why(l->pipe.tls))
@@ -389,8 +399,6 @@ static int64_t silence(struct grpc_line *l, int64_t now)
 
 bool grpc_line_turn(struct grpc_line *l, int64_t now_ns, int64_t *ret_next_ns)
 {
-    bool waited = l->pipe.waits;
-
     *ret_next_ns = 0;
     if (!l->open && now_ns >= l->until_ns) {
         snprintf(l->why, sizeof(l->why), "%s",
@@ -401,9 +409,7 @@ bool grpc_line_turn(struct grpc_line *l, int64_t now_ns, int64_t *ret_next_ns)
         return false;
     *ret_next_ns = l->open ? silence(l, now_ns) : l->until_ns;
     if (l->connected && !l->pipe.waits)
-        grpc_pipe_write(&l->pipe);
-    if (l->pipe.waits != waited)
-        watch(l, EPOLL_CTL_MOD);
+        line_write(l);
     if (!l->link && !l->asked && l->pipe.out_len == 0)
         return false;
     return !l->pipe.dead && (nghttp2_session_want_read(l->ng) || nghttp2_session_want_write(l->ng));

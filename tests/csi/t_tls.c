@@ -1,5 +1,7 @@
 /* gRPC over TLS: who is let in, what a call becomes on its way, what those who do wrong hold up. */
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "plugin/grpc_client.h"
 #include "tests/csi/certs.h"
 #include "tests/csi/client.h"
@@ -446,5 +449,111 @@ TEST(test_tls__who_falls_silent_is_asked_and_goes)
     CHECK(clock_mono_ns() - began >= 250000000);
     close(fd);
     buf_free(&a.last);
+    stop();
+}
+
+/* --- a node that reads nothing for a while ----------------------------------------------------------------------------------- */
+
+static struct {
+    int listener;
+    struct tls_files *files;
+    int64_t idle_ns; /* busy_ns of half a second in which there was nothing to do */
+} slow;
+
+/* What TLS has to say goes out; false: nothing came for wait_ms. */
+static bool slow_turn(int fd, struct tls *t, int wait_ms)
+{
+    static uint8_t room[1 << 16];
+    const uint8_t *out;
+    size_t n = 1;
+    ssize_t came;
+
+    if (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, wait_ms) <= 0)
+        return false;
+    came = recv(fd, room, sizeof(room), 0);
+    CHECK(came > 0 && tls_in(t, room, (size_t)came) == 0);
+    while (n > 0)
+        CHECK_OK(tls_read(t, room, sizeof(room), &n));
+    CHECK_OK(tls_out(t, &out, &n));
+    CHECK(n == 0 || raw_send(fd, (const char *)out, n) == 0);
+    return true;
+}
+
+/* How long threads of this process have run, or wanted to: on a busy machine, too, one that spins does so all the time. */
+static int64_t busy_ns(void)
+{
+    DIR *d = opendir("/proc/self/task");
+    int64_t sum = 0;
+
+    CHECK(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        cleanup(buf_free) struct buf b = {0};
+        char path[300], *end;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", e->d_name);
+        if (e->d_name[0] == '.' || io_read_file(io_real(), path, 4096, &b) < 0)
+            continue;
+        sum += strtoll(buf_cstr(&b), &end, 10); /* it ran */
+        sum += strtoll(end, NULL, 10);          /* it stood in line */
+    }
+    closedir(d);
+    return sum;
+}
+
+/* It allows any number of bytes, and takes none of them for a while. */
+static void *slow_node(void *arg)
+{
+    static const uint8_t hello[] = {
+        0, 0, 6, 4, 0, 0, 0, 0, 0, 0,    4,    0x7f, 0xff, 0xff, 0xff, /* SETTINGS: a stream's window */
+        0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0,    0};               /* WINDOW_UPDATE: the connection's */
+    int fd = accept(slow.listener, NULL, NULL);
+    const uint8_t *out;
+    struct tls *t;
+    size_t n;
+
+    (void)arg;
+    CHECK(fd >= 0 && tls_files_look(slow.files, NULL) && tls_new(slow.files, &t) == 0);
+    while (!tls_is_open(t))
+        CHECK(slow_turn(fd, t, WAIT));
+    CHECK(tls_write(t, hello, sizeof(hello)) == 0 && tls_out(t, &out, &n) == 0 &&
+          raw_send(fd, (const char *)out, n) == 0);
+    nap(500);
+    while (slow_turn(fd, t, 300))
+        continue;
+    slow.idle_ns = busy_ns();
+    nap(500);
+    slow.idle_ns = busy_ns() - slow.idle_ns;
+    tls_free(t);
+    close(fd);
+    return NULL;
+}
+
+TEST(test_tls__a_node_that_did_not_read_for_a_while_costs_nothing_later)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t len = sizeof(at);
+    struct answer a = {.n = 0};
+    char *large = calloc(1, 16 << 20);
+    pthread_t node;
+    int small = 4096;
+
+    start((struct grpc_settings){.workers = 2});
+    client_end();
+    slow.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(slow.listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(bind(slow.listener, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(slow.listener, 4) == 0);
+    CHECK(getsockname(slow.listener, (struct sockaddr *)&at, &len) == 0);
+    snprintf(far.address, sizeof(far.address), "127.0.0.1:%u", ntohs(at.sin_port));
+    CHECK_OK(tls_files_new(far.node, DRIVER, TLS_NODE, &slow.files));
+    CHECK(pthread_create(&node, NULL, slow_node, NULL) == 0);
+    client_begin((struct grpc_client_settings){.connect_ms = 0});
+    ask(&a, "/t.T/Echo", large, 16 << 20, 0); /* until it goes */
+    CHECK(a.said.code == GRPC_UNAVAILABLE && !a.said.unseen);
+    pthread_join(node, NULL);
+    CHECK(slow.idle_ns < 300000000);
+    tls_files_free(slow.files);
+    close(slow.listener);
+    free(large);
     stop();
 }
