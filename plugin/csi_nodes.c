@@ -406,11 +406,27 @@ const char *csi_places_away(struct csi_call *k, const struct csi_places *ps)
     return s;
 }
 
+/* One that can be asked, if there is one. */
 static struct csi_place *with_store(struct csi_places *ps, const char *store)
 {
+    struct csi_place *found = NULL;
+
     for (size_t i = 0; i < ps->n; i++)
-        if (ps->p[i].store && strcmp(ps->p[i].store, store) == 0)
-            return &ps->p[i];
+        if (ps->p[i].store && strcmp(ps->p[i].store, store) == 0 && (!found || (found->why && !ps->p[i].why)))
+            found = &ps->p[i];
+    return found;
+}
+
+/* Another node that has said that it has the same store: a disk was copied, or has moved. What the one does not know may be the other's. */
+static struct csi_place *rival_of(struct csi_places *ps, const struct csi_place *p)
+{
+    for (size_t i = 0; i < ps->n; i++) {
+        struct csi_place *o = &ps->p[i];
+
+        if (o != p && o->store && p->store && strcmp(o->store, p->store) == 0 && o->id && p->id &&
+            strcmp(o->id, p->id) != 0)
+            return o;
+    }
     return NULL;
 }
 
@@ -447,16 +463,34 @@ static int look_for(struct csi_call *k, const char *store, struct csi_places *ps
     return r;
 }
 
+/* Unless the other one says another thing by now. */
+static int alone(struct csi_call *k, const char *field, const char *store, struct csi_places *ps,
+                 struct csi_place **ret)
+{
+    struct csi_place *rival = rival_of(ps, *ret);
+    int r = rival ? learn(k, ps, rival) : 0;
+
+    if (r < 0 || !rival || !(rival = rival_of(ps, *ret)) || BROKEN(VARVE_BREAK_csi_rival))
+        return r;
+    return csi_fail(
+        k, GRPC_UNAVAILABLE,
+        "%s: two nodes say that they have the store %s: %s (%s) and %s (%s); take the one that has it no "
+        "longer off the list, or make a store of its own for the one with a copy",
+        field, store, (*ret)->name, (*ret)->address, rival->name, rival->address);
+}
+
 int csi_place_of_store(struct csi_call *k, const char *field, const char *store, struct csi_places *ps,
                        struct csi_place **ret)
 {
     struct csi_place *was;
     int r = look_for(k, store, ps, ret);
 
-    if (r == 0 && !*ret && list_look(k))
+    if (r == 0 && (!*ret || rival_of(ps, *ret)) && list_look(k))
         r = look_for(k, store, ps, ret);
-    if (r < 0 || *ret)
+    if (r < 0)
         return r;
+    if (*ret)
+        return alone(k, field, store, ps, ret);
     if (ps->n == 0)
         return none(k);
     was = with_store(ps, store);

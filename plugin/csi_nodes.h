@@ -32,7 +32,8 @@ struct csi_places {
 void csi_places_drop(struct csi_places *ps); /* fit for cleanup() */
 
 /* csi_places_all: every node, each asked who it is where that is not known: why says which cannot be. fresh: the list is read anew. UNAVAILABLE:
- * there are none. csi_place_of_store: the one that has this store; UNAVAILABLE, with the nodes that were asked. */
+ * there are none. csi_place_of_store: the one that has this store; UNAVAILABLE, with the nodes that were asked, or where
+ * two say that they have it. */
 int csi_places_all(struct csi_call *k, bool fresh, struct csi_places *ps);
 int csi_place_of_store(struct csi_call *k, const char *field, const char *store, struct csi_places *ps,
                        struct csi_place **ret);

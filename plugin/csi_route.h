@@ -9,7 +9,7 @@
  *                        without a topology: all of them together
  *   not at all           Node, registration (UNIMPLEMENTED)
  *
- * A store that no node says it has, and a node that cannot be reached: UNAVAILABLE, for deletions, too. An id that names no store (it cannot be any
+ * A store that no node says it has, or two do, and a node that cannot be reached: UNAVAILABLE, for deletions, too. An id that names no store (it cannot be any
  * node's) goes to any node, for its answer.
  *
  * A volume that follows its pod (plugin/csi_mobile.c) names no store: each node is asked (ControllerGetVolume) whether its copy is the one that counts. One

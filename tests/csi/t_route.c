@@ -349,6 +349,31 @@ TEST(test_route__a_node_whose_driver_does_not_run_is_waited_for)
     nodes_put(2);
     pause_ms(1100);
     CHECK_EQ(expand(id, 2 * GIB), 0);
+
+/* A disk that was copied: what the one does not know may be the other's. */
+TEST(test_route__a_store_that_two_nodes_have_is_nobodys)
+{
+    Csi__V1__ListVolumesRequest q = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    char *id, own[300];
+
+    start();
+    ask_of(2);
+    id = make_on("node-1", "pvc-twice");
+    end(&far.n[1].csi, SIGKILL);
+    memcpy(own, far.n[1].store, sizeof(own));
+    memcpy(far.n[1].store, far.n[0].store, sizeof(own));
+    node_begin(&far.n[1]);
+    pause_ms(1100);
+    (void)rpc_status("/csi.v1.Controller/ListVolumes", &q); /* each is asked who it is */
+    rpc_free(RPC(Controller, ListVolumes, &q, 0));
+    CHECK_EQ(delete_volume(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "two nodes") && strstr(rig.why, "node-1 (") && strstr(rig.why, "node-2 ("));
+    end(&far.n[1].csi, SIGKILL); /* it may come back as it was */
+    CHECK_EQ(delete_volume(id), GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "two nodes"));
+    memcpy(far.n[1].store, own, sizeof(own));
+    node_begin(&far.n[1]); /* with its own, at the same address */
+    CHECK_EQ(size_of(id), GIB);
     CHECK_EQ(delete_volume(id), 0);
     free(id);
     stop();
