@@ -15,6 +15,7 @@
 #define NODES_MAX 5000
 #define NAME_MAX_BYTES 253
 #define NOWHERE "-" /* the address of a node whose driver has none */
+#define NAMED_MAX 300 /* bytes of nodes in a sentence, then they are counted */
 
 struct csi_node {
     _Atomic unsigned refs;
@@ -398,12 +399,15 @@ int csi_places_all(struct csi_call *k, bool fresh, struct csi_places *ps)
 const char *csi_places_away(struct csi_call *k, const struct csi_places *ps)
 {
     const char *s = NULL;
+    size_t more = 0;
 
     for (size_t i = 0; i < ps->n; i++)
-        if (ps->p[i].why)
+        if (ps->p[i].why && s && strlen(s) > NAMED_MAX)
+            more++;
+        else if (ps->p[i].why)
             s = arena_printf(&k->arena, "%s%snode %s (%s): %s", s ? s : "", s ? "; " : "", ps->p[i].name,
                              ps->p[i].address, ps->p[i].why);
-    return s;
+    return more && s ? arena_printf(&k->arena, "%s; and %zu more", s, more) : s;
 }
 
 /* One that can be asked, if there is one. */
@@ -436,7 +440,7 @@ static int nobody_has(struct csi_call *k, const char *field, const char *store, 
 
     if (BROKEN(VARVE_BREAK_csi_nobodys))
         return 0;
-    for (size_t i = 0; i < ps->n && asked; i++)
+    for (size_t i = 0; i < ps->n && asked && strlen(asked) <= NAMED_MAX; i++)
         if (!ps->p[i].why)
             asked = arena_printf(&k->arena, "%s%s%s", asked, *asked ? ", " : "", ps->p[i].name);
     return csi_fail(k, GRPC_UNAVAILABLE, "%s: no node says that it has the store %s; asked: %.300s%s%.400s",

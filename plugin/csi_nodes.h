@@ -37,7 +37,7 @@ void csi_places_drop(struct csi_places *ps); /* fit for cleanup() */
 int csi_places_all(struct csi_call *k, bool fresh, struct csi_places *ps);
 int csi_place_of_store(struct csi_call *k, const char *field, const char *store, struct csi_places *ps,
                        struct csi_place **ret);
-/* csi_places_away: the names of those that cannot be asked, with why; NULL: there are none (or out of memory). */
+/* csi_places_away: the names of those that cannot be asked, with why, for a sentence: the first ones; NULL: there are none (or out of memory). */
 const char *csi_places_away(struct csi_call *k, const struct csi_places *ps);
 
 /* csi_place_ask: one call, as bytes, for as long as somebody waits for k's. Its messages go to fn. Where the connection is another one by now it is asked who it

@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define SAID_MAX 1024 /* no sentence is longer */
+
 /* --- passing on ------------------------------------------------------------------------------------------------------------ */
 
 static int pass(void *arg, const uint8_t *p, size_t len)
@@ -133,7 +135,7 @@ static int apart(struct csi_call *k, const Csi__V1__CreateVolumeGroupSnapshotReq
 {
     const char *s = "";
 
-    for (size_t i = 0; i < q->n_source_volume_ids && s; i++) {
+    for (size_t i = 0; i < q->n_source_volume_ids && s && strlen(s) < SAID_MAX; i++) {
         bool first = nodes[i] != NULL;
 
         for (size_t before = 0; before < i && first; before++)
@@ -141,7 +143,7 @@ static int apart(struct csi_call *k, const Csi__V1__CreateVolumeGroupSnapshotReq
         if (!first)
             continue;
         s = arena_printf(&k->arena, "%s%son node %s:", s, *s ? "; " : "", nodes[i]);
-        for (size_t v = i; v < q->n_source_volume_ids && s; v++)
+        for (size_t v = i; v < q->n_source_volume_ids && s && strlen(s) < SAID_MAX; v++)
             if (nodes[v] && strcmp(nodes[v], nodes[i]) == 0)
                 s = arena_printf(&k->arena, "%s %s", s, q->source_volume_ids[v]);
     }

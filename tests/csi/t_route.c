@@ -1,5 +1,6 @@
 /* A controller's driver, and two nodes with a store each: what is asked of it is done where it belongs. */
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/sock.h"
+#include "plugin/csi_nodes.h"
 #include "plugin/grpc_client.h"
 #include "tests/csi/certs.h"
 #include "tests/csi/rig_repo.h"
@@ -349,6 +351,10 @@ TEST(test_route__a_node_whose_driver_does_not_run_is_waited_for)
     nodes_put(2);
     pause_ms(1100);
     CHECK_EQ(expand(id, 2 * GIB), 0);
+    CHECK_EQ(delete_volume(id), 0);
+    free(id);
+    stop();
+}
 
 /* A disk that was copied: what the one does not know may be the other's. */
 TEST(test_route__a_store_that_two_nodes_have_is_nobodys)
@@ -840,6 +846,27 @@ static long memory_of(pid_t pid)
     CHECK_OK(io_read_file(io_real(), path, 1 << 20, &b));
     at = strstr(buf_cstr(&b), "VmHWM:");
     return at ? strtol(at + 6, NULL, 10) : 0;
+}
+
+/* A cluster of which no node can be asked: each call says so. */
+TEST(test_route__who_is_away_takes_a_sentence_not_the_memory)
+{
+    struct csi_call k = {.code = GRPC_OK};
+    struct csi_places ps = {.n = 5000, .p = calloc(5000, sizeof(*ps.p))};
+    struct mallinfo2 was = mallinfo2(), is;
+    const char *s;
+
+    for (size_t i = 0; i < ps.n; i++)
+        ps.p[i] =
+            (struct csi_place){.name = "worker-0", .address = "10.0.0.7:9812", .why = "it does not answer"};
+    s = csi_places_away(&k, &ps);
+    is = mallinfo2();
+    CHECK(s && strstr(s, "worker-0 (10.0.0.7:9812): it does not answer; node worker-0") &&
+          strstr(s, " more"));
+    CHECK(strlen(s) < 400);
+    CHECK(is.uordblks + is.hblkhd < was.uordblks + was.hblkhd + (1u << 20));
+    arena_free(&k.arena);
+    free(ps.p);
 }
 
 TEST(test_route__what_is_announced_and_what_it_costs)
