@@ -5,8 +5,9 @@
 #include "plugin/csi_route.h"
 #include "plugin/pb.h"
 
-#define PAGE_MAX 1000             /* entries that a node is asked for at a time */
-#define ANSWER_BYTES (512u << 10) /* where no number of entries is said: then the next page begins */
+#define PAGE_MAX 1000 /* entries that a node is asked for at a time */
+#define ANSWER_BYTES                                                                                         \
+    (512u << 10) /* then the next page begins, however many entries are wanted: clients take 4 MiB */
 
 /* The three lists have the same names and numbers where it matters. */
 #define ENTRIES 1
@@ -28,6 +29,7 @@ struct merging {
     char token[512];   /* of it; "": from its beginning */
     size_t want, have; /* entries; want 0: any number */
     struct buf out;    /* the answer */
+    size_t answers;    /* of the node, to one request */
     bool bad;          /* it could not be read */
 };
 
@@ -80,22 +82,38 @@ static int begin(struct merging *m, const char *token)
 
 /* --- what is answered ------------------------------------------------------------------------------------------------------ */
 
+/* One that is passed over would end the list too early. */
+static int token_take(struct merging *m, const struct pb_field *f)
+{
+    if (f->type != 2 || f->bytes_len >= sizeof(m->token) || memchr(f->bytes, 0, f->bytes_len))
+        return -E_PROTO;
+    memcpy(m->token, f->bytes, f->bytes_len);
+    m->token[f->bytes_len] = 0;
+    return 0;
+}
+
 static int take_page(void *arg, const uint8_t *p, size_t len)
 {
     struct merging *m = arg;
+    size_t had = m->have;
     struct pb_field f;
     int r;
 
+    m->answers++;
     m->token[0] = 0;
     while ((r = pb_next(&p, &len, &f)) > 0) {
         if (f.number == ENTRIES && f.type == 2) {
             m->have++;
             if (buf_add(&m->out, f.at, f.len) < 0)
                 return -E_NOMEM;
-        } else if (f.number == NEXT_TOKEN && f.type == 2 && f.bytes_len < sizeof(m->token)) {
-            snprintf(m->token, sizeof(m->token), "%.*s", (int)f.bytes_len, (const char *)f.bytes);
+        } else if (f.number == NEXT_TOKEN) {
+            r = token_take(m, &f);
+            if (r < 0)
+                break;
         }
     }
+    if (r == 0 && ((*m->token && m->have == had) || (m->want && m->have > m->want)))
+        r = -E_PROTO; /* the first would be asked for ever */
     m->bad = r < 0;
     return r;
 }
@@ -111,8 +129,9 @@ static int page(struct merging *m)
     if (r < 0)
         return r == -E_PROTO ? csi_fail(k, GRPC_INTERNAL, "the request is no message of its type")
                              : csi_nomem(k);
+    m->answers = 0;
     r = csi_place_ask(k, p, m->g->path, b.data, b.len, take_page, m, &said);
-    if (r == 0 && m->bad)
+    if (r == 0 && (m->bad || (said.code == GRPC_OK && m->answers != 1)))
         r = csi_fail(k, GRPC_INTERNAL, "node %s answers in another way", p->name);
     if (r == 0 && said.code != GRPC_OK)
         r = BROKEN(VARVE_BREAK_csi_list_away) ? 0 : csi_place_fail(k, p, &said);
@@ -123,7 +142,7 @@ static int page(struct merging *m)
 
 static bool is_full(const struct merging *m)
 {
-    return m->want ? m->have >= m->want : m->out.len >= ANSWER_BYTES;
+    return (m->want && m->have >= m->want) || m->out.len >= ANSWER_BYTES;
 }
 
 static int answer(struct merging *m)
@@ -179,7 +198,8 @@ static int add_room(void *arg, const uint8_t *p, size_t len)
 
     if (!a)
         return -E_PROTO;
-    sum->available_capacity += a->available_capacity;
+    if (__builtin_add_overflow(sum->available_capacity, a->available_capacity, &sum->available_capacity))
+        sum->available_capacity = INT64_MAX;
     if (a->maximum_volume_size && a->maximum_volume_size->value > sum->maximum_volume_size->value)
         sum->maximum_volume_size->value = a->maximum_volume_size->value;
     if (a->minimum_volume_size)

@@ -1,6 +1,7 @@
 /* A controller's driver, and two nodes with a store each: what is asked of it is done where it belongs. */
 #include <arpa/inet.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -533,6 +534,134 @@ TEST(test_route__lists_are_of_all_nodes)
         free(ids[i]);
     free(snap[0]);
     free(snap[1]);
+    stop();
+}
+
+/* --- a node that answers wrongly ----------------------------------------------------------------------------------------------- */
+
+enum wrong { LONG_TOKEN, TOKEN_ALONE, TOO_MANY, NO_ANSWER, LARGE };
+static struct {
+    struct grpc_server *s;
+    struct tls_files *files;
+    pthread_t thread;
+    enum wrong how;
+} odd;
+
+static void odd_send(struct grpc_call *c, const void *a)
+{
+    uint8_t *p = malloc(protobuf_c_message_get_packed_size(a) + 1);
+
+    (void)grpc_call_send(c, p, protobuf_c_message_pack(a, p));
+    free(p);
+    grpc_call_end(c, GRPC_OK, NULL);
+}
+
+static void odd_info(struct grpc_call *c, void *arg)
+{
+    Csi__V1__GetPluginInfoResponse__ManifestEntry e = CSI__V1__GET_PLUGIN_INFO_RESPONSE__MANIFEST_ENTRY__INIT,
+                                                  *es[] = {&e};
+    Csi__V1__GetPluginInfoResponse a = CSI__V1__GET_PLUGIN_INFO_RESPONSE__INIT;
+
+    (void)arg;
+    a.name = text("csi.varve.io");
+    e.key = text(CSI_MANIFEST_STORE);
+    e.value = text("6f1e3ab2-0c5d-4e7f-8a9b-1c2d3e4f5a6b");
+    a.manifest = es;
+    a.n_manifest = 1;
+    odd_send(c, &a);
+}
+
+static void odd_list(struct grpc_call *c, void *arg)
+{
+    static char id[1000], token[600];
+    Csi__V1__Volume v = CSI__V1__VOLUME__INIT;
+    Csi__V1__ListVolumesResponse__Entry e = CSI__V1__LIST_VOLUMES_RESPONSE__ENTRY__INIT, *es[1001];
+    Csi__V1__ListVolumesResponse a = CSI__V1__LIST_VOLUMES_RESPONSE__INIT;
+
+    (void)arg;
+    memset(id, 'v', sizeof(id) - 1);
+    memset(token, 't', sizeof(token) - 1);
+    v.volume_id = id;
+    e.volume = &v;
+    for (size_t i = 0; i < ARRAY_LEN(es); i++)
+        es[i] = &e;
+    a.entries = es;
+    a.n_entries = odd.how == LARGE ? 1000 : odd.how == TOO_MANY ? 1001 : odd.how == LONG_TOKEN;
+    a.next_token = odd.how == LONG_TOKEN ? token : text("next");
+    if (odd.how == NO_ANSWER)
+        grpc_call_end(c, GRPC_OK, NULL);
+    else
+        odd_send(c, &a);
+}
+
+static void odd_capacity(struct grpc_call *c, void *arg)
+{
+    Csi__V1__GetCapacityResponse a = CSI__V1__GET_CAPACITY_RESPONSE__INIT;
+
+    (void)arg;
+    a.available_capacity = INT64_MAX;
+    odd_send(c, &a);
+}
+
+static const struct grpc_method *odd_find(void *arg, const char *path)
+{
+    static const struct grpc_method all[] = {{.path = "/csi.v1.Identity/GetPluginInfo", .fn = odd_info},
+                                             {.path = "/csi.v1.Controller/ListVolumes", .fn = odd_list},
+                                             {.path = "/csi.v1.Controller/GetCapacity", .fn = odd_capacity}};
+
+    (void)arg;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (strcmp(path, all[i].path) == 0)
+            return &all[i];
+    return NULL;
+}
+
+static void *odd_run(void *arg)
+{
+    (void)arg;
+    CHECK_OK(grpc_server_run(odd.s));
+    return NULL;
+}
+
+/* In place of the second node. */
+static void odd_begin(void)
+{
+    struct grpc_settings o = {.find = odd_find, .find_far = odd_find, .workers = 2};
+
+    end(&far.n[1].csi, SIGKILL);
+    CHECK_OK(grpc_server_new(&o, &odd.s));
+    CHECK_OK(tls_files_new(far.tls, "csi.varve.io", TLS_NODE, &odd.files));
+    CHECK_OK(grpc_server_listen_tls(odd.s, far.n[1].address, odd.files, NULL));
+    CHECK(pthread_create(&odd.thread, NULL, odd_run, NULL) == 0);
+}
+
+static void odd_end(void)
+{
+    grpc_server_stop(odd.s);
+    pthread_join(odd.thread, NULL);
+    grpc_server_free(odd.s);
+    tls_files_free(odd.files);
+}
+
+TEST(test_route__a_list_is_whole_or_none_whatever_a_node_answers)
+{
+    Csi__V1__ListVolumesRequest q = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    Csi__V1__ListVolumesResponse *a;
+
+    start();
+    odd_begin();
+    ask_of(2);
+    q.max_entries = 1000;
+    for (odd.how = LONG_TOKEN; odd.how < LARGE; odd.how++) {
+        RPC(Controller, ListVolumes, &q, GRPC_INTERNAL);
+        CHECK(strstr(rig.why, "node node-2 answers in another way"));
+    }
+    q.max_entries = 100000; /* no more than clients take */
+    a = RPC(Controller, ListVolumes, &q, 0);
+    CHECK(a->n_entries >= 500 && a->n_entries < 4000 && strcmp(a->next_token, "node-2/next") == 0);
+    rpc_free(a);
+    CHECK(capacity(NULL) == INT64_MAX);
+    odd_end();
     stop();
 }
 
