@@ -128,6 +128,15 @@ int plant_target(struct plant *p, struct inode *in, const char *target, size_t l
     return done(p, r);
 }
 
+/* Its names come later, but count from now on. */
+static void links_more(struct inode *in)
+{
+    uint32_t more = !S_ISDIR(in->mode) && in->nlink > 1 ? in->nlink - 1 : 0;
+
+    in->nlink -= more;
+    inode_more(in, &(struct inode_more){.links = (int32_t)more});
+}
+
 /* The first runs with the record, the others behind it. */
 int plant_inode(struct plant *p, struct inode *in, const struct cold_run *runs, size_t n)
 {
@@ -141,7 +150,7 @@ int plant_inode(struct plant *p, struct inode *in, const struct cold_run *runs, 
         in->flags |= INODE_INLINE;
     else if (r == 0 && S_ISREG(in->mode))
         r = cold_file_map(&p->o.t, v, in, runs, first);
-    inode_more(in, &(struct inode_more){0});
+    links_more(in);
     if (r == 0)
         r = put_inode(p, in);
     if (r < 0)

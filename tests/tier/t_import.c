@@ -192,6 +192,34 @@ TEST(test_import__names_of_one_file_stay_its_names)
     }
 }
 
+/* What counts in the volume's size beside the bytes does so in what comes of a recovery point. */
+TEST(test_import__names_and_attributes_count)
+{
+    struct backup_result res;
+    struct repo_rig g;
+    char name[32];
+    struct vol *v;
+
+    rig_begin(&g);
+    connect(&g);
+    box_text(&g.b, g.b.v, "one", "text");
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "link-%d", i);
+        box_link(&g.b, g.b.v, "one", name);
+    }
+    res = rig_back_up(&g, "a");
+    v = imported(&g, res.id, "v", true);
+    CHECK_EQ(vol_used_blocks(v), vol_used_blocks(g.b.v));
+    box_sound(&g.b);
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "link-%d", i);
+        box_remove(&g.b, v, name);
+    }
+    CHECK_EQ(vol_used_blocks(v), 1);
+    box_sound(&g.b);
+    rig_end(&g);
+}
+
 /* --- what goes wrong ------------------------------------------------------------------------------------------------------ */
 
 static void many_files(struct repo_rig *g)
