@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "snap/check.h"
 #include "snap/ns.h"
 #include "snap/snapshot.h"
 #include "tests/lib/nsfix.h"
@@ -260,6 +261,33 @@ NS_TEST(test_xattr_room__what_was_there_before_stays)
     nsfix_verify(f);
     drop(f, "f");
     CHECK_EQ(used(f), before);
+}
+
+/* A death may come between two of the parts in which a file goes: that is no damage. */
+TEST(test_xattr_room__half_gone_is_sound)
+{
+    struct check_opts quiet = {.quiet = true};
+    struct check_result res = {0};
+    struct nsfix f;
+    uint64_t before, ino;
+    vfs_node n;
+    struct ns o;
+
+    nsfix_open(&f, NSFIX_PLAIN);
+    before = used(&f);
+    n = nsfix_mk(&f, NSFIX_ROOT, "f", S_IFREG | 0644);
+    for (int i = 0; i < 4; i++)
+        CHECK_OK(set_number(&f, n, "user.", i, 10, NS_XATTR_MAX));
+    CHECK_OK(vfs_unlink(f.v, &f.c, NSFIX_ROOT, "f"));
+    CHECK_OK(ns_change(f.v, &f.c, OP_UNLINK, n, &o, &ino));
+    CHECK_EQ(inode_drop(&o.t, f.v, o.to, ino), 1);
+    CHECK_OK(ns_end(&o, 0));
+    CHECK_OK(check_store(f.s, &quiet, &res));
+    CHECK_EQ(res.problems, 0);
+    CHECK_OK(vfs_orphans_drop_all(f.v));
+    CHECK_EQ(used(&f), before);
+    nsfix_verify(&f);
+    nsfix_close(&f);
 }
 
 int main(int argc, char **argv)
