@@ -105,16 +105,37 @@ static int lease_put(struct lease *l, uint32_t number)
     return r == -E_EXIST ? -E_BUSY : r;
 }
 
+/* Has somebody else a number after this one? */
+static int lease_alone(const struct lease *l, uint32_t after)
+{
+    struct leases v;
+    int r = leases_list(l->r->b, &l->r->call, &v);
+
+    for (size_t at = 0; r == 0 && at < v.names.len; at += BACKEND_NAME_MAX + 1) {
+        unsigned long n = strtoul((const char *)v.names.data + at + strlen(NAME), NULL, 10);
+
+        if (n > after && n != l->number)
+            r = -E_BUSY;
+    }
+    buf_free(&v.names);
+    return r;
+}
+
 /* The next number after the newest. Where a bucket keeps versions, some servers take a deleted name for one that is there: then one
- * further on, as long as nobody else has put any. */
+ * further on, as long as nobody else has put any. Two who go on so put different ones: each looks once more, and none of them has it. */
 static int lease_put_after(struct lease *l, uint32_t newest)
 {
-    uint32_t range = 1, skip = 0;
+    uint32_t range = 1, skip = 0, was = l->number;
     struct leases v = {.newest = newest};
     int r;
 
     for (;;) {
         r = newest < NUMBER_MAX - range ? lease_put(l, newest + 1 + skip) : -E_BUSY;
+        if (r == 0 && range > 1 && !BROKEN(VARVE_BREAK_lease_alone) && (r = lease_alone(l, newest)) < 0) {
+            lease_del(l, l->number);
+            l->number = was;
+            return r;
+        }
         if (r != -E_BUSY || range > NUMBER_MAX / 8 || BROKEN(VARVE_BREAK_lease_ghost))
             return r;
         r = leases_list(l->r->b, &l->r->call, &v);

@@ -20,7 +20,8 @@ struct mem {
     uint64_t fault_at, calls;
     enum mem_fault what;
     bool puts_only, hit, closed;
-    const char *refuse;
+    const char *refuse, *ghost, *beside;
+    bool seen; /* the ghost was */
     int64_t later_ns;
 };
 
@@ -120,22 +121,13 @@ static int end(struct mem *m, int r)
     return r;
 }
 
-static int mem_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
-                   size_t len)
+static void insert(struct mem *m, const char *name, const void *p, size_t len)
 {
-    int r = backend_name_check(name), f;
-    struct mem *m = begin(b);
     struct object o = {.mtime_ns = clock_wall_ns() + m->later_ns};
     bool there;
-    size_t i;
+    size_t i = place(m, name, &there);
 
-    if (r == 0)
-        r = backend_call_check(c, clock_mono_ns());
-    if (r < 0 || (f = faulty(m, true)) < 0)
-        return end(m, r < 0 ? r : f);
-    i = place(m, name, &there);
-    if (there)
-        return end(m, f == 1 ? -E_UNSURE : -E_EXIST);
+    CHECK(!there);
     snprintf(o.name, sizeof(o.name), "%s", name);
     CHECK_OK(buf_add(&o.bytes, p, len));
     m->v = realloc(m->v, (m->n + 1) * sizeof(*m->v));
@@ -143,6 +135,41 @@ static int mem_put(struct backend *b, const struct backend_call *c, const char *
     memmove(m->v + i + 1, m->v + i, (m->n - i) * sizeof(*m->v));
     m->v[i] = o;
     m->n++;
+}
+
+void mem_ghost(struct mem *m, const char *name, const char *beside)
+{
+    m->ghost = name;
+    m->beside = beside;
+    m->seen = false;
+    if (name)
+        insert(m, name, "ghost", 5);
+}
+
+static void meet_ghost(struct mem *m, const char *name)
+{
+    if (m->ghost && strcmp(name, m->ghost) == 0)
+        m->seen = true;
+    else if (m->seen && m->beside)
+        insert(m, TAKE(m->beside), "", 0);
+}
+
+static int mem_put(struct backend *b, const struct backend_call *c, const char *name, const void *p,
+                   size_t len)
+{
+    int r = backend_name_check(name), f;
+    struct mem *m = begin(b);
+    bool there;
+
+    if (r == 0)
+        r = backend_call_check(c, clock_mono_ns());
+    if (r < 0 || (f = faulty(m, true)) < 0)
+        return end(m, r < 0 ? r : f);
+    meet_ghost(m, name);
+    place(m, name, &there);
+    if (there)
+        return end(m, f == 1 ? -E_UNSURE : -E_EXIST);
+    insert(m, name, p, len);
     return end(m, f == 1 ? -E_UNSURE : 0);
 }
 
@@ -206,7 +233,8 @@ static int mem_list(struct backend *b, const struct backend_call *c, const char 
         struct listed l = {.st = {m->v[i].bytes.len, m->v[i].mtime_ns}};
 
         memcpy(l.name, m->v[i].name, sizeof(l.name));
-        if (strcmp(l.name, after) > 0 && strncmp(l.name, prefix, n) == 0)
+        if (strcmp(l.name, after) > 0 && strncmp(l.name, prefix, n) == 0 &&
+            !(m->ghost && strcmp(l.name, m->ghost) == 0))
             CHECK_OK(buf_add(&names, &l, sizeof(l)));
     }
     end(m, r);

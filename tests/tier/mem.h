@@ -25,6 +25,10 @@ bool mem_hit(const struct mem *m);       /* it went wrong */
 /* Whose names begin so are not deleted: -E_ACCES. "": all but leases; NULL: none. */
 void mem_refuse(struct mem *m, const char *prefix);
 
+/* As where a bucket keeps versions: no list has the name, and a put says that it is there. The put after that one finds that somebody put
+ * beside just before (NULL: nobody did). name NULL: no more. */
+void mem_ghost(struct mem *m, const char *name, const char *beside);
+
 void mem_later(struct mem *m, int64_t ns); /* its clock goes on by so much */
 
 size_t mem_count(const struct mem *m, const char *prefix);

@@ -56,6 +56,34 @@ TEST(test_lease__it_is_known_by_its_holder)
     rig_end(&g);
 }
 
+/* Where a deleted name is taken for one that is there two may go on to different numbers at the same moment. */
+TEST(test_lease__two_who_pass_over_a_name_do_not_both_have_it)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct repo_rig g;
+    struct lease l;
+
+    rig_begin(&g);
+    mem_ghost(g.w.m, "lease/prune.00000001", NULL);
+    CHECK_OK(lease_take(g.w.r, &l, &err));
+    CHECK(l.number > 1);
+    lease_drop(&l);
+    mem_drop(g.w.m, "lease/prune.00000001");
+    mem_ghost(g.w.m, "lease/prune.00000001", "lease/prune.00000900");
+    CHECK_ERR(lease_take(g.w.r, &l, &err), -E_BUSY);
+    CHECK_EQ(mem_count(g.w.m, "lease/"), 2);
+    mem_drop(g.w.m, "lease/prune.00000001");
+    mem_drop(g.w.m, "lease/prune.00000900");
+    CHECK_OK(lease_take(g.w.r, &l, &err));
+    mem_ghost(g.w.m, "lease/prune.00000002", "lease/prune.00000900");
+    l.put_ns = 0;
+    CHECK_ERR(lease_keep(&l), -E_BUSY);
+    CHECK_EQ(l.number, 1);
+    lease_drop(&l);
+    CHECK_EQ(mem_count(g.w.m, "lease/"), 2);
+    rig_end(&g);
+}
+
 /* Nobody deletes by a list that cannot be read, nobody writes while it is there; it goes when nobody carries it out. */
 TEST(test_lease__damaged_lists_are_removed_safely)
 {
