@@ -32,6 +32,7 @@ struct have {
     struct have *next;
     struct mapped map; /* to 0: not known */
     atomic_uint looks;
+    atomic_bool damaged; /* who opens it next gets another */
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -86,17 +87,19 @@ static int forget_file(const struct have *h, const char *name)
     return unlink(path) < 0 && errno != ENOENT ? err_from_errno(errno) : 0;
 }
 
-/* Found while it was in use: whoever opens it next makes it anew. */
-static int told(const struct have *h, int r)
+/* Found while it was in use: whoever opens it next makes it anew, in this process too, though others here have it open still. */
+static int told(struct have *h, int r)
 {
     char path[PATH_MAX + 16];
     int fd;
 
-    if (r != -E_CORRUPT)
+    if (r != -E_CORRUPT || atomic_load(&h->damaged))
         return r;
     snprintf(path, sizeof(path), "%s/damaged", h->dir);
-    if ((fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0)
-        close(fd);
+    if ((fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+        return r;
+    close(fd);
+    atomic_store(&h->damaged, true);
     return r;
 }
 
@@ -250,6 +253,11 @@ static int have_new(const char *dir, struct have **ret)
     return 0;
 }
 
+static bool is_given_up(struct have *h)
+{
+    return atomic_load(&h->damaged) && !BROKEN(VARVE_BREAK_have_given_up);
+}
+
 int have_open(const char *dir, struct have **ret)
 {
     struct have *h;
@@ -258,7 +266,7 @@ int have_open(const char *dir, struct have **ret)
     if (strlen(dir) >= PATH_MAX)
         return -E_NAMETOOLONG;
     pthread_mutex_lock(&registry_lock);
-    for (h = registry; h && strcmp(h->dir, dir) != 0; h = h->next)
+    for (h = registry; h && (strcmp(h->dir, dir) != 0 || is_given_up(h)); h = h->next)
         ;
     if (h) {
         h->users++;
@@ -374,7 +382,7 @@ static int begin(struct have *h, struct writing *w)
 static int end(struct writing *w, int r)
 {
     if (r == 0)
-        return from_mdb(mdb_txn_commit(w->t));
+        return told(w->h, from_mdb(mdb_txn_commit(w->t)));
     mdb_txn_abort(w->t);
     return r;
 }
@@ -384,14 +392,14 @@ static int put(struct writing *w, uint8_t kind, const void *key, size_t klen, co
     uint8_t room[65];
     MDB_val k = key_make(room, kind, key, klen), v = {len, (void *)(uintptr_t)p};
 
-    return from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0));
+    return told(w->h, from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0)));
 }
 
 static int drop(struct writing *w, uint8_t kind, const void *key, size_t klen)
 {
     uint8_t room[65];
     MDB_val k = key_make(room, kind, key, klen);
-    int r = from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL));
+    int r = told(w->h, from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL)));
 
     return r == -E_NOENT ? 0 : r;
 }
@@ -689,7 +697,7 @@ int have_point(struct have *h, const char *id, struct buf *ret)
 
     if (r < 0)
         return r;
-    r = from_mdb(mdb_get(t, h->dbi, &k, &v));
+    r = told(h, from_mdb(mdb_get(t, h->dbi, &k, &v)));
     if (r == 0)
         r = buf_add(ret, v.mv_data, v.mv_size);
     mdb_txn_abort(t);

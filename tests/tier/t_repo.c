@@ -9,6 +9,7 @@
 #include "tests/lib/test.h"
 #include "tests/lib/tree.h"
 #include "tests/tier/rig.h"
+#include "tier/have.h"
 
 /* --- tests ---------------------------------------------------------------------------------------------------------- */
 
@@ -513,6 +514,39 @@ TEST(test_repo__a_cache_that_is_damaged_is_made_anew)
     }
     rig_sound(&g);
     rig_end(&g);
+}
+
+/* A daemon has it open all the time: what it opens next is another one all the same. */
+TEST(test_repo__a_cache_in_use_that_is_damaged_is_made_anew)
+{
+    static const uint8_t zeros[64 << 10];
+    char dir[300], path[400];
+    struct have *first, *second, *third;
+    char name[SHA_TEXT];
+    int fd;
+
+    snprintf(dir, sizeof(dir), "%s/cache", test_dir());
+    snprintf(path, sizeof(path), "%s/data.mdb", dir);
+    memset(name, 'a', sizeof(name));
+    name[SHA_TEXT - 1] = 0;
+    CHECK_OK(have_open(dir, &first));
+    CHECK_OK(have_put_point(first, name, "x", 1));
+    CHECK_OK(have_open(dir, &second));
+    CHECK(second == first);
+    CHECK((fd = open(path, O_RDWR | O_CLOEXEC)) >= 0);
+    CHECK(pwrite(fd, zeros, sizeof(zeros), 8192) == sizeof(zeros));
+    close(fd);
+    CHECK_ERR(have_put_point(first, name, "x", 1), -E_CORRUPT);
+    CHECK_OK(have_open(dir, &third));
+    CHECK(third != first);
+    expect_mark("have: made anew");
+    CHECK_OK(have_put_point(third, name, "x", 1));
+    have_close(second);
+    have_close(TAKE(first));
+    CHECK_OK(have_open(dir, &first));
+    CHECK(first == third);
+    have_close(first);
+    have_close(third);
 }
 
 TEST(test_repo__recovery_points_are_found_by_their_digits)
