@@ -14,7 +14,7 @@
 #define LIST_MAX (4u << 20)
 #define NODES_MAX 5000
 #define NAME_MAX_BYTES 253
-#define NOWHERE "-" /* the address of a node whose driver has none */
+#define NOWHERE "-"   /* the address of a node whose driver has none */
 #define NAMED_MAX 300 /* bytes of nodes in a sentence, then they are counted */
 
 struct csi_node {
