@@ -279,8 +279,10 @@ static void begin_stop(struct grpc_server *s)
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, s->stop, NULL);
     listeners_close(l);
     l->stops_ns = clock_mono_ns() + (int64_t)s->o.stop_wait_ms * MS;
-    for (struct grpc_peer *p = l->peers; p; p = p->next)
+    for (struct grpc_peer *p = l->peers; p; p = p->next) {
         grpc_conn_goaway(p->conn);
+        p->pipe.dead |= !grpc_pipe_is_open(&p->pipe); /* nobody whom it could be said to */
+    }
 }
 
 /* *ret NULL: of one that is closed. */

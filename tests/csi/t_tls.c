@@ -415,6 +415,20 @@ TEST(test_tls__garbage_and_silence_hold_up_nobody)
     stop();
 }
 
+TEST(test_tls__who_was_not_let_in_yet_holds_up_no_end)
+{
+    int64_t began;
+    int fd;
+
+    start((struct grpc_settings){.workers = 2, .shake_ms = 20000, .stop_wait_ms = 20000});
+    fd = tcp();
+    CHECK_EQ(ask_echo(), GRPC_OK); /* the other one has been taken by then */
+    began = clock_mono_ns();
+    stop();
+    CHECK(clock_mono_ns() - began < 10000000000);
+    close(fd);
+}
+
 /* One that was let in, and says nothing more: nor does it answer. */
 TEST(test_tls__who_falls_silent_is_asked_and_goes)
 {
