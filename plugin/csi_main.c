@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -282,11 +283,23 @@ static int nodes_new(const struct settings *s, struct csi *d)
     return r < 0 ? wrong("the list of nodes cannot be made", err_text(r)) : 0;
 }
 
+/* Each node is a connection, and 1024 files are what many are started with. */
+static void files_raise(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static int control(struct settings *s, struct csi *d)
 {
     struct grpc_settings o = {.find = csi_route_find, .arg = d, .workers = WORKERS};
     int r = csi_init(d);
 
+    files_raise();
     if (r == 0)
         r = nodes_new(s, d);
     if (r)

@@ -128,13 +128,15 @@ static int line_take(struct csi_nodes *ns, char *line, struct list *l)
     for (size_t i = 0; i < l->n && r == 0; i++)
         if (strcmp(l->all[i]->name, name) == 0)
             r = -E_EXIST;
+    if (r == 0 && l->n == NODES_MAX)
+        r = -E_TOOBIG;
     if (r == 0 && !(n = known(ns, name, address)))
         r = node_new(ns, name, address, &n);
     if (r == 0)
         l->all[l->n++] = n;
-    else if (r != -E_NOMEM)
+    else if (r != -E_NOMEM && r != -E_TOOBIG)
         log_warn("csi", "node-not-understood", "line=\"%.300s %.100s\"", name, address);
-    return r == -E_NOMEM ? r : 0;
+    return r == -E_NOMEM || r == -E_TOOBIG ? r : 0;
 }
 
 static int list_take(struct csi_nodes *ns, struct buf *text, struct list *l)
@@ -146,7 +148,7 @@ static int list_take(struct csi_nodes *ns, struct buf *text, struct list *l)
     l->all = calloc(NODES_MAX, sizeof(*l->all)); /* untouched pages cost nothing */
     if (!l->all)
         return -E_NOMEM;
-    for (line = (char *)text->data; r == 0 && line && *line && l->n < NODES_MAX; line = next) {
+    for (line = (char *)text->data; r == 0 && line && *line; line = next) {
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
@@ -194,8 +196,11 @@ static void list_read(struct csi_call *k, struct csi_nodes *ns)
     cleanup(buf_free) struct buf text = {0};
     struct list l = {.n = 0};
     char why[300] = "";
+    int r = text_get(k, ns, &text, why) == 0 ? list_take(ns, &text, &l) : 0;
 
-    if (text_get(k, ns, &text, why) == 0 && list_take(ns, &text, &l) < 0)
+    if (r == -E_TOOBIG)
+        snprintf(why, sizeof(why), "there are more than %d nodes", NODES_MAX);
+    else if (r < 0)
         snprintf(why, sizeof(why), "out of memory");
     if (*why)
         log_warn("csi", "nodes-not-read", "why=\"%s\"", why);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -888,6 +889,32 @@ TEST(test_route__who_waits_no_more_keeps_no_node_busy)
     client_close(c);
     free(c);
     free(id);
+    stop();
+}
+
+TEST(test_route__a_large_cluster_is_taken_whole_or_not_at_all)
+{
+    Csi__V1__ListVolumesRequest q = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+    cleanup(buf_free) struct buf b = {0};
+    struct rlimit files, was;
+    size_t pages;
+
+    start();
+    end(&far.csi, SIGTERM);
+    for (unsigned i = 0; i <= 5000; i++)
+        CHECK_OK(buf_printf(&b, "worker-%u 127.0.0.1:1\n", i));
+    CHECK_OK(io_replace(io_real(), far.nodes, b.data, b.len));
+    CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
+    CHECK(setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = 512, .rlim_max = was.rlim_max}) == 0);
+    control_begin();
+    CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);
+    ask_of(2);
+    RPC(Controller, ListVolumes, &q, GRPC_UNAVAILABLE);
+    CHECK(strstr(rig.why, "no node is known: there are more than 5000 nodes"));
+    CHECK(prlimit(far.csi, RLIMIT_NOFILE, NULL, &files) == 0 && files.rlim_cur == was.rlim_max);
+    nodes_put(2);
+    pause_ms(1100);
+    CHECK_EQ(list_all(0, &pages), 2);
     stop();
 }
 
