@@ -8,6 +8,7 @@
 #include "plugin/csi.h"
 #include "plugin/csi_methods.h"
 #include "plugin/grpc_i.h"
+#include "plugin/pb.h"
 #include "tests/fuzz/fuzz.h"
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -42,11 +43,26 @@ static void drain(struct grpc_conn *c)
         FUZZ_CHECK(grpc_conn_out(c, &p, &len) == 0);
 }
 
+/* What a controller reads of it without understanding it: pieces that lie one behind the other. */
+static void fields(const uint8_t *p, size_t len)
+{
+    const uint8_t *at = p, *end = p + len;
+    struct pb_field f;
+
+    while (pb_next(&p, &len, &f) > 0) {
+        FUZZ_CHECK(f.number > 0 && f.at == at && f.len > 0 && p == at + f.len);
+        FUZZ_CHECK(f.bytes > at && f.bytes + f.bytes_len == p && p + len == end);
+        at = p;
+    }
+}
+
 void run_grpc(const uint8_t *p, size_t len)
 {
     struct grpc_server *s = server();
     struct grpc_conn *c;
     int r = 0;
+
+    fields(p, len);
 
     FUZZ_CHECK(grpc_conn_new(s, false, &c) == 0);
     for (size_t at = 0; at < len && r == 0; at += 512) {
