@@ -1,6 +1,8 @@
 #include "plugin/tls.h"
 
+#include <errno.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -94,7 +96,8 @@ static int look(const struct tls_files *f, struct file_id ids[ARRAY_LEN(names)],
 static const char *reason(void)
 {
     unsigned long e = ERR_peek_last_error();
-    const char *s = ERR_reason_error_string(e);
+    const char *s =
+        ERR_SYSTEM_ERROR(e) ? err_text(err_from_errno(ERR_GET_REASON(e))) : ERR_reason_error_string(e);
 
     return s ? s : "it is not understood";
 }
@@ -131,7 +134,6 @@ static void set_up(const struct tls_files *f, SSL_CTX *ctx)
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     if (BROKEN(VARVE_BREAK_tls_anybody))
@@ -142,21 +144,75 @@ static void set_up(const struct tls_files *f, SSL_CTX *ctx)
         SSL_CTX_set_alpn_protos(ctx, h2, sizeof(h2)); /* 0 where it went well */
 }
 
+/* OpenSSL would open it in such a way that a child, started at this moment, has it, too: the key. */
+static BIO *open_file(const struct tls_files *f, size_t i)
+{
+    char path[4096];
+    FILE *s = path_of(f, i, path) < 0 ? NULL : fopen(path, "re");
+    BIO *b = s ? BIO_new_fp(s, BIO_CLOSE) : NULL;
+
+    if (!s)
+        ERR_raise(ERR_LIB_SYS, errno);
+    else if (!b)
+        fclose(s);
+    return b;
+}
+
+/* There is no further one; else what there is cannot be read. */
+static bool at_end(void)
+{
+    return ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+}
+
+static bool take_ca(SSL_CTX *ctx, BIO *b)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    size_t n = 0;
+    bool ok = true;
+
+    for (X509 *x; ok && (x = PEM_read_bio_X509_AUX(b, NULL, no_passphrase, NULL)); n++) {
+        ok = X509_STORE_add_cert(store, x) == 1;
+        X509_free(x);
+    }
+    return ok && n > 0 && at_end();
+}
+
+static bool take_crt(SSL_CTX *ctx, BIO *b)
+{
+    X509 *x = PEM_read_bio_X509_AUX(b, NULL, no_passphrase, NULL);
+    bool ok = x && SSL_CTX_use_certificate(ctx, x) == 1;
+
+    X509_free(x);
+    while (ok && (x = PEM_read_bio_X509(b, NULL, no_passphrase, NULL))) {
+        ok = SSL_CTX_add1_chain_cert(ctx, x) == 1;
+        X509_free(x);
+    }
+    return ok && at_end();
+}
+
+static bool take_key(SSL_CTX *ctx, BIO *b)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(b, NULL, no_passphrase, NULL);
+    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+
+    EVP_PKEY_free(key);
+    return ok;
+}
+
 /* Which of them is wrong; NULL: none. */
 static const char *load(const struct tls_files *f, SSL_CTX *ctx)
 {
-    char path[ARRAY_LEN(names)][4096];
+    static bool (*const takes[])(SSL_CTX * ctx, BIO * b) = {take_ca, take_crt, take_key};
 
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (path_of(f, i, path[i]) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        BIO *b = open_file(f, i);
+        bool ok = b && takes[i](ctx, b);
+
+        BIO_free(b);
+        if (!ok)
             return names[i];
-    if (SSL_CTX_load_verify_file(ctx, path[0]) != 1)
-        return names[0];
-    if (SSL_CTX_use_certificate_chain_file(ctx, path[1]) != 1)
-        return names[1];
-    if (SSL_CTX_use_PrivateKey_file(ctx, path[2], SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ctx) != 1)
-        return names[2];
+        ERR_clear_error();
+    }
     return NULL;
 }
 

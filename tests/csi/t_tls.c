@@ -1,6 +1,7 @@
 /* gRPC over TLS: who is let in, what a call becomes on its way, what those who do wrong hold up. */
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -370,6 +372,65 @@ TEST(test_tls__certificates_come_and_change)
     certs_put(far.control, &far.other, &far.other, "controller." DRIVER, 3600);
     CHECK_EQ(ask_echo(), GRPC_OK);
     stop();
+}
+
+static void *look(void *arg)
+{
+    CHECK(tls_files_look(arg, NULL));
+    return NULL;
+}
+
+/* How many descriptors of it there are; *ret: whether a child that is started now would have one. */
+static size_t opened(const char *path, bool *ret)
+{
+    DIR *d = opendir("/proc/self/fd");
+    size_t n = 0;
+
+    *ret = false;
+    for (struct dirent *e; (e = readdir(d));) {
+        char link[300], to[600];
+        ssize_t len;
+        int fd = (int)strtol(e->d_name, NULL, 10);
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%s", e->d_name);
+        len = readlink(link, to, sizeof(to) - 1);
+        to[len > 0 ? len : 0] = 0;
+        if (strcmp(to, path) != 0)
+            continue;
+        n++;
+        *ret |= !(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    }
+    closedir(d);
+    return n;
+}
+
+TEST(test_tls__no_child_has_the_key)
+{
+    cleanup(buf_free) struct buf key = {0};
+    struct tls_files *files;
+    struct authority ca;
+    pthread_t reader;
+    char dir[256], path[300];
+    bool inherited;
+    int fd;
+
+    snprintf(dir, sizeof(dir), "%s/node", test_dir());
+    snprintf(path, sizeof(path), "%s/tls.key", dir);
+    authority_make(&ca, "ca");
+    certs_put(dir, &ca, &ca, "node." DRIVER, 3600);
+    CHECK_OK(io_read_file(io_real(), path, 1 << 20, &key));
+    CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0); /* so that it is read until we want */
+    CHECK_OK(tls_files_new(dir, DRIVER, TLS_NODE, &files));
+    CHECK(pthread_create(&reader, NULL, look, files) == 0);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    for (int i = 0; i < WAIT && opened(path, &inherited) < 2; i++)
+        nap(1);
+    CHECK(opened(path, &inherited) == 2 && !inherited); /* who reads it and who writes it */
+    CHECK(write(fd, key.data, key.len) == (ssize_t)key.len);
+    close(fd);
+    pthread_join(reader, NULL);
+    tls_files_free(files);
+    authority_free(&ca);
 }
 
 /* --- who does wrong --------------------------------------------------------------------------------------------------------- */
