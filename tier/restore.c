@@ -10,9 +10,6 @@
 #include "tier/domains.h"
 #include "tier/restore_i.h"
 
-#define DEPTH_SURE                                                                                           \
-    2000 /* a tree that is deeper could be a circle: directories must say themselves where they lie */
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -78,7 +75,7 @@ static int restore_dir(struct restore *w, int dir, const char *name, uint64_t in
 {
     int fd, r;
 
-    if (w->levels.n > DEPTH_SURE && in->parent != levels_ino(w))
+    if (!levels_may_enter(w, ino, in))
         return restore_survive(w, -E_CORRUPT);
     if ((r = make_dir(w, dir, name)) < 0)
         return r;

@@ -39,12 +39,13 @@ int restore_survive(struct restore *w, int r); /* damage is told, and 0; everyth
 
 /* levels_enter: the directory of w->path, in the one entered last; takes fd (-1: it is the target). levels_next: 1: the next entry of the
  * one entered last, name valid until another call; w->path is its. 0: that was all. levels_leave: its owner, mode, times. levels_fd:
- * of the one entered last; of the target where none is. levels_place: its place. in NULL: it is read when it is left. */
+ * of the one entered last; of the target where none is. levels_may_enter: false: the tree could be a circle. levels_place: its place. in
+ * NULL: it is read when it is left. */
 int levels_enter(struct restore *w, int fd, uint64_t ino, const struct point_inode *in);
 int levels_next(struct restore *w, const char **ret_name, uint64_t *ret_ino);
 int levels_leave(struct restore *w);
 int levels_fd(const struct restore *w);
-uint64_t levels_ino(const struct restore *w);
+bool levels_may_enter(const struct restore *w, uint64_t ino, const struct point_inode *in);
 int levels_place(struct restore *w, uint32_t *ret);
 void levels_release(struct restore *w);
 

@@ -12,6 +12,7 @@
 
 #define OPEN_LEVELS 64
 #define LISTS_BYTES (4u << 20)
+#define DEPTH_ANY 2000 /* levels */
 #define PLACE_NONE UINT32_MAX
 
 /* The entries of a directory, read before anything is made. In the order of inodes their records and their bytes lie side by side in the
@@ -36,6 +37,7 @@ struct level {
     size_t path_len;
     uint32_t place; /* PLACE_ROOT: it is the target; PLACE_NONE: not noted */
     int fd;         /* -1: it is the target, or closed */
+    bool sure;      /* it says itself that it lies in the one above, and so do all above but the first */
 };
 
 /* --- entries -------------------------------------------------------------------------------------------------------- */
@@ -150,6 +152,21 @@ static void fd_drop(struct level *l)
     l->fd = -1;
 }
 
+static bool says_so(const struct levels *v, const struct point_inode *in)
+{
+    const struct level *up = v->n ? &v->v[v->n - 1] : NULL;
+
+    return !up || (up->sure && in && in->parent == up->ino);
+}
+
+/* Where each says that it lies in the one above, none can be met again before the first is. */
+bool levels_may_enter(const struct restore *w, uint64_t ino, const struct point_inode *in)
+{
+    const struct levels *v = &w->levels;
+
+    return v->n <= DEPTH_ANY || (says_so(v, in) && ino != v->v[0].ino) || BROKEN(VARVE_BREAK_restore_circle);
+}
+
 int levels_enter(struct restore *w, int fd, uint64_t ino, const struct point_inode *in)
 {
     struct level l = {.ino = ino, .fd = fd, .place = fd < 0 ? PLACE_ROOT : PLACE_NONE};
@@ -170,6 +187,7 @@ int levels_enter(struct restore *w, int fd, uint64_t ino, const struct point_ino
     l.dev = st.st_dev;
     l.there = st.st_ino;
     l.path_len = w->path.len;
+    l.sure = says_so(v, in);
     if (in)
         l.list->in = *in;
     v->v[v->n++] = l;
@@ -234,11 +252,6 @@ int levels_fd(const struct restore *w)
     const struct level *l = w->levels.n ? &w->levels.v[w->levels.n - 1] : NULL;
 
     return l && l->place != PLACE_ROOT ? l->fd : w->dest;
-}
-
-uint64_t levels_ino(const struct restore *w)
-{
-    return w->levels.n ? w->levels.v[w->levels.n - 1].ino : 0;
 }
 
 /* Those above must have theirs first. */

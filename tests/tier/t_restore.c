@@ -564,6 +564,53 @@ TEST(test_restore__no_tree_is_too_deep)
     rig_end(&g);
 }
 
+/* a is in the root and in b, which is in a, and says that it is in b. */
+static void make_circle(struct repo_rig *g)
+{
+    struct vfs_attr a, b;
+    struct ns_name name;
+    struct inode in;
+    uint64_t ino;
+    struct ns o;
+
+    file_in(g, box_root(g->b.v), "first");
+    CHECK_OK(vfs_mknod(g->b.v, &g->b.c, box_root(g->b.v), "a", S_IFDIR | 0755, 0, &a));
+    CHECK_OK(vfs_mknod(g->b.v, &g->b.c, a.node, "b", S_IFDIR | 0755, 0, &b));
+    CHECK_OK(vfs_rename(g->b.v, &g->b.c, box_root(g->b.v), "first", b.node, "first", 0));
+    CHECK_OK(ns_name_init("a", &name));
+    CHECK_OK(ns_change(g->b.v, &g->b.c, OP_MKDIR, b.node, &o, &ino));
+    CHECK_OK(ns_inode(&o, vfs_node_ino(a.node), &in));
+    in.parent = ino;
+    CHECK_OK(ns_dirent_slot(&o, ino, &name, &in.parent_hash));
+    CHECK_OK(ns_dirent_put(&o, ino, in.parent_hash, in.ino, S_IFDIR, &name));
+    CHECK_OK(inode_put_over(&o.t, KEEP_FIRM, (struct txn_owner){0}, o.to, NULL, &in));
+    CHECK_OK(ns_end(&o, 0));
+}
+
+static int far_enough(void *arg, uint64_t items, uint64_t bytes)
+{
+    (void)arg, (void)bytes;
+    return items > 6000 ? -E_CANCELED : 0;
+}
+
+TEST(test_restore__a_circle_has_an_end)
+{
+    struct restore_opts o = {.progress = far_enough};
+    struct restored res;
+    struct backup_result b;
+    struct repo_rig g;
+    char to[400];
+
+    rig_begin(&g);
+    make_circle(&g);
+    b = rig_back_up(&g, "a");
+    snprintf(to, sizeof(to), "%s/to", test_dir());
+    res = restore_to(&g, b.id, to, &o);
+    CHECK_OK(res.result);
+    CHECK(res.res.hurt == 1 && res.res.dirs <= 2001);
+    rig_end(&g);
+}
+
 static int move_away(void *arg, uint64_t items, uint64_t bytes)
 {
     (void)arg, (void)items, (void)bytes;
