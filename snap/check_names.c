@@ -267,7 +267,8 @@ static void judge(struct walk *w, uint64_t ino, const struct node *n)
     } else {
         (void)judge_links(w, ino, n);
     }
-    if (n->nlink == 0 && n->orphan) /* it goes by parts, its record with the last */
+    if (n->nlink == 0 && n->orphan &&
+        !BROKEN(VARVE_BREAK_check_half_gone)) /* it goes by parts, its record with the last */
         return;
     if (n->xattrs != n->nxattr)
         problem(w->c, "%s: inode %" PRIu64 " says %u extended attributes, %u are there", w->p->name, ino,

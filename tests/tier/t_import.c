@@ -193,7 +193,7 @@ TEST(test_import__names_of_one_file_stay_its_names)
 }
 
 /* What counts in the volume's size beside the bytes does so in what comes of a recovery point. */
-TEST(test_import__names_and_attributes_count)
+TEST(test_import__names_of_one_file_count)
 {
     struct backup_result res;
     struct repo_rig g;
