@@ -150,6 +150,7 @@ static void start_after(void (*before)(void))
     if (!registered)
         atexit(end_all);
     registered = true;
+    end_all(); /* of a test that failed */
     memset(&far, 0, sizeof(far));
     snprintf(rig.dir, sizeof(rig.dir), "%s/", test_dir());
     snprintf(rig.log, sizeof(rig.log), "%s/log", test_dir());
