@@ -86,7 +86,7 @@ GEN := build/gen
 GEN_C := $(patsubst plugin/proto/%.proto,$(GEN)/plugin/%.pb-c.c,$(wildcard plugin/proto/*.proto))
 FS_SRC := $(filter-out fs/main.c,$(wildcard fs/*.c))
 FS_LIB := $(call lib,fs)
-LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lzstd -lcurl -lexpat -lcrypto
+LIBS := -llmdb -lxxhash -lsodium -lconfig -ljansson -llz4 -lzstd -lexpat -lcrypto
 link = $(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
 VARVE := $(if $(wildcard fs/main.c),$(BUILD)/varve)

@@ -276,7 +276,7 @@ static int complete(struct s3 *s, struct buf *err)
                            .timeout_ms = s->conf.timeout_ms,
                            .concurrency = s->conf.concurrency,
                            .bandwidth = s->conf.bandwidth};
-    return http_new(&h, &s->http);
+    return http_new(&h, &s->http, err);
 }
 
 int s3_open(const struct s3_conf *conf, struct backend **ret, struct buf *err)

@@ -1,7 +1,6 @@
 #include "tier/s3_http.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "tier/curl_lib.h"
 
 #define CONNECT_MS 10000
 #define TICK_MS 50 /* how often time, pauses and callers are looked at while something is under way */
@@ -69,7 +69,7 @@ const char *http_header(struct http_answer *a, const char *name)
 
 int64_t http_date_ns(const char *text)
 {
-    time_t t = *text ? curl_getdate(text, NULL) : -1;
+    time_t t = *text ? curl_lib.getdate(text, NULL) : -1;
 
     return t < 0 ? -1 : (int64_t)t * 1000000000;
 }
@@ -108,7 +108,7 @@ static bool is_part(const struct work *w)
 {
     long status = 0;
 
-    return w->q->part && curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+    return w->q->part && curl_lib.easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
            status == 206;
 }
 
@@ -183,17 +183,17 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 static int lines_add(struct work *w)
 {
     const struct buf *h = w->q->headers;
-    struct curl_slist *l = curl_slist_append(NULL, "Expect:");
+    struct curl_slist *l = curl_lib.slist_append(NULL, "Expect:");
     const char *p = (const char *)h->data, *end = p + h->len;
 
     while (l && p < end) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         char *line = strndup(p, (size_t)(nl - p));
-        struct curl_slist *more = line ? curl_slist_append(l, line) : NULL;
+        struct curl_slist *more = line ? curl_lib.slist_append(l, line) : NULL;
 
         free(line);
         if (!more)
-            curl_slist_free_all(l);
+            curl_lib.slist_free_all(l);
         l = more;
         p = nl + 1;
     }
@@ -206,52 +206,52 @@ static void method_set(struct work *w)
     const struct http_request *q = w->q;
 
     if (strcmp(q->method, "HEAD") == 0)
-        curl_easy_setopt(w->easy, CURLOPT_NOBODY, 1L);
+        curl_lib.easy_setopt(w->easy, CURLOPT_NOBODY, 1L);
     else if (strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0)
-        curl_easy_setopt(w->easy, CURLOPT_UPLOAD, 1L);
+        curl_lib.easy_setopt(w->easy, CURLOPT_UPLOAD, 1L);
     else
-        curl_easy_setopt(w->easy, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(w->easy, CURLOPT_CUSTOMREQUEST, strcmp(q->method, "HEAD") == 0 ? NULL : q->method);
-    curl_easy_setopt(w->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->len);
+        curl_lib.easy_setopt(w->easy, CURLOPT_HTTPGET, 1L);
+    curl_lib.easy_setopt(w->easy, CURLOPT_CUSTOMREQUEST, strcmp(q->method, "HEAD") == 0 ? NULL : q->method);
+    curl_lib.easy_setopt(w->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->len);
 }
 
 static void functions_set(struct work *w)
 {
-    curl_easy_setopt(w->easy, CURLOPT_READFUNCTION, on_send);
-    curl_easy_setopt(w->easy, CURLOPT_READDATA, w);
-    curl_easy_setopt(w->easy, CURLOPT_SEEKFUNCTION, on_seek);
-    curl_easy_setopt(w->easy, CURLOPT_SEEKDATA, w);
-    curl_easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
-    curl_easy_setopt(w->easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(w->easy, CURLOPT_HEADERDATA, w);
-    curl_easy_setopt(w->easy, CURLOPT_PRIVATE, w);
-    curl_easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->error);
+    curl_lib.easy_setopt(w->easy, CURLOPT_READFUNCTION, on_send);
+    curl_lib.easy_setopt(w->easy, CURLOPT_READDATA, w);
+    curl_lib.easy_setopt(w->easy, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_lib.easy_setopt(w->easy, CURLOPT_SEEKDATA, w);
+    curl_lib.easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_lib.easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
+    curl_lib.easy_setopt(w->easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_lib.easy_setopt(w->easy, CURLOPT_HEADERDATA, w);
+    curl_lib.easy_setopt(w->easy, CURLOPT_PRIVATE, w);
+    curl_lib.easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->error);
 }
 
 static int easy_make(struct work *w)
 {
     long buffer = w->h->up.per_s ? BUFFER_SLOW : BUFFER_FAST;
 
-    w->easy = curl_easy_init();
+    w->easy = curl_lib.easy_init();
     if (!w->easy || lines_add(w) < 0)
         return -E_NOMEM;
     functions_set(w);
     method_set(w);
-    if (curl_easy_setopt(w->easy, CURLOPT_URL, w->q->url) != CURLE_OK)
+    if (curl_lib.easy_setopt(w->easy, CURLOPT_URL, w->q->url) != CURLE_OK)
         return -E_NOMEM;
-    curl_easy_setopt(w->easy, CURLOPT_HTTPHEADER, w->lines);
-    curl_easy_setopt(w->easy, CURLOPT_USERAGENT, "varve/" VARVE_VERSION);
-    curl_easy_setopt(w->easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(w->easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(w->easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(w->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN_OF(w->h->timeout_ms, CONNECT_MS));
-    curl_easy_setopt(w->easy, CURLOPT_BUFFERSIZE, buffer);
-    curl_easy_setopt(w->easy, CURLOPT_UPLOAD_BUFFERSIZE, buffer);
+    curl_lib.easy_setopt(w->easy, CURLOPT_HTTPHEADER, w->lines);
+    curl_lib.easy_setopt(w->easy, CURLOPT_USERAGENT, "varve/" VARVE_VERSION);
+    curl_lib.easy_setopt(w->easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_lib.easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_lib.easy_setopt(w->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_lib.easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_lib.easy_setopt(w->easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_lib.easy_setopt(w->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN_OF(w->h->timeout_ms, CONNECT_MS));
+    curl_lib.easy_setopt(w->easy, CURLOPT_BUFFERSIZE, buffer);
+    curl_lib.easy_setopt(w->easy, CURLOPT_UPLOAD_BUFFERSIZE, buffer);
     if (w->h->ca)
-        curl_easy_setopt(w->easy, CURLOPT_CAINFO, w->h->ca);
+        curl_lib.easy_setopt(w->easy, CURLOPT_CAINFO, w->h->ca);
     return 0;
 }
 
@@ -277,12 +277,12 @@ static void finish(struct http *h, struct work *w, int result)
     long status = 0, out = 0;
 
     if (w->easy) {
-        curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status);
-        curl_easy_getinfo(w->easy, CURLINFO_REQUEST_SIZE, &out);
-        curl_multi_remove_handle(h->multi, w->easy);
-        curl_easy_cleanup(w->easy);
+        curl_lib.easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &status);
+        curl_lib.easy_getinfo(w->easy, CURLINFO_REQUEST_SIZE, &out);
+        curl_lib.multi_remove_handle(h->multi, w->easy);
+        curl_lib.easy_cleanup(w->easy);
     }
-    curl_slist_free_all(w->lines);
+    curl_lib.slist_free_all(w->lines);
     w->a->status = (int)status;
     w->a->sent = out > 0;
     for (struct work **at = &h->active; *at; at = &(*at)->next)
@@ -306,7 +306,7 @@ static void begin(struct http *h, struct work *w)
     h->active = w;
     h->nactive++;
     w->moved_ns = clock_mono_ns();
-    if (r == 0 && curl_multi_add_handle(h->multi, w->easy) != CURLM_OK)
+    if (r == 0 && curl_lib.multi_add_handle(h->multi, w->easy) != CURLM_OK)
         r = -E_NOMEM;
     if (r < 0)
         finish(h, w, r);
@@ -338,17 +338,17 @@ static void take_ended(struct http *h)
     CURLMsg *m;
     int left;
 
-    while ((m = curl_multi_info_read(h->multi, &left))) {
+    while ((m = curl_lib.multi_info_read(h->multi, &left))) {
         CURLcode c = m->data.result;
         struct work *w;
         int r;
 
         if (m->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &w);
+        curl_lib.easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &w);
         r = w->failed < 0 ? w->failed : code_of(c);
         if (r < 0 && !w->a->why[0])
-            snprintf(w->a->why, sizeof(w->a->why), "%s", w->error[0] ? w->error : curl_easy_strerror(c));
+            snprintf(w->a->why, sizeof(w->a->why), "%s", w->error[0] ? w->error : curl_lib.easy_strerror(c));
         finish(h, w, r);
     }
 }
@@ -391,7 +391,7 @@ static bool look_after(struct http *h)
             w->moved_ns = now;
         if ((w->paused_up && rate_wait_ns(&h->up) == 0) || (w->paused_down && rate_wait_ns(&h->down) == 0)) {
             w->paused_up = w->paused_down = false;
-            curl_easy_pause(w->easy, CURLPAUSE_CONT);
+            curl_lib.easy_pause(w->easy, CURLPAUSE_CONT);
         }
         paused |= w->paused_up || w->paused_down;
         if ((r = overdue(h, w, now)) < 0)
@@ -409,25 +409,20 @@ static void *drive(void *arg)
     while (take_new(h)) {
         bool paused;
 
-        curl_multi_perform(h->multi, &running);
+        curl_lib.multi_perform(h->multi, &running);
         take_ended(h);
         paused = look_after(h);
-        curl_multi_poll(h->multi, NULL, 0, paused ? TICK_MS / 5 : h->active ? TICK_MS : IDLE_MS, NULL);
+        curl_lib.multi_poll(h->multi, NULL, 0, paused ? TICK_MS / 5 : h->active ? TICK_MS : IDLE_MS, NULL);
     }
     return NULL;
 }
 
 /* --- from outside --------------------------------------------------------------------------------------------------- */
 
-static void global_init(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static void parts_free(struct http *h)
 {
     if (h->multi)
-        curl_multi_cleanup(h->multi);
+        curl_lib.multi_cleanup(h->multi);
     rate_release(&h->up);
     rate_release(&h->down);
     cond_release(&h->ended);
@@ -436,14 +431,14 @@ static void parts_free(struct http *h)
     free(h);
 }
 
-int http_new(const struct http_conf *c, struct http **ret)
+int http_new(const struct http_conf *c, struct http **ret, struct buf *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct http *h = calloc(1, sizeof(*h));
-    int r = 0;
+    struct http *h;
+    int r = curl_lib_load(CURL_LIB_NAME, err);
 
-    pthread_once(&once, global_init);
-    if (!h)
+    if (r < 0)
+        return r;
+    if (!(h = calloc(1, sizeof(*h))))
         return -E_NOMEM;
     lock_init(&h->lock, RANK_LEAF, 0);
     cond_init(&h->ended);
@@ -452,7 +447,7 @@ int http_new(const struct http_conf *c, struct http **ret)
     h->waiting_end = &h->waiting;
     h->concurrency = c->concurrency;
     h->timeout_ms = c->timeout_ms;
-    h->multi = curl_multi_init();
+    h->multi = curl_lib.multi_init();
     if (!h->multi || (c->ca && !(h->ca = strdup(c->ca))))
         r = -E_NOMEM;
     else if (pthread_create(&h->thread, NULL, drive, h) != 0)
@@ -472,7 +467,7 @@ void http_free(struct http *h)
     lock_take(&h->lock);
     h->stop = true;
     lock_drop(&h->lock);
-    curl_multi_wakeup(h->multi);
+    curl_lib.multi_wakeup(h->multi);
     pthread_join(h->thread, NULL);
     assert(!h->active && !h->waiting);
     parts_free(h);
@@ -484,7 +479,7 @@ static void enqueue(struct http *h, struct work *w)
     *h->waiting_end = w;
     h->waiting_end = &w->next;
     lock_drop(&h->lock);
-    curl_multi_wakeup(h->multi);
+    curl_lib.multi_wakeup(h->multi);
 }
 
 /* Not begun yet, and shall not. */
@@ -522,7 +517,7 @@ static bool give_up(struct http *h, struct work *w, bool canceled)
     w->quit = canceled;
     lock_drop(&h->lock);
     if (!taken)
-        curl_multi_wakeup(h->multi);
+        curl_lib.multi_wakeup(h->multi);
     return taken;
 }
 

@@ -12,8 +12,9 @@ struct http_conf {
     unsigned concurrency;
     uint64_t bandwidth; /* bytes a second each way; 0 no limit */
 };
-int http_new(const struct http_conf *c, struct http **ret); /* -E_NOMEM, -E_AGAIN */
-void http_free(struct http *h);                             /* no call is under way; NULL is allowed */
+/* http_new: -E_NOMEM, -E_AGAIN; -E_NOTSUP, -E_IO with a sentence: there is no libcurl of use. */
+int http_new(const struct http_conf *c, struct http **ret, struct buf *err);
+void http_free(struct http *h); /* no call is under way; NULL is allowed */
 
 struct http_request {
     const char *method, *url;
@@ -43,6 +44,7 @@ int http_perform(struct http *h, const struct http_request *q, struct http_answe
 
 /* http_header: the value, "" when it is not there. Valid while a is. */
 const char *http_header(struct http_answer *a, const char *name);
-int64_t http_date_ns(const char *text); /* of Date: and Last-Modified: to the second; -1 where it is none */
+int64_t http_date_ns(
+    const char *text); /* of Date: and Last-Modified: to the second; -1 where it is none. After http_new() */
 
 #endif

@@ -69,25 +69,31 @@ starts() { # nothing but what was unpacked: no library of this machine
     env -i "$(command -v chroot)" "$scratch/root" /opt/varve/bin/mount.varve --help >/dev/null 2>&1 || [ $? = 2 ]
 }
 
-pool() { # ROOT: asks for a pool, as in a container
+asks() { # ROOT URL: for what is there, as in a container
     local root=$1
     mount -t proc none "$root/proc" && mounted+=("$root/proc") && mount --bind /dev "$root/dev" && mounted+=("$root/dev") || return 1
-    said=$(env -i VARVE_PASSPHRASE=words "$(command -v chroot)" "$root" /opt/varve/bin/varve repo test 'rados://pool/space?monitors=none:1' 2>&1)
-    return 0
+    said=$(env -i VARVE_PASSPHRASE=words AWS_ACCESS_KEY_ID=AK AWS_SECRET_ACCESS_KEY=SK "$(command -v chroot)" "$root" /opt/varve/bin/varve repo test "$2" 2>&1)
+    umount "$root/dev" "$root/proc"
 }
 
 rados() { # a library that is loaded when it is needed, by the program that needs it
-    local said
-    pool "$scratch/root" || return 1
+    local said pool='rados://pool/space?monitors=none:1'
+    asks "$scratch/root" "$pool" || return 1
     echo "$said" | grep -q 'needs librados' || { echo "without: $said"; return 1; }
     LIBRARIES=$(readlink -f "$BUILD/tests/standin/librados.so.2") "$here/../../plugin/deploy/image.py" "$scratch/rados.tar" "${archive%/*}/image/bin" "${archive%/*}/image/share" localhost/varve:rados
     "$here/unpack.py" "$scratch/rados.tar" "$scratch/root-rados" || return 1
-    pool "$scratch/root-rados" || return 1
+    asks "$scratch/root-rados" "$pool" || return 1
     echo "$said" | grep -q 'there is no key of' || { echo "with: $said"; return 1; }
+}
+
+s3() { # the image brings this one along
+    local said
+    asks "$scratch/root" 's3://bucket?endpoint=http://127.0.0.1:1&timeout=2s' || return 1
+    echo "$said" | grep -qi 'connect' || { echo "$said"; return 1; }
 }
 
 part form form
 part again again
-if [ "$(id -u)" = 0 ]; then part starts starts && part rados rados; else skipped=2; fi
+if [ "$(id -u)" = 0 ]; then part starts starts && part rados rados && part s3 s3; else skipped=3; fi
 say "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

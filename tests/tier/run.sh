@@ -56,6 +56,13 @@ test_ten_bytes_of_a_large_file() {
     cmp "$dir/out/db" "$dir/m/db" || fail 'other bytes'
 }
 
+test_a_repository_in_a_directory_loads_nothing_of_the_network() {
+    local needs
+    needs=$(readelf -d "$VARVE_TIERD" | grep NEEDED) || fail 'no readelf'
+    grep -q libcrypto <<<"$needs" || fail "$needs"
+    ! grep -qE 'curl|rados|gnutls|ssl' <<<"$needs" || fail "$needs"
+}
+
 test_another_program_reads_by_the_format_page() {
     read_repo_python || return
     mkdir -p "$dir"
