@@ -142,6 +142,8 @@ static void *share_walk(void *arg)
     struct share *w = arg;
 
     w->found = (struct tp_tree){0};
+    if (!BROKEN(VARVE_BREAK_page_turns))
+        w->lowest = 0; /* of this tree: the list of free pages was walked before it */
     w->result = 0;
     if (w->turns)
         turn_take(w);

@@ -3,8 +3,12 @@
 
 #include <fcntl.h>
 #include <libgen.h>
+#include <lmdb.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -362,6 +366,75 @@ TEST(test_tabpages__several_threads_find_what_one_finds)
     CHECK(bad > 50);
     close(fd);
     both(&res);
+    end();
+}
+
+static unsigned free_depth(void)
+{
+    struct tp_file f;
+    unsigned depth;
+
+    CHECK_OK(tp_open(b.io, meta, 0, &f, why));
+    depth = f.m.free.depth;
+    tp_close(&f);
+    return depth;
+}
+
+/* Another process that reads the state of now, and goes on reading it: what is freed from now on is not taken again. */
+static pid_t reader_start(void)
+{
+    int up[2];
+    char c;
+
+    CHECK(pipe2(up, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        MDB_env *env;
+        MDB_txn *t;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (mdb_env_create(&env) || mdb_env_set_mapsize(env, (size_t)1 << 36) ||
+            mdb_env_open(env, meta, MDB_RDONLY, 0600) || mdb_txn_begin(env, NULL, MDB_RDONLY, &t) ||
+            write(up[1], "x", 1) != 1)
+            _exit(1);
+        pause();
+    }
+    CHECK(pid > 0);
+    close(up[1]);
+    CHECK_EQ(read(up[0], &c, 1), 1);
+    close(up[0]);
+    return pid;
+}
+
+#define MANY 30000u
+
+/* The list of free pages has branches of its own: several threads prove the rest all the same. */
+TEST(test_tabpages__a_long_list_of_free_pages)
+{
+    struct tabpages_result whole = {0};
+    pid_t reader;
+
+    begin();
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "another-name-that-fills-pages-%u", i);
+        box_write(&b, b.v, name, "x", 1, 0);
+    }
+    CHECK_OK(store_checkpoint(b.s));
+    reader = reader_start();
+    for (unsigned i = 0; i < 400 && free_depth() < 2; i++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "another-name-that-fills-pages-%u", i * 997 % MANY);
+        box_write(&b, b.v, name, "y", 1, 0);
+        CHECK_OK(store_checkpoint(b.s));
+    }
+    CHECK(free_depth() > 1);
+    both(&whole);
+    CHECK_EQ(why[0], 0);
+    CHECK(whole.leaves > 3000); /* so that there are several turns to give */
+    CHECK(kill(reader, SIGKILL) == 0 && waitpid(reader, NULL, 0) == reader);
     end();
 }
 
