@@ -11,6 +11,8 @@
 #define SHARE 12     /* of what a backup sends, one part more at the most */
 #define LOOK_MAX 128 /* extents that are looked at for each that changed */
 
+size_t backup_places_max = 512u << 10;
+
 /* Chunks that a file uses. */
 struct use {
     struct id16 chunk;
@@ -19,16 +21,24 @@ struct use {
     bool
         cold; /* some of live is not here: to bring it costs more than its room, and it may lie in an archive */
 };
+/* Where in the file an extent lies. */
+struct place {
+    uint64_t block;
+    uint32_t len, use;
+};
 struct uses {
     struct idset index; /* chunk → its number here, and 1 */
     struct use *v;
     size_t n;
+    struct place *places; /* of all extents, in their order */
+    size_t nplaces;       /* above backup_places_max: none */
 };
 
 static void uses_free(struct uses *u)
 {
     idset_free(&u->index);
     free(u->v);
+    free(u->places);
 }
 
 static int use_of(struct uses *u, const struct id16 *chunk, struct use **ret)
@@ -66,6 +76,25 @@ static int each(struct backup *b, const struct inode *in, const struct extents *
     return r;
 }
 
+static int place_add(struct uses *u, const struct extent *e, const struct use *x)
+{
+    struct place *v;
+
+    if (u->nplaces > backup_places_max)
+        return 0;
+    if (u->nplaces == backup_places_max) {
+        free(TAKE(u->places));
+        u->nplaces = backup_places_max + 1;
+        MARK("backup: too many extents to remember");
+        return 0;
+    }
+    if (!(v = array_more(u->places, u->nplaces, sizeof(*v))))
+        return -E_NOMEM;
+    u->places = v;
+    v[u->nplaces++] = (struct place){e->block, e->s.len, (uint32_t)(x - u->v)};
+    return 0;
+}
+
 struct counting {
     struct backup *b;
     const struct inode *in;
@@ -79,7 +108,7 @@ static int count_one(void *arg, const struct extent *e)
     struct use *x;
     int r = use_of(c->u, &e->s.chunk, &x);
 
-    if (r < 0)
+    if (r < 0 || (r = place_add(c->u, e, x)) < 0)
         return r;
     x->live += e->s.len;
     if (x->cold || BROKEN(VARVE_BREAK_gather_cold))
@@ -147,16 +176,17 @@ static int retire(struct backup *b, const struct uses *u)
 }
 
 /* One extent's bytes, out of the snapshot: they are the same. */
-static int send_again(struct backup *b, const struct inode *in, const struct extent *e, struct extents *out)
+static int send_again(struct backup *b, const struct inode *in, const struct place *p, struct extents *out)
 {
-    uint64_t off = e->block * TIER_BLOCK;
-    struct extent x = *e;
+    uint64_t off = p->block * TIER_BLOCK;
+    struct extent x = {.block = p->block, .kind = EXTENT_SLICE};
     size_t len;
     int r;
 
     if (off >= in->size)
         return 0;
-    len = (size_t)MIN_OF((uint64_t)e->s.len, in->size - off);
+    len = (size_t)MIN_OF((uint64_t)p->len, in->size - off);
+    x.blocks = (uint32_t)((len + TIER_BLOCK - 1) / TIER_BLOCK);
     r = backup_read(b, in->ino, off, len);
     if (r == 0)
         r = packer_blob(b->p, CHUNK_DATA, b->room, len, &x.s);
@@ -173,16 +203,32 @@ struct gathering {
     struct extents *out;
 };
 
+static int gather_at(struct gathering *g, const struct place *p)
+{
+    struct use *x = &g->u->v[p->use];
+
+    if (x->move < p->len)
+        return 0;
+    x->move -= p->len;
+    return send_again(g->b, g->in, p, g->out);
+}
+
 static int gather_one(void *arg, const struct extent *e)
 {
     struct gathering *g = arg;
     struct use *x;
     int r = use_of(g->u, &e->s.chunk, &x);
 
-    if (r < 0 || x->move < e->s.len)
-        return r;
-    x->move -= e->s.len;
-    return send_again(g->b, g->in, e, g->out);
+    return r < 0 ? r : gather_at(g, &(struct place){e->block, e->s.len, (uint32_t)(x - g->u->v)});
+}
+
+static int gather_places(struct gathering *g)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < g->u->nplaces; i++)
+        r = gather_at(g, &g->u->places[i]);
+    return r;
 }
 
 static int gather(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u,
@@ -192,7 +238,7 @@ static int gather(struct backup *b, const struct inode *in, const struct extents
     int r = retire(b, u);
 
     if (r == 0)
-        r = each(b, in, top, gather_one, &g);
+        r = u->nplaces <= backup_places_max ? gather_places(&g) : each(b, in, top, gather_one, &g);
     MARK("backup: gathered");
     return r;
 }

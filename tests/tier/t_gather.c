@@ -4,6 +4,7 @@
 #include "snap/snapshot.h"
 #include "tests/lib/test.h"
 #include "tests/tier/rig.h"
+#include "tier/backup_i.h"
 #include "tier/map.h"
 
 #define PAGES 2048u
@@ -115,6 +116,7 @@ TEST(test_gather__space_stays_bounded_over_many_increments)
 {
     cleanup(buf_free) struct buf want = {0};
     uint64_t rng = test_seed(), fresh = 0, again = 0, most = 0;
+    const size_t places_max = backup_places_max;
     struct backup_result res;
     struct repo_rig g;
 
@@ -128,6 +130,7 @@ TEST(test_gather__space_stays_bounded_over_many_increments)
             box_fill(&g.b, g.b.v, "db", test_rand(&rng) % PAGES * TIER_BLOCK, TIER_BLOCK, test_rand(&rng));
         snprintf(name, sizeof(name), "s%d", i);
         snprintf(before, sizeof(before), "s%d", i - 1);
+        backup_places_max = i % 2 ? places_max : PAGES / 2;
         res = rig_back_up(&g, name);
         CHECK(res.base[0]);
         CHECK(res.gathered_bytes * 12 <= CHANGED * TIER_BLOCK + res.new_bytes);
@@ -147,6 +150,8 @@ TEST(test_gather__space_stays_bounded_over_many_increments)
     CHECK(mem_calls(g.w.m) < 150); /* each chunk once, of which some hundred blocks are needed each */
     expect_mark("repo: a chunk was read ahead");
     expect_mark("backup: gathered");
+    expect_mark("backup: too many extents to remember");
+    backup_places_max = places_max;
     rig_sound(&g);
     rig_end(&g);
 }
