@@ -85,6 +85,9 @@ int csi_nomem(struct csi_call *k);
 /* csi_missing(k, field, value): fails where a required text is empty (NULL or ""). */
 int csi_missing(struct csi_call *k, const char *field, const char *value);
 
+/* csi_unpack: a message, which lasts as long as the call. NULL: these bytes are none of its type, or memory ran out. */
+ProtobufCMessage *csi_unpack(struct csi_call *k, const ProtobufCMessageDescriptor *d, const uint8_t *p,
+                             size_t len);
 /* csi_send: one message of a method that streams. */
 int csi_send(struct csi_call *k, const ProtobufCMessage *a);
 

@@ -135,6 +135,14 @@ static void pb_free(void *arg, void *p)
     (void)p;
 }
 
+ProtobufCMessage *csi_unpack(struct csi_call *k, const ProtobufCMessageDescriptor *d, const uint8_t *p,
+                             size_t len)
+{
+    ProtobufCAllocator in_arena = {.alloc = pb_alloc, .free = pb_free, .allocator_data = &k->arena};
+
+    return protobuf_c_message_unpack(d, &in_arena, len, p);
+}
+
 int csi_send(struct csi_call *k, const ProtobufCMessage *a)
 {
     size_t len = protobuf_c_message_get_packed_size(a);
@@ -163,11 +171,10 @@ static void run(struct grpc_call *c, void *arg)
 {
     const struct method *m = arg;
     struct csi_call k = {.d = m->d, .grpc = c, .code = GRPC_INTERNAL};
-    ProtobufCAllocator in_arena = {.alloc = pb_alloc, .free = pb_free, .allocator_data = &k.arena};
     int64_t began = clock_mono_ns();
     size_t len;
     const uint8_t *p = grpc_call_request(c, &len);
-    ProtobufCMessage *q = protobuf_c_message_unpack(m->desc->input, &in_arena, len, p);
+    ProtobufCMessage *q = csi_unpack(&k, m->desc->input, p, len);
     ProtobufCMessage *a = arena_alloc(&k.arena, m->desc->output->sizeof_message);
     int r;
 

@@ -280,14 +280,6 @@ void csi_places_drop(struct csi_places *ps)
     ps->n = 0;
 }
 
-static int keep(void *arg, const uint8_t *p, size_t len)
-{
-    struct buf *b = arg;
-
-    buf_reset(b);
-    return buf_add(b, p, len);
-}
-
 static void text_keep(char *to, size_t room, const char *s)
 {
     if (strlen(s) < room)
@@ -330,7 +322,8 @@ static struct grpc_asked *learn_begin(struct csi_node *n)
 static void learn_end(struct csi_call *k, struct csi_node *n, struct grpc_asked *asked)
 {
     cleanup(buf_free) struct buf b = {0};
-    struct grpc_taking t = {.fn = keep, .arg = &b}; /* whoever waits: what a node says is for others, too */
+    struct grpc_taking t = {.fn = grpc_last,
+                            .arg = &b}; /* whoever waits: what a node says is for others, too */
     Csi__V1__GetPluginInfoResponse *a = NULL;
     struct grpc_said said;
 

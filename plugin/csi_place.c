@@ -4,14 +4,6 @@
 #include "plugin/csi_route.h"
 
 /* An answer that is looked at here. */
-static int keep(void *arg, const uint8_t *p, size_t len)
-{
-    struct buf *b = arg;
-
-    buf_reset(b);
-    return buf_add(b, p, len);
-}
-
 static int ask(struct csi_call *k, struct csi_place *p, const char *path, const ProtobufCMessage *q,
                struct buf *ret, struct grpc_said *said)
 {
@@ -22,7 +14,7 @@ static int ask(struct csi_call *k, struct csi_place *p, const char *path, const 
         return csi_nomem(k);
     protobuf_c_message_pack(q, bytes);
     buf_reset(ret);
-    return csi_place_ask(k, p, path, bytes, len, keep, ret, said);
+    return csi_place_ask(k, p, path, bytes, len, grpc_last, ret, said);
 }
 
 /* --- volumes that follow their pod ----------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "plugin/csi.h"
 
 #define SAID_MAX 1024
@@ -58,17 +59,11 @@ static int spawn(const char *program, const char *const *words, int out, int sai
     return e ? err_from_errno(e) : 0;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 /* Runs it to its end: 0, else *ret_status is what it ended with (-1: it was not run), and *ret_why says why. */
 static int run(struct csi_call *k, const char *program, const char *const *words, int out, int *ret_status,
                const char **ret_why)
 {
-    cleanup(close_fd) int said = memfd_create("varve-said", MFD_CLOEXEC);
+    cleanup(fd_close) int said = memfd_create("varve-said", MFD_CLOEXEC);
     pid_t pid;
     int r = said < 0 ? -E_FILES : spawn(program, words, out, said, &pid);
 
@@ -100,7 +95,7 @@ int csi_varve(struct csi_call *k, const char *field, const char *const *words)
 
 int csi_varve_json(struct csi_call *k, const char *const *words, json_t **ret, const char **ret_why)
 {
-    cleanup(close_fd) int out = memfd_create("varve-out", MFD_CLOEXEC);
+    cleanup(fd_close) int out = memfd_create("varve-out", MFD_CLOEXEC);
     int status, r = out < 0 ? csi_nomem(k) : 0;
     json_error_t e;
 
@@ -118,7 +113,7 @@ int csi_varve_json(struct csi_call *k, const char *const *words, json_t **ret, c
 int csi_manifests(struct csi_call *k, const char *claim, struct buf *ret, const char **ret_why)
 {
     const char *program = arena_printf(&k->arena, "%s-manifests", k->d->program);
-    cleanup(close_fd) int out = memfd_create("varve-out", MFD_CLOEXEC);
+    cleanup(fd_close) int out = memfd_create("varve-out", MFD_CLOEXEC);
     int status, r = out < 0 || !program ? csi_nomem(k) : 0;
     struct stat st;
 

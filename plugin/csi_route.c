@@ -284,17 +284,6 @@ struct route {
 };
 static struct route routes[ARRAY_LEN(table)];
 
-static void *pb_alloc(void *arg, size_t len)
-{
-    return arena_alloc(arg, len);
-}
-
-static void pb_free(void *arg, void *p)
-{
-    (void)arg;
-    (void)p;
-}
-
 static void end(struct csi_routing *g, int r, int64_t began_ns)
 {
     int64_t us = (clock_mono_ns() - began_ns) / 1000;
@@ -313,12 +302,11 @@ static void run(struct grpc_call *c, void *arg)
 {
     const struct route *m = arg;
     struct csi_routing g = {.k = {.d = m->d, .grpc = c, .code = GRPC_INTERNAL}, .path = m->grpc.path};
-    ProtobufCAllocator in_arena = {.alloc = pb_alloc, .free = pb_free, .allocator_data = &g.k.arena};
     int64_t began = clock_mono_ns();
     int r;
 
     g.bytes = grpc_call_request(c, &g.len);
-    g.q = protobuf_c_message_unpack(m->in, &in_arena, g.len, g.bytes);
+    g.q = csi_unpack(&g.k, m->in, g.bytes, g.len);
     r = g.q ? m->how(&g) : csi_fail(&g.k, GRPC_INTERNAL, "the request is no message of its type");
     if (r == 0 && !g.sent && !m->grpc.streams)
         r = csi_fail(&g.k, GRPC_INTERNAL, "the node gave no answer");

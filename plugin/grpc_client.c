@@ -183,6 +183,14 @@ static void give_up(struct grpc_asked *a, int r, struct grpc_said *ret)
     }
 }
 
+int grpc_last(void *arg, const uint8_t *p, size_t len)
+{
+    struct buf *b = arg;
+
+    buf_reset(b);
+    return buf_add(b, p, len);
+}
+
 void grpc_asked_wait(struct grpc_asked *a, const struct grpc_taking *t, struct grpc_said *ret)
 {
     cleanup(buf_free) struct buf b = {0};

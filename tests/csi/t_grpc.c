@@ -14,128 +14,22 @@
 #include "plugin/grpc.h"
 #include "plugin/grpc_wire.h"
 #include "tests/csi/client.h"
+#include "tests/csi/service.h"
 #include "tests/lib/test.h"
 
 #define WAIT 10000
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-/* --- a server with a few methods ----------------------------------------------------------------------------------------- */
-
-static struct {
-    struct grpc_server *s;
-    pthread_t thread;
-    char path[256];
-    _Atomic unsigned waiting, told, streamed;
-    _Atomic bool go;
-} srv;
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-static void echo(struct grpc_call *c, void *arg)
-{
-    size_t len;
-    const uint8_t *p = grpc_call_request(c, &len);
-
-    (void)arg;
-    (void)grpc_call_send(c, p, len); /* who asked may be gone */
-    grpc_call_end(c, GRPC_OK, NULL);
-    grpc_call_end(c, GRPC_INTERNAL, "is ignored");
-}
-
-static void fail(struct grpc_call *c, void *arg)
-{
-    (void)arg;
-    (void)grpc_call_send(c, "lost", 4);
-    grpc_call_end(c, GRPC_NOT_FOUND, "name: 100%% of \xc3\xa9\n is gone");
-}
-
-static void nothing(struct grpc_call *c, void *arg)
-{
-    (void)c;
-    (void)arg;
-}
-
-/* Until nobody waits any more. */
-static void linger(struct grpc_call *c, void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&srv.waiting, 1);
-    while (!grpc_call_ended(c) && !srv.go)
-        pause_ms(2);
-    atomic_fetch_add(&srv.told, grpc_call_ended(c));
-    grpc_call_send(c, "late", 4);
-    grpc_call_end(c, GRPC_OK, NULL);
-}
-
-/* As many messages of 1,000 bytes as the request says. */
-static void stream(struct grpc_call *c, void *arg)
-{
-    size_t len;
-    const uint8_t *p = grpc_call_request(c, &len);
-    uint32_t n = len == 4 ? get_le32(p) : 0;
-    char msg[1000] = {0};
-
-    (void)arg;
-    for (uint32_t i = 0; i < n; i++) {
-        put_le32(msg, i);
-        if (grpc_call_send(c, msg, sizeof(msg)) < 0) {
-            atomic_fetch_add(&srv.told, 1);
-            break;
-        }
-        atomic_fetch_add(&srv.streamed, 1);
-    }
-    grpc_call_end(c, GRPC_OUT_OF_RANGE, "that was all");
-}
-
-static const struct grpc_method *find(void *arg, const char *path)
-{
-    static const struct grpc_method all[] = {{.path = "/t.T/Echo", .fn = echo},
-                                             {.path = "/t.T/Fail", .fn = fail},
-                                             {.path = "/t.T/Nothing", .fn = nothing},
-                                             {.path = "/t.T/Linger", .fn = linger},
-                                             {.path = "/t.T/Stream", .fn = stream, .streams = true}};
-
-    (void)arg;
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (strcmp(path, all[i].path) == 0)
-            return &all[i];
-    return NULL;
-}
-
-static void *serve(void *arg)
-{
-    (void)arg;
-    assert(grpc_server_run(srv.s) == 0);
-    return NULL;
-}
-
 static void start(struct grpc_settings o)
 {
-    o.find = find;
-    srv.waiting = srv.told = srv.streamed = 0;
-    srv.go = false;
-    snprintf(srv.path, sizeof(srv.path), "%s/s", test_dir());
-    CHECK_OK(grpc_server_new(&o, &srv.s));
-    CHECK_OK(grpc_server_listen(srv.s, srv.path, 0600));
-    CHECK(pthread_create(&srv.thread, NULL, serve, NULL) == 0);
+    service_new(o);
+    service_run();
 }
 
 static void stop(void)
 {
-    grpc_server_stop(srv.s);
-    pthread_join(srv.thread, NULL);
-    grpc_server_free(srv.s);
-    CHECK(access(srv.path, F_OK) < 0);
-}
-
-static void until(_Atomic unsigned *n, unsigned want)
-{
-    for (int i = 0; i < WAIT && atomic_load(n) < want; i++)
-        pause_ms(1);
-    CHECK(atomic_load(n) >= want);
+    service_stop();
+    CHECK(access(service.path, F_OK) < 0);
 }
 
 static bool says(const struct call *k, const char *text)
@@ -152,7 +46,7 @@ static void is_well(void)
     struct client *c = malloc(sizeof(*c));
     struct call *k;
 
-    client_open(c, srv.path);
+    client_open(c, service.path);
     k = client_call(c, &(struct ask){.msg = "well", .len = 4});
     CHECK(client_wait(c, k, WAIT));
     CHECK_EQ(k->status, GRPC_OK);
@@ -174,20 +68,20 @@ TEST(test_grpc__a_child_that_has_a_connection_does_not_keep_it_watched)
     pid_t pid;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.msg = "hello", .len = 5});
     CHECK(client_wait(&cl, k, WAIT));
     pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
         close(cl.fd); /* the client's end */
-        pause_ms(60000);
+        nap_ms(60000);
         _exit(0);
     }
     client_close(&cl);
     is_well();
-    CHECK(pthread_getcpuclockid(srv.thread, &busy) == 0 && clock_gettime(busy, &before) == 0);
-    pause_ms(300);
+    CHECK(pthread_getcpuclockid(service.thread, &busy) == 0 && clock_gettime(busy, &before) == 0);
+    nap_ms(300);
     CHECK(clock_gettime(busy, &after) == 0);
     kill(pid, SIGKILL);
     CHECK(waitpid(pid, NULL, 0) == pid);
@@ -201,7 +95,7 @@ TEST(test_grpc__one_message_in_one_out_and_trailers)
     struct call *k, *empty;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.msg = "hello", .len = 5});
     CHECK(client_wait(&cl, k, WAIT));
     CHECK_EQ(k->http, 200);
@@ -219,7 +113,7 @@ TEST(test_grpc__failures_are_trailers_only_and_percent_encoded)
     struct call *k;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Fail"});
     CHECK(client_wait(&cl, k, WAIT));
     CHECK_EQ(k->status, GRPC_NOT_FOUND);
@@ -243,7 +137,7 @@ TEST(test_grpc__any_authority_will_do)
                                         "a b\"<>"};
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct call *k = client_call(&cl, &(struct ask){.authority = names[i], .msg = "x", .len = 1});
 
@@ -261,7 +155,7 @@ TEST(test_grpc__sixty_four_streams_at_once)
     char text[8];
 
     start((struct grpc_settings){.workers = 4});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     for (int round = 0; round < 4; round++) {
         for (size_t i = 0; i < ARRAY_LEN(k); i++) {
             snprintf(text, sizeof(text), "m%zu", i);
@@ -285,7 +179,7 @@ TEST(test_grpc__a_stream_of_messages_comes_in_order_and_with_its_status)
     size_t len;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     put_le32(n, 3000);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Stream", .msg = n, .len = 4});
     CHECK(client_wait(&cl, k, WAIT));
@@ -304,11 +198,11 @@ TEST(test_grpc__a_deadline_answers_and_tells_the_method)
     struct call *k;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Linger", .timeout = "50m"});
     CHECK(client_wait(&cl, k, WAIT));
     CHECK_EQ(k->status, GRPC_DEADLINE_EXCEEDED);
-    until(&srv.told, 1);
+    service_until(&service.told, 1);
     k = client_call(&cl, &(struct ask){.timeout = "10S", .msg = "x", .len = 1});
     CHECK(client_wait(&cl, k, WAIT) && k->status == 0);
     for (size_t i = 0; i < 3; i++) {
@@ -326,19 +220,19 @@ TEST(test_grpc__who_cancels_or_goes_is_told_to_the_method)
     struct call *k;
 
     start((struct grpc_settings){.workers = 4});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Linger"});
     client_turn(&cl, 0);
-    until(&srv.waiting, 1);
+    service_until(&service.waiting, 1);
     client_cancel(&cl, k);
-    until(&srv.told, 1);
+    service_until(&service.told, 1);
     k = client_call(&cl, &(struct ask){.msg = "x", .len = 1}); /* the connection goes on */
     CHECK(client_wait(&cl, k, WAIT) && k->status == 0);
     client_call(&cl, &(struct ask){.path = "/t.T/Linger"});
     client_turn(&cl, 0);
-    until(&srv.waiting, 2);
+    service_until(&service.waiting, 2);
     client_close(&cl);
-    until(&srv.told, 2);
+    service_until(&service.told, 2);
     is_well();
     stop();
 }
@@ -349,18 +243,18 @@ TEST(test_grpc__a_client_that_does_not_read_holds_up_its_own_stream_only)
     struct call *k;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     put_le32(n, 1000000);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Stream", .msg = n, .len = 4});
     client_turn(&cl, 0);
     cl.deaf = true;
-    until(&srv.streamed, 200);
-    pause_ms(100);
-    CHECK(atomic_load(&srv.streamed) <
+    service_until(&service.streamed, 200);
+    nap_ms(100);
+    CHECK(atomic_load(&service.streamed) <
           2000); /* held up: some 64 KiB by HTTP/2, 256 KiB here, what the socket holds */
     is_well();
     client_cancel(&cl, k);
-    until(&srv.told, 1);
+    service_until(&service.told, 1);
     client_close(&cl);
     stop();
 }
@@ -370,16 +264,16 @@ TEST(test_grpc__who_stops_says_goaway_and_lets_calls_end)
     struct call *k;
 
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.path = "/t.T/Linger"});
     client_turn(&cl, 0);
-    until(&srv.waiting, 1);
-    grpc_server_stop(srv.s);
+    service_until(&service.waiting, 1);
+    grpc_server_stop(service.s);
     for (int i = 0; i < 500 && !cl.goaway; i++)
         client_turn(&cl, 20);
     CHECK(cl.goaway);
-    CHECK(raw_connect(srv.path) < 0);
-    srv.go = true;
+    CHECK(raw_connect(service.path) < 0);
+    service.go = true;
     CHECK(client_wait(&cl, k, WAIT));
     CHECK(k->status == 0 && says(k, "late"));
     client_close(&cl);
@@ -389,12 +283,12 @@ TEST(test_grpc__who_stops_says_goaway_and_lets_calls_end)
 TEST(test_grpc__who_stops_does_not_wait_for_ever)
 {
     start((struct grpc_settings){.workers = 2, .stop_wait_ms = 50});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     client_call(&cl, &(struct ask){.path = "/t.T/Linger"});
     client_turn(&cl, 0);
-    until(&srv.waiting, 1);
+    service_until(&service.waiting, 1);
     stop();
-    CHECK_EQ(srv.told, 1);
+    CHECK_EQ(service.told, 1);
     client_close(&cl);
 }
 
@@ -440,7 +334,7 @@ TEST(test_grpc__wrong_requests_are_told_what_is_wrong)
     raw_message(&t[13].raw, 7, 1, 1);
     raw_message(&t[14].raw, 0, 100000, 0);
     start((struct grpc_settings){.workers = 2, .message_max = 99999});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         struct call *k;
 
@@ -463,7 +357,7 @@ TEST(test_grpc__a_message_that_never_ends_is_refused_at_its_announcement)
 
     raw_message(&raw, 0, UINT32_MAX, 1 << 20);
     start((struct grpc_settings){.workers = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     k = client_call(&cl, &(struct ask){.raw = &raw, .keep_open = true});
     CHECK(client_wait(&cl, k, WAIT)); /* the answer, and that no more is wanted */
     CHECK_EQ(k->status, GRPC_RESOURCE_EXHAUSTED);
@@ -479,7 +373,7 @@ TEST(test_grpc__what_all_calls_hold_is_bounded)
 
     raw_message(&raw, 0, 60000, 50000);
     start((struct grpc_settings){.workers = 2, .bytes_max = 200000});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     for (int i = 0; i < 8; i++)
         client_call(&cl, &(struct ask){.raw = &raw, .keep_open = true});
     for (int i = 0; i < 40; i++)
@@ -488,7 +382,7 @@ TEST(test_grpc__what_all_calls_hold_is_bounded)
         refused += cl.calls[i].status == GRPC_RESOURCE_EXHAUSTED;
     CHECK(refused >= 4 && refused < 8);
     client_close(&cl);
-    pause_ms(20);
+    nap_ms(20);
     is_well();
     stop();
 }
@@ -498,7 +392,7 @@ TEST(test_grpc__more_calls_than_there_is_room_for_are_told_to_try_again)
     unsigned refused = 0;
 
     start((struct grpc_settings){.workers = 1, .queue_max = 2});
-    client_open(&cl, srv.path);
+    client_open(&cl, service.path);
     for (int i = 0; i < 6; i++)
         client_call(&cl, &(struct ask){.path = "/t.T/Linger"});
     for (int i = 0; i < 400 && refused < 3; i++) {
@@ -508,7 +402,7 @@ TEST(test_grpc__more_calls_than_there_is_room_for_are_told_to_try_again)
             refused += cl.calls[n].status == GRPC_RESOURCE_EXHAUSTED;
     }
     CHECK(refused >= 3);
-    srv.go = true;
+    service.go = true;
     client_close(&cl);
     stop();
 }
@@ -523,11 +417,11 @@ TEST(test_grpc__half_frames_and_garbage_harm_nobody)
 
     start((struct grpc_settings){.workers = 2});
     for (size_t i = 0; i < ARRAY_LEN(half); i++) {
-        half[i] = raw_connect(srv.path);
+        half[i] = raw_connect(service.path);
         CHECK(half[i] >= 0 && raw_send(half[i], PREFACE, 3 * i) == 0);
     }
     for (size_t i = 0; i < ARRAY_LEN(junk); i++) {
-        int fd = raw_connect(srv.path);
+        int fd = raw_connect(service.path);
 
         CHECK(raw_send(fd, junk[i], strlen(junk[i])) == 0);
         CHECK(i + 1 == ARRAY_LEN(junk) || raw_closed(fd, WAIT));
@@ -547,11 +441,11 @@ TEST(test_grpc__connections_are_bounded)
 
     start((struct grpc_settings){.workers = 2, .conns_max = 3});
     for (size_t i = 0; i < ARRAY_LEN(fd); i++)
-        fd[i] = raw_connect(srv.path);
+        fd[i] = raw_connect(service.path);
     CHECK(raw_closed(fd[3], WAIT));
     for (size_t i = 0; i < ARRAY_LEN(fd); i++)
         close(fd[i]);
-    pause_ms(50);
+    nap_ms(50);
     is_well();
     stop();
 }
@@ -573,7 +467,7 @@ TEST(test_grpc__headers_without_end_are_given_up)
     int fd;
 
     start((struct grpc_settings){.workers = 2});
-    fd = raw_connect(srv.path);
+    fd = raw_connect(service.path);
     CHECK_OK(buf_puts(&b, PREFACE));
     frame(&b, 4, 0, 0, NULL, 0);
     frame(&b, 1, 0, 1, filler, sizeof(filler));
@@ -600,7 +494,7 @@ static void replay(const char *name)
     CHECK_OK(io_read_file(io_real(), path, 1 << 20, &b));
     for (size_t at = 24; at + 9 <= b.len; at += 9 + (get_be32(b.data + at) >> 8))
         asked += b.data[at + 3] == 1;
-    fd = raw_connect(srv.path);
+    fd = raw_connect(service.path);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
     CHECK(raw_send(fd, b.data, b.len) == 0);
     while (answered < asked && (n = recv(fd, room, sizeof(room), 0)) > 0) {
@@ -673,7 +567,7 @@ TEST(test_grpc__mutated_requests_harm_nobody)
     start((struct grpc_settings){.workers = 2});
     for (int i = 0; i < 2000; i++) {
         cleanup(buf_free) struct buf b = {0};
-        int fd = raw_connect(srv.path);
+        int fd = raw_connect(service.path);
         char room[512];
 
         CHECK(fd >= 0);
@@ -685,7 +579,7 @@ TEST(test_grpc__mutated_requests_harm_nobody)
             (void)!recv(fd, room, sizeof(room), MSG_DONTWAIT);
         close(fd);
     }
-    pause_ms(200); /* those that were closed count until the server has seen it */
+    nap_ms(200); /* those that were closed count until the server has seen it */
     is_well();
     stop();
 }

@@ -18,94 +18,22 @@
 #include "plugin/grpc_client.h"
 #include "tests/csi/certs.h"
 #include "tests/csi/client.h"
+#include "tests/csi/service.h"
 #include "tests/lib/test.h"
 
 #define WAIT 10000
 #define DRIVER "csi.varve.io"
 
+static const uint8_t three_thousand[] = {0xb8, 0x0b, 0, 0}; /* messages, asked of Stream */
+
 static struct {
-    struct grpc_server *s;
     struct tls_files *files;
-    pthread_t thread;
-    char path[256], node[256], control[256], address[64];
+    char node[256], control[256], address[64];
     unsigned port;
-    _Atomic unsigned waiting, told, streamed;
-    _Atomic int64_t left_ms; /* of the last call that said how long it waits */
     struct authority ca, other;
     struct grpc_client *client;
     struct grpc_link *link;
 } far;
-
-static void nap(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-/* --- a server --------------------------------------------------------------------------------------------------------------- */
-
-static void echo(struct grpc_call *c, void *arg)
-{
-    size_t len;
-    const uint8_t *p = grpc_call_request(c, &len);
-
-    (void)arg;
-    far.left_ms = grpc_call_deadline(c) ? (grpc_call_deadline(c) - clock_mono_ns()) / 1000000 : -1;
-    (void)grpc_call_send(c, p, len);
-    grpc_call_end(c, GRPC_OK, NULL);
-}
-
-static void fail(struct grpc_call *c, void *arg)
-{
-    (void)arg;
-    grpc_call_end(c, GRPC_NOT_FOUND, "name: 100%% of \xc3\xa9 is gone");
-}
-
-static void linger(struct grpc_call *c, void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&far.waiting, 1);
-    while (!grpc_call_ended(c))
-        nap(2);
-    atomic_fetch_add(&far.told, 1);
-    grpc_call_end(c, GRPC_OK, NULL);
-}
-
-static void stream(struct grpc_call *c, void *arg)
-{
-    char msg[1000] = {0};
-
-    (void)arg;
-    for (uint32_t i = 0; i < 3000; i++) {
-        put_le32(msg, i);
-        if (grpc_call_send(c, msg, sizeof(msg)) < 0) {
-            atomic_fetch_add(&far.told, 1);
-            break;
-        }
-        atomic_fetch_add(&far.streamed, 1);
-    }
-    grpc_call_end(c, GRPC_OUT_OF_RANGE, "that was all");
-}
-
-static const struct grpc_method *find(void *arg, const char *path)
-{
-    static const struct grpc_method all[] = {{.path = "/t.T/Echo", .fn = echo},
-                                             {.path = "/t.T/Fail", .fn = fail},
-                                             {.path = "/t.T/Linger", .fn = linger},
-                                             {.path = "/t.T/Stream", .fn = stream, .streams = true}};
-
-    (void)arg;
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (strcmp(path, all[i].path) == 0)
-            return &all[i];
-    return NULL;
-}
-
-static void *serve(void *arg)
-{
-    (void)arg;
-    assert(grpc_server_run(far.s) == 0);
-    return NULL;
-}
 
 static void client_begin(struct grpc_client_settings o)
 {
@@ -123,29 +51,24 @@ static void client_end(void)
 static void start(struct grpc_settings o)
 {
     memset(&far, 0, sizeof(far));
-    snprintf(far.path, sizeof(far.path), "%s/s", test_dir());
     snprintf(far.node, sizeof(far.node), "%s/node", test_dir());
     snprintf(far.control, sizeof(far.control), "%s/control", test_dir());
     authority_make(&far.ca, "the authority");
     authority_make(&far.other, "the authority"); /* of the same name */
     certs_put(far.node, &far.ca, &far.ca, "node." DRIVER, 3600);
     certs_put(far.control, &far.ca, &far.ca, "controller." DRIVER, 3600);
-    o.find = o.find_far = find;
-    CHECK_OK(grpc_server_new(&o, &far.s));
+    service_new(o);
     CHECK_OK(tls_files_new(far.node, DRIVER, TLS_NODE, &far.files));
-    CHECK_OK(grpc_server_listen(far.s, far.path, 0600));
-    CHECK_OK(grpc_server_listen_tls(far.s, "127.0.0.1:0", far.files, &far.port));
+    CHECK_OK(grpc_server_listen_tls(service.s, "127.0.0.1:0", far.files, &far.port));
     snprintf(far.address, sizeof(far.address), "127.0.0.1:%u", far.port);
-    CHECK(pthread_create(&far.thread, NULL, serve, NULL) == 0);
+    service_run();
     client_begin((struct grpc_client_settings){.ping_ms = o.ping_ms});
 }
 
 static void stop(void)
 {
     client_end();
-    grpc_server_stop(far.s);
-    pthread_join(far.thread, NULL);
-    grpc_server_free(far.s);
+    service_stop();
     tls_files_free(far.files);
     authority_free(&far.ca);
     authority_free(&far.other);
@@ -165,7 +88,7 @@ static int take(void *arg, const uint8_t *p, size_t len)
     struct answer *a = arg;
 
     if (a->slow_ms)
-        nap(a->slow_ms);
+        nap_ms(a->slow_ms);
     a->in_order = (a->n == 0 || a->in_order) && len == 1000 && get_le32(p) == a->n;
     a->n++;
     buf_reset(&a->last);
@@ -177,7 +100,7 @@ static bool wants_no_more(void *arg)
 {
     struct answer *a = arg;
 
-    return a->cancels && atomic_load(&far.waiting) > 0;
+    return a->cancels && atomic_load(&service.waiting) > 0;
 }
 
 static void ask(struct answer *a, const char *path, const void *p, size_t len, int64_t wait_ms)
@@ -210,19 +133,12 @@ static void is_well(void)
     struct client *c = malloc(sizeof(*c));
     struct call *k;
 
-    client_open(c, far.path);
+    client_open(c, service.path);
     k = client_call(c, &(struct ask){.msg = "well", .len = 4});
     CHECK(client_wait(c, k, 1000));
     CHECK_EQ(k->status, GRPC_OK);
     client_close(c);
     free(c);
-}
-
-static void until(_Atomic unsigned *n, unsigned want)
-{
-    for (int i = 0; i < WAIT && atomic_load(n) < want; i++)
-        nap(1);
-    CHECK(atomic_load(n) >= want);
 }
 
 TEST(test_tls__a_call_goes_there_and_back)
@@ -235,19 +151,19 @@ TEST(test_tls__a_call_goes_there_and_back)
     CHECK_EQ(ask_echo(), GRPC_OK);
     ask(&a, "/t.T/Echo", "", 0, 5000);
     CHECK_EQ(a.said.code, GRPC_OK);
-    CHECK(a.n == 1 && a.last.len == 0 && far.left_ms > 3000 && far.left_ms <= 5000);
+    CHECK(a.n == 1 && a.last.len == 0 && service.left_ms > 3000 && service.left_ms <= 5000);
     number = a.said.number;
     ask(&a, "/t.T/Echo", large, 1 << 20, 0);
     CHECK_EQ(a.said.code, GRPC_OK);
-    CHECK(a.last.len == 1 << 20 && far.left_ms == -1);
+    CHECK(a.last.len == 1 << 20 && service.left_ms == -1);
     CHECK(number > 0 && a.said.number == number); /* one connection */
     ask(&a, "/t.T/Fail", "", 0, 0);
     CHECK_EQ(a.said.code, GRPC_NOT_FOUND);
-    CHECK(a.said.told && strcmp(a.said.why, "name: 100% of \xc3\xa9 is gone") == 0);
+    CHECK(a.said.told && strcmp(a.said.why, SERVICE_FAILS) == 0);
     ask(&a, "/t.T/None", "", 0, 0);
     CHECK_EQ(a.said.code, GRPC_UNIMPLEMENTED);
     a.n = 0;
-    ask(&a, "/t.T/Stream", "", 0, 0);
+    ask(&a, "/t.T/Stream", three_thousand, 4, 0);
     CHECK_EQ(a.said.code, GRPC_OUT_OF_RANGE);
     CHECK(a.n == 3000 && a.in_order && strcmp(a.said.why, "that was all") == 0);
     buf_free(&a.last);
@@ -263,14 +179,14 @@ TEST(test_tls__who_waits_no_more_is_told_to_the_other_side)
     CHECK_EQ(ask_echo(), GRPC_OK); /* connected */
     ask(&a, "/t.T/Linger", "", 0, 500);
     CHECK_EQ(a.said.code, GRPC_DEADLINE_EXCEEDED);
-    until(&far.told, 1);
-    far.waiting = 0;
+    service_until(&service.told, 1);
+    service.waiting = 0;
     ask(&b, "/t.T/Linger", "", 0, 0);
     CHECK_EQ(b.said.code, GRPC_CANCELLED);
-    until(&far.told, 2);
-    ask(&c, "/t.T/Stream", "", 0, 0);
+    service_until(&service.told, 2);
+    ask(&c, "/t.T/Stream", three_thousand, 4, 0);
     CHECK_EQ(c.said.code, GRPC_CANCELLED);
-    until(&far.told, 3);
+    service_until(&service.told, 3);
     CHECK_EQ(ask_echo(), GRPC_OK);
     buf_free(&a.last);
     buf_free(&b.last);
@@ -284,7 +200,7 @@ static void *read_slowly(void *arg)
     struct answer a = {.slow_ms = 5, .most = 200};
 
     (void)arg;
-    ask(&a, "/t.T/Stream", "", 0, 0);
+    ask(&a, "/t.T/Stream", three_thousand, 4, 0);
     buf_free(&a.last);
     return NULL;
 }
@@ -295,12 +211,12 @@ TEST(test_tls__who_reads_slowly_holds_up_its_own_stream_only)
 
     start((struct grpc_settings){.workers = 4});
     CHECK(pthread_create(&slow, NULL, read_slowly, NULL) == 0);
-    until(&far.streamed, 200);
+    service_until(&service.streamed, 200);
     for (int i = 0; i < 20; i++)
         CHECK_EQ(ask_echo(), GRPC_OK);
-    CHECK(atomic_load(&far.streamed) < 1500);
+    CHECK(atomic_load(&service.streamed) < 1500);
     pthread_join(slow, NULL);
-    until(&far.told, 1);
+    service_until(&service.told, 1);
     stop();
 }
 
@@ -367,7 +283,7 @@ TEST(test_tls__certificates_come_and_change)
     /* another authority: the node first, so the controller is turned away, on the connection that it has, too */
     certs_put(far.node, &far.other, &far.other, "node." DRIVER, 3600);
     for (int i = 0; i < 500 && ask_echo() == GRPC_OK; i++)
-        nap(10);
+        nap_ms(10);
     CHECK_EQ(ask_echo(), GRPC_UNAVAILABLE);
     certs_put(far.control, &far.other, &far.other, "controller." DRIVER, 3600);
     CHECK_EQ(ask_echo(), GRPC_OK);
@@ -424,7 +340,7 @@ TEST(test_tls__no_child_has_the_key)
     CHECK(pthread_create(&reader, NULL, look, files) == 0);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     for (int i = 0; i < WAIT && opened(path, &inherited) < 2; i++)
-        nap(1);
+        nap_ms(1);
     CHECK(opened(path, &inherited) == 2 && !inherited); /* who reads it and who writes it */
     CHECK(write(fd, key.data, key.len) == (ssize_t)key.len);
     close(fd);
@@ -501,7 +417,7 @@ TEST(test_tls__who_falls_silent_is_asked_and_goes)
 
     start((struct grpc_settings){.workers = 2, .ping_ms = 150});
     CHECK_EQ(ask_echo(), GRPC_OK);
-    nap(1000); /* who answers stays */
+    nap_ms(1000); /* who answers stays */
     ask(&a, "/t.T/Echo", "", 0, 0);
     CHECK(a.said.code == GRPC_OK && a.said.number == 1);
     client_end();
@@ -592,11 +508,11 @@ static void *slow_node(void *arg)
         CHECK(slow_turn(fd, t, WAIT));
     CHECK(tls_write(t, hello, sizeof(hello)) == 0 && tls_out(t, &out, &n) == 0 &&
           raw_send(fd, (const char *)out, n) == 0);
-    nap(500);
+    nap_ms(500);
     while (slow_turn(fd, t, 300))
         continue;
     slow.idle_ns = busy_ns();
-    nap(500);
+    nap_ms(500);
     slow.idle_ns = busy_ns() - slow.idle_ns;
     tls_free(t);
     close(fd);
