@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mark.h"
@@ -67,12 +68,6 @@ static int open_dir(const char *store, int *ret)
     return 0;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 /* The store's directory, the address below it, a socket: the descriptors are the caller's to close in any case. */
 static int open_place(const char *store, int *dir, struct sockaddr_un *a, int *s)
 {
@@ -86,7 +81,7 @@ static int open_place(const char *store, int *dir, struct sockaddr_un *a, int *s
 
 int sock_connect(const char *store, int *ret_fd)
 {
-    cleanup(close_fd) int dir = -1, s = -1;
+    cleanup(fd_close) int dir = -1, s = -1;
     struct sockaddr_un a;
     int r = open_place(store, &dir, &a, &s);
 
@@ -106,7 +101,7 @@ int sock_connect(const char *store, int *ret_fd)
 
 int sock_listen(const char *store, int *ret_fd)
 {
-    cleanup(close_fd) int dir = -1, s = -1;
+    cleanup(fd_close) int dir = -1, s = -1;
     struct sockaddr_un a;
     mode_t old;
     int r = open_place(store, &dir, &a, &s);
@@ -129,7 +124,7 @@ int sock_listen(const char *store, int *ret_fd)
 
 bool sock_is_named(const char *store, int fd)
 {
-    cleanup(close_fd) int dir = -1, mine = -1;
+    cleanup(fd_close) int dir = -1, mine = -1;
     struct stat named, bound;
 
     if (open_dir(store, &dir) < 0 || fstatat(dir, "sock", &named, AT_SYMLINK_NOFOLLOW) < 0)
@@ -225,7 +220,7 @@ static int recv_all(int sock, uint8_t *p, size_t len, int *fd)
         if (rights_take(&m, &came) < 0)
             return -E_PROTO;
         if (came >= 0) {
-            close_fd(fd);
+            fd_close(fd);
             *fd = came;
         }
         p += n;
@@ -291,7 +286,7 @@ static int take_answer(struct sock_msg *m, int out, int err, int *ret_exit, int 
     case SOCK_FD:
         if (!ret_fd)
             return 0;
-        close_fd(ret_fd);
+        fd_close(ret_fd);
         *ret_fd = m->fd;
         m->fd = -1;
         return 0;
@@ -323,7 +318,7 @@ static int request(const char *store, const char *const *words, size_t n, int *r
 int sock_call(const char *store, const char *const *words, size_t n, int out, int err, int *ret_exit,
               int *ret_fd)
 {
-    cleanup(close_fd) int s = -1, got = -1;
+    cleanup(fd_close) int s = -1, got = -1;
     int exit_code = 1;
     int r = request(store, words, n, &s);
 
@@ -346,7 +341,7 @@ int sock_call(const char *store, const char *const *words, size_t n, int out, in
 
 int sock_ask(const char *store, const char *const *words, size_t n, struct buf *out)
 {
-    cleanup(close_fd) int s = -1;
+    cleanup(fd_close) int s = -1;
     int r = request(store, words, n, &s);
 
     while (r == 0) {
@@ -387,7 +382,7 @@ static int take_part(const struct sock_msg *m, struct sock_answer *a)
 
 static int verb_once(const char *store, const struct buf *req, struct sock_answer *ret)
 {
-    cleanup(close_fd) int s = -1;
+    cleanup(fd_close) int s = -1;
     int r = request_send(store, req, &s);
 
     while (r == 0) {
@@ -482,7 +477,7 @@ static int lines_take(struct buf *b, int (*line)(void *arg, char *s, size_t len)
 int sock_lines(const char *store, const char *const *words, size_t n,
                int (*line)(void *arg, char *s, size_t len), void *arg, struct sock_answer *ret)
 {
-    cleanup(close_fd) int s = -1;
+    cleanup(fd_close) int s = -1;
     int r = request(store, words, n, &s);
 
     while (r == 0) {

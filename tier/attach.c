@@ -8,13 +8,8 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/fd.h"
 #include "base/io.h"
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 /* --- gathering ------------------------------------------------------------------------------------------------------ */
 
@@ -42,7 +37,7 @@ int attach_name_check(const char *name)
 /* At most one byte more than is allowed, so that it is noticed. */
 static int read_file(const char *path, struct buf *ret)
 {
-    cleanup(close_fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cleanup(fd_close) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
     int r;
 
@@ -188,7 +183,7 @@ static int take_name(void *arg, const char *name, uint64_t len)
 
 static int write_file(int dir, const char *name, const struct buf *b)
 {
-    cleanup(close_fd) int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    cleanup(fd_close) int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd < 0)
         return err_from_errno(errno);
@@ -228,7 +223,7 @@ int attach_restore(struct repo *r, const struct point *p, const char *dir, uint6
         x = attach_each(r, &p->tree, take_name, &names);
     if (x == 0 && mkdir(dir, 0700) < 0 && errno != EEXIST)
         x = err_from_errno(errno);
-    cleanup(close_fd) int fd = x == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    cleanup(fd_close) int fd = x == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (x == 0 && fd < 0)
         x = err_from_errno(errno);
     if (x == 0)

@@ -234,3 +234,16 @@ int backend_put_same(struct backend *b, const struct backend_call *c, const char
     }
     return r;
 }
+
+/* --- names ---------------------------------------------------------------------------------------------------------- */
+
+static int take_name(void *arg, const char *name, const struct backend_stat *st)
+{
+    (void)st;
+    return buf_add(arg, name, strlen(name) + 1);
+}
+
+int backend_names(struct backend *b, const struct backend_call *c, const char *prefix, struct buf *names)
+{
+    return backend_list(b, c, prefix, "", take_name, names);
+}

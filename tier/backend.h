@@ -119,6 +119,9 @@ static inline int backend_list(struct backend *b, const struct backend_call *c, 
 {
     return b->ops->list(b, c, prefix, after, cb, arg);
 }
+/* backend_names: adds all names below prefix, each with its NUL. For those that are few; what the callback of a list asks of the backend
+ * must not meet the list. */
+int backend_names(struct backend *b, const struct backend_call *c, const char *prefix, struct buf *names);
 static inline int backend_del(struct backend *b, const struct backend_call *c, const char *name)
 {
     return b->ops->del(b, c, name);

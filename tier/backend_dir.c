@@ -14,6 +14,7 @@
 
 #include "base/array.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "tier/rate.h"
@@ -44,12 +45,6 @@ static struct dir *dir_of(struct backend *b)
     return (struct dir *)b;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 static int path_of(struct dir *d, const char *name, char out[PATH_SIZE])
 {
     int r = backend_name_check(name);
@@ -61,7 +56,7 @@ static int path_of(struct dir *d, const char *name, char out[PATH_SIZE])
 
 static int sync_dir(const char *path)
 {
-    cleanup(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup(fd_close) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
         return err_from_errno(errno);
@@ -129,7 +124,7 @@ static int write_tmp(struct dir *d, const void *p, size_t len, const struct back
     snprintf(tmp, PATH_SIZE, "%s/tmp/%016" PRIx64 "%016" PRIx64, d->path, n[0], n[1]);
     if ((r = make_parents(d, tmp)) < 0)
         return r;
-    cleanup(close_fd) int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    cleanup(fd_close) int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_from_errno(errno);
     r = write_all(d, fd, p, len, c, began);
@@ -204,7 +199,7 @@ static int dir_get_into(struct backend *b, const struct backend_call *c, const c
 
     if (r < 0)
         return r;
-    cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cleanup(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOTDIR ? -E_NOENT : err_from_errno(errno);
     *ret_len = 0;

@@ -345,20 +345,14 @@ int repo_into_still(struct repo *r)
 
 /* --- all of them ---------------------------------------------------------------------------------------------------- */
 
-static int take_name(void *arg, const char *name, const struct backend_stat *st)
-{
-    (void)st;
-    return buf_add(arg, name, strlen(name) + 1);
-}
-
 int domains_each(struct repo *r, int (*cb)(void *arg, const struct domain_head *h),
                  void (*bad)(void *arg, const char *name, int why), void *arg)
 {
     cleanup(buf_free) struct buf names = {0};
-    int x = backend_list(r->b, &r->call, "domains/", "", take_name, &names);
+    int x = backend_names(r->b, &r->call, "domains/", &names);
 
     if (x == 0 && (r->root.incompat & REPO_DOMAINS))
-        x = backend_list(r->b, &r->call, "shredded/", "", take_name, &names);
+        x = backend_names(r->b, &r->call, "shredded/", &names);
     for (size_t at = 0; x == 0 && at < names.len; at += strlen((char *)names.data + at) + 1) {
         const char *name = (const char *)names.data + at;
         struct domain_head h;
@@ -479,9 +473,9 @@ int shredded_delete(struct repo *r, int (*del)(void *arg, const char *name), voi
     *ret_points = 0;
     if (!(r->root.incompat & REPO_DOMAINS))
         return 0;
-    x = backend_list(r->b, &r->call, "points/", "", take_name, &names);
+    x = backend_names(r->b, &r->call, "points/", &names);
     if (x == 0)
-        x = backend_list(r->b, &r->call, "trash/", "", take_name, &names);
+        x = backend_names(r->b, &r->call, "trash/", &names);
     for (size_t at = 0; x == 0 && at < names.len; at += strlen((char *)names.data + at) + 1)
         x = point_delete(r, (const char *)names.data + at, del, arg, ret_points);
     return x;

@@ -1,316 +1,12 @@
 #include "tier/have.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/log.h"
-#include "base/mapped.h"
 #include "base/mark.h"
+#include "tier/have_i.h"
 
-#define MAP_SIZE ((size_t)1 << 36)
-#define VERSION 1
-#define LET_GO_EACH 64 /* looks, each of which maps some 64 KiB anywhere */
-/* Read ahead at so many looks: each may have waited for the disk once (0.1 to 0.2 ms), in which a disk reads 128 KiB in a row. */
-#define AHEAD_EACH ((off_t)LET_GO_EACH << 17)
 #define PUT_AT_ONCE 1024 /* blobs in a transaction: each is a page of its own, in memory until it ends */
-
-/* Keys: a kind, then 16, 32 or 64 bytes. */
-enum { K_BLOB = 'b', K_CHUNK = 'c', K_PENDING = 'p', K_INDEX = 'i', K_POINT = 'r', K_VERSION = 'v' };
-
-struct have {
-    MDB_env *env;
-    MDB_dbi dbi;
-    char dir[PATH_MAX];
-    unsigned users;
-    struct have *next;
-    struct mapped map; /* to 0: not known */
-    atomic_uint looks;
-    _Atomic off_t ahead;
-    atomic_bool damaged; /* who opens it next gets another */
-};
-
-static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct have *registry;
-
-static int from_mdb(int m)
-{
-    switch (m) {
-    case MDB_SUCCESS: return 0;
-    case MDB_NOTFOUND: return -E_NOENT;
-    case MDB_MAP_FULL: return -E_MAPFULL;
-    case MDB_PAGE_NOTFOUND:
-    case MDB_CORRUPTED:
-    case MDB_INVALID:
-    case MDB_VERSION_MISMATCH: return -E_CORRUPT;
-    default: return m > 0 ? err_from_errno(m) : -E_IO;
-    }
-}
-
-/* --- opening -------------------------------------------------------------------------------------------------------- */
-
-static int env_open(struct have *h)
-{
-    MDB_txn *t;
-    int m;
-
-    if ((m = mdb_env_create(&h->env)) != 0)
-        return from_mdb(m);
-    mdb_env_set_mapsize(h->env, MAP_SIZE);
-    if ((m = mdb_env_open(h->env, h->dir, MDB_NOTLS | MDB_NORDAHEAD, 0600)) != 0 ||
-        (m = mdb_txn_begin(h->env, NULL, 0, &t)) != 0)
-        return from_mdb(m);
-    if ((m = mdb_dbi_open(t, NULL, 0, &h->dbi)) != 0) {
-        mdb_txn_abort(t);
-        return from_mdb(m);
-    }
-    return from_mdb(mdb_txn_commit(t));
-}
-
-static void env_close(struct have *h)
-{
-    if (h->env)
-        mdb_env_close(h->env);
-    h->env = NULL;
-}
-
-static int forget_file(const struct have *h, const char *name)
-{
-    char path[PATH_MAX + 16];
-
-    snprintf(path, sizeof(path), "%s/%s", h->dir, name);
-    return unlink(path) < 0 && errno != ENOENT ? err_from_errno(errno) : 0;
-}
-
-/* Found while it was in use: whoever opens it next makes it anew, in this process too, though others here have it open still. */
-static int told(struct have *h, int r)
-{
-    char path[PATH_MAX + 16];
-    int fd;
-
-    if (r != -E_CORRUPT || atomic_load(&h->damaged))
-        return r;
-    snprintf(path, sizeof(path), "%s/damaged", h->dir);
-    if ((fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
-        return r;
-    close(fd);
-    atomic_store(&h->damaged, true);
-    return r;
-}
-
-static bool was_told(const struct have *h)
-{
-    char path[PATH_MAX + 16];
-
-    snprintf(path, sizeof(path), "%s/damaged", h->dir);
-    return access(path, F_OK) == 0;
-}
-
-/* What somebody left half made who was killed, and what is damaged, goes: it is made again from the repository. */
-static int env_anew(struct have *h)
-{
-    int r;
-
-    env_close(h);
-    log_warn("tier", "cache-damaged", "path=%s done=made-anew", h->dir);
-    if ((r = forget_file(h, "data.mdb")) < 0 || (r = forget_file(h, "lock.mdb")) < 0 ||
-        (r = forget_file(h, "damaged")) < 0)
-        return r;
-    MARK("have: made anew");
-    return env_open(h);
-}
-
-/* One process at a time, as others must not meet a file of the old ones beside one of the new. */
-static int env_lock(const struct have *h)
-{
-    char path[PATH_MAX + 16];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/open.lock", h->dir);
-    if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
-        return err_from_errno(errno);
-    while (flock(fd, LOCK_EX) < 0)
-        if (errno != EINTR) {
-            int r = err_from_errno(errno);
-
-            close(fd);
-            return r;
-        }
-    return fd;
-}
-
-static int make_dirs(const char *path)
-{
-    char p[PATH_MAX];
-
-    snprintf(p, sizeof(p), "%s", path);
-    for (char *s = strchr(p + 1, '/');; s = strchr(s + 1, '/')) {
-        if (s)
-            *s = 0;
-        if (mkdir(p, 0700) < 0 && errno != EEXIST)
-            return err_from_errno(errno);
-        if (!s)
-            return 0;
-        *s = '/';
-    }
-}
-
-static int check_version(struct have *h)
-{
-    uint8_t key = K_VERSION, want = VERSION;
-    MDB_val k = {1, &key}, v = {1, &want};
-    MDB_txn *t;
-    int m = mdb_txn_begin(h->env, NULL, 0, &t);
-
-    if (m == 0) {
-        MDB_val got;
-
-        m = mdb_get(t, h->dbi, &k, &got);
-        if (m == MDB_NOTFOUND || (m == 0 && (got.mv_size != 1 || *(uint8_t *)got.mv_data != VERSION))) {
-            m = mdb_drop(t, h->dbi, 0);
-            if (m == 0)
-                m = mdb_put(t, h->dbi, &k, &v, 0);
-        }
-        if (m == 0)
-            m = mdb_txn_commit(t);
-        else
-            mdb_txn_abort(t);
-    }
-    return from_mdb(m);
-}
-
-/* Where LMDB has mapped it: there it stays until it is closed. */
-static void find_map(struct have *h)
-{
-    uint8_t key = K_VERSION;
-    MDB_val k = {1, &key}, v;
-    MDB_txn *t;
-
-    if (mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t) != 0)
-        return;
-    if (mdb_get(t, h->dbi, &k, &v) != 0 || !mapped_find(v.mv_data, &h->map))
-        h->map.to = 0;
-    mdb_txn_abort(t);
-}
-
-void have_let_go(struct have *h)
-{
-    if (h->map.to && !BROKEN(VARVE_BREAK_have_let_go) && mapped_drop(&h->map))
-        MARK("have: pages that were read are let go");
-}
-
-/* Keys are hashes, so each look reads a page anywhere: the more looks there were, the more of the file is asked for in a row. */
-static void read_ahead(struct have *h)
-{
-    off_t at = atomic_fetch_add(&h->ahead, AHEAD_EACH);
-    struct stat st;
-    int fd;
-
-    if (mdb_env_get_fd(h->env, &fd) != 0 || fstat(fd, &st) < 0 || at >= st.st_size)
-        return;
-    if (posix_fadvise(fd, at, AHEAD_EACH, POSIX_FADV_WILLNEED) == 0)
-        MARK("have: the file is read ahead");
-}
-
-static void have_free(struct have *h)
-{
-    env_close(h);
-    free(h);
-}
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
-static int open_or_make(struct have *h)
-{
-    cleanup(close_fd) int lock = env_lock(h);
-    int r;
-
-    if (lock < 0)
-        return lock;
-    if ((r = was_told(h) ? -E_CORRUPT : env_open(h)) == 0)
-        r = check_version(h);
-    if (r == -E_CORRUPT && !BROKEN(VARVE_BREAK_have_anew) && (r = env_anew(h)) == 0)
-        r = check_version(h);
-    return r;
-}
-
-static int have_new(const char *dir, struct have **ret)
-{
-    struct have *h = calloc(1, sizeof(*h));
-    int r;
-
-    if (!h)
-        return -E_NOMEM;
-    snprintf(h->dir, sizeof(h->dir), "%s", dir);
-    r = make_dirs(dir);
-    if (r == 0)
-        r = open_or_make(h);
-    if (r < 0) {
-        have_free(h);
-        return r;
-    }
-    find_map(h);
-    h->users = 1;
-    h->next = registry;
-    registry = h;
-    *ret = h;
-    return 0;
-}
-
-static bool is_given_up(struct have *h)
-{
-    return atomic_load(&h->damaged) && !BROKEN(VARVE_BREAK_have_given_up);
-}
-
-int have_open(const char *dir, struct have **ret)
-{
-    struct have *h;
-    int r = 0;
-
-    if (strlen(dir) >= PATH_MAX)
-        return -E_NAMETOOLONG;
-    pthread_mutex_lock(&registry_lock);
-    for (h = registry; h && (strcmp(h->dir, dir) != 0 || is_given_up(h)); h = h->next)
-        ;
-    if (h) {
-        h->users++;
-        *ret = h;
-    } else {
-        r = have_new(dir, ret);
-    }
-    pthread_mutex_unlock(&registry_lock);
-    return r;
-}
-
-void have_close(struct have *h)
-{
-    struct have **at;
-
-    if (!h)
-        return;
-    pthread_mutex_lock(&registry_lock);
-    if (--h->users == 0) {
-        for (at = &registry; *at != h; at = &(*at)->next)
-            ;
-        *at = h->next;
-        have_free(h);
-    }
-    pthread_mutex_unlock(&registry_lock);
-}
-
-/* --- entries -------------------------------------------------------------------------------------------------------- */
 
 static MDB_val key_make(uint8_t room[65], uint8_t kind, const void *p, size_t len)
 {
@@ -329,7 +25,7 @@ static int get_either(struct have *h, uint8_t kind, const void *key, size_t klen
     int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t);
 
     if (m != 0)
-        return from_mdb(m);
+        return have_from_mdb(m);
     m = mdb_get(t, h->dbi, &k, &v);
     if (m == 0 && v.mv_size != len && v.mv_size != len_short)
         m = MDB_CORRUPTED;
@@ -338,11 +34,8 @@ static int get_either(struct have *h, uint8_t kind, const void *key, size_t klen
         memset((uint8_t *)out + v.mv_size, 0, len - v.mv_size);
     }
     mdb_txn_abort(t);
-    if ((atomic_fetch_add(&h->looks, 1) + 1) % LET_GO_EACH == 0) {
-        have_let_go(h);
-        read_ahead(h);
-    }
-    return told(h, from_mdb(m));
+    have_looked(h);
+    return have_told(h, have_from_mdb(m));
 }
 
 static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
@@ -394,13 +87,13 @@ struct writing {
 static int begin(struct have *h, struct writing *w)
 {
     w->h = h;
-    return from_mdb(mdb_txn_begin(h->env, NULL, 0, &w->t));
+    return have_from_mdb(mdb_txn_begin(h->env, NULL, 0, &w->t));
 }
 
 static int end(struct writing *w, int r)
 {
     if (r == 0)
-        return told(w->h, from_mdb(mdb_txn_commit(w->t)));
+        return have_told(w->h, have_from_mdb(mdb_txn_commit(w->t)));
     mdb_txn_abort(w->t);
     return r;
 }
@@ -410,14 +103,14 @@ static int put(struct writing *w, uint8_t kind, const void *key, size_t klen, co
     uint8_t room[65];
     MDB_val k = key_make(room, kind, key, klen), v = {len, (void *)(uintptr_t)p};
 
-    return told(w->h, from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0)));
+    return have_told(w->h, have_from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0)));
 }
 
 static int drop(struct writing *w, uint8_t kind, const void *key, size_t klen)
 {
     uint8_t room[65];
     MDB_val k = key_make(room, kind, key, klen);
-    int r = told(w->h, from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL)));
+    int r = have_told(w->h, have_from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL)));
 
     return r == -E_NOENT ? 0 : r;
 }
@@ -509,7 +202,7 @@ static int blobs_in(struct writing *w, const struct buf *blobs)
     if (n)
         qsort(v, n, sizeof(*v), by_blob);
     for (size_t i = 0; r == 0 && i < n; i++) {
-        if (i > 0 && i % LET_GO_EACH == 0)
+        if (i > 0 && i % HAVE_LET_GO_EACH == 0)
             have_let_go(w->h);
         if (i > 0 && i % PUT_AT_ONCE == 0) {
             MARK("have: a pack taken in by parts");
@@ -604,7 +297,7 @@ static int each(struct have *h, uint8_t kind, size_t klen,
     int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t), r = 0;
 
     if (m != 0)
-        return from_mdb(m);
+        return have_from_mdb(m);
     if ((m = mdb_cursor_open(t, h->dbi, &c)) == 0) {
         for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); m == 0 && r == 0 && *(uint8_t *)k.mv_data == kind;
              m = mdb_cursor_get(c, &k, &v, MDB_NEXT))
@@ -612,7 +305,7 @@ static int each(struct have *h, uint8_t kind, size_t klen,
         mdb_cursor_close(c);
     }
     mdb_txn_abort(t);
-    return told(h, r != 0 ? r : m == MDB_NOTFOUND ? 0 : from_mdb(m));
+    return have_told(h, r != 0 ? r : m == MDB_NOTFOUND ? 0 : have_from_mdb(m));
 }
 
 struct naming {
@@ -672,13 +365,13 @@ static int indexes_forget(struct writing *w)
     int m = mdb_cursor_open(w->t, w->h->dbi, &c);
 
     if (m != 0)
-        return from_mdb(m);
+        return have_from_mdb(m);
     for (m = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE); m == 0 && *(uint8_t *)key.mv_data == K_INDEX;
          m = mdb_cursor_get(c, &key, &v, MDB_NEXT))
         if ((m = mdb_cursor_del(c, 0)) != 0)
             break;
     mdb_cursor_close(c);
-    return m == 0 || m == MDB_NOTFOUND ? 0 : from_mdb(m);
+    return m == 0 || m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
 }
 
 int have_forget_pack(struct have *h, const struct sha *pack)
@@ -690,7 +383,7 @@ int have_forget_pack(struct have *h, const struct sha *pack)
 
     if (r < 0)
         return r;
-    r = from_mdb(mdb_get(w.t, h->dbi, &k, &v));
+    r = have_from_mdb(mdb_get(w.t, h->dbi, &k, &v));
     if (r == 0) {
         cleanup(buf_free) struct buf b = {0};
 
@@ -711,11 +404,11 @@ int have_point(struct have *h, const char *id, struct buf *ret)
     uint8_t room[65];
     MDB_val k = key_make(room, K_POINT, id, SHA_TEXT - 1), v;
     MDB_txn *t;
-    int r = from_mdb(mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t));
+    int r = have_from_mdb(mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t));
 
     if (r < 0)
         return r;
-    r = told(h, from_mdb(mdb_get(t, h->dbi, &k, &v)));
+    r = have_told(h, have_from_mdb(mdb_get(t, h->dbi, &k, &v)));
     if (r == 0)
         r = buf_add(ret, v.mv_data, v.mv_size);
     mdb_txn_abort(t);
@@ -758,12 +451,12 @@ static int pending_collect(struct writing *w, struct keeping *k)
     int m = mdb_cursor_open(w->t, w->h->dbi, &c), r = 0;
 
     if (m != 0)
-        return from_mdb(m);
+        return have_from_mdb(m);
     for (m = mdb_cursor_get(c, &key, &v, MDB_SET_RANGE);
          m == 0 && r == 0 && *(uint8_t *)key.mv_data == K_PENDING; m = mdb_cursor_get(c, &key, &v, MDB_NEXT))
         r = key.mv_size == 33 ? pending_one(&p, (uint8_t *)key.mv_data + 1, &v) : -E_CORRUPT;
     mdb_cursor_close(c);
-    return r < 0 ? r : m == 0 || m == MDB_NOTFOUND ? 0 : from_mdb(m);
+    return r < 0 ? r : m == 0 || m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
 }
 
 static int pending_put_back(struct writing *w, const struct keeping *k)
@@ -791,14 +484,14 @@ int have_clear(struct have *h)
 {
     struct keeping k = {{0}};
     struct writing w = {0};
-    uint8_t version = VERSION;
+    uint8_t version = HAVE_VERSION;
     int r = begin(h, &w);
 
     if (r < 0)
         return r;
     r = pending_collect(&w, &k);
     if (r == 0)
-        r = from_mdb(mdb_drop(w.t, h->dbi, 0));
+        r = have_from_mdb(mdb_drop(w.t, h->dbi, 0));
     if (r == 0)
         r = put(&w, K_VERSION, "", 0, &version, 1);
     if (r == 0)

@@ -186,12 +186,6 @@ int pin_points(struct repo *repo, const struct pin *p, int (*cb)(void *arg, cons
 
 /* --- in the repository ---------------------------------------------------------------------------------------------- */
 
-static int take_name(void *arg, const char *name, const struct backend_stat *st)
-{
-    (void)st;
-    return buf_add(arg, name, strlen(name) + 1);
-}
-
 static int pin_get(struct repo *r, const char *name, struct pin *ret)
 {
     cleanup(buf_free) struct buf b = {0};
@@ -209,7 +203,7 @@ int pins_each(struct repo *r, int (*cb)(void *arg, const struct pin *p),
               void (*bad)(void *arg, const char *name, int why), void *arg)
 {
     cleanup(buf_free) struct buf names = {0};
-    int x = backend_list(r->b, &r->call, "pins/", "", take_name, &names);
+    int x = backend_names(r->b, &r->call, "pins/", &names);
 
     for (size_t at = 0; x == 0 && at < names.len; at += strlen((char *)names.data + at) + 1) {
         const char *name = (const char *)names.data + at;

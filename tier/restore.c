@@ -7,14 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "tier/domains.h"
 #include "tier/restore_i.h"
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 /* --- looking -------------------------------------------------------------------------------------------------------- */
 
@@ -231,7 +226,7 @@ int restore_run(struct repo *r, const struct point *p, const char *dest, const s
                    why_of(x, o));
     levels_release(&w);
     places_release(&w.places);
-    close_fd(&w.dest);
+    fd_close(&w.dest);
     idset_free(&w.links);
     buf_free(&w.firsts);
     mac_free(w.mac);

@@ -7,15 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "tier/restore_i.h"
 
 #define TMP_SIZE 64
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 static void tmp_name(uint64_t ino, const char *what, char out[TMP_SIZE])
 {
@@ -90,7 +85,7 @@ static int file_equal(struct restore *w, int dir, const char *name, const struct
         return 0;
     if (BROKEN(VARVE_BREAK_restore_equal))
         return 1;
-    cleanup(close_fd) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    cleanup(fd_close) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? 0 : restore_bytes_equal(w, fd, ino, in);
 }
 
@@ -177,7 +172,7 @@ static int tmp_open(struct restore *w, int dir, const char *tmp, bool *ret_there
             *ret_there = true;
             return fd;
         }
-        close_fd(&fd);
+        fd_close(&fd);
     }
     if (unlinkat(dir, tmp, 0) < 0)
         return -1;
@@ -194,7 +189,7 @@ static int make_file(struct restore *w, int dir, const char *name, uint64_t ino,
     tmp_name(ino, "", tmp);
     if (replace && BROKEN(VARVE_BREAK_restore_over))
         snprintf(tmp, sizeof(tmp), "%s", name);
-    cleanup(close_fd) int fd = tmp_open(w, dir, tmp, &there);
+    cleanup(fd_close) int fd = tmp_open(w, dir, tmp, &there);
     if (fd < 0)
         return err_from_errno(errno);
     r = restore_bytes(w, fd, ino, in, there);

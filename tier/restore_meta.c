@@ -9,13 +9,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "tier/restore_i.h"
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
 
 struct setting {
     struct restore *w;
@@ -106,7 +101,7 @@ int restore_meta(struct restore *w, int fd, uint64_t ino, const struct point_ino
  * to something else in its place. */
 int restore_meta_of(struct restore *w, int dir, const char *name, uint64_t ino, const struct point_inode *in)
 {
-    cleanup(close_fd) int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    cleanup(fd_close) int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     char path[64];
     struct setting s = {w, -1, path};
     struct timespec t[2] = {in->atime, in->mtime};
@@ -150,7 +145,7 @@ int restore_flags_note(struct restore *w, const char *name, const struct point_i
 static int set_flags(struct restore *w, uint32_t place, const char *name, uint32_t flags)
 {
     int dir, v = 0, r = places_open(&w->places, place, &dir);
-    cleanup(close_fd) int fd =
+    cleanup(fd_close) int fd =
         r < 0 ? -1 : openat(dir, *name ? name : ".", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (r == -E_NOMEM)

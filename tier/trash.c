@@ -245,12 +245,6 @@ static int64_t latest(const struct listing *l, const char *point)
     return until;
 }
 
-static int take_name(void *arg, const char *name, const struct backend_stat *st)
-{
-    (void)st;
-    return buf_add(arg, name, strlen(name) + 1);
-}
-
 /* Bytes whose pin went, and that could not go with it. names: read before the pins, which are put first. */
 static int drop_unheld(const struct deleting *d, const struct listing *l, const struct buf *names)
 {
@@ -272,7 +266,7 @@ int trash_empty(struct repo *r, int64_t now_ns, int (*del)(void *arg, const char
     const struct deleting d = {r, del, arg};
     cleanup(buf_free) struct buf names = {0};
     struct listing l = {.r = r};
-    int x = backend_list(r->b, &r->call, "trash/", "", take_name, &names);
+    int x = backend_names(r->b, &r->call, "trash/", &names);
 
     if (x == 0)
         x = list(r, &l);

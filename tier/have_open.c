@@ -1,0 +1,291 @@
+/* Opening, and what memory of it is used: a directory is opened once in a process, and made anew where it is damaged. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mark.h"
+#include "tier/have_i.h"
+
+#define MAP_SIZE ((size_t)1 << 36)
+/* Read ahead at so many looks: each may have waited for the disk once (0.1 to 0.2 ms), in which a disk reads 128 KiB in a row. */
+#define AHEAD_EACH ((off_t)HAVE_LET_GO_EACH << 17)
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct have *registry;
+
+int have_from_mdb(int m)
+{
+    switch (m) {
+    case MDB_SUCCESS: return 0;
+    case MDB_NOTFOUND: return -E_NOENT;
+    case MDB_MAP_FULL: return -E_MAPFULL;
+    case MDB_PAGE_NOTFOUND:
+    case MDB_CORRUPTED:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH: return -E_CORRUPT;
+    default: return m > 0 ? err_from_errno(m) : -E_IO;
+    }
+}
+
+static int env_open(struct have *h)
+{
+    MDB_txn *t;
+    int m;
+
+    if ((m = mdb_env_create(&h->env)) != 0)
+        return have_from_mdb(m);
+    mdb_env_set_mapsize(h->env, MAP_SIZE);
+    if ((m = mdb_env_open(h->env, h->dir, MDB_NOTLS | MDB_NORDAHEAD, 0600)) != 0 ||
+        (m = mdb_txn_begin(h->env, NULL, 0, &t)) != 0)
+        return have_from_mdb(m);
+    if ((m = mdb_dbi_open(t, NULL, 0, &h->dbi)) != 0) {
+        mdb_txn_abort(t);
+        return have_from_mdb(m);
+    }
+    return have_from_mdb(mdb_txn_commit(t));
+}
+
+static void env_close(struct have *h)
+{
+    if (h->env)
+        mdb_env_close(h->env);
+    h->env = NULL;
+}
+
+struct have_path {
+    char s[PATH_MAX + 16];
+};
+
+static struct have_path path_in(const struct have *h, const char *name)
+{
+    struct have_path p;
+
+    snprintf(p.s, sizeof(p.s), "%s/%s", h->dir, name);
+    return p;
+}
+
+static int forget_file(const struct have *h, const char *name)
+{
+    return unlink(path_in(h, name).s) < 0 && errno != ENOENT ? err_from_errno(errno) : 0;
+}
+
+/* Found while it was in use: whoever opens it next makes it anew, in this process too, though others here have it open still. */
+int have_told(struct have *h, int r)
+{
+    int fd;
+
+    if (r != -E_CORRUPT || atomic_load(&h->damaged))
+        return r;
+    if ((fd = open(path_in(h, "damaged").s, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+        return r;
+    close(fd);
+    atomic_store(&h->damaged, true);
+    return r;
+}
+
+static bool was_told(const struct have *h)
+{
+    return access(path_in(h, "damaged").s, F_OK) == 0;
+}
+
+/* What somebody left half made who was killed, and what is damaged, goes: it is made again from the repository. */
+static int env_anew(struct have *h)
+{
+    int r;
+
+    env_close(h);
+    log_warn("tier", "cache-damaged", "path=%s done=made-anew", h->dir);
+    if ((r = forget_file(h, "data.mdb")) < 0 || (r = forget_file(h, "lock.mdb")) < 0 ||
+        (r = forget_file(h, "damaged")) < 0)
+        return r;
+    MARK("have: made anew");
+    return env_open(h);
+}
+
+/* One process at a time, as others must not meet a file of the old ones beside one of the new. */
+static int env_lock(const struct have *h)
+{
+    int fd = open(path_in(h, "open.lock").s, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return err_from_errno(errno);
+    while (flock(fd, LOCK_EX) < 0)
+        if (errno != EINTR) {
+            int r = err_from_errno(errno);
+
+            close(fd);
+            return r;
+        }
+    return fd;
+}
+
+static int make_dirs(const char *path)
+{
+    char p[PATH_MAX];
+
+    snprintf(p, sizeof(p), "%s", path);
+    for (char *s = strchr(p + 1, '/');; s = strchr(s + 1, '/')) {
+        if (s)
+            *s = 0;
+        if (mkdir(p, 0700) < 0 && errno != EEXIST)
+            return err_from_errno(errno);
+        if (!s)
+            return 0;
+        *s = '/';
+    }
+}
+
+static int check_version(struct have *h)
+{
+    uint8_t key = K_VERSION, want = HAVE_VERSION;
+    MDB_val k = {1, &key}, v = {1, &want};
+    MDB_txn *t;
+    int m = mdb_txn_begin(h->env, NULL, 0, &t);
+
+    if (m == 0) {
+        MDB_val got;
+
+        m = mdb_get(t, h->dbi, &k, &got);
+        if (m == MDB_NOTFOUND || (m == 0 && (got.mv_size != 1 || *(uint8_t *)got.mv_data != HAVE_VERSION))) {
+            m = mdb_drop(t, h->dbi, 0);
+            if (m == 0)
+                m = mdb_put(t, h->dbi, &k, &v, 0);
+        }
+        if (m == 0)
+            m = mdb_txn_commit(t);
+        else
+            mdb_txn_abort(t);
+    }
+    return have_from_mdb(m);
+}
+
+/* Where LMDB has mapped it: there it stays until it is closed. */
+static void find_map(struct have *h)
+{
+    uint8_t key = K_VERSION;
+    MDB_val k = {1, &key}, v;
+    MDB_txn *t;
+
+    if (mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t) != 0)
+        return;
+    if (mdb_get(t, h->dbi, &k, &v) != 0 || !mapped_find(v.mv_data, &h->map))
+        h->map.to = 0;
+    mdb_txn_abort(t);
+}
+
+void have_let_go(struct have *h)
+{
+    if (h->map.to && !BROKEN(VARVE_BREAK_have_let_go) && mapped_drop(&h->map))
+        MARK("have: pages that were read are let go");
+}
+
+/* Keys are hashes, so each look reads a page anywhere: the more looks there were, the more of the file is asked for in a row. */
+static void read_ahead(struct have *h)
+{
+    off_t at = atomic_fetch_add(&h->ahead, AHEAD_EACH);
+    struct stat st;
+    int fd;
+
+    if (mdb_env_get_fd(h->env, &fd) != 0 || fstat(fd, &st) < 0 || at >= st.st_size)
+        return;
+    if (posix_fadvise(fd, at, AHEAD_EACH, POSIX_FADV_WILLNEED) == 0)
+        MARK("have: the file is read ahead");
+}
+
+void have_looked(struct have *h)
+{
+    if ((atomic_fetch_add(&h->looks, 1) + 1) % HAVE_LET_GO_EACH == 0) {
+        have_let_go(h);
+        read_ahead(h);
+    }
+}
+
+static void have_free(struct have *h)
+{
+    env_close(h);
+    free(h);
+}
+
+static int open_or_make(struct have *h)
+{
+    cleanup(fd_close) int lock = env_lock(h);
+    int r;
+
+    if (lock < 0)
+        return lock;
+    if ((r = was_told(h) ? -E_CORRUPT : env_open(h)) == 0)
+        r = check_version(h);
+    if (r == -E_CORRUPT && !BROKEN(VARVE_BREAK_have_anew) && (r = env_anew(h)) == 0)
+        r = check_version(h);
+    return r;
+}
+
+static int have_new(const char *dir, struct have **ret)
+{
+    struct have *h = calloc(1, sizeof(*h));
+    int r;
+
+    if (!h)
+        return -E_NOMEM;
+    snprintf(h->dir, sizeof(h->dir), "%s", dir);
+    r = make_dirs(dir);
+    if (r == 0)
+        r = open_or_make(h);
+    if (r < 0) {
+        have_free(h);
+        return r;
+    }
+    find_map(h);
+    h->users = 1;
+    h->next = registry;
+    registry = h;
+    *ret = h;
+    return 0;
+}
+
+static bool is_given_up(struct have *h)
+{
+    return atomic_load(&h->damaged) && !BROKEN(VARVE_BREAK_have_given_up);
+}
+
+int have_open(const char *dir, struct have **ret)
+{
+    struct have *h;
+    int r = 0;
+
+    if (strlen(dir) >= PATH_MAX)
+        return -E_NAMETOOLONG;
+    pthread_mutex_lock(&registry_lock);
+    for (h = registry; h && (strcmp(h->dir, dir) != 0 || is_given_up(h)); h = h->next)
+        ;
+    if (h) {
+        h->users++;
+        *ret = h;
+    } else {
+        r = have_new(dir, ret);
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return r;
+}
+
+void have_close(struct have *h)
+{
+    struct have **at;
+
+    if (!h)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    if (--h->users == 0) {
+        for (at = &registry; *at != h; at = &(*at)->next)
+            ;
+        *at = h->next;
+        have_free(h);
+    }
+    pthread_mutex_unlock(&registry_lock);
+}
