@@ -882,16 +882,6 @@ static bool log_says(const char *what)
     return says;
 }
 
-/* ABORTED: what the node was told before it was stopped may be under way there just now. */
-static int delete_in_the_end(const char *id)
-{
-    int code = delete_volume(id);
-
-    for (int i = 0; i < 500 && code == GRPC_ABORTED; i++, pause_ms(10))
-        code = delete_volume(id);
-    return code;
-}
-
 TEST(test_route__who_waits_no_more_keeps_no_node_busy)
 {
     struct client *c = malloc(sizeof(*c));
