@@ -556,7 +556,8 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
         struct backup b = {
             .r = r, .v = v, .o = o, .at = {rec->branch, rec->layer}, .room = room, .again = n > 0};
 
-        x = attempt(&b, rec);
+        x = writer_pause(r, n);
+        x = x < 0 ? x : attempt(&b, rec);
         b.res.sent_bytes = r->put_bytes - before;
         if (x == 0)
             *ret = b.res;
@@ -571,5 +572,5 @@ int backup_run(struct repo *r, struct vol *v, const struct layer_rec *rec, const
     (void)malloc_trim(0);
     if (x < 0 && x != -E_CANCELED)
         log_warn("tier", "backup-failed", "snapshot=%s reason=%s", rec->name, err_name(x));
-    return x == -E_AGAIN ? -E_BUSY : x;
+    return x == -E_AGAIN ? -E_PRUNED : x;
 }

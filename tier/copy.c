@@ -430,10 +430,11 @@ int copy_run(struct repo *from, struct repo *to, const struct point *p, const st
     for (unsigned n = 0; r == -E_AGAIN && n < WRITER_TRIES; n++) {
         struct copy c = {.from = from, .p = p, .o = o};
 
-        r = attempt(&c, to, n > 0);
+        r = writer_pause(to, n);
+        r = r < 0 ? r : attempt(&c, to, n > 0);
         c.res.sent_bytes = to->put_bytes - before;
         *ret = c.res;
     }
     repo_into(to, NULL);
-    return r == -E_AGAIN ? -E_BUSY : r;
+    return r == -E_AGAIN ? -E_PRUNED : r;
 }

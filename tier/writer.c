@@ -1,8 +1,14 @@
 #include "tier/writer.h"
 
 #include <stdio.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "tier/domains.h"
+
+#define PAUSE_FIRST_NS ((int64_t)50000000)
+#define PAUSE_DOUBLED 5u /* times at the most */
+#define PAUSE_TICK_NS 20000000
 
 int writer_begin(struct writer *w, struct repo *r)
 {
@@ -94,6 +100,18 @@ int writer_base(struct writer *w, const char *base)
         r = lists_read(w);
     }
     return r < 0 ? r : packer_new(w->r, &w->gone.packs, &w->p);
+}
+
+int writer_pause(struct repo *r, unsigned n)
+{
+    int64_t until = clock_mono_ns() + (n ? PAUSE_FIRST_NS << MIN_OF(n - 1, PAUSE_DOUBLED) : 0);
+
+    while (clock_mono_ns() < until) {
+        if (r->call.canceled && r->call.canceled(r->call.arg))
+            return -E_CANCELED;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_TICK_NS}, NULL);
+    }
+    return 0;
 }
 
 int writer_failed(struct writer *w, int r)

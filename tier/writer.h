@@ -6,7 +6,9 @@
 #include "tier/condemned.h"
 #include "tier/pack.h"
 
-#define WRITER_TRIES 3
+/* A prune may stand against a writer in each of its steps: it condemns what the writer relies on, names anew, deletes. Where objects are near and
+ * few, several of them lie in the time of one try. */
+#define WRITER_TRIES 8
 
 struct writer {
     struct repo *r;
@@ -24,6 +26,9 @@ int writer_base(struct writer *w, const char *base);
 int writer_ready(struct writer *w);
 /* writer_put: the recovery point, after that; fills p->id and p->regarded. */
 int writer_put(struct writer *w, struct point *p);
+/* writer_pause: before the n-th try (0: the first one, at once) some time for who stood in the way: 4.8 s before all of them
+ * together. -E_CANCELED by the repository's call. */
+int writer_pause(struct repo *r, unsigned n);
 /* writer_failed: r of a run that failed: -E_AGAIN where what could not be read was deleted meanwhile, else r. */
 int writer_failed(struct writer *w, int r);
 void writer_end(struct writer *w);

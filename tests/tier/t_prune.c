@@ -205,6 +205,66 @@ TEST(test_prune__what_a_writer_goes_on_from_is_deleted_meanwhile)
     while_writing(true, false, 1, false);
 }
 
+/* Each time that the writer begins, a recovery point that alone keeps some of what it relies on is deleted, and pruned. */
+#define KEEPERS 5u
+struct stubborn {
+    struct repo_rig *g;
+    struct repo *other;
+    char point[KEEPERS][SHA_TEXT];
+    unsigned left;
+    bool armed;
+};
+
+static int each_time(void *arg, uint64_t items, uint64_t bytes)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct stubborn *s = arg;
+    struct prune_opts o = {0};
+    struct prune_result res;
+
+    (void)items;
+    if (bytes < 4u << 20)
+        s->armed = true;
+    if (bytes < 4u << 20 || !s->armed || s->left == 0)
+        return 0;
+    s->armed = false;
+    rig_point_delete(s->g, s->point[--s->left]);
+    rig_wait_grace(s->g);
+    CHECK_OK(prune_run(s->other, &o, &res, &err));
+    return 0;
+}
+
+TEST(test_prune__a_writer_does_not_give_up_soon)
+{
+    cleanup(buf_free) struct buf want = {0};
+    struct repo_rig g;
+    struct stubborn s = {.g = &g, .left = KEEPERS};
+    struct backup_opts o = {.arg = &s, .progress = each_time};
+    struct backup_result res;
+    struct layer_rec rec;
+
+    rig_begin(&g);
+    for (unsigned i = 0; i < 2 * KEEPERS; i++) {
+        char name[8];
+
+        snprintf(name, sizeof(name), "f%u", i % KEEPERS);
+        box_fill(&g.b, g.b.v, name, 0, 2u << 20, i % KEEPERS + 1);
+        if (i >= KEEPERS)
+            continue;
+        res = rig_back_up(&g, name);
+        memcpy(s.point[i], res.id, sizeof(s.point[i]));
+        box_remove(&g.b, g.b.v, name);
+    }
+    rig_picture(&g, &want);
+    rec = rig_snapshot(&g, "last");
+    s.other = rig_elsewhere(&g, "other");
+    CHECK_OK(backup_run(g.w.r, g.b.v, &rec, &o, &res));
+    CHECK_EQ(s.left, 0);
+    rig_outlives_prunes(&g, res.id, &want);
+    repo_close(s.other);
+    rig_end(&g);
+}
+
 /* Packs of a backup that takes longer than the grace, which no index names yet, or another writer's. */
 static void long_backup(bool index)
 {
