@@ -2,17 +2,12 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "tests/csi/rig.h"
 #include "tests/lib/test.h"
 
 struct service service;
-
-void nap_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
 
 static void echo(struct grpc_call *c, void *arg)
 {
@@ -44,7 +39,7 @@ static void linger(struct grpc_call *c, void *arg)
     (void)arg;
     atomic_fetch_add(&service.waiting, 1);
     while (!grpc_call_ended(c) && !service.go)
-        nap_ms(2);
+        pause_ms(2);
     atomic_fetch_add(&service.told, grpc_call_ended(c));
     grpc_call_send(c, "late", 4);
     grpc_call_end(c, GRPC_OK, NULL);
@@ -117,6 +112,6 @@ void service_stop(void)
 void service_until(_Atomic unsigned *n, unsigned want)
 {
     for (int i = 0; i < SERVICE_WAIT_MS && atomic_load(n) < want; i++)
-        nap_ms(1);
+        pause_ms(1);
     CHECK(atomic_load(n) >= want);
 }

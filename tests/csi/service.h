@@ -28,6 +28,5 @@ void service_run(void);
 void service_stop(void); /* and is freed */
 
 void service_until(_Atomic unsigned *n, unsigned want);
-void nap_ms(long ms);
 
 #endif

@@ -14,6 +14,7 @@
 #include "plugin/grpc.h"
 #include "plugin/grpc_wire.h"
 #include "tests/csi/client.h"
+#include "tests/csi/rig.h"
 #include "tests/csi/service.h"
 #include "tests/lib/test.h"
 
@@ -75,13 +76,13 @@ TEST(test_grpc__a_child_that_has_a_connection_does_not_keep_it_watched)
     CHECK(pid >= 0);
     if (pid == 0) {
         close(cl.fd); /* the client's end */
-        nap_ms(60000);
+        pause_ms(60000);
         _exit(0);
     }
     client_close(&cl);
     is_well();
     CHECK(pthread_getcpuclockid(service.thread, &busy) == 0 && clock_gettime(busy, &before) == 0);
-    nap_ms(300);
+    pause_ms(300);
     CHECK(clock_gettime(busy, &after) == 0);
     kill(pid, SIGKILL);
     CHECK(waitpid(pid, NULL, 0) == pid);
@@ -249,7 +250,7 @@ TEST(test_grpc__a_client_that_does_not_read_holds_up_its_own_stream_only)
     client_turn(&cl, 0);
     cl.deaf = true;
     service_until(&service.streamed, 200);
-    nap_ms(100);
+    pause_ms(100);
     CHECK(atomic_load(&service.streamed) <
           2000); /* held up: some 64 KiB by HTTP/2, 256 KiB here, what the socket holds */
     is_well();
@@ -382,7 +383,7 @@ TEST(test_grpc__what_all_calls_hold_is_bounded)
         refused += cl.calls[i].status == GRPC_RESOURCE_EXHAUSTED;
     CHECK(refused >= 4 && refused < 8);
     client_close(&cl);
-    nap_ms(20);
+    pause_ms(20);
     is_well();
     stop();
 }
@@ -445,7 +446,7 @@ TEST(test_grpc__connections_are_bounded)
     CHECK(raw_closed(fd[3], WAIT));
     for (size_t i = 0; i < ARRAY_LEN(fd); i++)
         close(fd[i]);
-    nap_ms(50);
+    pause_ms(50);
     is_well();
     stop();
 }
@@ -579,7 +580,7 @@ TEST(test_grpc__mutated_requests_harm_nobody)
             (void)!recv(fd, room, sizeof(room), MSG_DONTWAIT);
         close(fd);
     }
-    nap_ms(200); /* those that were closed count until the server has seen it */
+    pause_ms(200); /* those that were closed count until the server has seen it */
     is_well();
     stop();
 }

@@ -18,6 +18,7 @@
 #include "plugin/grpc_client.h"
 #include "tests/csi/certs.h"
 #include "tests/csi/client.h"
+#include "tests/csi/rig.h"
 #include "tests/csi/service.h"
 #include "tests/lib/test.h"
 
@@ -88,7 +89,7 @@ static int take(void *arg, const uint8_t *p, size_t len)
     struct answer *a = arg;
 
     if (a->slow_ms)
-        nap_ms(a->slow_ms);
+        pause_ms(a->slow_ms);
     a->in_order = (a->n == 0 || a->in_order) && len == 1000 && get_le32(p) == a->n;
     a->n++;
     buf_reset(&a->last);
@@ -283,7 +284,7 @@ TEST(test_tls__certificates_come_and_change)
     /* another authority: the node first, so the controller is turned away, on the connection that it has, too */
     certs_put(far.node, &far.other, &far.other, "node." DRIVER, 3600);
     for (int i = 0; i < 500 && ask_echo() == GRPC_OK; i++)
-        nap_ms(10);
+        pause_ms(10);
     CHECK_EQ(ask_echo(), GRPC_UNAVAILABLE);
     certs_put(far.control, &far.other, &far.other, "controller." DRIVER, 3600);
     CHECK_EQ(ask_echo(), GRPC_OK);
@@ -340,7 +341,7 @@ TEST(test_tls__no_child_has_the_key)
     CHECK(pthread_create(&reader, NULL, look, files) == 0);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     for (int i = 0; i < WAIT && opened(path, &inherited) < 2; i++)
-        nap_ms(1);
+        pause_ms(1);
     CHECK(opened(path, &inherited) == 2 && !inherited); /* who reads it and who writes it */
     CHECK(write(fd, key.data, key.len) == (ssize_t)key.len);
     close(fd);
@@ -417,7 +418,7 @@ TEST(test_tls__who_falls_silent_is_asked_and_goes)
 
     start((struct grpc_settings){.workers = 2, .ping_ms = 150});
     CHECK_EQ(ask_echo(), GRPC_OK);
-    nap_ms(1000); /* who answers stays */
+    pause_ms(1000); /* who answers stays */
     ask(&a, "/t.T/Echo", "", 0, 0);
     CHECK(a.said.code == GRPC_OK && a.said.number == 1);
     client_end();
@@ -508,11 +509,11 @@ static void *slow_node(void *arg)
         CHECK(slow_turn(fd, t, WAIT));
     CHECK(tls_write(t, hello, sizeof(hello)) == 0 && tls_out(t, &out, &n) == 0 &&
           raw_send(fd, (const char *)out, n) == 0);
-    nap_ms(500);
+    pause_ms(500);
     while (slow_turn(fd, t, 300))
         continue;
     slow.idle_ns = busy_ns();
-    nap_ms(500);
+    pause_ms(500);
     slow.idle_ns = busy_ns() - slow.idle_ns;
     tls_free(t);
     close(fd);
