@@ -24,7 +24,6 @@ struct have {
     struct have *next;
     struct mapped map; /* to 0: not known */
     atomic_uint looks;
-    _Atomic off_t ahead; /* the file was asked for up to here */
     atomic_bool damaged; /* who opens it next gets another */
 };
 

@@ -13,8 +13,9 @@
 #include "tier/have_i.h"
 
 #define MAP_SIZE ((size_t)1 << 36)
-/* Read ahead at so many looks: each may have waited for the disk once (0.1 to 0.2 ms), in which a disk reads 128 KiB in a row. */
-#define AHEAD_EACH ((off_t)HAVE_LET_GO_EACH << 17)
+#define AHEAD_LOOK                                                                                           \
+    ((off_t)128                                                                                              \
+     << 10) /* a look may wait for the disk once (0.1 to 0.2 ms), in which that reads so much in a row */
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct have *registry;
@@ -186,23 +187,25 @@ void have_let_go(struct have *h)
 }
 
 /* Keys are hashes, so each look reads a page anywhere: the more looks there were, the more of the file is asked for in a row. */
-static void read_ahead(struct have *h)
+static void read_ahead(struct have *h, unsigned looks)
 {
-    off_t at = atomic_fetch_add(&h->ahead, AHEAD_EACH);
+    off_t len = HAVE_LET_GO_EACH * AHEAD_LOOK, at = looks * AHEAD_LOOK - len;
     struct stat st;
     int fd;
 
     if (mdb_env_get_fd(h->env, &fd) != 0 || fstat(fd, &st) < 0 || at >= st.st_size)
         return;
-    if (posix_fadvise(fd, at, AHEAD_EACH, POSIX_FADV_WILLNEED) == 0)
+    if (posix_fadvise(fd, at, len, POSIX_FADV_WILLNEED) == 0)
         MARK("have: the file is read ahead");
 }
 
 void have_looked(struct have *h)
 {
-    if ((atomic_fetch_add(&h->looks, 1) + 1) % HAVE_LET_GO_EACH == 0) {
+    unsigned looks = atomic_fetch_add(&h->looks, 1) + 1;
+
+    if (looks % HAVE_LET_GO_EACH == 0) {
         have_let_go(h);
-        read_ahead(h);
+        read_ahead(h, looks);
     }
 }
 

@@ -38,6 +38,7 @@ TEST(test_lean__a_large_pack_is_taken_in_by_parts)
     }
     packer_free(p);
     expect_mark("have: pages that were read are let go");
+    expect_mark("have: the file is read ahead");
     world_close(&w);
 }
 
