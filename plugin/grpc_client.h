@@ -61,8 +61,8 @@ struct grpc_taking {
     bool (*ended)(void *arg);
     void *arg;
 };
-int grpc_last(void *arg, const uint8_t *p,
-              size_t len); /* fn of whoever wants one message: arg is a struct buf, which has the last */
+/* grpc_last: fn of whoever wants one message: arg is a struct buf, which has the last. */
+int grpc_last(void *arg, const uint8_t *p, size_t len);
 void grpc_asked_wait(struct grpc_asked *a, const struct grpc_taking *t, struct grpc_said *ret);
 void grpc_asked_free(struct grpc_asked *a);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/msg.h"
 #include "plugin/grpc_i.h"
@@ -476,12 +477,6 @@ int grpc_server_listen_tls(struct grpc_server *s, const char *address, struct tl
     return 0;
 }
 
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
 void grpc_server_free(struct grpc_server *s)
 {
     struct grpc_call *c;
@@ -494,7 +489,7 @@ void grpc_server_free(struct grpc_server *s)
             next = p->next;
             peer_free(s->loop, p);
         }
-        close_fd(s->loop->epoll);
+        fd_close(&s->loop->epoll);
     }
     if (s->pool)
         task_pool_stop(s->pool);
@@ -502,8 +497,8 @@ void grpc_server_free(struct grpc_server *s)
         task_pool_stop(s->streams);
     while ((c = take_ready(s)))
         grpc_call_unref(c);
-    close_fd(s->wake);
-    close_fd(s->stop);
+    fd_close(&s->wake);
+    fd_close(&s->stop);
     lock_release(&s->lock);
     free(s->loop);
     free(s);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/fd.h"
 #include "base/mark.h"
 #include "tier/restore_i.h"
 
@@ -147,8 +148,7 @@ int levels_next(struct restore *w, const char **ret_name, uint64_t *ret_ino)
 
 static void fd_drop(struct level *l)
 {
-    if (l->fd >= 0)
-        close(l->fd);
+    fd_close(&l->fd);
     l->fd = -1;
 }
 

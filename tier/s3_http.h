@@ -44,7 +44,7 @@ int http_perform(struct http *h, const struct http_request *q, struct http_answe
 
 /* http_header: the value, "" when it is not there. Valid while a is. */
 const char *http_header(struct http_answer *a, const char *name);
-int64_t http_date_ns(
-    const char *text); /* of Date: and Last-Modified: to the second; -1 where it is none. After http_new() */
+/* http_date_ns: of Date: and Last-Modified: to the second; -1 where it is none. After http_new(). */
+int64_t http_date_ns(const char *text);
 
 #endif
