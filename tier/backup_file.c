@@ -257,18 +257,21 @@ static uint64_t blocks_of(uint64_t bytes)
 static int ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n,
                   uint64_t old_size)
 {
+    struct map_pushing p = {b->e, b->r, &b->base, in->ino, 0, backup_edits_full, b};
     struct extents l = {0};
     uint64_t tail = blocks_of(in->size);
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++) {
         r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), true, &l);
+    }
     if (r == 0 && !BROKEN(VARVE_BREAK_backup_shrink))
         r = zeros(tail, blocks_of(old_size), &l);
+    p.blocks = MAX_OF(tail, blocks_of(old_size));
     if (r == 0 && l.n && !BROKEN(VARVE_BREAK_gather))
-        r = backup_gather(b, in, &l);
+        r = backup_gather(b, in, p.blocks, &l);
     if (r == 0 && l.n)
-        r = map_push(&(struct map_pushing){b->e, b->r, &b->base, in->ino, backup_edits_full, b}, &l);
+        r = map_push(&p, &l);
     extents_free(&l);
     return r;
 }

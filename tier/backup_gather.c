@@ -7,17 +7,18 @@
 #include "base/mark.h"
 #include "tier/backup_i.h"
 #include "tier/map_cursor.h"
+#include "tier/map_use.h"
 
-#define SHARE 12     /* of what a backup sends, one part more at the most */
-#define LOOK_MAX 128 /* extents that are looked at for each that changed */
-
-size_t backup_places_max = 512u << 10;
+#define SHARE 12                  /* of what a backup sends, one part more at the most */
+#define LOOK_MAX 128              /* extents that are looked at for each that changed */
+#define PLACES_MAX (512ull << 10) /* extents that are looked at: 16 bytes each, as long as it takes */
 
 /* Chunks that a file uses. */
 struct use {
     struct id16 chunk;
     uint64_t live, plain;
-    uint64_t move; /* bytes of live that are sent again now */
+    uint64_t here; /* of live, in what is looked at */
+    uint64_t move; /* of those, sent again now */
     bool
         cold; /* some of live is not here: to bring it costs more than its room, and it may lie in an archive */
 };
@@ -31,7 +32,7 @@ struct uses {
     struct use *v;
     size_t n;
     struct place *places; /* of all extents, in their order */
-    size_t nplaces;       /* above backup_places_max: none */
+    size_t nplaces;
 };
 
 static void uses_free(struct uses *u)
@@ -60,60 +61,27 @@ static int use_of(struct uses *u, const struct id16 *chunk, struct use **ret)
     return r;
 }
 
-/* What a file is made of, with what changed: each extent once. */
-static int each(struct backup *b, const struct inode *in, const struct extents *top,
-                int (*cb)(void *arg, const struct extent *e), void *arg)
+static int place_add(struct uses *u, const struct extent *e, struct use *x)
 {
-    struct map_cursor m;
-    struct extent e;
-    int r = map_cursor_open(&m, b->r, &b->base, in->ino, 0, top);
+    struct place *v = array_more(u->places, u->nplaces, sizeof(*v));
 
-    if (r < 0)
-        return r;
-    while ((r = map_cursor_next(&m, &e)) == 1 && (r = e.kind == EXTENT_SLICE ? cb(arg, &e) : 0) == 0)
-        ;
-    map_cursor_close(&m);
-    return r;
-}
-
-static int place_add(struct uses *u, const struct extent *e, const struct use *x)
-{
-    struct place *v;
-
-    if (u->nplaces > backup_places_max)
-        return 0;
-    if (u->nplaces == backup_places_max) {
-        free(TAKE(u->places));
-        u->nplaces = backup_places_max + 1;
-        MARK("backup: too many extents to remember");
-        return 0;
-    }
-    if (!(v = array_more(u->places, u->nplaces, sizeof(*v))))
+    if (!v)
         return -E_NOMEM;
     u->places = v;
     v[u->nplaces++] = (struct place){e->block, e->s.len, (uint32_t)(x - u->v)};
+    x->here += e->s.len;
     return 0;
 }
 
-struct counting {
-    struct backup *b;
-    const struct inode *in;
-    struct uses *u;
-};
-
-static int count_one(void *arg, const struct extent *e)
+static int place_of(struct backup *b, const struct inode *in, struct uses *u, const struct extent *e,
+                    struct use *x)
 {
     uint64_t off = e->block * TIER_BLOCK;
-    struct counting *c = arg;
-    struct use *x;
-    int r = use_of(c->u, &e->s.chunk, &x);
+    int r = place_add(u, e, x);
 
-    if (r < 0 || (r = place_add(c->u, e, x)) < 0)
+    if (r < 0 || x->cold || BROKEN(VARVE_BREAK_gather_cold))
         return r;
-    x->live += e->s.len;
-    if (x->cold || BROKEN(VARVE_BREAK_gather_cold))
-        return 0;
-    r = backup_cold_in(c->b, c->in, off, off + e->s.len);
+    r = backup_cold_in(b, in, off, off + e->s.len);
     x->cold = r == 1;
     return MIN_OF(r, 0);
 }
@@ -121,9 +89,20 @@ static int count_one(void *arg, const struct extent *e)
 /* How much of each chunk is used by the file; chunks of this session, which are full of it, are left out. */
 static int count(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u)
 {
-    struct counting by = {b, in, u};
-    int r = each(b, in, top, count_one, &by);
+    struct map_cursor m;
+    struct extent e;
+    struct use *x;
+    int r = map_cursor_open(&m, b->r, &b->base, in->ino, 0, top);
 
+    if (r < 0)
+        return r;
+    while ((r = map_cursor_next(&m, &e)) == 1)
+        if (e.kind == EXTENT_SLICE) {
+            if ((r = use_of(u, &e.s.chunk, &x)) < 0 || (r = place_of(b, in, u, &e, x)) < 0)
+                break;
+            x->live += e.s.len;
+        }
+    map_cursor_close(&m);
     for (size_t i = 0; r == 0 && i < u->n; i++) {
         struct have_chunk c;
 
@@ -134,6 +113,50 @@ static int count(struct backup *b, const struct inode *in, const struct extents 
     }
     return r;
 }
+
+/* --- a part ----------------------------------------------------------------------------------------------------------- */
+
+static int part_use(void *arg, const struct map_use *now)
+{
+    struct use *x;
+    int r = use_of(arg, &now->chunk, &x);
+
+    if (r < 0)
+        return r;
+    x->live += now->live;
+    x->plain += now->to - now->from;
+    return 0;
+}
+
+static bool poor(const struct use *x)
+{
+    return x->live * 2 < x->plain;
+}
+
+/* The same by what the map says of blocks [from, to); places are those of what may be sent again. */
+static int count_part(struct backup *b, const struct inode *in, const struct map_state *s, uint64_t from,
+                      uint64_t to, const struct extents *top, struct uses *u)
+{
+    struct map_cursor m;
+    struct extent e;
+    uint64_t *num;
+    int r = map_use_each(b->r, &b->base, in->ino, from, to, part_use, u);
+
+    if (r < 0)
+        return r;
+    r = map_cursor_part(&m, b->r, &b->base, in->ino, s->v, s->n, from, top);
+    if (r < 0)
+        return r;
+    while ((r = map_cursor_next(&m, &e)) == 1 && e.block < to)
+        if (e.kind == EXTENT_SLICE && (num = idset_get(&u->index, &e.s.chunk)) && poor(&u->v[*num - 1]) &&
+            (r = place_of(b, in, u, &e, &u->v[*num - 1])) < 0)
+            break;
+    map_cursor_close(&m);
+    MARK("backup: gathered in a part");
+    return MIN_OF(r, 0);
+}
+
+/* --- sending again ---------------------------------------------------------------------------------------------------- */
 
 static int by_share(const void *a, const void *b)
 {
@@ -152,12 +175,12 @@ static int choose(struct uses *u, uint64_t budget, bool *ret_any)
     if (!v)
         return -E_NOMEM;
     for (size_t i = 0; i < u->n; i++)
-        if (!u->v[i].cold && u->v[i].live * 2 < u->v[i].plain)
+        if (!u->v[i].cold && poor(&u->v[i]))
             v[n++] = &u->v[i];
     if (n)
         qsort(v, n, sizeof(struct use *), by_share);
     for (size_t i = 0; i < n; i++) {
-        v[i]->move = MIN_OF(v[i]->live, budget);
+        v[i]->move = MIN_OF(v[i]->here, budget);
         budget -= v[i]->move;
     }
     *ret_any = n > 0;
@@ -196,49 +219,19 @@ static int send_again(struct backup *b, const struct inode *in, const struct pla
     return r < 0 ? r : backup_moved(b, 0, len);
 }
 
-struct gathering {
-    struct backup *b;
-    const struct inode *in;
-    struct uses *u;
-    struct extents *out;
-};
-
-static int gather_at(struct gathering *g, const struct place *p)
+static int gather(struct backup *b, const struct inode *in, struct uses *u, struct extents *out)
 {
-    struct use *x = &g->u->v[p->use];
-
-    if (x->move < p->len)
-        return 0;
-    x->move -= p->len;
-    return send_again(g->b, g->in, p, g->out);
-}
-
-static int gather_one(void *arg, const struct extent *e)
-{
-    struct gathering *g = arg;
-    struct use *x;
-    int r = use_of(g->u, &e->s.chunk, &x);
-
-    return r < 0 ? r : gather_at(g, &(struct place){e->block, e->s.len, (uint32_t)(x - g->u->v)});
-}
-
-static int gather_places(struct gathering *g)
-{
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < g->u->nplaces; i++)
-        r = gather_at(g, &g->u->places[i]);
-    return r;
-}
-
-static int gather(struct backup *b, const struct inode *in, const struct extents *top, struct uses *u,
-                  struct extents *out)
-{
-    struct gathering g = {b, in, u, out};
     int r = retire(b, u);
 
-    if (r == 0)
-        r = u->nplaces <= backup_places_max ? gather_places(&g) : each(b, in, top, gather_one, &g);
+    for (size_t i = 0; r == 0 && i < u->nplaces; i++) {
+        const struct place *p = &u->places[i];
+        struct use *x = &u->v[p->use];
+
+        if (x->move < p->len)
+            continue;
+        x->move -= p->len;
+        r = send_again(b, in, p, out);
+    }
     MARK("backup: gathered");
     return r;
 }
@@ -268,22 +261,42 @@ static uint64_t budget_of(struct backup *b)
     return sent - MIN_OF(b->res.gathered_bytes, sent);
 }
 
-int backup_gather(struct backup *b, const struct inode *in, struct extents *top)
+/* All of a map that is short enough, or what comes next of one that rolls. */
+static int look(struct backup *b, const struct inode *in, uint64_t blocks, const struct extents *top,
+                struct uses *u)
+{
+    uint64_t from, to, n, of;
+    struct map_state s;
+    int r = map_state_get(b->r, &b->base, in->ino, &s);
+
+    if (r < 0)
+        return r;
+    if (!s.rolling)
+        return s.total + top->n > MIN_OF(LOOK_MAX * (uint64_t)top->n, PLACES_MAX) ? 0 : count(b, in, top, u);
+    if (BROKEN(VARVE_BREAK_roll_gather))
+        return 0;
+    map_part(&s, blocks, top->n, &from, &to);
+    of = MAX_OF(MIN_OF(to, blocks), from) - from;
+    n = (uint64_t)((double)s.total * (double)of / (double)MAX_OF(blocks, (uint64_t)1));
+    return n > MIN_OF(LOOK_MAX * (uint64_t)top->n, PLACES_MAX) ? 0 : count_part(b, in, &s, from, to, top, u);
+}
+
+int backup_gather(struct backup *b, const struct inode *in, uint64_t blocks, struct extents *top)
 {
     struct extents again = {0};
     struct uses u = {.n = 0};
-    uint64_t budget = budget_of(b), n;
+    uint64_t budget = budget_of(b);
     bool any = false;
-    int r = budget < TIER_BLOCK ? 0 : map_count(b->r, &b->base, in->ino, &n);
+    int r;
 
-    if (r < 0 || budget < TIER_BLOCK || n > LOOK_MAX * (uint64_t)top->n)
-        return r;
+    if (budget < TIER_BLOCK)
+        return 0;
     extents_sort(top);
-    r = count(b, in, top, &u);
+    r = look(b, in, blocks, top, &u);
     if (r == 0)
         r = choose(&u, budget, &any);
     if (r == 0 && any)
-        r = gather(b, in, top, &u, &again);
+        r = gather(b, in, &u, &again);
     if (r == 0)
         r = lay_over(top, &again);
     uses_free(&u);

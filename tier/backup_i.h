@@ -33,10 +33,9 @@ int backup_edits_full(void *arg);
 int backup_file_whole(struct backup *b, const struct inode *in);
 int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n);
 /* backup_gather.c: bytes of the file in chunks of which it uses less than half are sent again and added to top, what changed of it, so
- * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. */
-int backup_gather(struct backup *b, const struct inode *in, struct extents *top);
-/* backup_places_max: extents that are remembered, 16 bytes each, so as to read a map once; tests make it less. */
-extern size_t backup_places_max;
+ * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. Of a file whose map rolls
+ * (tier/map.h), with so many blocks, those in the part that is laid over the base now. */
+int backup_gather(struct backup *b, const struct inode *in, uint64_t blocks, struct extents *top);
 /* backup_cold.c: extents of the file in bytes [from, to), which begin with a block, that the repository has already, and that are not here;
  * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_in: 1 where some of these are not here, whoever has
  * them; 0. backup_cold_before: are any of these, as `from` has the file, not here? */

@@ -93,6 +93,7 @@ static int put(struct copy *c, const struct tree_rec *is)
 
     tree_key_add(&k, is->key, is->klen);
     switch (is->key[8]) {
+    case REC_USE: return 0; /* of chunks that are others there: it is found again */
     case REC_EXTENT:
         r = extent_decode(is->key, is->klen, is->val, is->vlen, &e, &run);
         if (r == 0 && e.kind == EXTENT_SLICE)

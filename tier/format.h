@@ -122,7 +122,15 @@ static inline struct slice slice_decode(struct dec *d)
 #define TREE_KEY_MAX 300u
 #define TREE_VALUE_MAX 4200u
 #define TREE_DEPTH_MAX 12u
-enum rec_kind { REC_INODE = 1, REC_XATTR = 2, REC_SYMLINK = 3, REC_DIRENT = 4, REC_RUN = 5, REC_EXTENT = 6 };
+enum rec_kind {
+    REC_INODE = 1,
+    REC_XATTR = 2,
+    REC_SYMLINK = 3,
+    REC_DIRENT = 4,
+    REC_RUN = 5,
+    REC_EXTENT = 6,
+    REC_USE = 7
+};
 enum extent_kind { EXTENT_ZERO = 0, EXTENT_SLICE = 1, EXTENT_ALLOCATED = 2 };
 #define RUNS_MAX 8u
 #define XATTR_INLINE 1024u /* larger values are blobs */

@@ -4,9 +4,9 @@
 
 #include "base/array.h"
 #include "tier/map_cursor.h"
+#include "tier/map_i.h"
 
-#define PUT_AT_ONCE 256 /* records between two looks at how many there are */
-#define EXTENT_FIX 8u   /* kind, flags, zero, blocks */
+#define EXTENT_FIX 8u /* kind, flags, zero, blocks */
 
 void extents_free(struct extents *l)
 {
@@ -72,14 +72,21 @@ int record_slice(const uint8_t *key, size_t klen, const uint8_t *val, size_t vle
     return 1;
 }
 
-static int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct extent *x)
+struct tree_key extent_key(uint64_t ino, uint32_t run, uint64_t block)
 {
     struct tree_key k = tree_key(ino, REC_EXTENT);
+
+    tree_key_u32(&k, run);
+    tree_key_u64(&k, block);
+    return k;
+}
+
+int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct extent *x)
+{
+    struct tree_key k = extent_key(ino, run, x->block);
     uint8_t v[EXTENT_FIX + SLICE_SIZE];
     struct enc c = {v};
 
-    tree_key_u32(&k, run);
-    tree_key_u64(&k, x->block);
     enc_u8(&c, (uint8_t)x->kind);
     enc_u8(&c, 0);
     enc_u16(&c, 0);
@@ -241,135 +248,4 @@ int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents 
     else
         extents_free(&l);
     return x;
-}
-
-/* --- changing ------------------------------------------------------------------------------------------------------- */
-
-static int run_put(struct edits *e, uint64_t ino, uint32_t run, const struct extents *l)
-{
-    struct tree_key k = tree_key(ino, REC_RUN);
-    uint8_t v[8];
-    int r;
-
-    if (l->n == 0)
-        return 0;
-    tree_key_u32(&k, run);
-    put_le64(v, l->n);
-    r = edits_put(e, &k, v, sizeof(v));
-    for (size_t i = 0; r == 0 && i < l->n; i++)
-        r = extent_put(e, ino, run, &l->v[i]);
-    return r;
-}
-
-int map_replace(struct edits *e, uint64_t ino, const struct extents *top)
-{
-    struct tree_key runs = tree_key(ino, REC_RUN), ext = tree_key(ino, REC_EXTENT);
-    int r = edits_remove(e, &runs);
-
-    if (r == 0)
-        r = edits_remove(e, &ext);
-    return r < 0 ? r : run_put(e, ino, 1, top);
-}
-
-struct counts {
-    uint32_t run[MAP_RUNS_MAX];
-    uint64_t n[MAP_RUNS_MAX];
-    size_t runs;
-};
-
-static int count_one(void *arg, const uint8_t *key, size_t klen, const uint8_t *val, size_t vlen)
-{
-    struct counts *c = arg;
-
-    if (klen != 13 || vlen != 8 || c->runs == MAP_RUNS_MAX)
-        return -E_CORRUPT;
-    c->run[c->runs] = get_be32(key + 9);
-    c->n[c->runs++] = get_le64(val);
-    return 0;
-}
-
-int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret)
-{
-    struct tree_key k = tree_key(ino, REC_RUN);
-    struct counts c = {.runs = 0};
-    uint64_t sum = 0;
-    int x = tree_scan(r, t, &k, NULL, count_one, &c);
-
-    for (size_t i = 0; i < c.runs; i++)
-        sum += c.n[i];
-    *ret = sum;
-    return x;
-}
-
-/* This one is no more. */
-static int run_remove(struct edits *e, uint64_t ino, uint32_t run)
-{
-    struct tree_key k = tree_key(ino, REC_EXTENT), rec = tree_key(ino, REC_RUN);
-    int r;
-
-    tree_key_u32(&k, run);
-    tree_key_u32(&rec, run);
-    r = edits_remove(e, &k);
-    return r < 0 ? r : edits_remove(e, &rec);
-}
-
-/* How many extents there are in the runs from this one on, laid over each other, below top. */
-static int laid_count(struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
-                      const struct extents *top, uint64_t *ret)
-{
-    struct map_cursor m;
-    struct extent e;
-    uint64_t n = 0;
-    int x = map_cursor_open(&m, r, t, ino, run, top);
-
-    if (x < 0)
-        return x;
-    while ((x = map_cursor_next(&m, &e)) == 1)
-        n++;
-    map_cursor_close(&m);
-    *ret = n;
-    return x;
-}
-
-/* They become one, as they are read: it may be as long as the file has blocks. */
-static int laid_put(const struct map_pushing *p, uint32_t run, const struct extents *top)
-{
-    struct tree_key k = tree_key(p->ino, REC_RUN);
-    struct map_cursor m;
-    struct extent x;
-    uint64_t n = 0;
-    uint8_t v[8];
-    int r = map_cursor_open(&m, p->r, p->t, p->ino, run, top);
-
-    if (r < 0)
-        return r;
-    while ((r = map_cursor_next(&m, &x)) == 1 && (r = extent_put(p->e, p->ino, run, &x)) == 0)
-        if (++n % PUT_AT_ONCE == 0 && p->full && !BROKEN(VARVE_BREAK_run_parts) && (r = p->full(p->arg)) < 0)
-            break;
-    map_cursor_close(&m);
-    tree_key_u32(&k, run);
-    put_le64(v, n);
-    return r < 0 || n == 0 ? r : edits_put(p->e, &k, v, sizeof(v));
-}
-
-int map_push(const struct map_pushing *p, struct extents *top)
-{
-    struct tree_key k = tree_key(p->ino, REC_RUN);
-    struct counts c = {.runs = 0};
-    uint64_t n = top->n;
-    uint32_t number;
-    int x = tree_scan(p->r, p->t, &k, NULL, count_one, &c);
-
-    if (x < 0)
-        return x;
-    extents_sort(top);
-    number = c.runs ? c.run[c.runs - 1] + 1 : 1;
-    while (x == 0 && c.runs && !BROKEN(VARVE_BREAK_runs_many) &&
-           (c.n[c.runs - 1] <= 2 * n || c.runs >= RUNS_MAX)) {
-        number = c.run[--c.runs];
-        x = run_remove(p->e, p->ino, number);
-        if (x == 0)
-            x = laid_count(p->r, p->t, p->ino, number, top, &n);
-    }
-    return x < 0 ? x : laid_put(p, number, top);
 }

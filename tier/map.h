@@ -46,21 +46,42 @@ void map_runs_free(struct map_runs *m);
 /* map_load: all runs laid over each other. */
 int map_load(struct repo *r, const struct tree *t, uint64_t ino, struct extents *ret);
 
-/* map_count: the extents in all runs together: what map_load() will read. */
-int map_count(struct repo *r, const struct tree *t, uint64_t ino, uint64_t *ret);
+/* What is known of a file's runs without reading an extent. */
+struct map_run {
+    uint32_t number;
+    uint64_t n; /* extents */
+    struct map_front {
+        uint32_t round;
+        uint64_t block;
+    } at; /* rolling: of the base, how far it has come; of another run, where that was when the run was pushed */
+};
+struct map_state {
+    struct map_run v[MAP_RUNS_MAX]; /* by number, ascending: the oldest first */
+    size_t n;
+    uint64_t total; /* extents in all of them */
+    bool rolling;   /* v[0] is the base */
+};
+int map_state_get(struct repo *r, const struct tree *t, uint64_t ino, struct map_state *ret);
 
-/* map_replace: edits: the file has this one run. map_push: one more run on those that t has; runs are merged, newest first, while
- * the one below is not more than twice as long, or there would be more than RUNS_MAX. takes nothing; sorts top. full (may be NULL) is called now
- * and then: it may apply the edits that there are, to another tree than t. */
+/* map_replace: edits: the file has this one run. map_push: one more run on those that t has. Of a file with few extents runs are merged, newest
+ * first, while the one below is not more than twice as long, or there would be more than RUNS_MAX. From map_roll_from extents on (tests make
+ * it less) the oldest run is a base, and each push lays all runs over a part of it, as large as what is pushed calls for: no push has
+ * to read or to write more than that part. What has been laid over the base everywhere goes. takes nothing; sorts top. full (may be NULL) is
+ * called now and then: it may apply the edits that there are, to another tree than t. */
 int map_replace(struct edits *e, uint64_t ino, const struct extents *top);
 struct map_pushing {
     struct edits *e;
     struct repo *r;
     const struct tree *t;
     uint64_t ino;
+    uint64_t blocks; /* as many as the file has, or had before, whichever is more */
     int (*full)(void *arg);
     void *arg;
 };
 int map_push(const struct map_pushing *p, struct extents *top);
+extern uint64_t map_roll_from;
+
+/* map_part: blocks [*from, *to) of the base that a push of n extents lays its runs over; empty where the map does not roll. */
+void map_part(const struct map_state *s, uint64_t blocks, uint64_t n, uint64_t *from, uint64_t *to);
 
 #endif

@@ -128,22 +128,59 @@ static int runs_open(struct map_cursor *m, struct repo *r, const struct tree *t,
     return x;
 }
 
+static int top_add(struct map_cursor *m, const struct extents *top)
+{
+    struct map_source *s = source_new(m);
+
+    if (!s)
+        return -E_NOMEM;
+    s->list = top;
+    s->next = 0;
+    return source_next(s);
+}
+
 int map_cursor_open(struct map_cursor *m, struct repo *r, const struct tree *t, uint64_t ino,
                     uint32_t first_run, const struct extents *top)
 {
-    struct map_source *s;
     int x;
 
     *m = (struct map_cursor){.n = 0};
     x = runs_open(m, r, t, ino, first_run);
-    if (x == 0 && top) {
-        x = (s = source_new(m)) ? 0 : -E_NOMEM;
-        if (x == 0) {
-            s->list = top;
-            s->next = 0;
-            x = source_next(s);
-        }
-    }
+    if (x == 0 && top)
+        x = top_add(m, top);
+    if (x < 0)
+        map_cursor_close(m);
+    return x;
+}
+
+/* A run from the extent on that begins last at from or before it, or is the first one. */
+static int part_add(struct map_cursor *m, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
+                    uint64_t from)
+{
+    struct tree_key prefix = tree_key(ino, REC_EXTENT), first;
+    struct map_source *s = source_new(m);
+    int x;
+
+    if (!s)
+        return -E_NOMEM;
+    tree_key_u32(&prefix, run);
+    first = prefix;
+    tree_key_u64(&first, from);
+    s->run = run;
+    x = tree_cursor_before(&s->c, r, t, &prefix, &first);
+    return x < 0 ? x : source_next(s);
+}
+
+int map_cursor_part(struct map_cursor *m, struct repo *r, const struct tree *t, uint64_t ino,
+                    const struct map_run *runs, size_t n, uint64_t from, const struct extents *top)
+{
+    int x = 0;
+
+    *m = (struct map_cursor){.at = from};
+    for (size_t i = 0; x == 0 && i < n; i++)
+        x = part_add(m, r, t, ino, runs[i].number, from);
+    if (x == 0 && top)
+        x = top_add(m, top);
     if (x < 0)
         map_cursor_close(m);
     return x;

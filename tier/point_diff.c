@@ -128,6 +128,7 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
             r = name_note(d, true, was);
         return r == 0 && is ? name_note(d, false, is) : r;
     case REC_RUN:
+    case REC_USE:
     case REC_EXTENT: return fate_note(d, ino, false, true);
     case REC_INODE: return fate_note(d, ino, false, false);
     default: return fate_note(d, ino, true, false);

@@ -38,30 +38,37 @@ static int entry_next(struct tree_step *s, struct tree_rec *ret)
     return 1;
 }
 
-/* In this page, up to the last entry that is not greater than from: *ret, the first one where all are greater. A leaf stands before what is
- * not less. */
-static int page_seek(struct tree_step *s, const struct tree_key *from, struct tree_rec *ret)
+/* Where a leaf is left: before what is not less than the key, or before the last one that is not greater. */
+enum stand { STAND_AT, STAND_BEFORE };
+
+/* In this page, up to the last entry that is not greater than from: *ret, the first one where all are greater. A leaf is left as stand
+ * says. */
+static int page_seek(struct tree_step *s, const struct tree_key *from, enum stand stand, struct tree_rec *ret)
 {
-    struct tree_step before = *s;
+    struct tree_step before = *s, last = *s;
     struct tree_rec e;
-    bool any = false;
+    bool any = false, leaf = s->head.level == 0;
     int r;
 
     while ((r = entry_next(s, &e)) == 1) {
         int order = tree_key_cmp(e.key, e.klen, from->b, from->len);
 
-        if (s->head.level == 0 ? order >= 0 : any && order > 0) {
+        if (leaf ? order > 0 || (order == 0 && stand == STAND_AT) : any && order > 0) {
             *s = before;
             break;
         }
+        last = before;
         before = *s;
         *ret = e;
         any = true;
     }
+    if (leaf && any && stand == STAND_BEFORE && !BROKEN(VARVE_BREAK_roll_before))
+        *s = last;
     return r < 0 ? r : any;
 }
 
-static int seek(struct tree_cursor *c, const struct slice *root, const struct tree_key *from)
+static int seek(struct tree_cursor *c, const struct slice *root, const struct tree_key *from,
+                enum stand stand)
 {
     struct tree_rec e = {.klen = 0};
     int r = step_in(c, root);
@@ -70,7 +77,7 @@ static int seek(struct tree_cursor *c, const struct slice *root, const struct tr
         struct tree_step *s = &c->v[c->depth - 1];
         bool leaf = s->head.level == 0;
 
-        r = page_seek(s, from, &e);
+        r = page_seek(s, from, stand, &e);
         if (leaf || r <= 0)
             return MIN_OF(r, 0);
         r = child_in(c, &e);
@@ -78,18 +85,30 @@ static int seek(struct tree_cursor *c, const struct slice *root, const struct tr
     return r;
 }
 
-int tree_cursor_open(struct tree_cursor *c, struct repo *r, const struct tree *t,
-                     const struct tree_key *prefix, const struct tree_key *from)
+static int open_at(struct tree_cursor *c, struct repo *r, const struct tree *t, const struct tree_key *prefix,
+                   const struct tree_key *from, enum stand stand)
 {
     int x;
 
     c->r = r;
     c->prefix = *prefix;
     c->depth = 0;
-    x = t->depth ? seek(c, &t->root, from ? from : prefix) : 0;
+    x = t->depth ? seek(c, &t->root, from, stand) : 0;
     if (x < 0)
         tree_cursor_close(c);
     return x;
+}
+
+int tree_cursor_open(struct tree_cursor *c, struct repo *r, const struct tree *t,
+                     const struct tree_key *prefix, const struct tree_key *from)
+{
+    return open_at(c, r, t, prefix, from ? from : prefix, STAND_AT);
+}
+
+int tree_cursor_before(struct tree_cursor *c, struct repo *r, const struct tree *t,
+                       const struct tree_key *prefix, const struct tree_key *from)
+{
+    return open_at(c, r, t, prefix, from, STAND_BEFORE);
 }
 
 static int key_past(const struct tree_cursor *c, const struct tree_rec *e)

@@ -23,6 +23,9 @@ struct tree_cursor {
 int tree_cursor_open(struct tree_cursor *c, struct repo *r, const struct tree *t,
                      const struct tree_key *prefix, const struct tree_key *from);
 int tree_cursor_next(struct tree_cursor *c, struct tree_rec *ret);
+/* tree_cursor_before: on the last record of prefix that is not greater than from; the first of prefix where all are. As tree_cursor_open() else. */
+int tree_cursor_before(struct tree_cursor *c, struct repo *r, const struct tree *t,
+                       const struct tree_key *prefix, const struct tree_key *from);
 /* tree_cursor_copy: another one at the same place. */
 void tree_cursor_copy(struct tree_cursor *to, const struct tree_cursor *c);
 void tree_cursor_close(struct tree_cursor *c);

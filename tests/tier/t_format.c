@@ -667,7 +667,7 @@ TEST(test_map__runs_are_few_and_say_the_same)
             CHECK_OK(map_replace(e, 5, &l));
         } else {
             random_run(&l, &rng, &next, want);
-            CHECK_OK(map_push(&(struct map_pushing){e, w.r, &t, 5, NULL, NULL}, &l));
+            CHECK_OK(map_push(&(struct map_pushing){e, w.r, &t, 5, 0, NULL, NULL}, &l));
         }
         CHECK_OK(tree_apply(p, w.r, &t, e));
         CHECK_OK(packer_flush(p));
