@@ -8,64 +8,14 @@
 
 #define PUT_AT_ONCE 1024 /* blobs in a transaction: each is a page of its own, in memory until it ends */
 
-static MDB_val key_make(uint8_t room[65], uint8_t kind, const void *p, size_t len)
-{
-    room[0] = kind;
-    memcpy(room + 1, p, len);
-    return (MDB_val){len + 1, room};
-}
-
-/* Copies the value into out, zeros behind a short one; one that is neither of these is not ours. */
-static int get_either(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len_short,
-                      size_t len)
-{
-    uint8_t room[65];
-    MDB_val k = key_make(room, kind, key, klen), v;
-    MDB_txn *t;
-    int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t);
-
-    if (m != 0)
-        return have_from_mdb(m);
-    m = mdb_get(t, h->dbi, &k, &v);
-    if (m == 0 && v.mv_size != len && v.mv_size != len_short)
-        m = MDB_CORRUPTED;
-    if (m == 0 && len) {
-        memcpy(out, v.mv_data, v.mv_size);
-        memset((uint8_t *)out + v.mv_size, 0, len - v.mv_size);
-    }
-    mdb_txn_abort(t);
-    have_looked(h);
-    return have_told(h, have_from_mdb(m));
-}
-
-static int get_fixed(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len)
-{
-    return get_either(h, kind, key, klen, out, len, len);
-}
-
-#define BLOB_VAL 24
 #define CHUNK_VAL 45
 #define CHUNK_VAL_OWN 61 /* of a domain that is not the default one */
-
-int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret)
-{
-    uint8_t v[BLOB_VAL];
-    struct dec d = dec_of(v, sizeof(v));
-    int r = get_fixed(h, K_BLOB, blob->b, 16, v, sizeof(v));
-
-    if (r < 0)
-        return r;
-    dec_copy(&d, ret->chunk.b, 16);
-    ret->off = dec_u32(&d);
-    ret->len = dec_u32(&d);
-    return 0;
-}
 
 int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *ret)
 {
     uint8_t v[CHUNK_VAL_OWN];
     struct dec d = dec_of(v, sizeof(v));
-    int r = get_either(h, K_CHUNK, chunk->b, 16, v, CHUNK_VAL, CHUNK_VAL_OWN);
+    int r = have_get(h, K_CHUNK, chunk->b, 16, v, CHUNK_VAL, CHUNK_VAL_OWN);
 
     if (r < 0)
         return r;
@@ -78,59 +28,15 @@ int have_get_chunk(struct have *h, const struct id16 *chunk, struct have_chunk *
     return 0;
 }
 
-struct writing {
-    struct have *h;
-    MDB_txn *t;
-    bool forget;
-};
-
-static int begin(struct have *h, struct writing *w)
-{
-    w->h = h;
-    return have_from_mdb(mdb_txn_begin(h->env, NULL, 0, &w->t));
-}
-
-static int end(struct writing *w, int r)
-{
-    if (r == 0)
-        return have_told(w->h, have_from_mdb(mdb_txn_commit(w->t)));
-    mdb_txn_abort(w->t);
-    return r;
-}
-
-static int put(struct writing *w, uint8_t kind, const void *key, size_t klen, const void *p, size_t len)
-{
-    uint8_t room[65];
-    MDB_val k = key_make(room, kind, key, klen), v = {len, (void *)(uintptr_t)p};
-
-    return have_told(w->h, have_from_mdb(mdb_put(w->t, w->h->dbi, &k, &v, 0)));
-}
-
-static int drop(struct writing *w, uint8_t kind, const void *key, size_t klen)
-{
-    uint8_t room[65];
-    MDB_val k = key_make(room, kind, key, klen);
-    int r = have_told(w->h, have_from_mdb(mdb_del(w->t, w->h->dbi, &k, NULL)));
-
-    return r == -E_NOENT ? 0 : r;
-}
-
-/* Does the entry's value begin so? Another pack may have the same chunk, another chunk the same blob. */
-static bool names(struct writing *w, uint8_t kind, const void *key, const void *p, size_t len)
-{
-    uint8_t room[65];
-    MDB_val k = key_make(room, kind, key, 16), v;
-
-    return mdb_get(w->t, w->h->dbi, &k, &v) == 0 && v.mv_size >= len && memcmp(v.mv_data, p, len) == 0;
-}
-
 static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk *c)
 {
     uint8_t v[CHUNK_VAL_OWN];
     struct enc e = {v};
 
-    if (((struct writing *)arg)->forget)
-        return names(arg, K_CHUNK, id->b, c->pack.b, 32) ? drop(arg, K_CHUNK, id->b, 16) : 0;
+    if (((struct have_txn *)arg)->forget)
+        return have_names(arg, HAVE_OLD, K_CHUNK, id->b, c->pack.b, 32)
+                   ? have_drop(arg, HAVE_OLD, K_CHUNK, id->b, 16)
+                   : 0;
     enc_bytes(&e, c->pack.b, 32);
     enc_u32(&e, c->off);
     enc_u32(&e, c->stored_len);
@@ -138,30 +44,24 @@ static int take_chunk(void *arg, const struct id16 *id, const struct have_chunk 
     enc_u8(&e, c->kind);
     if (!id16_none(&c->domain))
         enc_bytes(&e, c->domain.b, 16);
-    return put(arg, K_CHUNK, id->b, 16, v, (size_t)(e.p - v));
+    return have_put(arg, HAVE_OLD, K_CHUNK, id->b, 16, v, (size_t)(e.p - v));
 }
 
 static int take_blob(void *arg, const struct id16 *blob, const struct have_blob *b)
 {
-    uint8_t v[BLOB_VAL];
-    struct enc e = {v};
+    struct have_txn *w = arg;
 
-    if (((struct writing *)arg)->forget)
-        return names(arg, K_BLOB, blob->b, b->chunk.b, 16) ? drop(arg, K_BLOB, blob->b, 16) : 0;
-    enc_bytes(&e, b->chunk.b, 16);
-    enc_u32(&e, b->off);
-    enc_u32(&e, b->len);
-    return put(arg, K_BLOB, blob->b, 16, v, sizeof(v));
+    return w->forget ? have_blob_forget(w, blob, b) : have_blob_put(w, blob, b);
 }
 
-static int take_trailer(struct writing *w, const struct sha *pack, const void *p, size_t len)
+static int take_trailer(struct have_txn *w, const struct sha *pack, const void *p, size_t len)
 {
     struct trailer_cb cb = {take_chunk, take_blob, w};
 
     return trailer_walk(pack, p, len, &cb);
 }
 
-static int put_pending(struct writing *w, const struct sha *pack, uint64_t size, const void *trailer,
+static int put_pending(struct have_txn *w, const struct sha *pack, uint64_t size, const void *trailer,
                        size_t len)
 {
     cleanup(buf_free) struct buf v = {0};
@@ -171,7 +71,7 @@ static int put_pending(struct writing *w, const struct sha *pack, uint64_t size,
     put_le64(n, size);
     if ((r = buf_add(&v, n, sizeof(n))) < 0 || (r = buf_add(&v, trailer, len)) < 0)
         return r;
-    return put(w, K_PENDING, pack->b, 32, v.data, v.len);
+    return have_put(w, HAVE_OLD, K_PENDING, pack->b, 32, v.data, v.len);
 }
 
 struct named_blob {
@@ -193,7 +93,7 @@ static int by_blob(const void *a, const void *b)
 
 /* Side by side they share pages, and a transaction has few of them in memory. The others come in transactions of their own: where one is
  * missing, what it names is sent another time. */
-static int blobs_in(struct writing *w, const struct buf *blobs)
+static int blobs_in(struct have_txn *w, const struct buf *blobs)
 {
     struct named_blob *v = (struct named_blob *)(void *)blobs->data;
     size_t n = blobs->len / sizeof(*v);
@@ -206,10 +106,9 @@ static int blobs_in(struct writing *w, const struct buf *blobs)
             have_let_go(w->h);
         if (i > 0 && i % PUT_AT_ONCE == 0) {
             MARK("have: a pack taken in by parts");
-            r = end(w, 0);
-            w->t = NULL;
+            r = have_end(w, 0);
             if (r == 0)
-                r = begin(w->h, w);
+                r = have_begin(w->h, w);
         }
         if (r == 0)
             r = take_blob(w, &v[i].blob, &v[i].at);
@@ -222,12 +121,12 @@ int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void 
               bool pending)
 {
     cleanup(buf_free) struct buf blobs = {0};
-    struct writing w = {0};
+    struct have_txn w = {0};
     struct trailer_cb chunks = {take_chunk, NULL, &w}, names = {NULL, gather_blob, &blobs};
     int r = trailer_walk(pack, trailer, len, &names);
 
     if (r == 0)
-        r = begin(h, &w);
+        r = have_begin(h, &w);
     if (r < 0)
         return r;
     r = trailer_walk(pack, trailer, len, &chunks);
@@ -235,7 +134,8 @@ int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void 
         r = put_pending(&w, pack, size, trailer, len);
     if (r == 0)
         r = blobs_in(&w, &blobs);
-    return end(&w, r);
+    r = have_end(&w, r);
+    return r < 0 ? r : have_settle(h);
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -249,13 +149,13 @@ static int unpend_pack(void *arg, const struct sha *pack, uint64_t size, const v
     (void)size;
     (void)trailer;
     (void)len;
-    return drop(arg, K_PENDING, pack->b, 32);
+    return have_drop(arg, HAVE_OLD, K_PENDING, pack->b, 32);
 }
 
 static int index_in(struct have *h, const char *name, const void *p, size_t len, bool take)
 {
-    struct writing w = {0};
-    int r = begin(h, &w);
+    struct have_txn w = {0};
+    int r = have_begin(h, &w);
 
     if (r < 0)
         return r;
@@ -264,13 +164,15 @@ static int index_in(struct have *h, const char *name, const void *p, size_t len,
     if (r == 0)
         r = index_walk(p, len, unpend_pack, &w);
     if (r == 0)
-        r = put(&w, K_INDEX, name, strlen(name), "", 0);
-    return end(&w, r);
+        r = have_put(&w, HAVE_OLD, K_INDEX, name, strlen(name), "", 0);
+    return have_end(&w, r);
 }
 
 int have_index(struct have *h, const char *name, const void *p, size_t len)
 {
-    return index_in(h, name, p, len, true);
+    int r = index_in(h, name, p, len, true);
+
+    return r < 0 ? r : have_settle(h);
 }
 
 int have_indexed(struct have *h, const char *name, const void *p, size_t len)
@@ -280,7 +182,7 @@ int have_indexed(struct have *h, const char *name, const void *p, size_t len)
 
 int have_index_is(struct have *h, const char *name)
 {
-    int r = get_fixed(h, K_INDEX, name, strlen(name), NULL, 0);
+    int r = have_get(h, K_INDEX, name, strlen(name), NULL, 0, 0);
 
     return r == 0 ? 1 : r == -E_NOENT ? 0 : r;
 }
@@ -294,11 +196,11 @@ static int each(struct have *h, uint8_t kind, size_t klen,
     MDB_val k = {1, &kind}, v;
     MDB_cursor *c;
     MDB_txn *t;
-    int m = mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t), r = 0;
+    int m = mdb_txn_begin(h->t[HAVE_OLD].env, NULL, MDB_RDONLY, &t), r = 0;
 
     if (m != 0)
         return have_from_mdb(m);
-    if ((m = mdb_cursor_open(t, h->dbi, &c)) == 0) {
+    if ((m = mdb_cursor_open(t, h->t[HAVE_OLD].dbi, &c)) == 0) {
         for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); m == 0 && r == 0 && *(uint8_t *)k.mv_data == kind;
              m = mdb_cursor_get(c, &k, &v, MDB_NEXT))
             r = k.mv_size == klen + 1 ? cb(arg, (uint8_t *)k.mv_data + 1, &v) : -E_CORRUPT;
@@ -357,12 +259,12 @@ int have_pending(struct have *h,
 }
 
 /* All indexes are read anew at the next look: they may say where else a chunk is. */
-static int indexes_forget(struct writing *w)
+static int indexes_forget(struct have_txn *w)
 {
     uint8_t kind = K_INDEX;
     MDB_val key = {1, &kind}, v;
     MDB_cursor *c;
-    int m = mdb_cursor_open(w->t, w->h->dbi, &c);
+    int m = mdb_cursor_open(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &c);
 
     if (m != 0)
         return have_from_mdb(m);
@@ -376,14 +278,14 @@ static int indexes_forget(struct writing *w)
 
 int have_forget_pack(struct have *h, const struct sha *pack)
 {
-    struct writing w = {.forget = true};
-    uint8_t room[65];
-    MDB_val k = key_make(room, K_PENDING, pack->b, 32), v;
-    int r = begin(h, &w);
+    struct have_txn w = {.forget = true};
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = have_key(room, K_PENDING, pack->b, 32), v;
+    int r = have_begin(h, &w);
 
     if (r < 0)
         return r;
-    r = have_from_mdb(mdb_get(w.t, h->dbi, &k, &v));
+    r = have_from_mdb(mdb_get(w.t[HAVE_OLD], h->t[HAVE_OLD].dbi, &k, &v));
     if (r == 0) {
         cleanup(buf_free) struct buf b = {0};
 
@@ -393,22 +295,22 @@ int have_forget_pack(struct have *h, const struct sha *pack)
             r = take_trailer(&w, pack, b.data, b.len);
     }
     if (r == 0)
-        r = drop(&w, K_PENDING, pack->b, 32);
+        r = have_drop(&w, HAVE_OLD, K_PENDING, pack->b, 32);
     if (r == 0)
         r = indexes_forget(&w);
-    return end(&w, r == -E_NOENT ? 0 : r);
+    return have_end(&w, r == -E_NOENT ? 0 : r);
 }
 
 int have_point(struct have *h, const char *id, struct buf *ret)
 {
-    uint8_t room[65];
-    MDB_val k = key_make(room, K_POINT, id, SHA_TEXT - 1), v;
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = have_key(room, K_POINT, id, SHA_TEXT - 1), v;
     MDB_txn *t;
-    int r = have_from_mdb(mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t));
+    int r = have_from_mdb(mdb_txn_begin(h->t[HAVE_OLD].env, NULL, MDB_RDONLY, &t));
 
     if (r < 0)
         return r;
-    r = have_told(h, have_from_mdb(mdb_get(t, h->dbi, &k, &v)));
+    r = have_told(h, have_from_mdb(mdb_get(t, h->t[HAVE_OLD].dbi, &k, &v)));
     if (r == 0)
         r = buf_add(ret, v.mv_data, v.mv_size);
     mdb_txn_abort(t);
@@ -417,10 +319,10 @@ int have_point(struct have *h, const char *id, struct buf *ret)
 
 int have_put_point(struct have *h, const char *id, const void *p, size_t len)
 {
-    struct writing w = {0};
-    int r = begin(h, &w);
+    struct have_txn w = {0};
+    int r = have_begin(h, &w);
 
-    return r < 0 ? r : end(&w, put(&w, K_POINT, id, SHA_TEXT - 1, p, len));
+    return r < 0 ? r : have_end(&w, have_put(&w, HAVE_OLD, K_POINT, id, SHA_TEXT - 1, p, len));
 }
 
 struct keeping {
@@ -442,13 +344,13 @@ static int keep_one(void *arg, const struct sha *pack, uint64_t size, const void
 }
 
 /* All pending ones, as this transaction sees them. */
-static int pending_collect(struct writing *w, struct keeping *k)
+static int pending_collect(struct have_txn *w, struct keeping *k)
 {
     uint8_t kind = K_PENDING;
     MDB_val key = {1, &kind}, v;
     struct pending p = {keep_one, k};
     MDB_cursor *c;
-    int m = mdb_cursor_open(w->t, w->h->dbi, &c), r = 0;
+    int m = mdb_cursor_open(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &c), r = 0;
 
     if (m != 0)
         return have_from_mdb(m);
@@ -459,7 +361,7 @@ static int pending_collect(struct writing *w, struct keeping *k)
     return r < 0 ? r : m == 0 || m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
 }
 
-static int pending_put_back(struct writing *w, const struct keeping *k)
+static int pending_put_back(struct have_txn *w, const struct keeping *k)
 {
     int r = 0;
 
@@ -483,19 +385,16 @@ static int pending_put_back(struct writing *w, const struct keeping *k)
 int have_clear(struct have *h)
 {
     struct keeping k = {{0}};
-    struct writing w = {0};
-    uint8_t version = HAVE_VERSION;
-    int r = begin(h, &w);
+    struct have_txn w = {0};
+    int r = have_begin(h, &w);
 
     if (r < 0)
         return r;
     r = pending_collect(&w, &k);
     if (r == 0)
-        r = have_from_mdb(mdb_drop(w.t, h->dbi, 0));
-    if (r == 0)
-        r = put(&w, K_VERSION, "", 0, &version, 1);
+        r = have_empty(&w);
     if (r == 0)
         r = pending_put_back(&w, &k);
     buf_free(&k.b);
-    return end(&w, r);
+    return have_end(&w, r);
 }

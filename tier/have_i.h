@@ -10,22 +10,69 @@
 #include "base/mapped.h"
 #include "tier/have.h"
 
-#define HAVE_VERSION 1
+#define HAVE_VERSION 2
+#define HAVE_VERSION_VAL 9u /* and a random number */
 #define HAVE_LET_GO_EACH 64 /* looks, each of which maps some 64 KiB anywhere */
 
-/* Keys: a kind, then 16, 32 or 64 bytes. */
-enum { K_BLOB = 'b', K_CHUNK = 'c', K_PENDING = 'p', K_INDEX = 'i', K_POINT = 'r', K_VERSION = 'v' };
+/* Keys: a kind, then 16, 32 or 64 bytes; of K_FILTER 5, of K_TURN and K_VERSION none. */
+enum {
+    K_BLOB = 'b', /* in both tables */
+    K_CHUNK = 'c',
+    K_PENDING = 'p',
+    K_INDEX = 'i',
+    K_POINT = 'r',
+    K_VERSION = 'v', /* in both: the same value, so that they belong together */
+    K_FILTER = 'l',  /* in the young one, as the next */
+    K_TURN = 't',
+};
+#define HAVE_KEY_MAX 65
 
-struct have {
+/* Two tables, of which the young one is small: what is looked for, blob by blob, and mostly not there, is found not to be there without
+ * the large one (tier/have_blobs.c). */
+enum have_which { HAVE_OLD, HAVE_YOUNG, HAVE__N };
+struct have_table {
     MDB_env *env;
     MDB_dbi dbi;
+    struct mapped map; /* to 0: not known */
+};
+struct have {
+    struct have_table t[HAVE__N];
     char dir[PATH_MAX];
     unsigned users; /* guarded by the registry's lock, as next */
     struct have *next;
-    struct mapped map; /* to 0: not known */
-    atomic_uint looks;
+    atomic_uint looks, young_looks;
     atomic_bool damaged; /* who opens it next gets another */
 };
+
+/* A change of both. The old one is made durable first: what leaves the young one is there. have_end: r, or the error. */
+struct have_txn {
+    struct have *h;
+    MDB_txn *t[HAVE__N];
+    bool forget;
+};
+int have_begin(struct have *h, struct have_txn *w);
+int have_end(struct have_txn *w, int r);
+
+MDB_val have_key(uint8_t room[HAVE_KEY_MAX], uint8_t kind, const void *p, size_t len);
+int have_put(struct have_txn *w, enum have_which which, uint8_t kind, const void *key, size_t klen,
+             const void *p, size_t len);
+int have_drop(struct have_txn *w, enum have_which which, uint8_t kind, const void *key, size_t klen);
+/* have_names: does the entry of these 16 bytes have a value that begins so? Another pack may have the same chunk, another chunk the same blob. */
+bool have_names(struct have_txn *w, enum have_which which, uint8_t kind, const void *key, const void *p,
+                size_t len);
+/* have_get: copies the old table's value into out, zeros behind a short one; one that is neither of these is not ours. */
+int have_get(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len_short,
+             size_t len);
+
+/* have_open.c: both tables are empty, but for their version. */
+int have_empty(struct have_txn *w);
+
+/* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one, if there are many. */
+int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
+int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
+int have_settle(struct have *h);
+/* Blobs that stay in the young table, and entries of the old one for each part, beyond which parts are halved; tests make them less. */
+extern uint64_t have_young_max, have_part_max;
 
 int have_from_mdb(int m); /* our error for LMDB's */
 

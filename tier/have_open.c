@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mark.h"
 #include "tier/have_i.h"
@@ -16,6 +17,8 @@
 #define AHEAD_LOOK                                                                                           \
     ((off_t)128                                                                                              \
      << 10) /* a look may wait for the disk once (0.1 to 0.2 ms), in which that reads so much in a row */
+
+#define YOUNG_AHEAD ((off_t)32 << 20)
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct have *registry;
@@ -34,31 +37,6 @@ int have_from_mdb(int m)
     }
 }
 
-static int env_open(struct have *h)
-{
-    MDB_txn *t;
-    int m;
-
-    if ((m = mdb_env_create(&h->env)) != 0)
-        return have_from_mdb(m);
-    mdb_env_set_mapsize(h->env, MAP_SIZE);
-    if ((m = mdb_env_open(h->env, h->dir, MDB_NOTLS | MDB_NORDAHEAD, 0600)) != 0 ||
-        (m = mdb_txn_begin(h->env, NULL, 0, &t)) != 0)
-        return have_from_mdb(m);
-    if ((m = mdb_dbi_open(t, NULL, 0, &h->dbi)) != 0) {
-        mdb_txn_abort(t);
-        return have_from_mdb(m);
-    }
-    return have_from_mdb(mdb_txn_commit(t));
-}
-
-static void env_close(struct have *h)
-{
-    if (h->env)
-        mdb_env_close(h->env);
-    h->env = NULL;
-}
-
 struct have_path {
     char s[PATH_MAX + 16];
 };
@@ -69,6 +47,44 @@ static struct have_path path_in(const struct have *h, const char *name)
 
     snprintf(p.s, sizeof(p.s), "%s/%s", h->dir, name);
     return p;
+}
+
+static const char *const files[HAVE__N] = {"data.mdb", "young.mdb"};
+static const char *const locks[HAVE__N] = {"lock.mdb", "young.mdb-lock"};
+
+static int table_open(const struct have *h, enum have_which which, struct have_table *t)
+{
+    struct have_path path = path_in(h, which == HAVE_OLD ? "" : files[which]);
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (which == HAVE_OLD ? 0 : MDB_NOSUBDIR);
+    MDB_txn *x;
+    int m;
+
+    if ((m = mdb_env_create(&t->env)) != 0)
+        return have_from_mdb(m);
+    mdb_env_set_mapsize(t->env, MAP_SIZE);
+    if ((m = mdb_env_open(t->env, path.s, flags, 0600)) != 0 || (m = mdb_txn_begin(t->env, NULL, 0, &x)) != 0)
+        return have_from_mdb(m);
+    if ((m = mdb_dbi_open(x, NULL, 0, &t->dbi)) != 0) {
+        mdb_txn_abort(x);
+        return have_from_mdb(m);
+    }
+    return have_from_mdb(mdb_txn_commit(x));
+}
+
+static int env_open(struct have *h)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < HAVE__N; i++)
+        r = table_open(h, (enum have_which)i, &h->t[i]);
+    return r;
+}
+
+static void env_close(struct have *h)
+{
+    for (int i = 0; i < HAVE__N; i++)
+        if (h->t[i].env)
+            mdb_env_close(TAKE(h->t[i].env));
 }
 
 static int forget_file(const struct have *h, const char *name)
@@ -102,8 +118,11 @@ static int env_anew(struct have *h)
 
     env_close(h);
     log_warn("tier", "cache-damaged", "path=%s done=made-anew", h->dir);
-    if ((r = forget_file(h, "data.mdb")) < 0 || (r = forget_file(h, "lock.mdb")) < 0 ||
-        (r = forget_file(h, "damaged")) < 0)
+    r = forget_file(h, "damaged");
+    for (int i = 0; r == 0 && i < HAVE__N; i++)
+        if ((r = forget_file(h, files[i])) == 0)
+            r = forget_file(h, locks[i]);
+    if (r < 0)
         return r;
     MARK("have: made anew");
     return env_open(h);
@@ -142,58 +161,91 @@ static int make_dirs(const char *path)
     }
 }
 
+/* Of this program's version, and both of the same: then what left one is in the other. */
+static bool version_is(struct have_txn *w)
+{
+    uint8_t v[HAVE__N][HAVE_VERSION_VAL], room[HAVE_KEY_MAX];
+
+    for (int i = 0; i < HAVE__N; i++) {
+        MDB_val k = have_key(room, K_VERSION, "", 0), got;
+
+        if (mdb_get(w->t[i], w->h->t[i].dbi, &k, &got) != 0 || got.mv_size != HAVE_VERSION_VAL)
+            return false;
+        memcpy(v[i], got.mv_data, HAVE_VERSION_VAL);
+    }
+    return v[HAVE_OLD][0] == HAVE_VERSION &&
+           (memcmp(v[HAVE_OLD], v[HAVE_YOUNG], HAVE_VERSION_VAL) == 0 || BROKEN(VARVE_BREAK_have_pair));
+}
+
+int have_empty(struct have_txn *w)
+{
+    uint8_t v[HAVE_VERSION_VAL] = {HAVE_VERSION};
+    int r = 0;
+
+    hash_random(v + 1, HAVE_VERSION_VAL - 1);
+    for (int i = 0; r == 0 && i < HAVE__N; i++) {
+        r = have_from_mdb(mdb_drop(w->t[i], w->h->t[i].dbi, 0));
+        if (r == 0)
+            r = have_put(w, (enum have_which)i, K_VERSION, "", 0, v, sizeof(v));
+    }
+    return r;
+}
+
 static int check_version(struct have *h)
 {
-    uint8_t key = K_VERSION, want = HAVE_VERSION;
-    MDB_val k = {1, &key}, v = {1, &want};
-    MDB_txn *t;
-    int m = mdb_txn_begin(h->env, NULL, 0, &t);
+    struct have_txn w = {0};
+    int r = have_begin(h, &w);
 
-    if (m == 0) {
-        MDB_val got;
-
-        m = mdb_get(t, h->dbi, &k, &got);
-        if (m == MDB_NOTFOUND || (m == 0 && (got.mv_size != 1 || *(uint8_t *)got.mv_data != HAVE_VERSION))) {
-            m = mdb_drop(t, h->dbi, 0);
-            if (m == 0)
-                m = mdb_put(t, h->dbi, &k, &v, 0);
-        }
-        if (m == 0)
-            m = mdb_txn_commit(t);
-        else
-            mdb_txn_abort(t);
-    }
-    return have_from_mdb(m);
+    if (r < 0)
+        return r;
+    return have_end(&w, version_is(&w) ? 0 : have_empty(&w));
 }
 
 /* Where LMDB has mapped it: there it stays until it is closed. */
-static void find_map(struct have *h)
+static void find_map(struct have_table *t)
 {
     uint8_t key = K_VERSION;
     MDB_val k = {1, &key}, v;
-    MDB_txn *t;
+    MDB_txn *x;
 
-    if (mdb_txn_begin(h->env, NULL, MDB_RDONLY, &t) != 0)
+    if (mdb_txn_begin(t->env, NULL, MDB_RDONLY, &x) != 0)
         return;
-    if (mdb_get(t, h->dbi, &k, &v) != 0 || !mapped_find(v.mv_data, &h->map))
-        h->map.to = 0;
-    mdb_txn_abort(t);
+    if (mdb_get(x, t->dbi, &k, &v) != 0 || !mapped_find(v.mv_data, &t->map))
+        t->map.to = 0;
+    mdb_txn_abort(x);
+}
+
+static off_t file_size(const struct have_table *t, int *ret_fd)
+{
+    struct stat st;
+
+    return mdb_env_get_fd(t->env, ret_fd) == 0 && fstat(*ret_fd, &st) == 0 ? st.st_size : 0;
+}
+
+/* All of it will be looked into. */
+static void young_ahead(const struct have *h)
+{
+    int fd = -1;
+    off_t size = file_size(&h->t[HAVE_YOUNG], &fd);
+
+    if (size > 0 && size <= YOUNG_AHEAD)
+        (void)posix_fadvise(fd, 0, size, POSIX_FADV_WILLNEED);
 }
 
 void have_let_go(struct have *h)
 {
-    if (h->map.to && !BROKEN(VARVE_BREAK_have_let_go) && mapped_drop(&h->map))
-        MARK("have: pages that were read are let go");
+    for (int i = 0; i < HAVE__N; i++)
+        if (h->t[i].map.to && !BROKEN(VARVE_BREAK_have_let_go) && mapped_drop(&h->t[i].map))
+            MARK("have: pages that were read are let go");
 }
 
 /* Keys are hashes, so each look reads a page anywhere: the more looks there were, the more of the file is asked for in a row. */
 static void read_ahead(struct have *h, unsigned looks)
 {
     off_t len = HAVE_LET_GO_EACH * AHEAD_LOOK, at = looks * AHEAD_LOOK - len;
-    struct stat st;
     int fd;
 
-    if (mdb_env_get_fd(h->env, &fd) != 0 || fstat(fd, &st) < 0 || at >= st.st_size)
+    if (at >= file_size(&h->t[HAVE_OLD], &fd))
         return;
     if (posix_fadvise(fd, at, len, POSIX_FADV_WILLNEED) == 0)
         MARK("have: the file is read ahead");
@@ -244,7 +296,9 @@ static int have_new(const char *dir, struct have **ret)
         have_free(h);
         return r;
     }
-    find_map(h);
+    for (int i = 0; i < HAVE__N; i++)
+        find_map(&h->t[i]);
+    young_ahead(h);
     h->users = 1;
     h->next = registry;
     registry = h;

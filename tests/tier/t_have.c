@@ -1,0 +1,216 @@
+/* The local cache of names, in its two tables, against an array. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/lib/test.h"
+#include "tier/have_i.h"
+
+#define BLOBS 12000u
+#define PACKS 400u
+#define PACK_BLOBS_MAX 120u
+
+struct model {
+    struct have *h;
+    const char *dir;
+    uint64_t rng;
+    uint32_t now[BLOBS];        /* the pack that has it; 0: none that came last */
+    bool has[PACKS + 1][BLOBS]; /* which pack has which, and is not forgotten */
+    uint32_t pending[PACKS];
+    size_t npending;
+    uint32_t packs;
+};
+
+static struct id16 name_of(uint64_t i)
+{
+    struct id16 id;
+    uint64_t x = i * 2654435761u + 1;
+
+    for (size_t at = 0; at < sizeof(id.b); at += 8)
+        put_le64(id.b + at, test_rand(&x));
+    return id;
+}
+
+static struct sha pack_of(uint32_t n)
+{
+    struct sha s = {{0}};
+
+    put_le32(s.b, n);
+    return s;
+}
+
+/* A pack of one chunk, which is named as it is; where blob i lies in it follows from i. */
+static size_t trailer_of(uint32_t pack, const uint32_t *v, uint32_t n, uint8_t *out)
+{
+    struct enc e = {out};
+    struct id16 chunk = {{0}};
+
+    put_le32(chunk.b, pack);
+    enc_u16(&e, 1);
+    enc_u16(&e, 0);
+    enc_u32(&e, 1);
+    enc_bytes(&e, chunk.b, 16);
+    enc_u32(&e, 0);
+    enc_u32(&e, 4096 * n);
+    enc_u32(&e, 4096 * n);
+    enc_u8(&e, CHUNK_DATA);
+    enc_u8(&e, 0);
+    enc_u16(&e, 0);
+    enc_u32(&e, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct id16 id = name_of(v[i]);
+
+        enc_bytes(&e, id.b, 16);
+        enc_u32(&e, 4096);
+    }
+    return (size_t)(e.p - out);
+}
+
+static void a_pack_comes(struct model *m)
+{
+    uint8_t *room = malloc(TRAILER_HEAD + TRAILER_CHUNK + PACK_BLOBS_MAX * TRAILER_BLOB);
+    uint32_t v[PACK_BLOBS_MAX], n = 1 + (uint32_t)(test_rand(&m->rng) % PACK_BLOBS_MAX), pack = ++m->packs;
+    struct sha name = pack_of(pack);
+    size_t len;
+
+    CHECK(room);
+    for (uint32_t i = 0; i < n; i++) {
+        v[i] = (uint32_t)(test_rand(&m->rng) % (BLOBS / 2));
+        m->now[v[i]] = pack;
+        m->has[pack][v[i]] = true;
+    }
+    len = trailer_of(pack, v, n, room);
+    CHECK_OK(have_pack(m->h, &name, 4096, room, len, true));
+    m->pending[m->npending++] = pack;
+    free(room);
+}
+
+/* What another pack had before may be found again, or not: both are right. */
+static void a_pack_is_forgotten(struct model *m)
+{
+    size_t i = test_rand(&m->rng) % m->npending;
+    uint32_t pack = m->pending[i];
+    struct sha name = pack_of(pack);
+
+    CHECK_OK(have_forget_pack(m->h, &name));
+    m->pending[i] = m->pending[--m->npending];
+    for (uint32_t b = 0; b < BLOBS; b++) {
+        m->has[pack][b] = false;
+        if (m->now[b] == pack)
+            m->now[b] = 0;
+    }
+}
+
+static void looks_right(struct model *m)
+{
+    for (uint32_t i = 0; i < BLOBS; i++) {
+        struct id16 id = name_of(i);
+        struct have_blob got;
+        int r = have_get_blob(m->h, &id, &got);
+
+        if (m->now[i] == 0 && r == 0 && m->has[get_le32(got.chunk.b)][i])
+            continue;
+        CHECK_EQ(r, m->now[i] ? 0 : -E_NOENT);
+        if (r == 0)
+            CHECK(get_le32(got.chunk.b) == m->now[i] && got.len == 4096);
+    }
+}
+
+static void opened_again(struct model *m)
+{
+    have_close(m->h);
+    CHECK_OK(have_open(m->dir, &m->h));
+}
+
+TEST(test_have__names_are_found_wherever_they_are)
+{
+    const uint64_t young_max = have_young_max, part_max = have_part_max;
+    struct model *m = calloc(1, sizeof(*m));
+
+    CHECK(m);
+    m->dir = test_dir();
+    m->rng = test_seed();
+    have_young_max = 200;
+    have_part_max = 100;
+    CHECK_OK(have_open(m->dir, &m->h));
+    for (int i = 0; i < 300; i++) {
+        a_pack_comes(m);
+        if (test_rand(&m->rng) % 6 == 0)
+            a_pack_is_forgotten(m);
+        if (i % 25 == 0)
+            looks_right(m);
+        if (test_rand(&m->rng) % 60 == 0)
+            opened_again(m);
+    }
+    looks_right(m);
+    expect_mark("have: a part was settled");
+    expect_mark("have: parts were halved");
+    CHECK_OK(have_clear(m->h));
+    for (uint32_t i = 0; i < BLOBS; i++) { /* what is pending stays, whichever has it last */
+        struct id16 id = name_of(i);
+        struct have_blob got;
+
+        if (m->now[i])
+            CHECK_OK(have_get_blob(m->h, &id, &got));
+    }
+    have_close(m->h);
+    have_young_max = young_max;
+    have_part_max = part_max;
+    free(m);
+}
+
+/* Of names that are nowhere hardly any is looked for in the large table, once each part was settled. */
+TEST(test_have__what_is_not_there_is_not_looked_for)
+{
+    const uint64_t young_max = have_young_max;
+    struct model *m = calloc(1, sizeof(*m));
+    unsigned looks, let_through;
+
+    CHECK(m);
+    m->dir = test_dir();
+    m->rng = test_seed();
+    have_young_max = 100;
+    CHECK_OK(have_open(m->dir, &m->h));
+    for (int i = 0; i < 200; i++)
+        a_pack_comes(m);
+    looks_right(m);
+    looks = atomic_load(&m->h->looks);
+    for (uint32_t i = 0; i < 20000; i++) {
+        struct id16 id = name_of(BLOBS + i);
+        struct have_blob got;
+
+        CHECK_EQ(have_get_blob(m->h, &id, &got), -E_NOENT);
+    }
+    let_through = atomic_load(&m->h->looks) - looks;
+    printf("    %u of 20000 names that are nowhere were looked for in the old table\n", let_through);
+    CHECK(let_through < 400);
+    have_close(m->h);
+    have_young_max = young_max;
+    free(m);
+}
+
+/* Tables of two different caches are not taken for one. */
+TEST(test_have__tables_that_do_not_belong_together_are_made_anew)
+{
+    struct model *m = calloc(1, sizeof(*m));
+    char dir[2][PATH_MAX], young[2][PATH_MAX + 16];
+
+    CHECK(m);
+    m->rng = test_seed();
+    for (int i = 0; i < 2; i++) {
+        snprintf(dir[i], sizeof(dir[i]), "%s/%d", test_dir(), i);
+        snprintf(young[i], sizeof(young[i]), "%s/young.mdb", dir[i]);
+        CHECK_OK(have_open(dir[i], &m->h));
+        a_pack_comes(m);
+        have_close(m->h);
+    }
+    CHECK_EQ(rename(young[0], young[1]), 0);
+    CHECK_OK(have_open(dir[1], &m->h));
+    for (uint32_t i = 0; i < BLOBS; i++) {
+        struct id16 id = name_of(i);
+        struct have_blob got;
+
+        CHECK_EQ(have_get_blob(m->h, &id, &got), -E_NOENT);
+    }
+    have_close(m->h);
+    free(m);
+}

@@ -1,0 +1,357 @@
+/* Which blob is in which chunk. A backup asks that for each blob that it makes, and mostly there is none; names are hashes, so each look
+ * into a large table reads a page anywhere in it, and each new name changes one. So new names go to the young table, which is small and read at
+ * once. Where it has many, a part of them, by their first bits, goes to the old table, and the next part another time: those lie side by side there.
+ * A filter for each part, in the young table, says of most names that are not in the old one that they are not (a Bloom filter of 64-byte
+ * lines; Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007). A part without one is asked. */
+#include <stdlib.h>
+
+#include "base/mark.h"
+#include "tier/have_i.h"
+
+#define BLOB_VAL 24u
+#define PART_BITS_MIN 4u
+#define PART_BITS_MAX 20u
+#define MOVE_AT_ONCE                                                                                         \
+    2048u        /* in a transaction: each may be a page of the old table, in memory until it ends */
+#define LINE 64u /* bytes of a filter that one name is looked up in */
+#define LINE_BLOBS                                                                                           \
+    40u /* names for a line: 12.8 bits each, of which 6 are set: about one of 200 others is let through */
+#define PROBES 6u
+#define TURN_VAL 5u
+#define YOUNG_LET_GO_EACH 256u /* looks: side by side more often than not */
+
+uint64_t have_young_max = 16384;
+uint64_t have_part_max = 1u << 16;
+
+/* Which part of all names comes next. */
+struct turn {
+    uint8_t bits; /* of a name, that tell its part */
+    uint32_t next;
+};
+
+static uint32_t part_of(const struct id16 *blob, unsigned bits)
+{
+    return get_be32(blob->b) >> (32 - bits);
+}
+
+static MDB_val filter_key(uint8_t room[HAVE_KEY_MAX], unsigned bits, uint32_t part)
+{
+    uint8_t k[5] = {(uint8_t)bits};
+
+    put_be32(k + 1, part);
+    return have_key(room, K_FILTER, k, sizeof(k));
+}
+
+static int mdb_turn(MDB_txn *t, MDB_dbi dbi, struct turn *ret)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = have_key(room, K_TURN, "", 0), v;
+    int m = mdb_get(t, dbi, &k, &v);
+
+    *ret = (struct turn){PART_BITS_MIN, 0};
+    if (m == MDB_NOTFOUND)
+        return 0;
+    if (m == 0 && v.mv_size != TURN_VAL)
+        return MDB_CORRUPTED;
+    if (m == 0) {
+        const uint8_t *p = v.mv_data;
+
+        *ret = (struct turn){p[0], get_be32(p + 1)};
+        if (ret->bits < PART_BITS_MIN || ret->bits > PART_BITS_MAX)
+            return MDB_CORRUPTED;
+    }
+    return m;
+}
+
+/* --- filters ------------------------------------------------------------------------------------------------------------ */
+
+static uint8_t *line_of(uint8_t *f, size_t len, const struct id16 *blob)
+{
+    uint64_t lines = len / LINE;
+
+    return f + ((uint64_t)get_le32(blob->b + 4) * lines >> 32) * LINE;
+}
+
+static unsigned probe(const struct id16 *blob, unsigned i)
+{
+    return get_le64(blob->b + 8) >> (9 * i) & (LINE * 8 - 1);
+}
+
+static void filter_add(uint8_t *f, size_t len, const struct id16 *blob)
+{
+    uint8_t *line = line_of(f, len, blob);
+
+    for (unsigned i = 0; i < PROBES; i++)
+        line[probe(blob, i) / 8] |= (uint8_t)(1u << probe(blob, i) % 8);
+}
+
+static bool filter_may_have(const MDB_val *f, const struct id16 *blob)
+{
+    const uint8_t *line;
+    bool has = true;
+
+    if (f->mv_size < LINE || BROKEN(VARVE_BREAK_have_filter))
+        return true;
+    line = line_of(f->mv_data, f->mv_size, blob);
+    for (unsigned i = 0; has && i < PROBES; i++)
+        has = line[probe(blob, i) / 8] >> probe(blob, i) % 8 & 1;
+    return has;
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------------------ */
+
+static void decode(const void *p, struct have_blob *ret)
+{
+    struct dec d = dec_of(p, BLOB_VAL);
+
+    dec_copy(&d, ret->chunk.b, 16);
+    ret->off = dec_u32(&d);
+    ret->len = dec_u32(&d);
+}
+
+/* MDB_NOTFOUND: nobody has it. *ret_old: the old table may. */
+static int look_young(MDB_txn *t, MDB_dbi dbi, const struct id16 *blob, struct have_blob *ret, bool *ret_old)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = have_key(room, K_BLOB, blob->b, 16), v;
+    struct turn turn;
+    int m = mdb_get(t, dbi, &k, &v);
+
+    *ret_old = false;
+    if (m == 0 && v.mv_size == BLOB_VAL) {
+        decode(v.mv_data, ret);
+        return 0;
+    }
+    if (m != MDB_NOTFOUND)
+        return m == 0 ? MDB_CORRUPTED : m;
+    if ((m = mdb_turn(t, dbi, &turn)) != 0)
+        return m;
+    k = filter_key(room, turn.bits, part_of(blob, turn.bits));
+    m = mdb_get(t, dbi, &k, &v);
+    *ret_old = m == MDB_NOTFOUND || (m == 0 && filter_may_have(&v, blob));
+    return m == 0 ? MDB_NOTFOUND : m;
+}
+
+int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret)
+{
+    const struct have_table *young = &h->t[HAVE_YOUNG];
+    uint8_t v[BLOB_VAL];
+    bool old;
+    MDB_txn *t;
+    int r, m = mdb_txn_begin(young->env, NULL, MDB_RDONLY, &t);
+
+    if (m != 0)
+        return have_from_mdb(m);
+    m = look_young(t, young->dbi, blob, ret, &old);
+    mdb_txn_abort(t);
+    if ((atomic_fetch_add(&h->young_looks, 1) + 1) % YOUNG_LET_GO_EACH == 0)
+        have_let_go(h);
+    if (m != MDB_NOTFOUND || !old)
+        return have_told(h, have_from_mdb(m));
+    if ((r = have_get(h, K_BLOB, blob->b, 16, v, sizeof(v), sizeof(v))) == 0)
+        decode(v, ret);
+    return r;
+}
+
+/* --- changing ----------------------------------------------------------------------------------------------------------- */
+
+int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b)
+{
+    uint8_t v[BLOB_VAL];
+    struct enc e = {v};
+
+    enc_bytes(&e, b->chunk.b, 16);
+    enc_u32(&e, b->off);
+    enc_u32(&e, b->len);
+    return have_put(w, HAVE_YOUNG, K_BLOB, blob->b, 16, v, sizeof(v));
+}
+
+int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b)
+{
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < HAVE__N; i++)
+        if (have_names(w, (enum have_which)i, K_BLOB, blob->b, b->chunk.b, 16))
+            r = have_drop(w, (enum have_which)i, K_BLOB, blob->b, 16);
+    return r;
+}
+
+/* --- settling ----------------------------------------------------------------------------------------------------------- */
+
+/* The first key of a part, and whether one is of it still. */
+static MDB_val part_key(uint8_t room[HAVE_KEY_MAX], const struct turn *t)
+{
+    uint8_t first[16] = {0};
+
+    put_be32(first, t->next << (32 - t->bits));
+    return have_key(room, K_BLOB, first, sizeof(first));
+}
+
+static bool in_part(const MDB_val *k, const struct turn *t, struct id16 *ret)
+{
+    const uint8_t *p = k->mv_data;
+
+    if (k->mv_size != 17 || p[0] != K_BLOB)
+        return false;
+    memcpy(ret->b, p + 1, 16);
+    return part_of(ret, t->bits) == t->next;
+}
+
+/* As many as one transaction takes, from the young table to the old one. *ret_more: there may be more. */
+static int move_some(struct have_txn *w, const struct turn *turn, bool *ret_more)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = part_key(room, turn), v;
+    struct id16 blob;
+    MDB_cursor *c;
+    unsigned n = 0;
+    int r = 0, m = mdb_cursor_open(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &c);
+
+    if (m != 0)
+        return have_from_mdb(m);
+    for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+         r == 0 && m == 0 && n < MOVE_AT_ONCE && in_part(&k, turn, &blob);
+         n++, m = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+        if (n > 0 && n % HAVE_LET_GO_EACH == 0)
+            have_let_go(w->h);
+        r = BROKEN(VARVE_BREAK_have_settled)
+                ? 0
+                : have_put(w, HAVE_OLD, K_BLOB, blob.b, 16, v.mv_data, v.mv_size);
+        if (r == 0)
+            r = have_from_mdb(mdb_cursor_del(c, 0));
+    }
+    mdb_cursor_close(c);
+    *ret_more = n == MOVE_AT_ONCE;
+    return r < 0 || m == MDB_NOTFOUND ? r : have_from_mdb(m);
+}
+
+/* Calls for all of the part in the old table; f NULL: counts. */
+static int part_each(struct have_txn *w, const struct turn *turn, uint8_t *f, size_t len, uint64_t *ret_n)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = part_key(room, turn), v;
+    struct id16 blob;
+    MDB_cursor *c;
+    int m = mdb_cursor_open(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &c);
+
+    *ret_n = 0;
+    if (m != 0)
+        return have_from_mdb(m);
+    for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); m == 0 && in_part(&k, turn, &blob);
+         m = mdb_cursor_get(c, &k, &v, MDB_NEXT), ++*ret_n)
+        if (f)
+            filter_add(f, len, &blob);
+    mdb_cursor_close(c);
+    return m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
+}
+
+static int filter_make(struct have_txn *w, const struct turn *turn)
+{
+    uint8_t room[HAVE_KEY_MAX], *f;
+    MDB_val k = filter_key(room, turn->bits, turn->next);
+    uint64_t n;
+    size_t len;
+    int r = part_each(w, turn, NULL, 0, &n);
+
+    if (r < 0)
+        return r;
+    len = (size_t)(n / LINE_BLOBS + 1) * LINE;
+    if (!(f = calloc(1, len)))
+        return -E_NOMEM;
+    r = part_each(w, turn, f, len, &n);
+    if (r == 0)
+        r = have_put(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1, f, len);
+    free(f);
+    MARK("have: a part was settled");
+    return r;
+}
+
+static int turn_put(struct have_txn *w, const struct turn *t)
+{
+    uint8_t v[TURN_VAL] = {t->bits};
+
+    put_be32(v + 1, t->next);
+    return have_put(w, HAVE_YOUNG, K_TURN, "", 0, v, sizeof(v));
+}
+
+/* Parts are as large as they should be, for as many names as there are; others have no filters yet. */
+static int turn_fits(struct have_txn *w, struct turn *t)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    uint32_t was = t->bits;
+    MDB_stat st;
+    int r = have_from_mdb(mdb_stat(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &st));
+
+    if (r < 0)
+        return r;
+    while (t->bits < PART_BITS_MAX && st.ms_entries >> t->bits > have_part_max)
+        t->bits++;
+    if (t->bits == was)
+        return 0;
+    t->next = 0;
+    MARK("have: parts were halved");
+    for (uint32_t i = 0; r == 0 && i < 1u << was; i++) {
+        MDB_val k = filter_key(room, was, i);
+
+        r = have_drop(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
+    }
+    return r < 0 ? r : turn_put(w, t);
+}
+
+/* The next part. Its filter goes first and comes last: names that it does not have are not missed in between. */
+static int settle_part(struct have *h, unsigned *ret_bits)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    struct have_txn w = {0};
+    bool more = true;
+    int r = 0;
+
+    while (r == 0 && more) {
+        struct turn turn;
+        MDB_val k;
+
+        if ((r = have_begin(h, &w)) < 0)
+            return r;
+        r = have_from_mdb(mdb_turn(w.t[HAVE_YOUNG], h->t[HAVE_YOUNG].dbi, &turn));
+        if (r == 0)
+            r = turn_fits(&w, &turn);
+        *ret_bits = turn.bits;
+        k = filter_key(room, turn.bits, turn.next);
+        if (r == 0)
+            r = have_drop(&w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
+        if (r == 0)
+            r = move_some(&w, &turn, &more);
+        if (r == 0 && !more) {
+            r = filter_make(&w, &turn);
+            turn.next = (turn.next + 1) & ((1u << turn.bits) - 1);
+            if (r == 0)
+                r = turn_put(&w, &turn);
+        }
+        r = have_end(&w, r);
+    }
+    have_let_go(h);
+    return r;
+}
+
+static int young_count(struct have *h, uint64_t *ret)
+{
+    MDB_stat st;
+    int r = have_from_mdb(mdb_env_stat(h->t[HAVE_YOUNG].env, &st));
+
+    *ret = st.ms_entries;
+    return r;
+}
+
+int have_settle(struct have *h)
+{
+    unsigned bits = PART_BITS_MIN;
+    uint64_t n = 0;
+    int r = young_count(h, &n);
+
+    for (uint64_t i = 0; r == 0 && n > have_young_max && (i == 0 || n >> bits > have_young_max / 2); i++) {
+        r = settle_part(h, &bits);
+        if (r == 0)
+            r = young_count(h, &n);
+    }
+    return r;
+}
