@@ -453,6 +453,7 @@ static int run(struct backup *b, const struct layer_rec *rec)
         memcpy(b->res.base, b->w.base, sizeof(b->w.base));
         b->from = (struct vt_at){c.base.branch, c.base.layer};
         b->base = b->tree = c.base.tree;
+        packer_increment(b->p);
         b->res.files = c.base.files;
         b->res.dirs = c.base.dirs;
         b->res.others = c.base.others;

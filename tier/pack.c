@@ -11,6 +11,7 @@
 
 #define VERSION 1
 #define CHUNK_FULL (1u << 20)   /* a chunk that gathers blobs ends with the one that passes it */
+#define META_FULL (128u << 10)  /* one of metadata in an increment */
 #define BLOB_ALONE (512u << 10) /* a blob from here on is a chunk of its own */
 #define INDEX_PACKS 4096        /* packs of one index object */
 #define HARD_BYTES                                                                                           \
@@ -24,6 +25,7 @@ struct packer {
     struct chunk_work *data, *meta; /* that fill up; NULL: none does */
     struct pack_work *pack;
     struct fresh fresh;
+    size_t meta_full;
     int failed; /* a chunk or a pack was lost on its way */
     const struct idset *gone;
     struct idset left;    /* pending packs that are so old that nobody is at work on them */
@@ -231,11 +233,16 @@ static int add_new(struct packer *p, enum chunk_kind kind, const struct id16 *bl
 
     if (r == 0)
         r = fresh_put(&p->fresh, blob, &(struct have_blob){ret->chunk, ret->off, ret->len});
-    if (r == 0 && (alone || (*g)->plain.len >= CHUNK_FULL))
+    if (r == 0 && (alone || (*g)->plain.len >= (g == &p->meta ? p->meta_full : CHUNK_FULL)))
         r = chunk_send(p, TAKE(*g), false);
     if (alone)
         line_chunk_spare(&p->line, alone);
     return r;
+}
+
+void packer_increment(struct packer *p)
+{
+    p->meta_full = META_FULL;
 }
 
 int packer_chunk(struct packer *p, const struct id16 *id, const struct have_chunk *c, const void *sealed,
@@ -573,6 +580,7 @@ int packer_new(struct repo *r, const struct idset *gone, struct packer **ret)
         return -E_NOMEM;
     p->r = r;
     p->gone = gone;
+    p->meta_full = CHUNK_FULL;
     line_init(&p->line, r);
     x = mac_new(&r->into.blob_key, &p->mac);
     if (x == 0)

@@ -21,6 +21,9 @@ void packer_free(struct packer *p); /* what was not flushed is forgotten */
 /* packer_blob: 1..BLOB_MAX bytes, kind CHUNK_DATA or CHUNK_META. *ret: where they are, or will be. */
 int packer_blob(struct packer *p, enum chunk_kind kind, const void *bytes, size_t len, struct slice *ret);
 
+/* packer_increment: metadata comes in small chunks from now on: of what increments put, others read a page here and there. */
+void packer_increment(struct packer *p);
+
 /* packer_retire: from now on blobs that the repository has in this chunk only count as absent. */
 int packer_retire(struct packer *p, const struct id16 *chunk);
 

@@ -12,7 +12,7 @@
 #include "tier/repo_ahead.h"
 #include "tier/repo_page.h"
 
-#define CHUNKS_KEPT 24        /* at the most, */
+#define CHUNKS_KEPT 64        /* at the most, */
 #define KEPT_BYTES (8u << 20) /* if they are small */
 #define LOST_MAX 256          /* where so much is lost nobody looks anew any more */
 #define OBJECT_MAX (256u << 20)
