@@ -258,13 +258,16 @@ static int ranges(struct backup *b, const struct inode *in, const struct diff_ra
                   uint64_t old_size)
 {
     struct map_pushing p = {b->e, b->r, &b->base, in->ino, 0, backup_edits_full, b};
+    struct backup_ahead *ahead = backup_ahead_new(b, in->ino, v, n);
     struct extents l = {0};
     uint64_t tail = blocks_of(in->size);
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < n; i++) {
+        backup_ahead_at(ahead, i);
         r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), true, &l);
     }
+    backup_ahead_free(ahead);
     if (r == 0 && !BROKEN(VARVE_BREAK_backup_shrink))
         r = zeros(tail, blocks_of(old_size), &l);
     p.blocks = MAX_OF(tail, blocks_of(old_size));

@@ -36,6 +36,12 @@ int backup_file_ranges(struct backup *b, const struct inode *in, const struct di
  * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. Of a file whose map rolls
  * (tier/map.h), with so many blocks, those in the part that is laid over the base now. */
 int backup_gather(struct backup *b, const struct inode *in, uint64_t blocks, struct extents *top);
+/* backup_ahead.c: these ranges of the file, which the caller keeps, will be read one after the other: threads of its own read a little
+ * ahead into the page cache. NULL: not worth it, or there is no memory: the others take that, too. backup_ahead_at: the i-th is next. */
+struct backup_ahead;
+struct backup_ahead *backup_ahead_new(struct backup *b, uint64_t ino, const struct diff_range *v, size_t n);
+void backup_ahead_at(struct backup_ahead *a, size_t i);
+void backup_ahead_free(struct backup_ahead *a);
 /* backup_cold.c: extents of the file in bytes [from, to), which begin with a block, that the repository has already, and that are not here;
  * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_in: 1 where some of these are not here, whoever has
  * them; 0. backup_cold_before: are any of these, as `from` has the file, not here? */
