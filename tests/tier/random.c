@@ -12,6 +12,8 @@
 #include "tests/lib/tree.h"
 #include "tests/tier/random_work.h"
 #include "tier/domains.h"
+#include "tier/have_i.h"
+#include "tier/map.h"
 #include "tier/lease.h"
 #include "tier/prune.h"
 #include "tier/reindex.h"
@@ -537,6 +539,21 @@ static void show(const uint64_t n[N_COUNTS], unsigned lives)
 
 static struct life life;
 
+/* Maps and caches are small here: in most lives they work as large ones do. */
+static void sizes_for(uint64_t seed)
+{
+    static uint64_t roll_from, young_max, part_max;
+
+    if (!roll_from) {
+        roll_from = map_roll_from;
+        young_max = have_young_max;
+        part_max = have_part_max;
+    }
+    map_roll_from = seed % 4 ? 2 + seed % 7 : roll_from;
+    have_young_max = seed % 3 ? 10 + seed % 50 : young_max;
+    have_part_max = seed % 3 ? 30 : part_max;
+}
+
 static void test_random__everything_comes_back(void)
 {
     uint64_t lives = number("LIVES", 4), steps = number("STEPS", 100), sum[N_COUNTS] = {0};
@@ -545,6 +562,7 @@ static void test_random__everything_comes_back(void)
     for (uint64_t i = 0; i < lives; i++) {
         uint64_t seed = test_seed() + i;
 
+        sizes_for(seed);
         seeded_begin(seed);
         life_begin(&life, seed);
         for (uint64_t n = 0; n < steps; n++) {
@@ -560,6 +578,10 @@ static void test_random__everything_comes_back(void)
     }
     umask(mask);
     show(sum, (unsigned)lives);
+    if (lives >= 4 && steps >= 50) {
+        expect_mark("map: it rolls");
+        expect_mark("have: a part was settled");
+    }
 }
 
 int random_main(char *program)
