@@ -150,6 +150,7 @@ static void stays_bounded(uint64_t roll_from)
     CHECK(mem_calls(g.w.m) < 150); /* each chunk once, of which some hundred blocks are needed each */
     expect_mark("repo: a chunk was read ahead");
     expect_mark("backup: gathered");
+    expect_mark("backup: ranges are read ahead");
     rig_sound(&g);
     rig_end(&g);
     map_roll_from = was;
