@@ -59,7 +59,8 @@ static void started(struct backup_ahead *a)
 
     for (unsigned i = 0; r == 0 && i < THREADS; i++)
         r = task_submit(a->pool, read_ahead, a, NULL);
-    MARK("backup: ranges are read ahead");
+    if (r == 0)
+        MARK("backup: ranges are read ahead");
 }
 
 struct backup_ahead *backup_ahead_new(struct backup *b, uint64_t ino, const struct diff_range *v, size_t n)

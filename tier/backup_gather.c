@@ -137,9 +137,9 @@ static bool poor(const struct use *x)
 static int count_part(struct backup *b, const struct inode *in, const struct map_state *s, uint64_t from,
                       uint64_t to, const struct extents *top, struct uses *u)
 {
+    uint64_t left = MIN_OF(LOOK_MAX * (uint64_t)top->n, PLACES_MAX), *num;
     struct map_cursor m;
     struct extent e;
-    uint64_t *num;
     int r = map_use_each(b->r, &b->base, in->ino, from, to, part_use, u);
 
     if (r < 0)
@@ -147,7 +147,7 @@ static int count_part(struct backup *b, const struct inode *in, const struct map
     r = map_cursor_part(&m, b->r, &b->base, in->ino, s->v, s->n, from, top);
     if (r < 0)
         return r;
-    while ((r = map_cursor_next(&m, &e)) == 1 && e.block < to)
+    while (left-- > 0 && (r = map_cursor_next(&m, &e)) == 1 && e.block < to)
         if (e.kind == EXTENT_SLICE && (num = idset_get(&u->index, &e.s.chunk)) && poor(&u->v[*num - 1]) &&
             (r = place_of(b, in, u, &e, &u->v[*num - 1])) < 0)
             break;
@@ -265,7 +265,7 @@ static uint64_t budget_of(struct backup *b)
 static int look(struct backup *b, const struct inode *in, uint64_t blocks, const struct extents *top,
                 struct uses *u)
 {
-    uint64_t from, to, n, of;
+    uint64_t from, to;
     struct map_state s;
     int r = map_state_get(b->r, &b->base, in->ino, &s);
 
@@ -276,9 +276,7 @@ static int look(struct backup *b, const struct inode *in, uint64_t blocks, const
     if (BROKEN(VARVE_BREAK_roll_gather))
         return 0;
     map_part(&s, blocks, top->n, &from, &to);
-    of = MAX_OF(MIN_OF(to, blocks), from) - from;
-    n = (uint64_t)((double)s.total * (double)of / (double)MAX_OF(blocks, (uint64_t)1));
-    return n > MIN_OF(LOOK_MAX * (uint64_t)top->n, PLACES_MAX) ? 0 : count_part(b, in, &s, from, to, top, u);
+    return count_part(b, in, &s, from, to, top, u);
 }
 
 int backup_gather(struct backup *b, const struct inode *in, uint64_t blocks, struct extents *top)

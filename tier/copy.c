@@ -158,6 +158,14 @@ static int went_on(struct copy *c)
     return r < 0 || !c->o->progress ? r : c->o->progress(c->o->arg, c->res.items, c->res.bytes);
 }
 
+/* A map that the copy had may roll, and be another one now. */
+static int forget_uses(struct copy *c, uint64_t ino)
+{
+    struct tree_key uses = tree_key(ino, REC_USE);
+
+    return edits_remove(c->e, &uses);
+}
+
 static int differs(void *arg, const struct tree_rec *was, const struct tree_rec *is)
 {
     const struct tree_rec *rec = is ? is : was;
@@ -169,6 +177,8 @@ static int differs(void *arg, const struct tree_rec *was, const struct tree_rec 
     if (c->o->path && !part_goes_on(c, rec))
         return 0;
     r = is ? put(c, is) : take_away(c, was);
+    if (r == 0 && rec->key[8] == REC_RUN)
+        r = forget_uses(c, get_be64(rec->key));
     if (r == -E_CORRUPT)
         c->res.hurt = get_be64(rec->key);
     return r < 0 ? r : went_on(c);

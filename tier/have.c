@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mark.h"
 #include "tier/have_i.h"
 
@@ -116,6 +117,16 @@ static int blobs_in(struct have_txn *w, const struct buf *blobs)
     return r;
 }
 
+/* What came is there, wherever its names are: only damage ends the work. */
+static int settled(struct have *h, bool all)
+{
+    int r = have_settle(h, all);
+
+    if (r < 0 && r != -E_CORRUPT)
+        log_warn("tier", "cache-not-settled", "path=%s error=\"%s\"", h->dir, err_text(r));
+    return r == -E_CORRUPT ? r : 0;
+}
+
 /* Its chunks, and that it is pending, first of all: what is not in a pack's entries is looked for nowhere else. */
 int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void *trailer, size_t len,
               bool pending)
@@ -135,7 +146,7 @@ int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void 
     if (r == 0)
         r = blobs_in(&w, &blobs);
     r = have_end(&w, r);
-    return r < 0 ? r : have_settle(h);
+    return r < 0 ? r : settled(h, false);
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -152,6 +163,12 @@ static int unpend_pack(void *arg, const struct sha *pack, uint64_t size, const v
     return have_drop(arg, HAVE_OLD, K_PENDING, pack->b, 32);
 }
 
+/* An index of so many bytes names more than the young table is for. */
+static bool is_many(size_t len)
+{
+    return len / TRAILER_BLOB > 4 * have_young_max;
+}
+
 static int index_in(struct have *h, const char *name, const void *p, size_t len, bool take)
 {
     struct have_txn w = {0};
@@ -159,7 +176,9 @@ static int index_in(struct have *h, const char *name, const void *p, size_t len,
 
     if (r < 0)
         return r;
-    if (take)
+    if (take && is_many(len))
+        r = have_many(&w);
+    if (r == 0 && take)
         r = index_walk(p, len, take_pack, &w);
     if (r == 0)
         r = index_walk(p, len, unpend_pack, &w);
@@ -172,7 +191,7 @@ int have_index(struct have *h, const char *name, const void *p, size_t len)
 {
     int r = index_in(h, name, p, len, true);
 
-    return r < 0 ? r : have_settle(h);
+    return r < 0 ? r : settled(h, is_many(len));
 }
 
 int have_indexed(struct have *h, const char *name, const void *p, size_t len)
@@ -381,20 +400,24 @@ static int pending_put_back(struct have_txn *w, const struct keeping *k)
     return r;
 }
 
-/* What is put and not yet named stays: a writer under way counts on it. One transaction: others may be writing. */
-int have_clear(struct have *h)
+/* One transaction: others may be writing. */
+int have_empty_but_pending(struct have_txn *w)
 {
     struct keeping k = {{0}};
+    int r = pending_collect(w, &k);
+
+    if (r == 0)
+        r = have_empty(w);
+    if (r == 0)
+        r = pending_put_back(w, &k);
+    buf_free(&k.b);
+    return r;
+}
+
+int have_clear(struct have *h)
+{
     struct have_txn w = {0};
     int r = have_begin(h, &w);
 
-    if (r < 0)
-        return r;
-    r = pending_collect(&w, &k);
-    if (r == 0)
-        r = have_empty(&w);
-    if (r == 0)
-        r = pending_put_back(&w, &k);
-    buf_free(&k.b);
-    return have_end(&w, r);
+    return r < 0 ? r : have_end(&w, have_empty_but_pending(&w));
 }

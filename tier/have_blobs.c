@@ -5,6 +5,7 @@
  * lines; Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007). A part without one is asked. */
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/mark.h"
 #include "tier/have_i.h"
 
@@ -163,7 +164,11 @@ int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have
     enc_bytes(&e, b->chunk.b, 16);
     enc_u32(&e, b->off);
     enc_u32(&e, b->len);
-    return have_put(w, HAVE_YOUNG, K_BLOB, blob->b, 16, v, sizeof(v));
+    if (!w->many)
+        return have_put(w, HAVE_YOUNG, K_BLOB, blob->b, 16, v, sizeof(v));
+    if (have_drop(w, HAVE_YOUNG, K_BLOB, blob->b, 16) < 0)
+        return -E_CORRUPT;
+    return have_put(w, HAVE_OLD, K_BLOB, blob->b, 16, v, sizeof(v));
 }
 
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b)
@@ -178,71 +183,89 @@ int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct h
 
 /* --- settling ----------------------------------------------------------------------------------------------------------- */
 
-/* The first key of a part, and whether one is of it still. */
-static MDB_val part_key(uint8_t room[HAVE_KEY_MAX], const struct turn *t)
-{
-    uint8_t first[16] = {0};
+/* The names of a part, one by one. Each is looked for: where pages are damaged that is an error, and going from page to page is an
+ * assertion of LMDB's, which ends the process. */
+struct names {
+    MDB_cursor *c;
+    const struct turn *turn;
+    struct id16 now;
+    MDB_val v;
+    bool over;
+};
 
-    put_be32(first, t->next << (32 - t->bits));
-    return have_key(room, K_BLOB, first, sizeof(first));
+static int names_open(struct names *n, struct have_txn *w, enum have_which which, const struct turn *turn)
+{
+    *n = (struct names){.turn = turn};
+    put_be32(n->now.b, turn->next << (32 - turn->bits));
+    return have_from_mdb(mdb_cursor_open(w->t[which], w->h->t[which].dbi, &n->c));
 }
 
-static bool in_part(const MDB_val *k, const struct turn *t, struct id16 *ret)
+/* The one after this. */
+static void step(struct names *n)
 {
-    const uint8_t *p = k->mv_data;
+    size_t i = sizeof(n->now.b);
 
-    if (k->mv_size != 17 || p[0] != K_BLOB)
-        return false;
-    memcpy(ret->b, p + 1, 16);
-    return part_of(ret, t->bits) == t->next;
+    while (i > 0 && ++n->now.b[--i] == 0)
+        ;
+    n->over = i == 0 && n->now.b[0] == 0;
+}
+
+/* 1: now, and v; 0: there is no more. */
+static int names_next(struct names *n)
+{
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = have_key(room, K_BLOB, n->now.b, 16);
+    int m = n->over ? MDB_NOTFOUND : mdb_cursor_get(n->c, &k, &n->v, MDB_SET_RANGE);
+    const uint8_t *p = k.mv_data;
+
+    if (m != 0)
+        return m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
+    if (k.mv_size != 17 || p[0] != K_BLOB)
+        return 0;
+    memcpy(n->now.b, p + 1, 16);
+    return part_of(&n->now, n->turn->bits) == n->turn->next;
 }
 
 /* As many as one transaction takes, from the young table to the old one. *ret_more: there may be more. */
 static int move_some(struct have_txn *w, const struct turn *turn, bool *ret_more)
 {
-    uint8_t room[HAVE_KEY_MAX];
-    MDB_val k = part_key(room, turn), v;
-    struct id16 blob;
-    MDB_cursor *c;
-    unsigned n = 0;
-    int r = 0, m = mdb_cursor_open(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &c);
+    struct names n;
+    unsigned moved = 0;
+    int r = names_open(&n, w, HAVE_YOUNG, turn);
 
-    if (m != 0)
-        return have_from_mdb(m);
-    for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-         r == 0 && m == 0 && n < MOVE_AT_ONCE && in_part(&k, turn, &blob);
-         n++, m = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
-        if (n > 0 && n % HAVE_LET_GO_EACH == 0)
+    if (r < 0)
+        return r;
+    while (moved < MOVE_AT_ONCE && (r = names_next(&n)) == 1) {
+        if (++moved % HAVE_LET_GO_EACH == 0)
             have_let_go(w->h);
         r = BROKEN(VARVE_BREAK_have_settled)
                 ? 0
-                : have_put(w, HAVE_OLD, K_BLOB, blob.b, 16, v.mv_data, v.mv_size);
+                : have_put(w, HAVE_OLD, K_BLOB, n.now.b, 16, n.v.mv_data, n.v.mv_size);
         if (r == 0)
-            r = have_from_mdb(mdb_cursor_del(c, 0));
+            r = have_from_mdb(mdb_cursor_del(n.c, 0));
+        if (r < 0)
+            break;
+        step(&n);
     }
-    mdb_cursor_close(c);
-    *ret_more = n == MOVE_AT_ONCE;
-    return r < 0 || m == MDB_NOTFOUND ? r : have_from_mdb(m);
+    mdb_cursor_close(n.c);
+    *ret_more = moved == MOVE_AT_ONCE;
+    return MIN_OF(r, 0);
 }
 
-/* Calls for all of the part in the old table; f NULL: counts. */
+/* All of the part in the old table are counted, and added to f (may be NULL). */
 static int part_each(struct have_txn *w, const struct turn *turn, uint8_t *f, size_t len, uint64_t *ret_n)
 {
-    uint8_t room[HAVE_KEY_MAX];
-    MDB_val k = part_key(room, turn), v;
-    struct id16 blob;
-    MDB_cursor *c;
-    int m = mdb_cursor_open(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &c);
+    struct names n;
+    int r = names_open(&n, w, HAVE_OLD, turn);
 
     *ret_n = 0;
-    if (m != 0)
-        return have_from_mdb(m);
-    for (m = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); m == 0 && in_part(&k, turn, &blob);
-         m = mdb_cursor_get(c, &k, &v, MDB_NEXT), ++*ret_n)
+    if (r < 0)
+        return r;
+    for (; (r = names_next(&n)) == 1; step(&n), ++*ret_n)
         if (f)
-            filter_add(f, len, &blob);
-    mdb_cursor_close(c);
-    return m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
+            filter_add(f, len, &n.now);
+    mdb_cursor_close(n.c);
+    return r;
 }
 
 static int filter_make(struct have_txn *w, const struct turn *turn)
@@ -274,11 +297,38 @@ static int turn_put(struct have_txn *w, const struct turn *t)
     return have_put(w, HAVE_YOUNG, K_TURN, "", 0, v, sizeof(v));
 }
 
-/* Parts are as large as they should be, for as many names as there are; others have no filters yet. */
-static int turn_fits(struct have_txn *w, struct turn *t)
+static int filter_drop(struct have_txn *w, unsigned bits, uint32_t part)
 {
     uint8_t room[HAVE_KEY_MAX];
-    uint32_t was = t->bits;
+    MDB_val k = filter_key(room, bits, part);
+
+    return have_drop(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
+}
+
+/* What a part's filter says is true of each of its parts. */
+static int filter_divide(struct have_txn *w, unsigned was, uint32_t part, unsigned bits)
+{
+    cleanup(buf_free) struct buf f = {0};
+    uint8_t room[HAVE_KEY_MAX];
+    MDB_val k = filter_key(room, was, part), v;
+    uint32_t each = 1u << (bits - was);
+    int m = mdb_get(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &k, &v), r;
+
+    if (m != 0)
+        return m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
+    if ((r = buf_add(&f, v.mv_data, v.mv_size)) == 0)
+        r = filter_drop(w, was, part);
+    for (uint32_t i = 0; r == 0 && i < each; i++) {
+        k = filter_key(room, bits, part * each + i);
+        r = have_put(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1, f.data, f.len);
+    }
+    return r;
+}
+
+/* Parts are as large as they should be, for as many names as there are. */
+static int turn_fits(struct have_txn *w, struct turn *t)
+{
+    uint8_t was = t->bits;
     MDB_stat st;
     int r = have_from_mdb(mdb_stat(w->t[HAVE_OLD], w->h->t[HAVE_OLD].dbi, &st));
 
@@ -290,44 +340,52 @@ static int turn_fits(struct have_txn *w, struct turn *t)
         return 0;
     t->next = 0;
     MARK("have: parts were halved");
-    for (uint32_t i = 0; r == 0 && i < 1u << was; i++) {
-        MDB_val k = filter_key(room, was, i);
-
-        r = have_drop(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
-    }
+    for (uint32_t i = 0; r == 0 && i < 1u << was; i++)
+        r = filter_divide(w, was, i, t->bits);
     return r < 0 ? r : turn_put(w, t);
 }
 
+int have_many(struct have_txn *w)
+{
+    struct turn t;
+    int r = have_from_mdb(mdb_turn(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &t));
+
+    for (uint32_t i = 0; r == 0 && i < 1u << t.bits; i++)
+        r = filter_drop(w, t.bits, i);
+    w->many = true;
+    return r;
+}
+
 /* The next part. Its filter goes first and comes last: names that it does not have are not missed in between. */
+static int settle_some(struct have_txn *w, unsigned *ret_bits, bool *ret_more)
+{
+    struct turn turn;
+    int r = have_from_mdb(mdb_turn(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &turn));
+
+    if (r == 0)
+        r = turn_fits(w, &turn);
+    *ret_bits = turn.bits;
+    if (r == 0)
+        r = filter_drop(w, turn.bits, turn.next);
+    if (r == 0)
+        r = move_some(w, &turn, ret_more);
+    if (r < 0 || *ret_more)
+        return r;
+    r = filter_make(w, &turn);
+    turn.next = (turn.next + 1) & ((1u << turn.bits) - 1);
+    return r < 0 ? r : turn_put(w, &turn);
+}
+
 static int settle_part(struct have *h, unsigned *ret_bits)
 {
-    uint8_t room[HAVE_KEY_MAX];
-    struct have_txn w = {0};
     bool more = true;
     int r = 0;
 
     while (r == 0 && more) {
-        struct turn turn;
-        MDB_val k;
+        struct have_txn w = {.moves = true};
 
-        if ((r = have_begin(h, &w)) < 0)
-            return r;
-        r = have_from_mdb(mdb_turn(w.t[HAVE_YOUNG], h->t[HAVE_YOUNG].dbi, &turn));
-        if (r == 0)
-            r = turn_fits(&w, &turn);
-        *ret_bits = turn.bits;
-        k = filter_key(room, turn.bits, turn.next);
-        if (r == 0)
-            r = have_drop(&w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
-        if (r == 0)
-            r = move_some(&w, &turn, &more);
-        if (r == 0 && !more) {
-            r = filter_make(&w, &turn);
-            turn.next = (turn.next + 1) & ((1u << turn.bits) - 1);
-            if (r == 0)
-                r = turn_put(&w, &turn);
-        }
-        r = have_end(&w, r);
+        if ((r = have_begin(h, &w)) == 0)
+            r = have_end(&w, settle_some(&w, ret_bits, &more));
     }
     have_let_go(h);
     return r;
@@ -342,16 +400,18 @@ static int young_count(struct have *h, uint64_t *ret)
     return r;
 }
 
-int have_settle(struct have *h)
+int have_settle(struct have *h, bool all)
 {
     unsigned bits = PART_BITS_MIN;
     uint64_t n = 0;
     int r = young_count(h, &n);
+    bool much = n > have_young_max;
 
-    for (uint64_t i = 0; r == 0 && n > have_young_max && (i == 0 || n >> bits > have_young_max / 2); i++) {
+    for (uint32_t done = 0; r == 0 && (all ? done < 1u << bits : much); done++) {
         r = settle_part(h, &bits);
         if (r == 0)
             r = young_count(h, &n);
+        much = n >> bits > have_young_max / 2;
     }
-    return r;
+    return have_told(h, r);
 }

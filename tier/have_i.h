@@ -44,11 +44,14 @@ struct have {
     atomic_bool damaged; /* who opens it next gets another */
 };
 
-/* A change of both. The old one is made durable first: what leaves the young one is there. have_end: r, or the error. */
+/* A change of both. What comes is durable in the young one first, so that what the old one says of an index is so; where names move, the
+ * old one is first. Names without their chunk are harmless. have_end: r, or the error. */
 struct have_txn {
     struct have *h;
     MDB_txn *t[HAVE__N];
     bool forget;
+    bool moves; /* from the young one to the old one */
+    bool many;  /* more than the young one should take: into the old one */
 };
 int have_begin(struct have *h, struct have_txn *w);
 int have_end(struct have_txn *w, int r);
@@ -64,13 +67,16 @@ bool have_names(struct have_txn *w, enum have_which which, uint8_t kind, const v
 int have_get(struct have *h, uint8_t kind, const void *key, size_t klen, void *out, size_t len_short,
              size_t len);
 
-/* have_open.c: both tables are empty, but for their version. */
+/* have_open.c: both tables are empty, but for their version. have.c: and for what is put and not yet named, which a writer counts on. */
 int have_empty(struct have_txn *w);
+int have_empty_but_pending(struct have_txn *w);
 
-/* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one, if there are many. */
+/* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one, if there are many; or all of them, and each part gets its filter.
+ * have_many: blobs go to the old table from now on, in this change; have_settle of all is due after it. */
 int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
-int have_settle(struct have *h);
+int have_settle(struct have *h, bool all);
+int have_many(struct have_txn *w);
 /* Blobs that stay in the young table, and entries of the old one for each part, beyond which parts are halved; tests make them less. */
 extern uint64_t have_young_max, have_part_max;
 

@@ -68,6 +68,7 @@ static int table_open(const struct have *h, enum have_which which, struct have_t
         mdb_txn_abort(x);
         return have_from_mdb(m);
     }
+    (void)mdb_reader_check(t->env, NULL); /* of who was killed: they hold room */
     return have_from_mdb(mdb_txn_commit(x));
 }
 
@@ -118,11 +119,10 @@ static int env_anew(struct have *h)
 
     env_close(h);
     log_warn("tier", "cache-damaged", "path=%s done=made-anew", h->dir);
-    r = forget_file(h, "damaged");
-    for (int i = 0; r == 0 && i < HAVE__N; i++)
-        if ((r = forget_file(h, files[i])) == 0)
-            r = forget_file(h, locks[i]);
-    if (r < 0)
+    for (int i = 0; i < HAVE__N; i++)
+        if ((r = forget_file(h, files[i])) < 0 || (r = forget_file(h, locks[i])) < 0)
+            return r;
+    if ((r = forget_file(h, "damaged")) < 0)
         return r;
     MARK("have: made anew");
     return env_open(h);
@@ -198,7 +198,11 @@ static int check_version(struct have *h)
 
     if (r < 0)
         return r;
-    return have_end(&w, version_is(&w) ? 0 : have_empty(&w));
+    r = have_end(&w, version_is(&w) ? 0 : have_empty_but_pending(&w));
+    if (r != -E_CORRUPT && r != -E_REPO_NEWER)
+        return r;
+    r = have_begin(h, &w); /* of another version, in some other form */
+    return r < 0 ? r : have_end(&w, have_empty(&w));
 }
 
 /* Where LMDB has mapped it: there it stays until it is closed. */

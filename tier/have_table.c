@@ -43,18 +43,22 @@ int have_begin(struct have *h, struct have_txn *w)
         return r;
     r = have_from_mdb(mdb_txn_begin(h->t[HAVE_YOUNG].env, NULL, 0, &w->t[HAVE_YOUNG]));
     if (r < 0)
-        mdb_txn_abort(w->t[HAVE_OLD]);
+        mdb_txn_abort(TAKE(w->t[HAVE_OLD]));
     return r;
 }
 
 int have_end(struct have_txn *w, int r)
 {
-    if (r == 0 && (r = have_told(w->h, have_from_mdb(mdb_txn_commit(TAKE(w->t[HAVE_OLD]))))) == 0)
-        return have_told(w->h, have_from_mdb(mdb_txn_commit(TAKE(w->t[HAVE_YOUNG]))));
-    if (w->t[HAVE_OLD])
-        mdb_txn_abort(TAKE(w->t[HAVE_OLD]));
-    if (w->t[HAVE_YOUNG])
-        mdb_txn_abort(TAKE(w->t[HAVE_YOUNG]));
+    for (int i = 0; i < HAVE__N; i++) {
+        MDB_txn **t = &w->t[w->moves ? i : HAVE__N - 1 - i];
+
+        if (!*t)
+            continue;
+        if (r == 0)
+            r = have_told(w->h, have_from_mdb(mdb_txn_commit(TAKE(*t))));
+        else
+            mdb_txn_abort(TAKE(*t));
+    }
     return r;
 }
 

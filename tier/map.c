@@ -39,7 +39,8 @@ int extent_decode(const uint8_t *key, size_t klen, const uint8_t *val, size_t vl
         e.s = slice_decode(&d);
     if (d.bad || klen != 21 || key[8] != REC_EXTENT || e.blocks == 0 || e.kind > EXTENT_ALLOCATED)
         return -E_CORRUPT;
-    if (e.kind == EXTENT_SLICE && (e.s.len == 0 || e.s.len > (uint64_t)e.blocks * TIER_BLOCK))
+    if (e.kind == EXTENT_SLICE &&
+        (e.s.len == 0 || e.s.len > BLOB_MAX || e.s.len > (uint64_t)e.blocks * TIER_BLOCK))
         return -E_CORRUPT;
     e.block = get_be64(key + 13);
     if (e.block + e.blocks > UINT64_MAX / TIER_BLOCK / 2)

@@ -14,7 +14,8 @@ static int state_add(void *arg, const uint8_t *key, size_t klen, const uint8_t *
     struct dec d = dec_of(val, vlen);
     struct map_run x = {.n = dec_u64(&d)};
 
-    if (klen != 13 || s->n == MAP_RUNS_MAX || (vlen != MAP_RUN_VALUE && vlen != MAP_RUN_ROLLING))
+    if (klen != 13 || s->n == MAP_RUNS_MAX || (vlen != MAP_RUN_VALUE && vlen != MAP_RUN_ROLLING) ||
+        (s->n && s->rolling != (vlen == MAP_RUN_ROLLING)))
         return -E_CORRUPT;
     if (vlen == MAP_RUN_ROLLING) {
         x.at.round = dec_u32(&d);
@@ -27,14 +28,33 @@ static int state_add(void *arg, const uint8_t *key, size_t klen, const uint8_t *
     return 0;
 }
 
+static bool front_after(const struct map_front *a, const struct map_front *b)
+{
+    uint32_t rounds = a->round - b->round;
+
+    return rounds ? rounds < 1u << 31 : a->block > b->block;
+}
+
+/* Fronts ascend with the runs, and none is ahead of the base's: else a run would go before its time. */
+static bool fronts_fit(const struct map_state *s)
+{
+    for (size_t i = 1; i < s->n; i++)
+        if (front_after(&s->v[i].at, &s->v[0].at) || (i > 1 && front_after(&s->v[i - 1].at, &s->v[i].at)))
+            return false;
+    return true;
+}
+
 int map_state_get(struct repo *r, const struct tree *t, uint64_t ino, struct map_state *ret)
 {
     struct tree_key k = tree_key(ino, REC_RUN);
 
+    int x;
+
     ret->n = 0;
     ret->total = 0;
     ret->rolling = false;
-    return tree_scan(r, t, &k, NULL, state_add, ret);
+    x = tree_scan(r, t, &k, NULL, state_add, ret);
+    return x < 0 || !ret->rolling || fronts_fit(ret) ? x : -E_CORRUPT;
 }
 
 int map_run_put(const struct map_pushing *p, const struct map_run *run, bool rolling)

@@ -55,6 +55,8 @@ static int next(struct base *b)
 {
     struct tree_rec rec;
     uint32_t run;
+    bool had = b->has;
+    uint64_t end;
     int r = settle(b);
 
     b->has = false;
@@ -63,7 +65,9 @@ static int next(struct base *b)
     if (r <= 0)
         return r;
     b->has = b->recorded = true;
-    return extent_decode(rec.key, rec.klen, rec.val, rec.vlen, &b->now, &run);
+    end = end_of(&b->now);
+    r = extent_decode(rec.key, rec.klen, rec.val, rec.vlen, &b->now, &run);
+    return r < 0 ? r : had && b->now.block < end ? -E_CORRUPT : 0;
 }
 
 static int seek(struct base *b, uint64_t block)
@@ -120,6 +124,8 @@ static int take(struct base *b, const struct extent *x)
 
         b->n--;
         r = all.block == x->block ? 0 : edits_remove(b->p->e, &k);
+        if (r == 0)
+            r = map_put_some(b->p, ++b->puts);
     }
     if (end_of(&all) <= to) {
         b->recorded = true;
@@ -167,7 +173,7 @@ void map_part(const struct map_state *s, uint64_t blocks, uint64_t n, uint64_t *
     step = MIN_OF(MAX_OF(1.0 / PUSHES, WORK_MANY * step), WORK_FEW * step);
     *from = s->v[0].at.block;
     *to = *from + (uint64_t)((double)blocks * MIN_OF(step, 1.0)) + 1;
-    if (*to >= blocks)
+    if (*to < *from || *to >= blocks)
         *to = UINT64_MAX;
     if (s->n + 4 >= MAP_RUNS_MAX || s->v[s->n - 1].number == UINT32_MAX || BROKEN(VARVE_BREAK_roll_whole)) {
         MARK("map: all of it is laid over the base");
@@ -176,11 +182,27 @@ void map_part(const struct map_state *s, uint64_t blocks, uint64_t n, uint64_t *
     }
 }
 
-/* All runs and top over the base in blocks [from, to); *n: the base's extents. */
+/* Extents that a push lays at most: where they lie close together in a file that is long, a part has as many as all of it. */
+static uint64_t quota_of(const struct map_state *s, const struct extents *top)
+{
+    uint64_t over = s->total - MIN_OF(s->total, s->v[0].n) + top->n;
+
+    return WORK_FEW * (over / PUSHES + top->n);
+}
+
+/* Slices are short; zeros may be as long as the file. */
+static void cut_at(struct extent *x, uint64_t to)
+{
+    if (x->kind != EXTENT_SLICE && end_of(x) > to)
+        *x = extent_cut(x, x->block, to);
+}
+
+/* All runs and top over the base in blocks [from, *to); *to: where it ended. *n: the base's extents. */
 static int lay_part(const struct map_pushing *p, const struct map_state *s, const struct extents *top,
-                    uint64_t from, uint64_t to, uint64_t *n)
+                    uint64_t from, uint64_t *to, uint64_t *n)
 {
     struct base b = {.p = p, .run = s->v[0].number, .n = *n, .uses = {.p = p, .base = s->v[0].number}};
+    uint64_t left = from == 0 && *to == UINT64_MAX ? UINT64_MAX : quota_of(s, top);
     struct map_cursor m;
     struct extent x;
     int r = map_cursor_part(&m, p->r, p->t, p->ino, s->v + 1, s->n - 1, from, top);
@@ -190,8 +212,16 @@ static int lay_part(const struct map_pushing *p, const struct map_state *s, cons
     r = map_cursor_next(&m, &x);
     if (r == 1 && (r = seek(&b, x.block)) == 0)
         r = 1;
-    while (r == 1 && x.block < to && (r = lay(&b, &x)) == 0)
-        r = map_cursor_next(&m, &x);
+    for (; r == 1 && x.block < *to; left--) {
+        if (left == 0) {
+            MARK("map: a part ends early");
+            *to = x.block;
+            break;
+        }
+        cut_at(&x, *to);
+        if ((r = lay(&b, &x)) == 0)
+            r = map_cursor_next(&m, &x);
+    }
     map_cursor_close(&m);
     r = base_end(&b, MIN_OF(r, 0));
     *n = b.n;
@@ -263,7 +293,7 @@ int map_roll(const struct map_pushing *p, struct map_state *s, const struct exte
 
     map_part(s, p->blocks, top->n, &from, &to);
     whole = from == 0 && to == UINT64_MAX;
-    r = lay_part(p, s, top, from, to, &s->v[0].n);
+    r = lay_part(p, s, top, from, &to, &s->v[0].n);
     at.round += to == UINT64_MAX ? 1 + whole : 0;
     at.block = to == UINT64_MAX ? 0 : to;
     if (r == 0)

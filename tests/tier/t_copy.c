@@ -3,6 +3,7 @@
 #include "tests/lib/test.h"
 #include "tests/tier/rig.h"
 #include "tier/copy.h"
+#include "tier/map_use.h"
 #include "tier/prune.h"
 
 static struct copy_result copied(struct repo *from, struct repo *to, const char *id)
@@ -276,4 +277,80 @@ TEST(test_copy__every_call_may_fail)
         world_close(&o);
         rig_end(&g);
     }
+}
+
+/* --- maps that roll --------------------------------------------------------------------------------------------------- */
+
+#define DB_BLOCKS 2048u
+
+static void increments(struct repo_rig *g, uint64_t *rng, int from, int to, struct backup_result *ret)
+{
+    char name[16];
+
+    for (int i = from; i < to; i++) {
+        for (int k = 0; k < 82; k++)
+            box_fill(&g->b, g->b.v, "db", test_rand(rng) % DB_BLOCKS * TIER_BLOCK, TIER_BLOCK,
+                     test_rand(rng));
+        snprintf(name, sizeof(name), "s%d", i);
+        *ret = rig_back_up(g, name);
+    }
+}
+
+static int sum_live(void *arg, const struct map_use *u)
+{
+    *(uint64_t *)arg += u->live;
+    return 0;
+}
+
+/* Told of the file's only part: the bytes that the base uses, or nothing. */
+static uint64_t told_in_use(struct repo *r, const char *id)
+{
+    cleanup(buf_free) struct buf err = {0};
+    struct map_state s;
+    uint64_t sum = 0;
+    struct point p;
+
+    CHECK_OK(point_find(r, id, &p, &err));
+    CHECK_OK(map_state_get(r, &p.tree, 2, &s));
+    CHECK(s.rolling);
+    CHECK_OK(map_use_each(r, &p.tree, 2, 0, DB_BLOCKS, sum_live, &sum));
+    point_release(&p);
+    return sum;
+}
+
+/* A copy that goes back to where increments were made: what is told there of chunks is of these, or is counted anew. */
+TEST(test_copy__a_map_that_rolls_goes_on_where_it_comes_from)
+{
+    cleanup(buf_free) struct buf want = {0};
+    const uint64_t roll_from = map_roll_from;
+    uint64_t rng = test_seed();
+    struct backup_result res;
+    struct copy_result c;
+    struct world o, mine;
+    struct repo_rig g;
+
+    map_roll_from = 300;
+    rig_begin(&g);
+    world_other(&o, "other");
+    rig_fill_file(&g, "db", (size_t)DB_BLOCKS * TIER_BLOCK);
+    increments(&g, &rng, 0, 40, &res);
+    CHECK_EQ(told_in_use(g.w.r, res.id), DB_BLOCKS * TIER_BLOCK);
+    c = copied(g.w.r, o.r, res.id);
+    CHECK_EQ(told_in_use(o.r, c.id), 0);
+    mine = g.w;
+    g.w = o;
+    increments(&g, &rng, 40, 60, &res);
+    CHECK(res.base[0]);
+    o = g.w;
+    g.w = mine;
+    c = copied(o.r, g.w.r, res.id);
+    CHECK(c.base[0]);
+    CHECK_EQ(told_in_use(g.w.r, c.id), 0);
+    increments(&g, &rng, 60, 80, &res);
+    CHECK_EQ(told_in_use(g.w.r, res.id), DB_BLOCKS * TIER_BLOCK);
+    rig_picture(&g, &want);
+    rig_restores_to(&g, res.id, &want);
+    map_roll_from = roll_from;
+    world_close(&o);
+    rig_end(&g);
 }

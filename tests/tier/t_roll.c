@@ -8,6 +8,7 @@
 
 #define BLOCKS_MAX 24000u
 #define INO 9u
+#define EDITS_FULL 200000u
 #define ALIGNED 256u /* blocks that a slice does not reach beyond */
 
 struct rolling {
@@ -96,11 +97,14 @@ static uint64_t resize(struct rolling *f, struct extents *l)
     return MAX_OF(is, was);
 }
 
+static size_t most_edits;
+
 static int full(void *arg)
 {
     struct rolling *f = arg;
 
-    return edits_bytes(f->e) > 200000 ? tree_apply(f->p, f->w.r, &f->t, f->e) : 0;
+    most_edits = MAX_OF(most_edits, edits_bytes(f->e));
+    return edits_bytes(f->e) > EDITS_FULL ? tree_apply(f->p, f->w.r, &f->t, f->e) : 0;
 }
 
 static void push(struct rolling *f, struct extents *l, uint64_t blocks)
@@ -230,8 +234,8 @@ struct cost {
     uint64_t least, most;
 };
 
-/* A hundred pushes of the same size, after as many others. */
-static struct cost hundred(uint64_t roll_from)
+/* A hundred pushes of the same size, after as many others, in the beginning of a file that is so many times as long. */
+static struct cost hundred(uint64_t roll_from, unsigned sparse)
 {
     const uint64_t was = map_roll_from;
     struct rolling *f = rolling_new(test_seed());
@@ -246,7 +250,7 @@ static struct cost hundred(uint64_t roll_from)
 
         packer_get_stat(f->p, &before);
         change(f, &l, 0, f->blocks, 240);
-        push(f, &l, f->blocks);
+        push(f, &l, f->blocks * sparse);
         packer_get_stat(f->p, &after);
         if (i >= 100) {
             c.least = MIN_OF(c.least, after.new_bytes - before.new_bytes);
@@ -264,10 +268,139 @@ static struct cost hundred(uint64_t roll_from)
 
 TEST(test_roll__no_push_costs_much_more_than_others)
 {
-    struct cost rolls = hundred(300), few = hundred(UINT64_MAX);
+    struct cost rolls = hundred(300, 1), few = hundred(UINT64_MAX, 1);
 
     CHECK(rolls.most < 3 * rolls.least);
     CHECK(few.most > 10 * few.least && few.most > 4 * rolls.most);
+}
+
+TEST(test_roll__a_sparse_file_is_gone_through_by_its_extents)
+{
+    struct cost c = hundred(300, 100);
+
+    CHECK(c.most < 500000);
+    expect_mark("map: a part ends early");
+}
+
+/* What is cut off is one extent of zeros over all that was there: it is laid by parts, and what it takes away is not kept in memory. */
+TEST(test_roll__what_is_cut_off_goes_by_parts)
+{
+    const uint64_t roll_from = map_roll_from;
+    struct rolling *f = rolling_new(test_seed());
+    struct extents l = {0};
+    struct map_state s;
+
+    map_roll_from = 300;
+    f->blocks = BLOCKS_MAX;
+    f->tag++;
+    for (uint32_t i = 0; i < BLOCKS_MAX; i++)
+        now_holds(f, &l, i, 1, i * 7919 % BLOCKS_MAX * TIER_BLOCK, false);
+    push(f, &l, f->blocks);
+    now_holds(f, &l, 1000, BLOCKS_MAX - 1000, 0, true);
+    most_edits = 0;
+    for (uint32_t i = 0; i < 60; i++) {
+        push(f, &l, f->blocks);
+        says_the_same(f);
+        told_truly(f, &s);
+        change(f, &l, 0, 1000, 400);
+    }
+    push(f, &l, f->blocks);
+    CHECK(most_edits < 2 * EDITS_FULL);
+    told_truly(f, &s);
+    CHECK(s.rolling && s.v[0].n < BLOCKS_MAX / 2);
+    map_roll_from = roll_from;
+    rolling_free(f);
+}
+
+/* Pushes a hundred extents onto a map of which one record was made another; what comes of it. */
+static int pushed_onto(const struct tree_key *k, const void *val, size_t len, struct rolling *f)
+{
+    struct extents l = {0};
+    struct tree was;
+    int r = 0;
+
+    CHECK_OK(edits_put(f->e, k, val, len));
+    CHECK_OK(tree_apply(f->p, f->w.r, &f->t, f->e));
+    CHECK_OK(packer_flush(f->p));
+    for (int i = 0; r == 0 && i < 60; i++) {
+        change(f, &l, 0, f->blocks, 240);
+        was = f->t;
+        r = map_push(&(struct map_pushing){f->e, f->w.r, &was, INO, f->blocks, full, f}, &l);
+        extents_free(&l);
+        if (r == 0) {
+            CHECK_OK(tree_apply(f->p, f->w.r, &f->t, f->e));
+            CHECK_OK(packer_flush(f->p));
+        }
+    }
+    return r;
+}
+
+static struct rolling *rolled(struct map_state *ret)
+{
+    struct rolling *f = rolling_new(test_seed());
+    struct extents l = {0};
+
+    f->blocks = BLOCKS_MAX;
+    for (int i = 0; i < 40; i++) {
+        change(f, &l, 0, f->blocks, 240);
+        push(f, &l, f->blocks);
+    }
+    CHECK_OK(map_state_get(f->w.r, &f->t, INO, ret));
+    CHECK(ret->rolling && ret->n > 3);
+    return f;
+}
+
+TEST(test_roll__a_damaged_map_is_not_gone_on_from)
+{
+    const uint64_t roll_from = map_roll_from;
+    struct tree_key k;
+    struct map_state s;
+    struct rolling *f;
+    uint8_t v[64] = {0};
+    struct enc e;
+
+    map_roll_from = 300;
+    f = rolled(&s); /* extents of the base that overlap */
+    k = tree_key(INO, REC_EXTENT);
+    tree_key_u32(&k, s.v[0].number);
+    tree_key_u64(&k, s.v[0].at.block + 10);
+    put_le32(v + 4, 20000);
+    CHECK_EQ(pushed_onto(&k, v, 8, f), -E_CORRUPT);
+    rolling_free(f);
+    f = rolled(&s); /* a run that is ahead of the base */
+    k = tree_key(INO, REC_RUN);
+    tree_key_u32(&k, s.v[2].number);
+    e.p = v;
+    enc_u64(&e, s.v[2].n);
+    enc_u32(&e, s.v[0].at.round + 1);
+    enc_u64(&e, 0);
+    CHECK_EQ(pushed_onto(&k, v, (size_t)(e.p - v), f), -E_CORRUPT);
+    rolling_free(f);
+    f = rolled(&s); /* one that is as of a map that does not roll */
+    CHECK_EQ(pushed_onto(&k, v, 8, f), -E_CORRUPT);
+    rolling_free(f);
+    map_roll_from = roll_from;
+}
+
+/* A slice longer than any blob: whoever reads it has room for no more. */
+TEST(test_roll__a_slice_is_no_longer_than_a_blob)
+{
+    uint8_t v[8 + SLICE_SIZE];
+    struct tree_key k = tree_key(INO, REC_EXTENT);
+    struct slice s = {.len = BLOB_MAX + 1};
+    struct extent x;
+    uint32_t run;
+
+    tree_key_u32(&k, 1);
+    tree_key_u64(&k, 0);
+    for (unsigned i = 0; i < 2; i++, s.len--) {
+        struct enc e = {v};
+
+        enc_u32(&e, EXTENT_SLICE);
+        enc_u32(&e, 1024);
+        slice_encode(&e, &s);
+        CHECK_EQ(extent_decode(k.b, k.len, v, sizeof(v), &x, &run), i == 0 ? -E_CORRUPT : 0);
+    }
 }
 
 /* The file, sparse, grows faster than it is gone through: the stack of runs stays bounded. */
