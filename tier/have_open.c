@@ -32,7 +32,12 @@ int have_from_mdb(int m)
     case MDB_PAGE_NOTFOUND:
     case MDB_CORRUPTED:
     case MDB_INVALID:
-    case MDB_VERSION_MISMATCH: return -E_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE: /* from here on: what pages say cannot be */
+    case MDB_PAGE_FULL:
+    case MDB_CURSOR_FULL:
+    case MDB_BAD_TXN:
+    case MDB_BAD_VALSIZE: return -E_CORRUPT;
     default: return m > 0 ? err_from_errno(m) : -E_IO;
     }
 }
@@ -161,16 +166,19 @@ static int make_dirs(const char *path)
     }
 }
 
-/* Of this program's version, and both of the same: then what left one is in the other. */
-static bool version_is(struct have_txn *w)
+/* Of this program's version, and both of the same: then what left one is in the other. 1, 0. */
+static int version_is(struct have_txn *w)
 {
     uint8_t v[HAVE__N][HAVE_VERSION_VAL], room[HAVE_KEY_MAX];
 
     for (int i = 0; i < HAVE__N; i++) {
         MDB_val k = have_key(room, K_VERSION, "", 0), got;
+        int m = mdb_get(w->t[i], w->h->t[i].dbi, &k, &got);
 
-        if (mdb_get(w->t[i], w->h->t[i].dbi, &k, &got) != 0 || got.mv_size != HAVE_VERSION_VAL)
-            return false;
+        if (m != 0 && m != MDB_NOTFOUND)
+            return have_from_mdb(m);
+        if (m == MDB_NOTFOUND || got.mv_size != HAVE_VERSION_VAL)
+            return 0;
         memcpy(v[i], got.mv_data, HAVE_VERSION_VAL);
     }
     return v[HAVE_OLD][0] == HAVE_VERSION &&
@@ -198,10 +206,11 @@ static int check_version(struct have *h)
 
     if (r < 0)
         return r;
-    r = have_end(&w, version_is(&w) ? 0 : have_empty_but_pending(&w));
-    if (r != -E_CORRUPT && r != -E_REPO_NEWER)
+    r = version_is(&w);
+    r = have_end(&w, r == 0 ? have_empty_but_pending(&w) : MIN_OF(r, 0));
+    if (r != -E_REPO_NEWER)
         return r;
-    r = have_begin(h, &w); /* of another version, in some other form */
+    r = have_begin(h, &w); /* pending ones of another version, in some other form */
     return r < 0 ? r : have_end(&w, have_empty(&w));
 }
 
