@@ -19,6 +19,7 @@
     40u /* names for a line: 12.8 bits each, of which 6 are set: about one of 200 others is let through */
 #define PROBES 6u
 #define TURN_VAL 5u
+#define FEW 64u /* fewer than this part of what may stay there do not have to wait for others to be settled */
 #define YOUNG_LET_GO_EACH 256u /* looks: side by side more often than not */
 
 uint64_t have_young_max = 16384;
@@ -400,12 +401,12 @@ static int young_count(struct have *h, uint64_t *ret)
     return r;
 }
 
-int have_settle(struct have *h, bool all)
+int have_settle(struct have *h, uint64_t came, bool all)
 {
     unsigned bits = PART_BITS_MIN;
     uint64_t n = 0;
     int r = young_count(h, &n);
-    bool much = n > have_young_max;
+    bool much = n > (came < have_young_max / FEW ? 4 : 1) * have_young_max;
 
     for (uint32_t done = 0; r == 0 && (all ? done < 1u << bits : much); done++) {
         r = settle_part(h, &bits);

@@ -28,7 +28,7 @@ new_case() {
     head -c 64 /dev/urandom >"$dir/key"
     url="rados://data/${dir##*/}?conf=$ceph_conf&id=all"
 }
-objects() { rados -c "$ceph_conf" -n client.all -p data -N "${dir##*/}" "$@"; }
+objects() { timeout -k 5 60 rados -c "$ceph_conf" -n client.all -p data -N "${dir##*/}" "$@"; }
 # What is in the pool, as files: whole objects only
 fetch() {
     local name
@@ -229,7 +229,7 @@ test_pool_deleted() {
 
 radosgw_suite() { # its own process: its cases have the names of these
     command -v radosgw >/dev/null || { say 'skip radosgw: it is not installed'; skipped=$((skipped + 1)); return; }
-    radosgw-admin -c "$ceph_conf" -n client.rgw user create --uid=varve --display-name=varve --access-key=AKTESTAKTEST \
+    timeout -k 5 120 radosgw-admin -c "$ceph_conf" -n client.rgw user create --uid=varve --display-name=varve --access-key=AKTESTAKTEST \
         --secret-key=SKTESTSKTESTSKTEST >"$scratch/rgw" 2>&1 || { say "FAIL radosgw-admin: $(tail -n 1 "$scratch/rgw")"; failed=$((failed + 1)); return; }
     SERVER=radosgw run_part "$here/s3.sh" "$@"
 }
