@@ -118,9 +118,9 @@ static int blobs_in(struct have_txn *w, const struct buf *blobs)
 }
 
 /* What came is there, wherever its names are: only damage ends the work. */
-static int settled(struct have *h, uint64_t came, bool all)
+static int settled(struct have *h, uint64_t came)
 {
-    int r = have_settle(h, came, all);
+    int r = have_settle(h, came);
 
     if (r < 0 && r != -E_CORRUPT)
         log_warn("tier", "cache-not-settled", "path=%s error=\"%s\"", h->dir, err_text(r));
@@ -146,7 +146,7 @@ int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void 
     if (r == 0)
         r = blobs_in(&w, &blobs);
     r = have_end(&w, r);
-    return r < 0 ? r : settled(h, blobs.len / sizeof(struct named_blob), false);
+    return r < 0 ? r : settled(h, blobs.len / sizeof(struct named_blob));
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -187,11 +187,12 @@ static int index_in(struct have *h, const char *name, const void *p, size_t len,
     return have_end(&w, r);
 }
 
+/* Who opens a repository waits for it: names of many are where they belong, and filters come with what is put. */
 int have_index(struct have *h, const char *name, const void *p, size_t len)
 {
     int r = index_in(h, name, p, len, true);
 
-    return r < 0 ? r : settled(h, len / TRAILER_BLOB, is_many(len));
+    return r < 0 || is_many(len) ? r : settled(h, len / TRAILER_BLOB);
 }
 
 int have_indexed(struct have *h, const char *name, const void *p, size_t len)

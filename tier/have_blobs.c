@@ -392,27 +392,40 @@ static int settle_part(struct have *h, unsigned *ret_bits)
     return r;
 }
 
+/* *ret: names in the young table. 1: the next part has no filter, and should have one; 0. */
 static int young_count(struct have *h, uint64_t *ret)
 {
-    MDB_stat st;
-    int r = have_from_mdb(mdb_env_stat(h->t[HAVE_YOUNG].env, &st));
+    const struct have_table *young = &h->t[HAVE_YOUNG];
+    uint8_t room[HAVE_KEY_MAX];
+    struct turn turn;
+    MDB_stat st, old;
+    MDB_txn *t;
+    MDB_val k, v;
+    int m = mdb_env_stat(h->t[HAVE_OLD].env, &old);
 
+    if (m != 0 || (m = mdb_txn_begin(young->env, NULL, MDB_RDONLY, &t)) != 0)
+        return have_from_mdb(m);
+    if ((m = mdb_stat(t, young->dbi, &st)) == 0 && (m = mdb_turn(t, young->dbi, &turn)) == 0) {
+        k = filter_key(room, turn.bits, turn.next);
+        m = mdb_get(t, young->dbi, &k, &v);
+    }
+    mdb_txn_abort(t);
     *ret = st.ms_entries;
-    return r;
+    return m == MDB_NOTFOUND ? old.ms_entries > have_young_max : have_from_mdb(m);
 }
 
-int have_settle(struct have *h, uint64_t came, bool all)
+int have_settle(struct have *h, uint64_t came)
 {
+    bool few = came < have_young_max / FEW;
     unsigned bits = PART_BITS_MIN;
     uint64_t n = 0;
     int r = young_count(h, &n);
-    bool much = n > (came < have_young_max / FEW ? 4 : 1) * have_young_max;
+    bool much = n > (few ? 4 : 1) * have_young_max || (r == 1 && !few);
 
-    for (uint32_t done = 0; r == 0 && (all ? done < 1u << bits : much); done++) {
+    for (r = MIN_OF(r, 0); r == 0 && much; much = n >> bits > have_young_max / 2) {
         r = settle_part(h, &bits);
         if (r == 0)
-            r = young_count(h, &n);
-        much = n >> bits > have_young_max / 2;
+            r = MIN_OF(young_count(h, &n), 0);
     }
     return have_told(h, r);
 }

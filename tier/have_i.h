@@ -71,11 +71,12 @@ int have_get(struct have *h, uint8_t kind, const void *key, size_t klen, void *o
 int have_empty(struct have_txn *w);
 int have_empty_but_pending(struct have_txn *w);
 
-/* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one, if there are many, and enough that came to be worth it; or all of them, and each part gets its filter.
- * have_many: blobs go to the old table from now on, in this change; have_settle of all is due after it. */
+/* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one,
+ * and the part gets its filter, if there are many, or the part has none, and enough came to be worth it. have_many: blobs go to the old table
+ * from now on, in this change, and parts have no filters. */
 int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
-int have_settle(struct have *h, uint64_t came, bool all);
+int have_settle(struct have *h, uint64_t came);
 int have_many(struct have_txn *w);
 /* Blobs that stay in the young table, and entries of the old one for each part, beyond which parts are halved; tests make them less. */
 extern uint64_t have_young_max, have_part_max;

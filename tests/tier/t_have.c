@@ -220,7 +220,7 @@ TEST(test_have__tables_that_do_not_belong_together_are_made_anew)
     free(m);
 }
 
-/* An index of more names than the young table is for: they are in the old one at once, and each part has its filter. */
+/* An index of more names than the young table is for: they are in the old one at once; parts get their filters with what comes then. */
 TEST(test_have__a_long_index_goes_into_the_old_table)
 {
     const uint64_t young_max = have_young_max;
@@ -251,6 +251,12 @@ TEST(test_have__a_long_index_goes_into_the_old_table)
     CHECK_OK(have_open(test_dir(), &h));
     CHECK_OK(have_index(h, "0123456789012345678901234567890123456789012345678901234567890123", index.data,
                         index.len));
+    for (uint32_t i = 0; i < 1000; i++) {
+        uint32_t other[2] = {BLOBS + 2 * i, BLOBS + 2 * i + 1};
+
+        name = pack_of(2 + i);
+        CHECK_OK(have_pack(h, &name, 4096, trailer, trailer_of(2 + i, other, 2, trailer), false));
+    }
     looks = atomic_load(&h->looks);
     for (uint32_t i = 0; i < BLOBS; i++) {
         struct id16 id = name_of(i);
