@@ -20,7 +20,6 @@
 #define PROBES 6u
 #define TURN_VAL 5u
 #define FEW 64u /* fewer than this part of what may stay there do not have to wait for others to be settled */
-#define YOUNG_LET_GO_EACH 256u /* looks: side by side more often than not */
 
 uint64_t have_young_max = 16384;
 uint64_t have_part_max = 1u << 16;
@@ -34,14 +33,6 @@ struct turn {
 static uint32_t part_of(const struct id16 *blob, unsigned bits)
 {
     return get_be32(blob->b) >> (32 - bits);
-}
-
-static MDB_val filter_key(uint8_t room[HAVE_KEY_MAX], unsigned bits, uint32_t part)
-{
-    uint8_t k[5] = {(uint8_t)bits};
-
-    put_be32(k + 1, part);
-    return have_key(room, K_FILTER, k, sizeof(k));
 }
 
 static int mdb_turn(MDB_txn *t, MDB_dbi dbi, struct turn *ret)
@@ -100,6 +91,40 @@ static bool filter_may_have(const MDB_val *f, const struct id16 *blob)
     return has;
 }
 
+#define FILTER_NAME 5u
+
+static void filter_name(uint8_t ret[FILTER_NAME], unsigned bits, uint32_t part)
+{
+    ret[0] = (uint8_t)bits;
+    put_be32(ret + 1, part);
+}
+
+static int mdb_filter(MDB_txn *t, MDB_dbi dbi, unsigned bits, uint32_t part, MDB_val *ret)
+{
+    uint8_t room[HAVE_KEY_MAX], name[FILTER_NAME];
+    MDB_val k;
+
+    filter_name(name, bits, part);
+    k = have_key(room, K_FILTER, name, sizeof(name));
+    return mdb_get(t, dbi, &k, ret);
+}
+
+static int filter_put(struct have_txn *w, unsigned bits, uint32_t part, const void *p, size_t len)
+{
+    uint8_t name[FILTER_NAME];
+
+    filter_name(name, bits, part);
+    return have_put(w, HAVE_YOUNG, K_FILTER, name, sizeof(name), p, len);
+}
+
+static int filter_drop(struct have_txn *w, unsigned bits, uint32_t part)
+{
+    uint8_t name[FILTER_NAME];
+
+    filter_name(name, bits, part);
+    return have_drop(w, HAVE_YOUNG, K_FILTER, name, sizeof(name));
+}
+
 /* --- looking ------------------------------------------------------------------------------------------------------------ */
 
 static void decode(const void *p, struct have_blob *ret)
@@ -128,8 +153,7 @@ static int look_young(MDB_txn *t, MDB_dbi dbi, const struct id16 *blob, struct h
         return m == 0 ? MDB_CORRUPTED : m;
     if ((m = mdb_turn(t, dbi, &turn)) != 0)
         return m;
-    k = filter_key(room, turn.bits, part_of(blob, turn.bits));
-    m = mdb_get(t, dbi, &k, &v);
+    m = mdb_filter(t, dbi, turn.bits, part_of(blob, turn.bits), &v);
     *ret_old = m == MDB_NOTFOUND || (m == 0 && filter_may_have(&v, blob));
     return m == 0 ? MDB_NOTFOUND : m;
 }
@@ -140,14 +164,14 @@ int have_get_blob(struct have *h, const struct id16 *blob, struct have_blob *ret
     uint8_t v[BLOB_VAL];
     bool old;
     MDB_txn *t;
-    int r, m = mdb_txn_begin(young->env, NULL, MDB_RDONLY, &t);
+    int r, m;
 
+    have_young_looks(h);
+    m = mdb_txn_begin(young->env, NULL, MDB_RDONLY, &t);
     if (m != 0)
         return have_from_mdb(m);
     m = look_young(t, young->dbi, blob, ret, &old);
     mdb_txn_abort(t);
-    if ((atomic_fetch_add(&h->young_looks, 1) + 1) % YOUNG_LET_GO_EACH == 0)
-        have_let_go(h);
     if (m != MDB_NOTFOUND || !old)
         return have_told(h, have_from_mdb(m));
     if ((r = have_get(h, K_BLOB, blob->b, 16, v, sizeof(v), sizeof(v))) == 0)
@@ -161,15 +185,14 @@ int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have
 {
     uint8_t v[BLOB_VAL];
     struct enc e = {v};
+    int r = w->many ? have_drop(w, HAVE_YOUNG, K_BLOB, blob->b, 16) : 0;
 
+    if (r < 0)
+        return r;
     enc_bytes(&e, b->chunk.b, 16);
     enc_u32(&e, b->off);
     enc_u32(&e, b->len);
-    if (!w->many)
-        return have_put(w, HAVE_YOUNG, K_BLOB, blob->b, 16, v, sizeof(v));
-    if (have_drop(w, HAVE_YOUNG, K_BLOB, blob->b, 16) < 0)
-        return -E_CORRUPT;
-    return have_put(w, HAVE_OLD, K_BLOB, blob->b, 16, v, sizeof(v));
+    return have_put(w, w->many ? HAVE_OLD : HAVE_YOUNG, K_BLOB, blob->b, 16, v, sizeof(v));
 }
 
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b)
@@ -253,38 +276,39 @@ static int move_some(struct have_txn *w, const struct turn *turn, bool *ret_more
     return MIN_OF(r, 0);
 }
 
-/* All of the part in the old table are counted, and added to f (may be NULL). */
-static int part_each(struct have_txn *w, const struct turn *turn, uint8_t *f, size_t len, uint64_t *ret_n)
+/* All of the part in the old table. */
+static int part_names(struct have_txn *w, const struct turn *turn, struct buf *ret)
 {
     struct names n;
     int r = names_open(&n, w, HAVE_OLD, turn);
 
-    *ret_n = 0;
     if (r < 0)
         return r;
-    for (; (r = names_next(&n)) == 1; step(&n), ++*ret_n)
-        if (f)
-            filter_add(f, len, &n.now);
+    for (; (r = names_next(&n)) == 1; step(&n))
+        if ((r = buf_add(ret, &n.now, sizeof(n.now))) < 0)
+            break;
     mdb_cursor_close(n.c);
     return r;
 }
 
 static int filter_make(struct have_txn *w, const struct turn *turn)
 {
-    uint8_t room[HAVE_KEY_MAX], *f;
-    MDB_val k = filter_key(room, turn->bits, turn->next);
-    uint64_t n;
-    size_t len;
-    int r = part_each(w, turn, NULL, 0, &n);
+    cleanup(buf_free) struct buf names = {0};
+    const struct id16 *v;
+    uint8_t *f;
+    size_t n, len;
+    int r = part_names(w, turn, &names);
 
     if (r < 0)
         return r;
-    len = (size_t)(n / LINE_BLOBS + 1) * LINE;
+    v = (const struct id16 *)(const void *)names.data;
+    n = names.len / sizeof(*v);
+    len = (n / LINE_BLOBS + 1) * LINE;
     if (!(f = calloc(1, len)))
         return -E_NOMEM;
-    r = part_each(w, turn, f, len, &n);
-    if (r == 0)
-        r = have_put(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1, f, len);
+    for (size_t i = 0; i < n; i++)
+        filter_add(f, len, &v[i]);
+    r = filter_put(w, turn->bits, turn->next, f, len);
     free(f);
     MARK("have: a part was settled");
     return r;
@@ -298,31 +322,20 @@ static int turn_put(struct have_txn *w, const struct turn *t)
     return have_put(w, HAVE_YOUNG, K_TURN, "", 0, v, sizeof(v));
 }
 
-static int filter_drop(struct have_txn *w, unsigned bits, uint32_t part)
-{
-    uint8_t room[HAVE_KEY_MAX];
-    MDB_val k = filter_key(room, bits, part);
-
-    return have_drop(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1);
-}
-
 /* What a part's filter says is true of each of its parts. */
 static int filter_divide(struct have_txn *w, unsigned was, uint32_t part, unsigned bits)
 {
     cleanup(buf_free) struct buf f = {0};
-    uint8_t room[HAVE_KEY_MAX];
-    MDB_val k = filter_key(room, was, part), v;
     uint32_t each = 1u << (bits - was);
-    int m = mdb_get(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, &k, &v), r;
+    MDB_val v;
+    int m = mdb_filter(w->t[HAVE_YOUNG], w->h->t[HAVE_YOUNG].dbi, was, part, &v), r;
 
     if (m != 0)
         return m == MDB_NOTFOUND ? 0 : have_from_mdb(m);
     if ((r = buf_add(&f, v.mv_data, v.mv_size)) == 0)
         r = filter_drop(w, was, part);
-    for (uint32_t i = 0; r == 0 && i < each; i++) {
-        k = filter_key(room, bits, part * each + i);
-        r = have_put(w, HAVE_YOUNG, K_FILTER, room + 1, k.mv_size - 1, f.data, f.len);
-    }
+    for (uint32_t i = 0; r == 0 && i < each; i++)
+        r = filter_put(w, bits, part * each + i, f.data, f.len);
     return r;
 }
 
@@ -396,19 +409,16 @@ static int settle_part(struct have *h, unsigned *ret_bits)
 static int young_count(struct have *h, uint64_t *ret)
 {
     const struct have_table *young = &h->t[HAVE_YOUNG];
-    uint8_t room[HAVE_KEY_MAX];
     struct turn turn;
     MDB_stat st, old;
     MDB_txn *t;
-    MDB_val k, v;
+    MDB_val v;
     int m = mdb_env_stat(h->t[HAVE_OLD].env, &old);
 
     if (m != 0 || (m = mdb_txn_begin(young->env, NULL, MDB_RDONLY, &t)) != 0)
         return have_from_mdb(m);
-    if ((m = mdb_stat(t, young->dbi, &st)) == 0 && (m = mdb_turn(t, young->dbi, &turn)) == 0) {
-        k = filter_key(room, turn.bits, turn.next);
-        m = mdb_get(t, young->dbi, &k, &v);
-    }
+    if ((m = mdb_stat(t, young->dbi, &st)) == 0 && (m = mdb_turn(t, young->dbi, &turn)) == 0)
+        m = mdb_filter(t, young->dbi, turn.bits, turn.next, &v);
     mdb_txn_abort(t);
     *ret = st.ms_entries;
     return m == MDB_NOTFOUND ? old.ms_entries > have_young_max : have_from_mdb(m);

@@ -88,5 +88,7 @@ int have_told(struct have *h, int r);
 
 /* have_looked(h): one look more. Now and then what was mapped is let go, and more of the file is read ahead. */
 void have_looked(struct have *h);
+/* have_young_looks(h): a look into the young table is next. The first one has all of it read; now and then what was mapped is let go. */
+void have_young_looks(struct have *h);
 
 #endif

@@ -19,6 +19,7 @@
      << 10) /* a look may wait for the disk once (0.1 to 0.2 ms), in which that reads so much in a row */
 
 #define YOUNG_AHEAD ((off_t)32 << 20)
+#define YOUNG_LET_GO_EACH 256u /* looks: side by side more often than not */
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct have *registry;
@@ -274,6 +275,16 @@ void have_looked(struct have *h)
     }
 }
 
+void have_young_looks(struct have *h)
+{
+    unsigned looks = atomic_fetch_add(&h->young_looks, 1);
+
+    if (looks == 0)
+        young_ahead(h);
+    else if (looks % YOUNG_LET_GO_EACH == 0)
+        have_let_go(h);
+}
+
 static void have_free(struct have *h)
 {
     env_close(h);
@@ -311,7 +322,6 @@ static int have_new(const char *dir, struct have **ret)
     }
     for (int i = 0; i < HAVE__N; i++)
         find_map(&h->t[i]);
-    young_ahead(h);
     h->users = 1;
     h->next = registry;
     registry = h;

@@ -73,11 +73,18 @@ int record_slice(const uint8_t *key, size_t klen, const uint8_t *val, size_t vle
     return 1;
 }
 
-struct tree_key extent_key(uint64_t ino, uint32_t run, uint64_t block)
+struct tree_key run_key(uint64_t ino, uint32_t run)
 {
     struct tree_key k = tree_key(ino, REC_EXTENT);
 
     tree_key_u32(&k, run);
+    return k;
+}
+
+struct tree_key extent_key(uint64_t ino, uint32_t run, uint64_t block)
+{
+    struct tree_key k = run_key(ino, run);
+
     tree_key_u64(&k, block);
     return k;
 }
@@ -116,11 +123,6 @@ struct extent extent_cut(const struct extent *x, uint64_t from, uint64_t to)
     return e;
 }
 
-static uint64_t end_of(const struct extent *e)
-{
-    return e->block + e->blocks;
-}
-
 static int by_block(const void *a, const void *b)
 {
     const struct extent *x = a, *y = b;
@@ -137,7 +139,7 @@ void extents_sort(struct extents *l)
 static bool ascending(const struct extents *l)
 {
     for (size_t i = 1; i < l->n; i++)
-        if (l->v[i].block < end_of(&l->v[i - 1]))
+        if (l->v[i].block < extent_end(&l->v[i - 1]))
             return false;
     return true;
 }
@@ -154,20 +156,20 @@ int map_overlay(const struct extents *newer, const struct extents *older, struct
         const struct extent *n = i < newer->n ? &newer->v[i] : NULL, *o = k < older->n ? &older->v[k] : NULL;
         uint64_t from;
 
-        if (o && (!n || MAX_OF(o->block, at) < n->block) && end_of(o) > at) {
-            uint64_t to = n ? MIN_OF(end_of(o), n->block) : end_of(o);
+        if (o && (!n || MAX_OF(o->block, at) < n->block) && extent_end(o) > at) {
+            uint64_t to = n ? MIN_OF(extent_end(o), n->block) : extent_end(o);
             struct extent part;
 
             from = MAX_OF(o->block, at);
             part = extent_cut(o, from, to);
             r = extents_add(ret, &part);
             at = to;
-        } else if (n && (!o || end_of(o) > at)) {
+        } else if (n && (!o || extent_end(o) > at)) {
             r = extents_add(ret, n);
-            at = end_of(n);
+            at = extent_end(n);
             i++;
         }
-        if (o && end_of(o) <= at)
+        if (o && extent_end(o) <= at)
             k++;
     }
     return r;

@@ -10,6 +10,10 @@ struct extent {
     enum extent_kind kind;
     struct slice s; /* EXTENT_SLICE */
 };
+static inline uint64_t extent_end(const struct extent *e)
+{
+    return e->block + e->blocks;
+}
 struct extents {
     struct extent *v;
     size_t n;

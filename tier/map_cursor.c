@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "tier/map_i.h"
 #include "tier/tree_cursor.h"
 
 #define STEPS_SHORT 16 /* records that are gone through rather than looked for from the root */
@@ -16,11 +17,6 @@ struct map_source {
     bool has;
     uint64_t end; /* of what came before now */
 };
-
-static uint64_t end_of(const struct extent *e)
-{
-    return e->block + e->blocks;
-}
 
 /* --- a source ------------------------------------------------------------------------------------------------------- */
 
@@ -42,7 +38,7 @@ static int source_next(struct map_source *s)
 {
     int r = 0;
 
-    s->end = s->has ? end_of(&s->now) : s->end;
+    s->end = s->has ? extent_end(&s->now) : s->end;
     if (!s->list)
         r = record_next(s, &s->now);
     else if (s->next < s->list->n) {
@@ -94,7 +90,7 @@ static int run_add(struct map_cursor *m, const struct tree_cursor *c, const stru
 static int run_next(struct tree_cursor *c, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
                     struct tree_rec *ret)
 {
-    struct tree_key prefix = tree_key(ino, REC_EXTENT), from = prefix;
+    struct tree_key prefix = tree_key(ino, REC_EXTENT), from;
     struct extent e;
     uint32_t is = run;
     int x = 1;
@@ -106,19 +102,18 @@ static int run_next(struct tree_cursor *c, struct repo *r, const struct tree *t,
     if (x <= 0 || is != run || run == UINT32_MAX)
         return x < 0 ? x : x == 1 && is != run;
     tree_cursor_close(c);
-    tree_key_u32(&from, run + 1);
+    from = run_key(ino, run + 1);
     x = tree_cursor_open(c, r, t, &prefix, &from);
     return x < 0 ? x : tree_cursor_next(c, ret);
 }
 
 static int runs_open(struct map_cursor *m, struct repo *r, const struct tree *t, uint64_t ino, uint32_t first)
 {
-    struct tree_key prefix = tree_key(ino, REC_EXTENT), from = prefix;
+    struct tree_key prefix = tree_key(ino, REC_EXTENT), from = run_key(ino, first);
     struct tree_cursor c;
     struct tree_rec e;
     int x;
 
-    tree_key_u32(&from, first);
     if ((x = tree_cursor_open(&c, r, t, &prefix, &from)) < 0)
         return x;
     x = tree_cursor_next(&c, &e);
@@ -157,15 +152,12 @@ int map_cursor_open(struct map_cursor *m, struct repo *r, const struct tree *t, 
 static int part_add(struct map_cursor *m, struct repo *r, const struct tree *t, uint64_t ino, uint32_t run,
                     uint64_t from)
 {
-    struct tree_key prefix = tree_key(ino, REC_EXTENT), first;
+    struct tree_key prefix = run_key(ino, run), first = extent_key(ino, run, from);
     struct map_source *s = source_new(m);
     int x;
 
     if (!s)
         return -E_NOMEM;
-    tree_key_u32(&prefix, run);
-    first = prefix;
-    tree_key_u64(&first, from);
     s->run = run;
     x = tree_cursor_before(&s->c, r, t, &prefix, &first);
     return x < 0 ? x : source_next(s);
@@ -192,7 +184,7 @@ static int reach(struct map_cursor *m)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < m->n; i++)
-        while (r == 0 && m->v[i].has && end_of(&m->v[i].now) <= m->at)
+        while (r == 0 && m->v[i].has && extent_end(&m->v[i].now) <= m->at)
             r = source_next(&m->v[i]);
     return r;
 }
@@ -210,7 +202,7 @@ int map_cursor_next(struct map_cursor *m, struct extent *ret)
         }
     if (r < 0 || first == m->n)
         return r;
-    to = end_of(&m->v[first].now);
+    to = extent_end(&m->v[first].now);
     for (size_t i = first + 1; i < m->n; i++)
         if (m->v[i].has)
             to = MIN_OF(to, m->v[i].now.block);

@@ -7,7 +7,8 @@
 #define MAP_RUN_VALUE 8u           /* of a run: its extents */
 #define MAP_RUN_ROLLING (8u + 12u) /* then its front */
 
-/* map.c */
+/* map.c: prefix of a run's extents; one of them. */
+struct tree_key run_key(uint64_t ino, uint32_t run);
 struct tree_key extent_key(uint64_t ino, uint32_t run, uint64_t block);
 int extent_put(struct edits *e, uint64_t ino, uint32_t run, const struct extent *x);
 

@@ -47,7 +47,6 @@ static bool fronts_fit(const struct map_state *s)
 int map_state_get(struct repo *r, const struct tree *t, uint64_t ino, struct map_state *ret)
 {
     struct tree_key k = tree_key(ino, REC_RUN);
-
     int x;
 
     ret->n = 0;
@@ -74,10 +73,9 @@ int map_run_put(const struct map_pushing *p, const struct map_run *run, bool rol
 
 int map_run_remove(struct edits *e, uint64_t ino, uint32_t run)
 {
-    struct tree_key k = tree_key(ino, REC_EXTENT), rec = tree_key(ino, REC_RUN);
+    struct tree_key k = run_key(ino, run), rec = tree_key(ino, REC_RUN);
     int r;
 
-    tree_key_u32(&k, run);
     tree_key_u32(&rec, run);
     r = edits_remove(e, &k);
     return r < 0 ? r : edits_remove(e, &rec);

@@ -16,11 +16,6 @@
 #define SHORT_RUN 128u /* a run of less than this part of the base is merged with its like */
 #define STEPS_MAX 64u  /* extents of the base that are gone through rather than looked for from the root */
 
-static uint64_t end_of(const struct extent *e)
-{
-    return e->block + e->blocks;
-}
-
 /* --- the base, as it becomes ------------------------------------------------------------------------------------------ */
 
 struct base {
@@ -65,18 +60,17 @@ static int next(struct base *b)
     if (r <= 0)
         return r;
     b->has = b->recorded = true;
-    end = end_of(&b->now);
+    end = extent_end(&b->now);
     r = extent_decode(rec.key, rec.klen, rec.val, rec.vlen, &b->now, &run);
     return r < 0 ? r : had && b->now.block < end ? -E_CORRUPT : 0;
 }
 
 static int seek(struct base *b, uint64_t block)
 {
-    struct tree_key prefix = tree_key(b->p->ino, REC_EXTENT), first = extent_key(b->p->ino, b->run, block);
+    struct tree_key prefix = run_key(b->p->ino, b->run), first = extent_key(b->p->ino, b->run, block);
     int r = settle(b);
 
     b->has = false;
-    tree_key_u32(&prefix, b->run);
     tree_cursor_close(&b->c);
     if (r == 0)
         r = tree_cursor_before(&b->c, b->p->r, b->p->t, &prefix, &first);
@@ -88,7 +82,7 @@ static int reach(struct base *b, uint64_t block)
 {
     int r = 0;
 
-    for (unsigned steps = 0; r == 0 && b->has && end_of(&b->now) <= block; steps++)
+    for (unsigned steps = 0; r == 0 && b->has && extent_end(&b->now) <= block; steps++)
         r = steps == STEPS_MAX ? seek(b, block) : next(b);
     return r;
 }
@@ -97,16 +91,16 @@ static bool same(const struct base *b, const struct extent *x)
 {
     struct extent part;
 
-    if (!b->has || b->now.kind != x->kind || b->now.block > x->block || end_of(&b->now) < end_of(x))
+    if (!b->has || b->now.kind != x->kind || b->now.block > x->block || extent_end(&b->now) < extent_end(x))
         return false;
-    part = extent_cut(&b->now, x->block, end_of(x));
+    part = extent_cut(&b->now, x->block, extent_end(x));
     return part.kind == x->kind && (x->kind != EXTENT_SLICE || memcmp(&part.s, &x->s, sizeof(part.s)) == 0);
 }
 
 /* The part of what is there now that x, which begins before its end, takes. */
 static int take(struct base *b, const struct extent *x)
 {
-    uint64_t from = MAX_OF(b->now.block, x->block), to = MIN_OF(end_of(&b->now), end_of(x));
+    uint64_t from = MAX_OF(b->now.block, x->block), to = MIN_OF(extent_end(&b->now), extent_end(x));
     struct extent gone = extent_cut(&b->now, from, to), all = b->now;
     int r;
 
@@ -127,11 +121,11 @@ static int take(struct base *b, const struct extent *x)
         if (r == 0)
             r = map_put_some(b->p, ++b->puts);
     }
-    if (end_of(&all) <= to) {
+    if (extent_end(&all) <= to) {
         b->recorded = true;
         return r < 0 ? r : next(b);
     }
-    b->now = extent_cut(&all, to, end_of(&all));
+    b->now = extent_cut(&all, to, extent_end(&all));
     b->recorded = false;
     return r;
 }
@@ -143,7 +137,7 @@ static int lay(struct base *b, const struct extent *x)
     if (r < 0 || same(b, x))
         return r;
     r = map_uses_at(&b->uses, x->block);
-    while (r == 0 && b->has && b->now.block < end_of(x))
+    while (r == 0 && b->has && b->now.block < extent_end(x))
         r = take(b, x);
     if (r == 0)
         r = map_uses_more(&b->uses, x);
@@ -193,7 +187,7 @@ static uint64_t quota_of(const struct map_state *s, const struct extents *top)
 /* Slices are short; zeros may be as long as the file. */
 static void cut_at(struct extent *x, uint64_t to)
 {
-    if (x->kind != EXTENT_SLICE && end_of(x) > to)
+    if (x->kind != EXTENT_SLICE && extent_end(x) > to)
         *x = extent_cut(x, x->block, to);
 }
 

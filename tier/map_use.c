@@ -106,8 +106,7 @@ static int build(void *arg, const uint8_t *key, size_t klen, const uint8_t *val,
 static int part_open(struct map_uses *s, uint64_t part)
 {
     const struct map_pushing *p = s->p;
-    struct tree_key run = tree_key(p->ino, REC_EXTENT),
-                    first = extent_key(p->ino, s->base, part * USE_BLOCKS);
+    struct tree_key run = run_key(p->ino, s->base), first = extent_key(p->ino, s->base, part * USE_BLOCKS);
     int r;
 
     s->part = part;
@@ -115,7 +114,6 @@ static int part_open(struct map_uses *s, uint64_t part)
     r = map_use_each(p->r, p->t, p->ino, part * USE_BLOCKS, (part + 1) * USE_BLOCKS, known, s);
     if (r < 0 || s->n > 0)
         return r;
-    tree_key_u32(&run, s->base);
     r = tree_scan(p->r, p->t, &run, &first, build, s);
     MARK("map: what a part uses was counted");
     return MIN_OF(r, 0);
