@@ -118,10 +118,8 @@ static int blobs_in(struct have_txn *w, const struct buf *blobs)
 }
 
 /* What came is there, wherever its names are: only damage ends the work. */
-static int settled(struct have *h, uint64_t came)
+static int settled(struct have *h, int r)
 {
-    int r = have_settle(h, came);
-
     if (r < 0 && r != -E_CORRUPT)
         log_warn("tier", "cache-not-settled", "path=%s error=\"%s\"", h->dir, err_text(r));
     return r == -E_CORRUPT ? r : 0;
@@ -146,7 +144,7 @@ int have_pack(struct have *h, const struct sha *pack, uint64_t size, const void 
     if (r == 0)
         r = blobs_in(&w, &blobs);
     r = have_end(&w, r);
-    return r < 0 ? r : settled(h, blobs.len / sizeof(struct named_blob));
+    return r < 0 ? r : settled(h, have_settle(h, blobs.len / sizeof(struct named_blob)));
 }
 
 static int take_pack(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len)
@@ -192,12 +190,16 @@ int have_index(struct have *h, const char *name, const void *p, size_t len)
 {
     int r = index_in(h, name, p, len, true);
 
-    return r < 0 || is_many(len) ? r : settled(h, len / TRAILER_BLOB);
+    return r < 0 || is_many(len) ? r : settled(h, have_settle(h, len / TRAILER_BLOB));
 }
 
 int have_indexed(struct have *h, const char *name, const void *p, size_t len)
 {
-    return index_in(h, name, p, len, false);
+    int r = index_in(h, name, p, len, false);
+
+    return r == 0 && len / TRAILER_BLOB > have_young_max && !BROKEN(VARVE_BREAK_have_all)
+               ? settled(h, have_settle_all(h))
+               : r;
 }
 
 int have_index_is(struct have *h, const char *name)

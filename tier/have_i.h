@@ -72,11 +72,13 @@ int have_empty(struct have_txn *w);
 int have_empty_but_pending(struct have_txn *w);
 
 /* have_blobs.c: a blob that came, or whose pack is forgotten. have_settle: some of the young table's blobs go to the old one,
- * and the part gets its filter, if there are many, or the part has none, and enough came to be worth it. have_many: blobs go to the old table
+ * and the part gets its filter, if there are many, or the part has none, and enough came to be worth it. have_settle_all: all but what may stay, where much came: while it
+ * comes that many more wait as a part has of all. have_many: blobs go to the old table
  * from now on, in this change, and parts have no filters. */
 int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_settle(struct have *h, uint64_t came);
+int have_settle_all(struct have *h);
 int have_many(struct have_txn *w);
 /* Blobs that stay in the young table, and entries of the old one for each part, beyond which parts are halved; tests make them less. */
 extern uint64_t have_young_max, have_part_max;

@@ -220,41 +220,52 @@ TEST(test_have__tables_that_do_not_belong_together_are_made_anew)
     free(m);
 }
 
-/* An index of more names than the young table is for: they are in the old one at once; parts get their filters with what comes then. */
-TEST(test_have__a_long_index_goes_into_the_old_table)
+/* An index object of one pack that has the first n blobs. */
+static void long_index(uint32_t pack, uint32_t n, struct buf *ret)
 {
-    const uint64_t young_max = have_young_max;
-    cleanup(buf_free) struct buf index = {0};
-    static uint32_t v[BLOBS / 2];
-    uint8_t *trailer = malloc(TRAILER_HEAD + TRAILER_CHUNK + BLOBS / 2 * TRAILER_BLOB);
+    uint8_t *trailer = malloc(TRAILER_HEAD + TRAILER_CHUNK + n * TRAILER_BLOB);
+    uint32_t *v = malloc(n * sizeof(*v));
     uint8_t head[INDEX_HEAD + INDEX_PACK];
-    struct sha name = pack_of(1);
+    struct sha name = pack_of(pack);
     struct enc e = {head};
-    struct have_blob got;
-    struct have *h;
-    unsigned looks;
     size_t len;
 
-    CHECK(trailer);
-    for (uint32_t i = 0; i < BLOBS / 2; i++)
+    CHECK(trailer && v);
+    for (uint32_t i = 0; i < n; i++)
         v[i] = i;
-    len = trailer_of(1, v, BLOBS / 2, trailer);
+    len = trailer_of(pack, v, n, trailer);
     enc_u16(&e, 1);
     enc_u16(&e, 0);
     enc_u32(&e, 1);
     enc_bytes(&e, name.b, 32);
     enc_u64(&e, 4096);
     enc_u32(&e, (uint32_t)len);
-    CHECK_OK(buf_add(&index, head, sizeof(head)));
-    CHECK_OK(buf_add(&index, trailer, len));
+    CHECK_OK(buf_add(ret, head, sizeof(head)));
+    CHECK_OK(buf_add(ret, trailer, len));
+    free(trailer);
+    free(v);
+}
+
+#define INDEX_NAME "0123456789012345678901234567890123456789012345678901234567890123"
+
+/* An index of more names than the young table is for: they are in the old one at once; parts get their filters with what comes then. */
+TEST(test_have__a_long_index_goes_into_the_old_table)
+{
+    const uint64_t young_max = have_young_max;
+    cleanup(buf_free) struct buf index = {0};
+    uint8_t trailer[TRAILER_HEAD + TRAILER_CHUNK + 2 * TRAILER_BLOB];
+    struct have_blob got;
+    struct have *h;
+    unsigned looks;
+
+    long_index(1, BLOBS / 2, &index);
     have_young_max = 100;
     CHECK_OK(have_open(test_dir(), &h));
-    CHECK_OK(have_index(h, "0123456789012345678901234567890123456789012345678901234567890123", index.data,
-                        index.len));
+    CHECK_OK(have_index(h, INDEX_NAME, index.data, index.len));
     for (uint32_t i = 0; i < 1000; i++) {
         uint32_t other[2] = {BLOBS + 2 * i, BLOBS + 2 * i + 1};
+        struct sha name = pack_of(2 + i);
 
-        name = pack_of(2 + i);
         CHECK_OK(have_pack(h, &name, 4096, trailer, trailer_of(2 + i, other, 2, trailer), false));
     }
     looks = atomic_load(&h->looks);
@@ -267,7 +278,34 @@ TEST(test_have__a_long_index_goes_into_the_old_table)
     CHECK(looks >= BLOBS / 2 && looks < BLOBS / 2 + BLOBS / 50);
     have_close(h);
     have_young_max = young_max;
-    free(trailer);
+}
+
+/* Names that wait, where a writer has put much and named it in an index: no later one, who has little, has to put them in their places. */
+TEST(test_have__who_brings_much_puts_it_in_its_place)
+{
+    const uint64_t young_max = have_young_max;
+    cleanup(buf_free) struct buf index = {0};
+    struct model *m = calloc(1, sizeof(*m));
+    MDB_stat st;
+
+    CHECK(m);
+    m->dir = test_dir();
+    m->rng = test_seed();
+    have_young_max = 100;
+    CHECK_OK(have_open(m->dir, &m->h));
+    while (m->packs < PACKS)
+        a_pack_comes(m);
+    CHECK_EQ(mdb_env_stat(m->h->t[HAVE_YOUNG].env, &st), 0);
+    CHECK(st.ms_entries > 3 * have_young_max);
+    long_index(PACKS + 1, BLOBS / 2, &index);
+    CHECK_OK(have_indexed(m->h, INDEX_NAME, index.data, index.len));
+    CHECK_EQ(mdb_env_stat(m->h->t[HAVE_YOUNG].env, &st), 0);
+    CHECK(st.ms_entries < 2 * have_young_max);
+    expect_mark("have: all parts are settled");
+    looks_right(m);
+    have_close(m->h);
+    have_young_max = young_max;
+    free(m);
 }
 
 /* Leaves of the old table become zeros, as after a power cut on a disk that lies. */
