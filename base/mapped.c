@@ -33,6 +33,15 @@ bool mapped_drop(const struct mapped *m)
     return madvise((void *)m->from, m->to - m->from, MADV_DONTNEED) == 0;
 }
 
+int mapped_scattered(const void *p, bool on)
+{
+    struct mapped m;
+
+    return mapped_find(p, &m) &&
+           madvise((void *)m.from, m.to - m.from,
+                   on && !BROKEN(VARVE_BREAK_scattered) ? MADV_RANDOM : MADV_NORMAL) == 0;
+}
+
 int mapped_let_go(const void *p)
 {
     struct mapped m;

@@ -8,7 +8,11 @@
  * kernel likes, and is mapped again when it is read. Nobody may unmap it meanwhile. 1: done; 0: p lies in no shared mapping of a file. */
 int mapped_let_go(const void *p);
 
-/* The same in two steps, for who does it often. mapped_find: false as 0. */
+/* mapped_scattered(p, on): reads of that mapping go all over it, so that reading around each of them would bring what nobody asks for (a
+ * device may be set to 8 MiB of it); off: as the kernel likes. Returns as above. */
+int mapped_scattered(const void *p, bool on);
+
+/* The first in two steps, for who does it often. mapped_find: false as 0. */
 struct mapped {
     uintptr_t from, to;
 };

@@ -141,7 +141,7 @@ static int add_changed(struct telling *t, size_t at, uint64_t ino, uint64_t from
     if (r != 1)
         return r;
     r = 0;
-    if (!c.same || !c.in_b) {
+    if (!c.same || !c.is) {
         r = BROKEN(VARVE_BREAK_line_gone) ? 0 : add_state(t, t->a, ino, from, to);
         return r < 0 ? r : add_state(t, t->b, ino, from, to);
     }

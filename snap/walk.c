@@ -181,11 +181,19 @@ int walk_xattrs(struct vol *v, struct vt_at at, uint64_t ino,
 
 /* --- changes -------------------------------------------------------------------------------------------------------- */
 
-/* 1: something differs; what stands in *ret points into d and hashes. */
-static int change_of(struct diff *d, const struct change *v, size_t n, struct walk_change *ret,
-                     struct buf *hashes)
+struct walk_changed {
+    struct diff d;
+    bool peer; /* d.c is another one's */
+    struct buf hashes;
+    struct file_state a, b; /* of the inode looked at last */
+};
+
+/* 1: something differs; what stands in *ret points into w. */
+static int change_of(struct walk_changed *w, const struct change *v, size_t n, struct walk_change *ret)
 {
-    struct file_state a, b;
+    struct file_state *a = &w->a, *b = &w->b;
+    struct buf *hashes = &w->hashes;
+    struct diff *d = &w->d;
     struct fate f;
     struct txn t;
     bool any;
@@ -198,30 +206,27 @@ static int change_of(struct diff *d, const struct change *v, size_t n, struct wa
     buf_reset(hashes);
     r = diff_fate(d, v, n, &f, &any);
     if (r == 0)
-        r = file_state_get(&t, d->a, v->ino, &a);
+        r = file_state_get(&t, d->a, v->ino, a);
     if (r == 0)
-        r = file_state_get(&t, d->b, v->ino, &b);
+        r = file_state_get(&t, d->b, v->ino, b);
     for (size_t i = 0; r == 0 && i < n; i++)
         if (v[i].tab == TAB_DIRENT)
             r = buf_add(hashes, &v[i].a, sizeof(v[i].a));
     txn_abort(&t);
-    if (r < 0 || (!a.there && !b.there))
+    if (r < 0 || (!a->there && !b->there))
         return r;
-    *ret =
-        (struct walk_change){.ino = v->ino, .same = f.same && named(&a.in), .in_b = b.there && named(&b.in)};
+    *ret = (struct walk_change){.ino = v->ino,
+                                .was = a->there && named(&a->in) ? &a->in : NULL,
+                                .is = b->there && named(&b->in) ? &b->in : NULL};
+    ret->same = f.same && ret->was;
     if (ret->same) {
         ret->nranges = f.nranges;
         ret->ranges = f.nranges ? (const struct diff_range *)d->l.ranges.data + f.ranges : NULL;
         ret->nhashes = hashes->len / sizeof(uint64_t);
         ret->hashes = (const uint64_t *)hashes->data;
     }
-    return !f.same || any || ret->nhashes || named(&a.in) != named(&b.in);
+    return !f.same || any || ret->nhashes || !ret->was != !ret->is;
 }
-
-struct walk_changed {
-    struct diff d;
-    struct buf hashes;
-};
 
 int walk_changed_new(struct vol *v, struct vt_at a, struct vt_at b, struct walk_changed **ret)
 {
@@ -242,10 +247,24 @@ int walk_changed_new(struct vol *v, struct vt_at a, struct vt_at b, struct walk_
     return 0;
 }
 
+int walk_changed_peer(const struct walk_changed *of, struct walk_changed **ret)
+{
+    struct walk_changed *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return -E_NOMEM;
+    w->d = (struct diff){.v = of->d.v, .a = of->d.a, .b = of->d.b, .c = of->d.c};
+    w->peer = true;
+    *ret = w;
+    return 0;
+}
+
 void walk_changed_free(struct walk_changed *w)
 {
     if (!w)
         return;
+    if (w->peer)
+        w->d.c = (struct changes){0};
     diff_free(&w->d);
     buf_free(&w->hashes);
     free(w);
@@ -270,7 +289,7 @@ int walk_changed_look(struct walk_changed *w, size_t at, uint64_t from, uint64_t
     assert(at > 0);
     MARK("walk: an inode is looked at");
     w->d.clip = (struct window){from, to};
-    return change_of(&w->d, &w->d.c.v[i], changes_group(&w->d.c, i) - i, ret, &w->hashes);
+    return change_of(w, &w->d.c.v[i], changes_group(&w->d.c, i) - i, ret);
 }
 
 static void changed_free(struct walk_changed **w)

@@ -37,7 +37,7 @@ int walk_reserved(struct vol *v, struct vt_at at, uint64_t ino,
 struct walk_change {
     uint64_t ino;
     bool same; /* it is in both, and the same file: ranges and hashes tell all beside attributes */
-    bool in_b; /* and has a name there */
+    const struct inode *was, *is;    /* as a and b have it; NULL: it has no name there */
     const struct diff_range *ranges; /* bytes that changed; of a new file none are told */
     size_t nranges;
     const uint64_t *hashes; /* of a directory: entries that came, went, or became others */
@@ -51,6 +51,8 @@ int walk_changes(struct vol *v, struct vt_at a, struct vt_at b,
  * `at`, the blocks [from, to) only; 1: anything differs, and *ret lives until the next look; 0: nothing. */
 struct walk_changed;
 int walk_changed_new(struct vol *v, struct vt_at a, struct vt_at b, struct walk_changed **ret);
+/* walk_changed_peer: looks at the same inodes, for another thread; `of` must outlive it. */
+int walk_changed_peer(const struct walk_changed *of, struct walk_changed **ret);
 void walk_changed_free(struct walk_changed *w); /* NULL is allowed */
 bool walk_changed_next(const struct walk_changed *w, size_t *at, uint64_t *ret_ino);
 int walk_changed_look(struct walk_changed *w, size_t at, uint64_t from_block, uint64_t to_block,

@@ -205,6 +205,10 @@ static int dir_get_into(struct backend *b, const struct backend_call *c, const c
     *ret_len = 0;
     if (goes_on(dir_of(b), name, off, len))
         io_ahead(fd, off, REST);
+    else if (
+        off >
+        0) /* one chunk of many: the kernel need not guess what comes behind it, some MiB on some machines */
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     while (r == 0 && *ret_len < len) {
         size_t want = piece(&dir_of(b)->down, len - *ret_len);
         ssize_t n = pread(fd, (uint8_t *)p + *ret_len, want, (off_t)(off + *ret_len));

@@ -151,13 +151,24 @@ int backup_edits_full(void *arg)
     return edits_bytes(b->e) > EDITS_BYTES ? tree_apply(b->p, b->r, &b->tree, b->e) : 0;
 }
 
-static void count_inode(struct backup *b, const struct inode *in, int64_t by)
+static void count_inode(struct backup *b, uint32_t mode, uint64_t size, int64_t by)
 {
-    uint64_t *n = S_ISREG(in->mode) ? &b->res.files : S_ISDIR(in->mode) ? &b->res.dirs : &b->res.others;
+    uint64_t *n = S_ISREG(mode) ? &b->res.files : S_ISDIR(mode) ? &b->res.dirs : &b->res.others;
 
     *n += (uint64_t)by;
-    if (S_ISREG(in->mode))
-        b->res.bytes += (uint64_t)by * in->size;
+    if (S_ISREG(mode))
+        b->res.bytes += (uint64_t)by * size;
+}
+
+/* What the recovery point before said of an inode is no part of the sums any more. */
+static int uncount(void *arg, const uint8_t *val, size_t len)
+{
+    struct point_inode old;
+    int r = point_inode_decode(val, len, &old);
+
+    if (r == 0)
+        count_inode(arg, old.mode, old.size, -1);
+    return r;
 }
 
 /* --- everything ----------------------------------------------------------------------------------------------------- */
@@ -174,7 +185,7 @@ static int run_full(struct backup *b, const struct layer_rec *rec)
     while (r == 0 && n > 0) {
         r = walk_inodes(b->v, b->at, after, v, &n);
         for (size_t i = 0; r == 0 && i < n; i++) {
-            count_inode(b, &v[i], 1);
+            count_inode(b, v[i].mode, v[i].size, 1);
             r = put_whole(b, &v[i]);
             if (r == 0)
                 r = backup_edits_full(b);
@@ -215,8 +226,9 @@ static int put_entries(struct backup *b, const struct walk_change *c)
     return r;
 }
 
-static int put_changed(struct backup *b, const struct walk_change *c, const struct inode *in)
+static int put_changed(struct backup *b, const struct walk_change *c)
 {
+    const struct inode *in = c->is;
     int r = put_inode(b, in);
 
     if (r == 0)
@@ -224,46 +236,56 @@ static int put_changed(struct backup *b, const struct walk_change *c, const stru
     if (r == 0)
         r = put_xattrs(b, in);
     if (r == 0 && S_ISREG(in->mode))
-        r = backup_file_ranges(b, in, c->ranges, c->nranges);
+        r = backup_file_ranges(b, c);
     else if (r == 0 && S_ISDIR(in->mode))
         r = put_entries(b, c);
     return r < 0 ? r : backup_moved(b, 1, 0);
 }
 
-/* What the recovery point before said of the inode is no part of the sums any more. */
-static int uncount(struct backup *b, uint64_t ino)
-{
-    struct point_inode old;
-    int r = point_inode_get(b->r, &b->base, ino, &old);
-
-    if (r == 0)
-        count_inode(b, &(struct inode){.mode = old.mode, .size = old.size}, -1);
-    return r == -E_NOENT ? 0 : r;
-}
-
-static int take_change(void *arg, const struct walk_change *c)
+static int take_change(struct backup *b, const struct walk_change *c)
 {
     struct tree_key all = tree_key_ino(c->ino);
-    struct backup *b = arg;
-    struct inode in;
-    int r;
+    int r = 0;
 
     b->looked += 1 + c->nranges;
     if (b->looked >= LET_GO_INODES) { /* the tables say what changed from all over */
         b->looked = 0;
         store_pages_let_go(b->v->store);
     }
-    r = uncount(b, c->ino);
-    if (r == 0 && !(c->same && c->in_b))
+    if (!c->same || !c->is)
         r = edits_remove(b->e, &all);
-    if (r == 0 && c->in_b) {
-        r = walk_inode(b->v, b->at, c->ino, &in);
-        if (r == 0) {
-            count_inode(b, &in, 1);
-            r = c->same ? put_changed(b, c, &in) : put_whole(b, &in);
-        }
+    if (r == 0 && c->is) {
+        count_inode(b, c->is->mode, c->is->size, 1);
+        r = c->same ? put_changed(b, c) : put_whole(b, c->is);
     }
     return r < 0 ? r : backup_edits_full(b);
+}
+
+static void walk_end(struct walk_changed **w)
+{
+    walk_changed_free(*w);
+}
+
+static int run_changes(struct backup *b, const struct layer_rec *rec)
+{
+    cleanup(walk_end) struct walk_changed *w = NULL;
+    struct backup_scouts *scouts;
+    int r = walk_changed_new(b->v, b->from, b->at, &w);
+    struct walk_change c;
+    size_t at = 0;
+    uint64_t ino;
+
+    if (r < 0)
+        return r;
+    scouts = backup_scouts_new(b, w, rec->inodes);
+    while (r == 0 && walk_changed_next(w, &at, &ino)) {
+        backup_scouts_at(scouts, at);
+        r = walk_changed_look(w, at, 0, UINT64_MAX, &c);
+        if (r == 1)
+            r = take_change(b, &c);
+    }
+    backup_scouts_free(scouts);
+    return r;
 }
 
 /* --- from which ----------------------------------------------------------------------------------------------------- */
@@ -458,7 +480,8 @@ static int run(struct backup *b, const struct layer_rec *rec)
         b->res.dirs = c.base.dirs;
         b->res.others = c.base.others;
         b->res.bytes = c.base.bytes;
-        r = walk_changes(b->v, b->from, b->at, take_change, b);
+        edits_watch(b->e, uncount, b);
+        r = run_changes(b, rec);
     } else {
         r = run_full(b, rec);
     }

@@ -254,23 +254,24 @@ static uint64_t blocks_of(uint64_t bytes)
     return (bytes + TIER_BLOCK - 1) / TIER_BLOCK;
 }
 
-static int ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n,
-                  uint64_t old_size)
+static int ranges(struct backup *b, const struct walk_change *c)
 {
+    const struct inode *in = c->is;
+    const struct diff_range *v = c->ranges;
     struct map_pushing p = {b->e, b->r, &b->base, in->ino, 0, backup_edits_full, b};
-    struct backup_ahead *ahead = backup_ahead_new(b, in->ino, v, n);
+    struct backup_ahead *ahead = backup_ahead_new(b, in->ino, v, c->nranges);
     struct extents l = {0};
-    uint64_t tail = blocks_of(in->size);
+    uint64_t tail = blocks_of(in->size), was = blocks_of(c->was->size);
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < n; i++) {
+    for (size_t i = 0; r == 0 && i < c->nranges; i++) {
         backup_ahead_at(ahead, i);
         r = range(b, in, v[i].off_bytes, MIN_OF(v[i].off_bytes + v[i].len_bytes, in->size), true, &l);
     }
     backup_ahead_free(ahead);
     if (r == 0 && !BROKEN(VARVE_BREAK_backup_shrink))
-        r = zeros(tail, blocks_of(old_size), &l);
-    p.blocks = MAX_OF(tail, blocks_of(old_size));
+        r = zeros(tail, was, &l);
+    p.blocks = MAX_OF(tail, was);
     if (r == 0 && l.n && !BROKEN(VARVE_BREAK_gather))
         r = backup_gather(b, in, p.blocks, &l);
     if (r == 0 && l.n)
@@ -279,22 +280,18 @@ static int ranges(struct backup *b, const struct inode *in, const struct diff_ra
     return r;
 }
 
-int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n)
+int backup_file_ranges(struct backup *b, const struct walk_change *c)
 {
-    struct point_inode old;
+    const struct inode *in = c->is;
     uint64_t changed = 0;
-    int r;
 
-    for (size_t i = 0; i < n; i++)
-        changed += v[i].len_bytes;
-    r = point_inode_get(b->r, &b->base, in->ino, &old);
-    if (r < 0)
-        return r == -E_NOENT ? -E_CORRUPT : r;
-    if (n == 0 && old.size <= in->size)
+    for (size_t i = 0; i < c->nranges; i++)
+        changed += c->ranges[i].len_bytes;
+    if (c->nranges == 0 && c->was->size <= in->size)
         return 0;
     if (in->size <= SMALL_BYTES || changed >= in->size / 2)
         return backup_file_whole(b, in);
-    return ranges(b, in, v, n, old.size);
+    return ranges(b, c);
 }
 
 int backup_link_target(struct backup *b, const struct inode *in, struct buf *ret)

@@ -29,9 +29,9 @@ struct backup {
 
 /* backup.c: the edits become pages of the tree where there are many. arg: the backup. */
 int backup_edits_full(void *arg);
-/* backup_file.c: the map of a regular file, as edits. whole: its records are new; else changed by these ranges. */
+/* backup_file.c: the map of a regular file, as edits. whole: its records are new; else changed as said. */
 int backup_file_whole(struct backup *b, const struct inode *in);
-int backup_file_ranges(struct backup *b, const struct inode *in, const struct diff_range *v, size_t n);
+int backup_file_ranges(struct backup *b, const struct walk_change *c);
 /* backup_gather.c: bytes of the file in chunks of which it uses less than half are sent again and added to top, what changed of it, so
  * that nothing here refers to those chunks any more. At most a twelfth of what the backup sends anyway. Of a file whose map rolls
  * (tier/map.h), with so many blocks, those in the part that is laid over the base now. */
@@ -42,6 +42,12 @@ struct backup_ahead;
 struct backup_ahead *backup_ahead_new(struct backup *b, uint64_t ino, const struct diff_range *v, size_t n);
 void backup_ahead_at(struct backup_ahead *a, size_t i);
 void backup_ahead_free(struct backup_ahead *a);
+/* backup_scout.c: threads of its own look at the inodes that come next in the walk, and at a little of their bytes, so that the backup finds
+ * in memory what it needs of the store. inodes: of the whole volume. NULL: as above. backup_scouts_at: the walk stands there. They end before w does. */
+struct backup_scouts;
+struct backup_scouts *backup_scouts_new(struct backup *b, const struct walk_changed *w, uint64_t inodes);
+void backup_scouts_at(struct backup_scouts *s, size_t at);
+void backup_scouts_free(struct backup_scouts *s);
 /* backup_cold.c: extents of the file in bytes [from, to), which begin with a block, that the repository has already, and that are not here;
  * ascending. backup_cold_any: 1 where the store has such bytes at all, 0. backup_cold_in: 1 where some of these are not here, whoever has
  * them; 0. backup_cold_before: are any of these, as `from` has the file, not here? */

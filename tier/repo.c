@@ -10,23 +10,12 @@
 #include "tier/domains.h"
 #include "tier/idset.h"
 #include "tier/repo_ahead.h"
+#include "tier/repo_kept.h"
 #include "tier/repo_page.h"
 
-#define CHUNKS_KEPT 64        /* at the most, */
-#define KEPT_BYTES (8u << 20) /* if they are small */
-#define LOST_MAX 256          /* where so much is lost nobody looks anew any more */
+#define LOST_MAX 256 /* where so much is lost nobody looks anew any more */
 #define OBJECT_MAX (256u << 20)
 #define SEALED_KEPT (4u << 20)
-
-struct repo_chunks {
-    struct kept {
-        struct id16 id;
-        struct buf plain;
-        uint64_t used;
-    } v[CHUNKS_KEPT];
-    uint64_t clock;
-    struct idset lost; /* chunks that looking anew has not found */
-};
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
@@ -56,8 +45,7 @@ static struct repo *repo_new(struct backend *b, const struct backend_call *c)
 {
     struct repo *r = calloc(1, sizeof(*r));
 
-    if (!r || !(r->chunks = calloc(1, sizeof(*r->chunks)))) {
-        free(r);
+    if (!r) {
         backend_close(b);
         return NULL;
     }
@@ -122,14 +110,6 @@ int repo_open_again(struct backend *b, const struct backend_call *c, const struc
     return x;
 }
 
-void repo_chunks_drop(struct repo *r)
-{
-    for (size_t i = 0; i < CHUNKS_KEPT; i++) {
-        buf_free(&r->chunks->v[i].plain);
-        r->chunks->v[i].used = 0;
-    }
-}
-
 void repo_close(struct repo *r)
 {
     if (!r)
@@ -137,9 +117,8 @@ void repo_close(struct repo *r)
     repo_ahead_end(r);
     repo_pages_drop(r);
     repo_chunks_drop(r);
-    idset_free(&r->chunks->lost);
+    idset_free(&r->lost);
     idset_free(&r->short_packs);
-    free(r->chunks);
     buf_free(&r->sealed);
     have_close(r->have);
     backend_close(r->b);
@@ -266,59 +245,7 @@ int repo_object(struct repo *r, const char *name, enum chunk_kind kind, struct b
     return x < 0 ? x : unseal(&r->dom, kind, b.data, b.len, NULL, ret);
 }
 
-static struct kept *kept_find(struct repo *r, const struct id16 *id)
-{
-    for (size_t i = 0; i < CHUNKS_KEPT; i++)
-        if (r->chunks->v[i].used && memcmp(r->chunks->v[i].id.b, id->b, 16) == 0)
-            return &r->chunks->v[i];
-    return NULL;
-}
-
-/* Bytes that are kept, without those of one; and of the others the one that was used last before all. */
-static size_t kept_others(struct repo *r, const struct kept *but, struct kept **ret_oldest)
-{
-    size_t bytes = 0;
-
-    *ret_oldest = NULL;
-    for (size_t i = 0; i < CHUNKS_KEPT; i++) {
-        struct kept *k = &r->chunks->v[i];
-
-        if (k == but || !k->plain.data)
-            continue;
-        bytes += k->plain.cap;
-        if (!*ret_oldest || k->used < (*ret_oldest)->used)
-            *ret_oldest = k;
-    }
-    return bytes;
-}
-
-/* The one that another takes the place of. */
-static struct kept *kept_place(struct repo *r)
-{
-    struct kept *oldest, *k;
-    bool full = kept_others(r, NULL, &oldest) >= KEPT_BYTES;
-
-    for (k = r->chunks->v; k < r->chunks->v + CHUNKS_KEPT && (full || k->plain.data);)
-        k++;
-    if (k == r->chunks->v + CHUNKS_KEPT)
-        k = oldest;
-    k->used = 0;
-    buf_reset(&k->plain);
-    return k;
-}
-
-/* As many of the others as there is room for. */
-static void kept_trim(struct repo *r, const struct kept *newest)
-{
-    struct kept *oldest;
-
-    while (kept_others(r, newest, &oldest) + newest->plain.cap > KEPT_BYTES && oldest) {
-        oldest->used = 0;
-        buf_free(&oldest->plain);
-    }
-}
-
-static int sealed_read(struct repo *r, const struct id16 *id, struct buf *ret)
+int repo_sealed_read(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     char name[PACK_NAME];
     struct have_chunk c;
@@ -333,44 +260,44 @@ static int sealed_read(struct repo *r, const struct id16 *id, struct buf *ret)
     return x;
 }
 
-int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
-{
-    cleanup(buf_free) struct buf b = {0};
-    struct chunk_head h;
-    int x = sealed_read(r, id, &b);
-
-    if (x == 0)
-        x = repo_unseal(r, 0, b.data, b.len, &h, ret);
-    if (x == 0 && memcmp(h.id.b, id->b, 16) != 0)
-        x = -E_CORRUPT;
-    return x;
-}
-
 /* What was moved by a prune since the indexes were read is found where it is now. A chunk that is not there then is lost. */
-static int fetch(struct repo *r, const struct id16 *id, struct buf *ret)
+int repo_sealed_get(struct repo *r, const struct id16 *id, struct buf *ret)
 {
     struct have_chunk c;
-    int x = repo_chunk_read(r, id, ret);
+    int x = repo_sealed_read(r, id, ret);
 
-    if (x == -E_NOENT && r->chunks->lost.n < LOST_MAX && !idset_get(&r->chunks->lost, id) &&
+    if (x == -E_NOENT && r->lost.n < LOST_MAX && !idset_get(&r->lost, id) &&
         !BROKEN(VARVE_BREAK_moved_chunks)) {
         x = repo_sync(r);
-        if (x == 0 && (x = repo_chunk_read(r, id, ret)) == -E_NOENT &&
-            idset_put(&r->chunks->lost, id, NULL) < 0)
+        if (x == 0 && (x = repo_sealed_read(r, id, ret)) == -E_NOENT && idset_put(&r->lost, id, NULL) < 0)
             x = -E_NOMEM;
         MARK("repo: what was moved is looked for");
     }
     return x == -E_NOENT && have_get_chunk(r->have, id, &c) == 0 ? -E_CORRUPT : x;
 }
 
-bool repo_chunk_kept(struct repo *r, const struct id16 *chunk)
+static int chunk_open(struct repo *r, const struct id16 *id, const struct buf *sealed, struct buf *ret)
 {
-    return kept_find(r, chunk) != NULL;
+    struct chunk_head h;
+    int x = repo_unseal(r, 0, sealed->data, sealed->len, &h, ret);
+
+    return x == 0 && memcmp(h.id.b, id->b, 16) != 0 ? -E_CORRUPT : x;
 }
 
-int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret)
+int repo_chunk_read(struct repo *r, const struct id16 *id, struct buf *ret)
 {
-    return fetch(r, chunk, ret);
+    cleanup(buf_free) struct buf b = {0};
+    int x = repo_sealed_read(r, id, &b);
+
+    return x < 0 ? x : chunk_open(r, id, &b, ret);
+}
+
+int repo_chunk_get(struct repo *r, const struct id16 *id, struct buf *ret)
+{
+    cleanup(buf_free) struct buf b = {0};
+    int x = repo_sealed_get(r, id, &b);
+
+    return x < 0 ? x : chunk_open(r, id, &b, ret);
 }
 
 /* Out of the memory that the backend has put it in. -E_NOTSUP: it does not do that. */
@@ -464,7 +391,7 @@ static int sealed_into(struct repo *r, const struct id16 *id, void *p, size_t ro
     int x;
 
     buf_reset(&r->sealed);
-    x = sealed_read(r, id, &r->sealed);
+    x = repo_sealed_read(r, id, &r->sealed);
     if (x == 0)
         x = repo_unseal_into(r, r->sealed.data, r->sealed.len, p, room, ret);
     if (r->sealed.cap > SEALED_KEPT)
@@ -486,25 +413,7 @@ int repo_chunk_into(struct repo *r, const struct id16 *id, void *p, size_t room,
     return x;
 }
 
-int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len)
-{
-    struct kept *k = kept_find(r, chunk);
-    int x;
-
-    if (!k) {
-        k = kept_place(r);
-        if (!repo_ahead_take(r, chunk, &k->plain) && (x = fetch(r, chunk, &k->plain)) < 0)
-            return x;
-        k->id = *chunk;
-        kept_trim(r, k);
-    }
-    k->used = ++r->chunks->clock;
-    *ret = k->plain.data;
-    *ret_len = k->plain.len;
-    return 0;
-}
-
-static int prove_blob(struct repo *r, const struct slice *s, const uint8_t *p)
+int repo_prove(struct repo *r, const struct slice *s, const uint8_t *p)
 {
     const struct domain *d;
     struct have_chunk c;
@@ -520,21 +429,6 @@ static int prove_blob(struct repo *r, const struct slice *s, const uint8_t *p)
     if (x == 0)
         x = crypt_hmac(&d->blob_key, p, s->len, full);
     return x < 0 ? x : memcmp(full, s->blob.b, 16) == 0 ? 0 : -E_CORRUPT;
-}
-
-int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret)
-{
-    const uint8_t *p;
-    size_t len;
-    int x = repo_chunk(r, &s->chunk, &p, &len);
-
-    if (x < 0)
-        return x;
-    if (s->off > len || s->len > len - s->off)
-        return -E_CORRUPT;
-    if (whole && (x = prove_blob(r, s, p + s->off)) < 0)
-        return x;
-    return buf_add(ret, p + s->off, s->len);
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------------- */

@@ -28,7 +28,8 @@ struct repo {
     struct have *have;
     struct idset
         short_packs; /* halves of names: found gone or cut short, so what they hold counts as absent */
-    struct repo_chunks *chunks; /* read last, as plain bytes */
+    struct repo_chunks *chunks; /* read last (tier/repo_kept.h); NULL: none were read */
+    struct idset lost;          /* chunks that looking anew has not found */
     struct buf sealed;          /* what was read last, for the memory */
     struct repo_ahead *ahead;   /* on their way; NULL: none ever were */
     struct repo_pages *pages;   /* of metadata (tier/repo_page.h); NULL: none were read */
@@ -79,11 +80,9 @@ int repo_may_write(struct repo *r);
  * or its pack is gone. */
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len);
 
-/* repo_chunk_read: appends them, by what is known now; any thread, at any time. repo_chunk_kept: are they here already? */
+/* repo_chunk_read: appends them, by what is known now; any thread, at any time. repo_chunk_get: appends them, and keeps none.
+ * repo_chunks_drop: those that are kept go. */
 int repo_chunk_read(struct repo *r, const struct id16 *chunk, struct buf *ret);
-bool repo_chunk_kept(struct repo *r, const struct id16 *chunk);
-
-/* repo_chunk_get: appends them, and keeps none. repo_chunks_drop: those that are kept go. */
 int repo_chunk_get(struct repo *r, const struct id16 *chunk, struct buf *ret);
 void repo_chunks_drop(struct repo *r);
 

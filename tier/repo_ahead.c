@@ -4,6 +4,7 @@
 
 #include "base/mark.h"
 #include "base/task.h"
+#include "tier/repo_kept.h"
 
 #define THREADS 4 /* however many processors there are: while one unpacks, others wait for the repository */
 #define SLOTS (THREADS + 2)
@@ -13,7 +14,8 @@ struct repo_ahead {
     struct ahead_slot {
         struct repo *r;
         struct id16 id;
-        struct buf plain;
+        enum ahead_form form;
+        struct buf bytes;
         struct task *task; /* NULL: the slot is free */
         int result;
     } v[SLOTS];
@@ -35,7 +37,9 @@ static void fetch_one(struct task *t, void *arg)
 {
     struct ahead_slot *s = arg;
 
-    s->result = task_canceled(t) ? -E_CANCELED : repo_chunk_read(s->r, &s->id, &s->plain);
+    s->result = task_canceled(t)         ? -E_CANCELED
+                : s->form == AHEAD_PLAIN ? repo_chunk_read(s->r, &s->id, &s->bytes)
+                                         : repo_sealed_read(s->r, &s->id, &s->bytes);
 }
 
 static struct ahead_slot *slot_of(struct repo_ahead *a, const struct id16 *id)
@@ -54,7 +58,7 @@ static struct ahead_slot *slot_free(struct repo_ahead *a)
     return NULL;
 }
 
-bool repo_ahead(struct repo *r, const struct id16 *chunk)
+bool repo_ahead(struct repo *r, const struct id16 *chunk, enum ahead_form form)
 {
     struct ahead_slot *s;
 
@@ -68,7 +72,8 @@ bool repo_ahead(struct repo *r, const struct id16 *chunk)
         return false;
     s->r = r;
     s->id = *chunk;
-    buf_reset(&s->plain);
+    s->form = form;
+    buf_reset(&s->bytes);
     return task_submit_wait(r->ahead->pool, fetch_one, s, &s->task) == 0;
 }
 
@@ -79,10 +84,10 @@ static void slot_end(struct ahead_slot *s)
 }
 
 /* Where it could not be read, repo_chunk() tries itself: that one knows what to do, and whom to tell why. */
-bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *plain)
+bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *sealed, struct buf *plain)
 {
     struct ahead_slot *s = r->ahead ? slot_of(r->ahead, chunk) : NULL;
-    struct buf was = *plain;
+    struct buf *to = s && s->form == AHEAD_SEALED ? sealed : plain, was = *to;
 
     if (!s)
         return false;
@@ -90,8 +95,8 @@ bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *plain
     if (s->result < 0)
         return false;
     MARK("repo: a chunk was read ahead");
-    *plain = s->plain;
-    s->plain = was;
+    *to = s->bytes;
+    s->bytes = was;
     return true;
 }
 
@@ -109,7 +114,7 @@ void repo_ahead_end(struct repo *r)
     task_pool_stop(r->ahead->pool);
     for (unsigned i = 0; i < SLOTS; i++) {
         task_unref(r->ahead->v[i].task);
-        buf_free(&r->ahead->v[i].plain);
+        buf_free(&r->ahead->v[i].bytes);
     }
     free(TAKE(r->ahead));
 }

@@ -321,7 +321,7 @@ static int write_all(struct restore *w, int fd, uint64_t ino, uint64_t size)
 
     for (size_t i = 0; r == 0 && i < n; i++) {
         next = MAX_OF(next, i + 1);
-        while (next < n && repo_ahead(w->r, &source_at(&p, next)->chunk))
+        while (next < n && repo_ahead(w->r, &source_at(&p, next)->chunk, AHEAD_PLAIN))
             next++;
         r = write_source(w, fd, &p, source_at(&p, i), size);
     }

@@ -272,24 +272,33 @@ static int frame_open(struct opening *o, uint32_t i, const uint8_t *from, size_t
     return raw ? 0 : frame_expand(o, len, to, want);
 }
 
-static int frames_open(const struct domain *d, struct opening *o, const uint8_t *p, uint8_t *to)
+/* Frames [first, end). */
+static int frames_open_some(const struct domain *d, struct opening *o, uint32_t first, uint32_t end,
+                            const uint8_t *p, uint8_t *to)
 {
     const struct chunk_head *h = o->h;
     const uint8_t *from = p + h->aad_len + SUM8;
     int r = key_of(d, &h->id, &o->k);
 
-    for (uint32_t i = 0; r == 0 && i < h->frames; i++) {
+    for (uint32_t i = 0; r == 0 && i < end; i++) {
         size_t len = get_le32(h->table + 4 * (size_t)i) & ~FRAME_RAW;
         size_t want = MIN_OF(h->plain_len - i * (size_t)h->frame_size, (size_t)h->frame_size);
 
-        r = frame_open(o, i, from, len, to, want);
+        if (i >= first) {
+            r = frame_open(o, i, from, len, to, want);
+            to += want;
+        }
         from += len;
-        to += want;
     }
     key_wipe(&o->k);
     ZSTD_freeDCtx(o->z);
     free(o->room);
     return r;
+}
+
+static int frames_open(const struct domain *d, struct opening *o, const uint8_t *p, uint8_t *to)
+{
+    return frames_open_some(d, o, 0, o->h->frames, p, to);
 }
 
 static int head_is(const struct domain *d, enum chunk_kind want, size_t len, const struct chunk_head *h)
@@ -353,4 +362,13 @@ int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t l
     if (ret)
         *ret = h;
     return 0;
+}
+
+int unseal_frames(const struct domain *d, const void *p, const struct chunk_head *h, uint32_t first,
+                  uint32_t end, void *to)
+{
+    int r = head_is(d, 0, h->stored_len, h);
+
+    assert(first <= end && end <= h->frames);
+    return r < 0 ? r : frames_open_some(d, &(struct opening){.h = h, .aad = p}, first, end, p, to);
 }

@@ -46,6 +46,11 @@ int unseal(const struct domain *d, enum chunk_kind want, const void *p, size_t l
 int unseal_into(const struct domain *d, const void *p, size_t len, void *to, size_t room,
                 struct chunk_head *ret);
 
+/* unseal_frames: frames [first, end) of the whole chunk at p, whose head h is: their plain bytes to `to`, which has room for them. As
+ * unseal_into. */
+int unseal_frames(const struct domain *d, const void *p, const struct chunk_head *h, uint32_t first,
+                  uint32_t end, void *to);
+
 /* unseal_moving: as unseal_into, of bytes that somebody else can change meanwhile: each is read once. Of chunks of up to 4 MiB; -E_CORRUPT. */
 int unseal_moving(const struct domain *d, const void *p, size_t len, void *to, size_t room,
                   struct chunk_head *ret);

@@ -40,6 +40,10 @@ int edits_put(struct edits *e, const struct tree_key *k, const void *val, size_t
 int edits_remove(struct edits *e, const struct tree_key *prefix); /* all keys that begin with it */
 size_t edits_bytes(const struct edits *e);
 
+/* edits_watch: tree_apply tells of each inode's record (REC_INODE) that the tree had and that goes, or makes room for another. Non-zero
+ * ends it with that value. */
+void edits_watch(struct edits *e, int (*went)(void *arg, const uint8_t *val, size_t len), void *arg);
+
 /* tree_apply: *t becomes the tree with the edits; they are empty then. New pages go to p. */
 int tree_apply(struct packer *p, struct repo *r, struct tree *t, struct edits *e);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "tier/repo_ahead.h"
 #include "tier/repo_page.h"
 #include "tier/tree.h"
 
@@ -27,6 +28,8 @@ struct edits {
     struct entries puts, removals;
     struct block *blocks;
     size_t bytes;
+    int (*went)(void *arg, const uint8_t *val, size_t len);
+    void *arg;
 };
 
 /* --- gathering ------------------------------------------------------------------------------------------------------ */
@@ -93,6 +96,12 @@ void edits_free(struct edits *e)
         return;
     edits_clear(e);
     free(e);
+}
+
+void edits_watch(struct edits *e, int (*went)(void *arg, const uint8_t *val, size_t len), void *arg)
+{
+    e->went = went;
+    e->arg = arg;
 }
 
 size_t edits_bytes(const struct edits *e)
@@ -224,13 +233,25 @@ static bool touched(const struct apply *a, const struct bounds *b)
            (b->lo && removal_of(&a->e->removals, b->lo, b->lo_len));
 }
 
-/* One removal takes all that can be below, and nothing is put there: the page need not be read. */
+static bool is_inode(const uint8_t *key, size_t klen)
+{
+    return klen > 8 && key[8] == REC_INODE;
+}
+
+/* One removal takes all that can be below, and nothing is put there: the page need not be read, unless it tells of what is watched. */
 static bool gone(const struct apply *a, const struct bounds *b)
 {
     const struct entry *rm = b->lo && b->hi ? removal_of(&a->e->removals, b->lo, b->lo_len) : NULL;
     size_t from, to;
 
-    return rm && begins(b->hi, b->hi_len, rm) && !puts_in(&a->e->puts, b, &from, &to);
+    return rm && begins(b->hi, b->hi_len, rm) && !puts_in(&a->e->puts, b, &from, &to) &&
+           (!a->e->went || !is_inode(b->lo, b->lo_len) || BROKEN(VARVE_BREAK_watch_gone));
+}
+
+/* A record that the tree had is no part of it any more. */
+static int went(const struct apply *a, const struct entry *e)
+{
+    return a->e->went && is_inode(e->key, e->klen) ? a->e->went(a->e->arg, e->val, e->vlen) : 0;
 }
 
 static size_t entry_size(const struct entry *e)
@@ -301,12 +322,18 @@ static int read_entry(void *arg, const uint8_t *key, size_t klen, const uint8_t 
     return entries_add(g->out, &(struct entry){key, val, (uint16_t)klen, (uint16_t)vlen, 0});
 }
 
+static struct slice child_slice(const struct entry *ref)
+{
+    struct dec d = dec_of(ref->val, ref->vlen);
+
+    return slice_decode(&d);
+}
+
 /* The entries of a page of the tree; they stay until the edit ends. */
 static int page_load(struct apply *a, const struct entry *ref, uint8_t *ret_level, struct entries *out)
 {
     cleanup(repo_page_put) struct repo_page *page = NULL;
-    struct dec d = dec_of(ref->val, ref->vlen);
-    struct slice s = slice_decode(&d);
+    struct slice s = child_slice(ref);
     struct reading g = {.out = out};
     uint8_t *p;
     int r = repo_page_get(a->r, &s, &page);
@@ -330,14 +357,14 @@ static int leaf_merge(struct apply *a, const struct entries *old, const struct b
     while (r == 0 && (i < old->n || k < end)) {
         int c = i == old->n ? 1 : k == end ? -1 : entry_cmp(&old->v[i], puts->v[k].key, puts->v[k].klen);
 
-        if (c >= 0) {
-            i += c == 0;
+        if (c == 0)
+            r = went(a, &old->v[i++]);
+        if (r == 0 && c >= 0)
             r = entries_add(out, &puts->v[k++]);
-        } else {
-            if (!removal_of(&a->e->removals, old->v[i].key, old->v[i].klen))
-                r = entries_add(out, &old->v[i]);
-            i++;
-        }
+        else if (r == 0 && !removal_of(&a->e->removals, old->v[i].key, old->v[i].klen))
+            r = entries_add(out, &old->v[i++]);
+        else if (r == 0)
+            r = went(a, &old->v[i++]);
     }
     return r;
 }
@@ -354,20 +381,44 @@ static int loose_end(struct apply *a, uint8_t level, struct entries *loose, stru
     return r;
 }
 
+/* What the i-th child of a page is for. */
+static struct bounds bounds_of(const struct entries *kids, size_t i, const struct bounds *b)
+{
+    struct bounds kb = {i ? kids->v[i].key : b->lo, b->hi, i ? kids->v[i].klen : b->lo_len, b->hi_len};
+
+    if (i + 1 < kids->n) {
+        kb.hi = kids->v[i + 1].key;
+        kb.hi_len = kids->v[i + 1].klen;
+    }
+    return kb;
+}
+
+/* Leaves that change lie all over the repository: those that come next are fetched meanwhile. */
+static void leaves_ahead(struct apply *a, const struct entries *kids, const struct bounds *b, size_t i,
+                         size_t *next)
+{
+    for (*next = MAX_OF(*next, i); *next < kids->n; ++*next) {
+        struct bounds kb = bounds_of(kids, *next, b);
+        struct slice s = child_slice(&kids->v[*next]);
+
+        if (touched(a, &kb) && !gone(a, &kb) && !repo_ahead(a->r, &s.chunk, AHEAD_SEALED))
+            break;
+    }
+}
+
 /* The children of an inner page, each passed on or gone into; neighbours that change are cut together. */
 static int apply_children(struct apply *a, const struct entries *kids, uint8_t level, const struct bounds *b,
                           struct entries *out)
 {
     struct entries loose = {0};
+    size_t next = 0;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < kids->n; i++) {
-        struct bounds kb = {i ? kids->v[i].key : b->lo, b->hi, i ? kids->v[i].klen : b->lo_len, b->hi_len};
+        struct bounds kb = bounds_of(kids, i, b);
 
-        if (i + 1 < kids->n) {
-            kb.hi = kids->v[i + 1].key;
-            kb.hi_len = kids->v[i + 1].klen;
-        }
+        if (level == 1)
+            leaves_ahead(a, kids, b, i, &next);
         if (gone(a, &kb))
             continue;
         if (touched(a, &kb)) {
@@ -463,6 +514,7 @@ int tree_apply(struct packer *p, struct repo *r, struct tree *t, struct edits *e
     }
     if (x == 0)
         x = make_root(&a, &top, (uint8_t)(t->depth ? t->depth - 1 : 0), t);
+    repo_ahead_drop(r);
     entries_free(&top);
     arena_free(&a.blocks);
     edits_clear(e);

@@ -340,6 +340,11 @@ void store_pages_let_go(struct store *s)
     kv_let_go(s->kv);
 }
 
+void store_pages_scattered(struct store *s, bool on)
+{
+    kv_scattered(s->kv, on);
+}
+
 /* Nothing was asked of it for a while: what lies in memory goes to the tables, and what that took goes back. */
 static void rest(struct store *s)
 {

@@ -140,6 +140,7 @@ int kv_open(const char *dir, uint64_t map_bytes, bool readonly, struct kv **ret)
         return -E_NOMEM;
     }
     pthread_mutex_init(&kv->lock, NULL);
+    pthread_mutex_init(&kv->scattered_lock, NULL);
     pthread_cond_init(&kv->change, NULL);
     r = pending_new(&kv->pending);
     if (r == 0)
@@ -173,6 +174,7 @@ void kv_close(struct kv *kv)
     delta_free(kv->active);
     delta_free(kv->sealed);
     pthread_cond_destroy(&kv->change);
+    pthread_mutex_destroy(&kv->scattered_lock);
     pthread_mutex_destroy(&kv->lock);
     free(kv->dir);
     free(kv);
@@ -402,30 +404,57 @@ int kv_rest(struct kv *kv)
 }
 
 /* Any value lies in LMDB's map, which is not moved while somebody is inside. */
-static void map_let_go(struct kv *kv)
+static void map_find(struct kv *kv, void (*found)(struct kv *kv, const void *p))
 {
     MDB_cursor *c;
     MDB_val k, v;
     MDB_txn *t;
 
-    if (!kv->env || BROKEN(VARVE_BREAK_let_go) || mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &t) != 0)
+    if (!kv->env || mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &t) != 0)
         return;
     if (mdb_cursor_open(t, kv->dbi, &c) == 0) {
-        if (TRAPPED(mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0 && mapped_let_go(k.mv_data))
-            MARK("kv: pages that were read are let go");
+        if (TRAPPED(mdb_cursor_get(c, &k, &v, MDB_FIRST)) == 0)
+            found(kv, k.mv_data);
         mdb_cursor_close(c);
     }
     mdb_txn_abort(t);
 }
 
-void kv_let_go(struct kv *kv)
+static void with_map(struct kv *kv, void (*fn)(struct kv *kv, const void *p))
 {
     struct kv_read *r;
 
     if (kv_read_begin(kv, &r) < 0)
         return;
-    map_let_go(kv);
+    map_find(kv, fn);
     kv_read_end(kv, r);
+}
+
+static void let_go(struct kv *kv, const void *p)
+{
+    (void)kv;
+    if (!BROKEN(VARVE_BREAK_let_go) && mapped_let_go(p))
+        MARK("kv: pages that were read are let go");
+}
+
+void kv_let_go(struct kv *kv)
+{
+    with_map(kv, let_go);
+}
+
+static void scattered(struct kv *kv, const void *p)
+{
+    if (mapped_scattered(p, kv->scattered > 0) && kv->scattered)
+        MARK("kv: reads go all over the tables");
+}
+
+void kv_scattered(struct kv *kv, bool on)
+{
+    pthread_mutex_lock(&kv->scattered_lock);
+    kv->scattered += on ? 1 : -1;
+    if (kv->scattered == on)
+        with_map(kv, scattered);
+    pthread_mutex_unlock(&kv->scattered_lock);
 }
 
 int kv_checkpoint_write(struct kv *kv, const void *extra_key, size_t klen, const void *extra_val, size_t vlen,

@@ -106,6 +106,10 @@ int kv_rest(struct kv *kv);
  * them. Readers need not wait. */
 void kv_let_go(struct kv *kv);
 
+/* kv_scattered(kv, true): until the same with false, who reads is after few records all over the tables, and does not want what lies around
+ * them. For as many at once as like. Where LMDB's file is opened anew meanwhile, that is forgotten: it is only a wish. */
+void kv_scattered(struct kv *kv, bool on);
+
 /* kv_hold: keeps the newest state of LMDB's file as it is, for who reads it without LMDB; its number in ret_txn. Does not stand in
  * the way of the map's growth; the file grows while it is held. kv_unhold ends it. */
 struct kv_hold;

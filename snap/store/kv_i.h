@@ -28,8 +28,10 @@ struct kv {
     pthread_cond_t change;
     struct kv_read *idle;
     struct kv_hold *holds;
-    size_t inside; /* readers between begin and end */
-    bool growing;  /* the map is about to move, or to be opened anew: nobody may come in */
+    size_t inside;                  /* readers between begin and end */
+    bool growing;                   /* the map is about to move, or to be opened anew: nobody may come in */
+    pthread_mutex_t scattered_lock; /* guards what follows */
+    int scattered;                  /* how many are after few records all over the tables */
 };
 
 /* Where a run of ascending kv_ge stands. All positions are those of the first entry >= from. */

@@ -57,6 +57,9 @@ int store_checkpoint(struct store *s);
 /* store_pages_let_go(s): what was read of the tables leaves this process' memory (kv_let_go). */
 void store_pages_let_go(struct store *s);
 
+/* store_pages_scattered(s, on): few records all over the tables are read (kv_scattered). */
+void store_pages_scattered(struct store *s, bool on);
+
 /* store_flush(s): every acknowledged firm record is on disk when it returns (group commit). store_flush_to: up to lsn. */
 int store_flush(struct store *s);
 int store_flush_to(struct store *s, uint64_t lsn);

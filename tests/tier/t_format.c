@@ -212,6 +212,16 @@ TEST(test_format__a_damaged_chunk_is_never_right)
     CHECK_OK(unseal_moving(&d, b.data, b.len, copy, 200000, &h));
     CHECK(h.plain_len == 200000 && memcmp(copy, bytes, 200000) == 0);
     CHECK_ERR(unseal_moving(&d, b.data, b.len, copy, 199999, &h), -E_TOOBIG);
+    CHECK_OK(unseal_head(b.data, b.len, &h));
+    for (uint32_t first = 0; first < h.frames; first++)
+        for (uint32_t end = first; end <= h.frames; end++) {
+            size_t from = (size_t)first * h.frame_size,
+                   to = MIN_OF((size_t)end * h.frame_size, (size_t)200000);
+
+            memset(copy, 0, 200000);
+            CHECK_OK(unseal_frames(&d, b.data, &h, first, end, copy));
+            CHECK(memcmp(copy, bytes + from, to > from ? to - from : 0) == 0);
+        }
     buf_reset(&plain);
     for (size_t at = 0; at < b.len; at += at < 200 ? 1 : 997) {
         b.data[at] ^= 1;
@@ -230,6 +240,8 @@ TEST(test_format__a_damaged_chunk_is_never_right)
     other.id.b[0] ^= 1;
     CHECK_ERR(unseal(&other, 0, b.data, b.len, NULL, &plain), -E_KEY);
     CHECK_ERR(unseal_moving(&other, b.data, b.len, copy, 200000, &h), -E_KEY);
+    CHECK_OK(unseal_head(b.data, b.len, &h));
+    CHECK_ERR(unseal_frames(&other, b.data, &h, 0, h.frames, copy), -E_KEY);
     free(copy);
     free(bytes);
 }

@@ -59,6 +59,38 @@ TEST(test_mapped__pages_of_a_file_are_let_go_and_come_again)
     munmap(p, LEN);
 }
 
+/* Has the kernel been told that reads of it are at random? */
+static bool is_scattered(const void *p)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    bool here = false, is = false;
+    unsigned long from, to;
+    char line[4400];
+
+    CHECK(f != NULL);
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2 && to > from)
+            here = (uintptr_t)p >= from && (uintptr_t)p < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            is = strstr(line, " rr") != NULL;
+    }
+    fclose(f);
+    return is;
+}
+
+TEST(test_mapped__reads_all_over_a_file)
+{
+    uint8_t *p = mapped_file(MAP_SHARED);
+
+    CHECK(!is_scattered(p));
+    CHECK_EQ(mapped_scattered(p + LEN / 2, true), 1);
+    CHECK(is_scattered(p));
+    CHECK_EQ(mapped_scattered(p, false), 1);
+    CHECK(!is_scattered(p));
+    CHECK_EQ(mapped_scattered(NULL, true), 0);
+    munmap(p, LEN);
+}
+
 /* What is nowhere else stays. */
 TEST(test_mapped__other_memory_stays)
 {
