@@ -195,11 +195,14 @@ int have_index(struct have *h, const char *name, const void *p, size_t len)
 
 int have_indexed(struct have *h, const char *name, const void *p, size_t len)
 {
-    int r = index_in(h, name, p, len, false);
+    return index_in(h, name, p, len, false);
+}
 
-    return r == 0 && len / TRAILER_BLOB > have_young_max && !BROKEN(VARVE_BREAK_have_all)
-               ? settled(h, have_settle_all(h))
-               : r;
+void have_rest(struct have *h, uint64_t came, bool (*stop)(void *arg), void *arg)
+{
+    if (came > have_young_max && !BROKEN(VARVE_BREAK_have_all))
+        (void)settled(
+            h, have_settle_all(h, stop, arg)); /* damage is written down: who opens it next makes it anew */
 }
 
 int have_index_is(struct have *h, const char *name)

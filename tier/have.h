@@ -44,6 +44,10 @@ int have_indexes(struct have *h, int (*cb)(void *arg, const char *name), void *a
 /* have_indexed: the pending packs in this index's bytes are pending no more; and the name. */
 int have_indexed(struct have *h, const char *name, const void *p, size_t len);
 
+/* have_rest: who brought so many names is done: those that wait are put in their places, unless they are few, and no later one has to. Nothing
+ * depends on it. stop (may be NULL) is asked from time to time. */
+void have_rest(struct have *h, uint64_t came, bool (*stop)(void *arg), void *arg);
+
 /* Pending ones: cb gets name, size, trailer. */
 int have_pending(struct have *h,
                  int (*cb)(void *arg, const struct sha *pack, uint64_t size, const void *trailer, size_t len),

@@ -440,13 +440,13 @@ int have_settle(struct have *h, uint64_t came)
     return have_told(h, r);
 }
 
-int have_settle_all(struct have *h)
+int have_settle_all(struct have *h, bool (*stop)(void *arg), void *arg)
 {
     unsigned bits = PART_BITS_MIN;
     uint64_t n = 0;
     int r = young_count(h, &n);
 
-    for (uint32_t i = 0; r >= 0 && n > have_young_max && i < 1u << bits; i++) {
+    for (uint32_t i = 0; r >= 0 && n > have_young_max && i < 1u << bits && !(stop && stop(arg)); i++) {
         MARK("have: all parts are settled");
         if ((r = settle_part(h, &bits)) == 0)
             r = young_count(h, &n);

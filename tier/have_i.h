@@ -78,7 +78,7 @@ int have_empty_but_pending(struct have_txn *w);
 int have_blob_put(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_blob_forget(struct have_txn *w, const struct id16 *blob, const struct have_blob *b);
 int have_settle(struct have *h, uint64_t came);
-int have_settle_all(struct have *h);
+int have_settle_all(struct have *h, bool (*stop)(void *arg), void *arg);
 int have_many(struct have_txn *w);
 /* Blobs that stay in the young table, and entries of the old one for each part, beyond which parts are halved; tests make them less. */
 extern uint64_t have_young_max, have_part_max;

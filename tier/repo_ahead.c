@@ -84,7 +84,8 @@ static void slot_end(struct ahead_slot *s)
 }
 
 /* Where it could not be read, repo_chunk() tries itself: that one knows what to do, and whom to tell why. */
-bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *sealed, struct buf *plain)
+bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *sealed, struct buf *plain,
+                     enum ahead_form *ret)
 {
     struct ahead_slot *s = r->ahead ? slot_of(r->ahead, chunk) : NULL;
     struct buf *to = s && s->form == AHEAD_SEALED ? sealed : plain, was = *to;
@@ -95,6 +96,7 @@ bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *seale
     if (s->result < 0)
         return false;
     MARK("repo: a chunk was read ahead");
+    *ret = s->form;
     *to = s->bytes;
     s->bytes = was;
     return true;
@@ -102,9 +104,11 @@ bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *seale
 
 void repo_ahead_drop(struct repo *r)
 {
-    for (unsigned i = 0; r->ahead && i < SLOTS; i++)
+    for (unsigned i = 0; r->ahead && i < SLOTS; i++) {
         if (r->ahead->v[i].task)
             slot_end(&r->ahead->v[i]);
+        buf_free(&r->ahead->v[i].bytes);
+    }
 }
 
 void repo_ahead_end(struct repo *r)

@@ -14,6 +14,7 @@ void repo_ahead_end(struct repo *r);
 
 /* For tier/repo_kept.c: its bytes take the place of those of *sealed or of *plain; the other one stays as it is. False: it is not on its way,
  * or could not be read. */
-bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *sealed, struct buf *plain);
+bool repo_ahead_take(struct repo *r, const struct id16 *chunk, struct buf *sealed, struct buf *plain,
+                     enum ahead_form *ret);
 
 #endif

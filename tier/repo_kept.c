@@ -22,15 +22,6 @@ struct repo_chunks {
     uint64_t clock;
 };
 
-void repo_chunks_drop(struct repo *r)
-{
-    for (size_t i = 0; r->chunks && i < CHUNKS_KEPT; i++) {
-        buf_free(&r->chunks->v[i].plain);
-        buf_free(&r->chunks->v[i].sealed);
-    }
-    free(TAKE(r->chunks));
-}
-
 static struct kept *kept_find(struct repo *r, const struct id16 *id)
 {
     for (size_t i = 0; r->chunks && i < CHUNKS_KEPT; i++)
@@ -42,6 +33,13 @@ static struct kept *kept_find(struct repo *r, const struct id16 *id)
 static size_t kept_bytes(const struct kept *k)
 {
     return k->plain.cap + k->sealed.cap;
+}
+
+static void kept_free(struct kept *k)
+{
+    k->used = 0;
+    buf_free(&k->plain);
+    buf_free(&k->sealed);
 }
 
 /* Bytes that are kept, without those of one; and of the others the one that was used last before all. */
@@ -72,6 +70,8 @@ static struct kept *kept_place(struct repo *r)
         k++;
     if (k == r->chunks->v + CHUNKS_KEPT)
         k = oldest;
+    if (kept_bytes(k) > KEPT_BYTES / 2) /* one that has so much is one of few */
+        kept_free(k);
     k->used = 0;
     buf_reset(&k->plain);
     buf_reset(&k->sealed);
@@ -83,11 +83,15 @@ static void kept_trim(struct repo *r, const struct kept *newest)
 {
     struct kept *oldest;
 
-    while (kept_others(r, newest, &oldest) + kept_bytes(newest) > KEPT_BYTES && oldest) {
-        oldest->used = 0;
-        buf_free(&oldest->plain);
-        buf_free(&oldest->sealed);
-    }
+    while (kept_others(r, newest, &oldest) + kept_bytes(newest) > KEPT_BYTES && oldest)
+        kept_free(oldest);
+}
+
+void repo_chunks_drop(struct repo *r)
+{
+    for (size_t i = 0; r->chunks && i < CHUNKS_KEPT; i++)
+        kept_free(&r->chunks->v[i]);
+    free(TAKE(r->chunks));
 }
 
 bool repo_chunk_kept(struct repo *r, const struct id16 *chunk)
@@ -112,23 +116,34 @@ static int kept_begin(struct kept *k, const struct id16 *id)
     return 0;
 }
 
+static int kept_fill(struct repo *r, struct kept *k, const struct id16 *id)
+{
+    enum ahead_form form = AHEAD_SEALED;
+    int x = 0;
+
+    k->shut = 0;
+    if (!repo_ahead_take(r, id, &k->sealed, &k->plain, &form))
+        x = repo_sealed_get(r, id, &k->sealed);
+    if (x == 0 && form == AHEAD_SEALED)
+        x = kept_begin(k, id);
+    if (x < 0)
+        kept_free(k);
+    else
+        k->id = *id;
+    return x;
+}
+
 static int kept_get(struct repo *r, const struct id16 *id, struct kept **ret)
 {
     struct kept *k = kept_find(r, id);
-    int x = 0;
+    int x;
 
     if (!r->chunks && !(r->chunks = calloc(1, sizeof(*r->chunks))))
         return -E_NOMEM;
     if (!k) {
         k = kept_place(r);
-        k->shut = 0;
-        if (!repo_ahead_take(r, id, &k->sealed, &k->plain))
-            x = repo_sealed_get(r, id, &k->sealed);
-        if (x == 0 && k->sealed.len)
-            x = kept_begin(k, id);
-        if (x < 0)
+        if ((x = kept_fill(r, k, id)) < 0)
             return x;
-        k->id = *id;
         kept_trim(r, k);
     }
     k->used = ++r->chunks->clock;
@@ -150,8 +165,10 @@ static int frames_open(struct repo *r, struct kept *k, uint32_t first, uint32_t 
 
     if (x == 0)
         x = unseal_frames(d, k->sealed.data, &k->h, first, end, k->plain.data + at);
-    if (x < 0)
+    if (x < 0) {
+        k->used = 0; /* damaged on its way, perhaps: another time it is fetched anew */
         return x;
+    }
     if (BROKEN(VARVE_BREAK_frames_all)) /* taken for open: one more */
         end += end < k->h.frames && !is_open(k, end);
     for (uint32_t i = first; i < end; i++)
@@ -180,13 +197,22 @@ static int kept_open(struct repo *r, struct kept *k, size_t off, size_t n)
     return x;
 }
 
+/* *ret has the plain bytes [off, off + n), or as many as there are. Damage of bytes that lay here is looked for where they come from. */
+static int kept_with(struct repo *r, const struct id16 *id, size_t off, size_t n, struct kept **ret)
+{
+    bool was = kept_find(r, id);
+    int x = kept_get(r, id, ret);
+
+    if (x == 0 && off < (*ret)->plain.len)
+        x = kept_open(r, *ret, off, MIN_OF(n, (*ret)->plain.len - off));
+    return x == -E_CORRUPT && was ? kept_with(r, id, off, n, ret) : x;
+}
+
 int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, size_t *ret_len)
 {
     struct kept *k;
-    int x = kept_get(r, chunk, &k);
+    int x = kept_with(r, chunk, 0, SIZE_MAX, &k);
 
-    if (x == 0)
-        x = kept_open(r, k, 0, k->plain.len);
     if (x < 0)
         return x;
     *ret = k->plain.data;
@@ -197,16 +223,15 @@ int repo_chunk(struct repo *r, const struct id16 *chunk, const uint8_t **ret, si
 int repo_slice(struct repo *r, const struct slice *s, bool whole, struct buf *ret)
 {
     struct kept *k;
-    int x = kept_get(r, &s->chunk, &k);
+    int x = kept_with(r, &s->chunk, s->off, s->len, &k);
 
     if (x < 0)
         return x;
     if (s->off > k->plain.len || s->len > k->plain.len - s->off)
         return -E_CORRUPT;
-    x = kept_open(r, k, s->off, s->len);
-    if (x == 0 && k->shut)
+    if (k->shut)
         MARK("repo: of a chunk only what is asked for was unpacked");
-    if (x == 0 && whole)
-        x = repo_prove(r, s, k->plain.data + s->off);
-    return x < 0 ? x : buf_add(ret, k->plain.data + s->off, s->len);
+    if (whole && (x = repo_prove(r, s, k->plain.data + s->off)) < 0)
+        return x;
+    return buf_add(ret, k->plain.data + s->off, s->len);
 }

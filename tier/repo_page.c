@@ -98,6 +98,11 @@ int repo_page_get(struct repo *r, const struct slice *s, struct repo_page **ret)
     return 0;
 }
 
+bool repo_page_kept(const struct repo *r, const struct slice *s)
+{
+    return r->pages && find(r->pages, s);
+}
+
 void repo_pages_drop(struct repo *r)
 {
     for (size_t i = 0; r->pages && i < PAGES_KEPT; i++)

@@ -16,6 +16,7 @@ struct repo_page {
  * too large for a page; as repo_chunk(). */
 int repo_page_get(struct repo *r, const struct slice *s, struct repo_page **ret);
 void repo_page_put(struct repo_page **p); /* *NULL is allowed; fit for cleanup() */
-void repo_pages_drop(struct repo *r);     /* those that are kept go */
+bool repo_page_kept(const struct repo *r, const struct slice *s);
+void repo_pages_drop(struct repo *r); /* those that are kept go */
 
 #endif

@@ -393,7 +393,8 @@ static struct bounds bounds_of(const struct entries *kids, size_t i, const struc
     return kb;
 }
 
-/* Leaves that change lie all over the repository: those that come next are fetched meanwhile. */
+/* Leaves that change lie all over the repository: those that come next are fetched meanwhile. What is fetched must be taken, else nothing
+ * more is. */
 static void leaves_ahead(struct apply *a, const struct entries *kids, const struct bounds *b, size_t i,
                          size_t *next)
 {
@@ -401,7 +402,8 @@ static void leaves_ahead(struct apply *a, const struct entries *kids, const stru
         struct bounds kb = bounds_of(kids, *next, b);
         struct slice s = child_slice(&kids->v[*next]);
 
-        if (touched(a, &kb) && !gone(a, &kb) && !repo_ahead(a->r, &s.chunk, AHEAD_SEALED))
+        if (touched(a, &kb) && !gone(a, &kb) && !repo_page_kept(a->r, &s) &&
+            !repo_ahead(a->r, &s.chunk, AHEAD_SEALED))
             break;
     }
 }

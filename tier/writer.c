@@ -158,6 +158,7 @@ static int point_late(struct writer *w, const struct point *p)
 
 int writer_put(struct writer *w, struct point *p)
 {
+    struct packer_stat st;
     int r = repo_may_write(w->r);
 
     if (r == 0)
@@ -176,5 +177,9 @@ int writer_put(struct writer *w, struct point *p)
             w, p); /* it may have been put all the same, or come later than it was guarded for */
     if (r == 0 && (r = guard_late(w)) == 1)
         r = point_late(w, p);
+    if (r == 0) {
+        packer_get_stat(w->p, &st);
+        have_rest(w->r->have, st.blobs - st.known, w->r->call.canceled, w->r->call.arg);
+    }
     return r;
 }

@@ -179,6 +179,36 @@ TEST(test_kept__a_damaged_frame_is_never_right)
     blobs_end(b);
 }
 
+/* What was wrong is not kept: once it is right again, it is read. */
+TEST(test_kept__what_is_mended_is_read_again)
+{
+    cleanup(buf_free) struct buf whole = {0};
+    struct blobs *b = blobs_put();
+    char pack[BACKEND_NAME_MAX + 1];
+    const uint8_t *p;
+    size_t len;
+
+    snprintf(pack, sizeof(pack), "%s", mem_name(b->w.m, "packs/", 0));
+    CHECK_OK(backend_get_all(b->w.r->b, &b->w.r->call, pack, 64u << 20, &whole));
+    mem_flip(b->w.m, pack, 400000);
+    for (unsigned i = 0; i < BLOBS; i++)
+        (void)blob_read(b, i);
+    mem_flip(b->w.m, pack, 400000);
+    for (unsigned i = 0; i < BLOBS; i++)
+        CHECK_OK(blob_read(b, i));
+    repo_chunks_drop(b->w.r);
+    for (size_t cut = 0; cut < 3; cut++) {
+        mem_cut(b->w.m, pack, cut * 100); /* before it, in its head, and between its frames */
+        CHECK(repo_chunk(b->w.r, &b->at[0].chunk, &p, &len) < 0);
+        CHECK(!repo_chunk_kept(b->w.r, &b->at[0].chunk));
+    }
+    mem_drop(b->w.m, pack);
+    CHECK_OK(backend_put(b->w.r->b, &b->w.r->call, pack, whole.data, whole.len));
+    for (unsigned i = 0; i < BLOBS; i++)
+        CHECK_OK(blob_read(b, i));
+    blobs_end(b);
+}
+
 /* --- what goes of a tree -------------------------------------------------------------------------------------------- */
 
 #define INODES 300u
