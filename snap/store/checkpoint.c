@@ -365,6 +365,9 @@ static void rest(struct store *s)
     s->rests = true;
     if (much && store_checkpoint(s) < 0)
         return;
+    pthread_rwlock_wrlock(&s->lock);
+    kv_ease(s->kv);
+    pthread_rwlock_unlock(&s->lock);
     pthread_mutex_lock(&s->ckpt_lock);
     int r = kv_rest(s->kv);
     pthread_mutex_unlock(&s->ckpt_lock);

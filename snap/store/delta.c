@@ -170,16 +170,32 @@ static void buckets_for(struct delta *d, uint64_t count)
     struct delta_node **more;
     size_t n = d->nbuckets;
 
-    while (n < count)
-        n *= 4; /* each time all nodes are met, far apart in memory */
-    more = n > d->nbuckets ? calloc(n, sizeof(*more)) : NULL;
+    while (n < 2 * count) /* else every other new key waits for another one's node */
+        n *= 4;           /* each time all nodes are met, far apart in memory */
+    more = n > d->nbuckets ? malloc(n * sizeof(*more)) : NULL;
     if (!more)
         return;
+    memset(
+        more, 0,
+        n * sizeof(
+                *more)); /* written before it is read: else each page comes twice, and other processors hear of it */
     free(d->bucket);
     d->bucket = more;
     d->nbuckets = n;
     for (struct delta_node *at = d->head->next[0]; at; at = at->next[0])
         chain_add(d, at);
+}
+
+void delta_ease(struct delta *d)
+{
+    struct delta_node **few =
+        d->count == 0 && d->nbuckets > BUCKETS_LEAST ? calloc(BUCKETS_LEAST, sizeof(*few)) : NULL;
+
+    if (!few)
+        return;
+    free(d->bucket);
+    d->bucket = few;
+    d->nbuckets = BUCKETS_LEAST;
 }
 
 int delta_reserve(struct delta *d, size_t n, size_t bytes)

@@ -35,6 +35,7 @@ int delta_reserve(struct delta *d, size_t n, size_t bytes);
 
 /* delta_expect: n entries will be in it before long; to look for them is quick from the start. */
 void delta_expect(struct delta *d, uint64_t n);
+void delta_ease(struct delta *d); /* if it is empty, nothing is expected any more */
 
 /* delta_put: val NULL is a tombstone. An entry of this key is replaced in its node. */
 struct delta_node *delta_put(struct delta *d, const void *key, size_t klen, const void *val, size_t vlen);

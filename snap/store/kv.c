@@ -19,6 +19,7 @@
 #define READERS_MAX 512u
 #define REST_ENTRIES 4096u /* in one checkpoint: fewer leave little behind */
 #define SPARES 8           /* the environment takes two */
+#define MANY 16384u        /* entries of one checkpoint, as somebody makes who writes without a rest */
 #define AGAIN_TRIES 500
 #define AGAIN_US 10000u
 
@@ -263,6 +264,11 @@ uint64_t kv_pending_bytes(struct kv *kv)
     return delta_bytes(pending_map(kv->pending));
 }
 
+void kv_ease(struct kv *kv)
+{
+    delta_ease(kv->active);
+}
+
 int kv_checkpoint_seal(struct kv *kv)
 {
     struct delta *fresh;
@@ -273,6 +279,8 @@ int kv_checkpoint_seal(struct kv *kv)
     r = delta_new(0, &fresh);
     if (r < 0)
         return r;
+    if (delta_count(kv->active) >= MANY) /* as many may come again */
+        delta_expect(fresh, delta_count(kv->active));
     kv->sealed = kv->active;
     kv->active = fresh;
     kv->changes++;

@@ -75,6 +75,9 @@ void kv_put_pending(struct kv *kv, struct kv_owner owner, const void *key, size_
 void kv_expect(struct kv *kv, uint64_t nputs);
 void kv_near(struct kv *kv, const void *key, size_t klen, bool node);
 
+/* kv_ease: no more than is there now is expected, if that is nothing: gives memory back. Under the store's lock. */
+void kv_ease(struct kv *kv);
+
 /* The pending images of one inode, in key order, and dropping them all. */
 int kv_pending_each(struct kv *kv, struct kv_owner owner,
                     int (*cb)(void *arg, const struct kv_item *it /* val NULL: tombstone */), void *arg);

@@ -618,10 +618,19 @@ static int build_record(struct txn *t, struct jrec *rec)
     return 0;
 }
 
+/* Most of what a put costs is waiting for memory that was not touched for long: all of them wait together. */
+static void puts_near(struct txn *t, bool node)
+{
+    for (const struct txn_put *p = t->puts; p && t->nputs > 1; p = p->next)
+        if (p->op != 2 && p->level == KEEP_FIRM)
+            kv_near(t->store->kv, p->key, p->klen, node);
+}
+
 static void apply(struct txn *t)
 {
     struct kv *kv = t->store->kv;
 
+    puts_near(t, true);
     for (const struct txn_put *p = t->puts; p; p = p->next) {
         struct kv_owner o = {p->owner.branch, p->owner.ino};
         if (p->op == 2)
@@ -647,6 +656,7 @@ static int commit_puts(struct txn *t)
         bytes += p->klen + p->vlen;
     t->bytes = bytes;
     r = kv_reserve(t->store->kv, t->nputs, bytes);
+    puts_near(t, false);
     if (r == 0)
         r = build_record(t, &rec);
     if (r == 0)
