@@ -124,9 +124,13 @@ static int resolve_target(struct request *q, const char *path)
     return r == -E_USAGE && q->from.point ? CMD_USAGE : CMD_FAILED;
 }
 
+/* Of a store for a mounted recovery point alone: it is made before anybody sees a file, so half of the journal is half of the time. */
+#define PRIVATE_SEGMENTS 4u
+
 static int make_store(struct request *q)
 {
-    int r = store_create(io_real(), q->target.store, NULL);
+    struct store_settings set = {.segments = q->private ? PRIVATE_SEGMENTS : 0};
+    int r = store_create(io_real(), q->target.store, &set);
 
     if (r == 0 && q->private)
         r = mount_private_mark(q->target.store);
