@@ -133,6 +133,8 @@ static int begin_locked(struct recall *rc, struct pool *p, const struct id16 *id
     u->ready = true;
     u->result = r;
     rc->unpacked_bytes += plain.len;
+    if (r < 0)
+        unlink_locked(rc, u); /* the next one tries anew, while others still have this answer */
     pthread_cond_broadcast(&rc->change);
     return r;
 }
@@ -157,10 +159,8 @@ static void unpacked_put(struct recall *rc, struct unpacked *u)
     pthread_mutex_lock(&rc->lock);
     u->refs--;
     u->used_ns = clock_mono_ns();
-    if (u->refs == 0 && u->ready && u->result < 0) { /* the next one tries anew */
-        unlink_locked(rc, u);
+    if (u->refs == 0 && u->result < 0)
         unpacked_free(u);
-    }
     unpacked_trim_locked(rc, UNPACKED_BYTES, INT64_MIN);
     pthread_mutex_unlock(&rc->lock);
 }
