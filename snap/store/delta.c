@@ -7,7 +7,8 @@
 #define FINE_MAX 1024u /* blocks up to here are multiples of the grain, beyond powers of two */
 #define FINE_CLASSES (FINE_MAX / GRAIN + 1)
 #define CLASSES (FINE_CLASSES + 32)
-#define BUCKETS_LEAST 256u /* a power of two, as all that follow */
+#define BUCKETS_LEAST 256u  /* a power of two, as all that follow */
+#define BUCKETS_MANY 65536u /* from here on memory counts, too */
 #define NODE_MAX (sizeof(struct delta_node) + DELTA_HEIGHT_MAX * sizeof(void *) + 64)
 
 struct chunk {
@@ -170,8 +171,9 @@ static void buckets_for(struct delta *d, uint64_t count)
     struct delta_node **more;
     size_t n = d->nbuckets;
 
-    while (n < 2 * count) /* else every other new key waits for another one's node */
-        n *= 4;           /* each time all nodes are met, far apart in memory */
+    /* Twice as many: else every other new key waits for another one's node. Each time all nodes are met, far apart in memory. */
+    while (n < 2 * count)
+        n *= n < BUCKETS_MANY ? 4 : 2;
     more = n > d->nbuckets ? malloc(n * sizeof(*more)) : NULL;
     if (!more)
         return;
