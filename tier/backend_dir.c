@@ -203,11 +203,10 @@ static int dir_get_into(struct backend *b, const struct backend_call *c, const c
     if (fd < 0)
         return errno == ENOTDIR ? -E_NOENT : err_from_errno(errno);
     *ret_len = 0;
+    /* One chunk of many: the kernel need not guess what comes behind it, which are some MiB on some machines. */
     if (goes_on(dir_of(b), name, off, len))
         io_ahead(fd, off, REST);
-    else if (
-        off >
-        0) /* one chunk of many: the kernel need not guess what comes behind it, some MiB on some machines */
+    else if (off > 0)
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     while (r == 0 && *ret_len < len) {
         size_t want = piece(&dir_of(b)->down, len - *ret_len);

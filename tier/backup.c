@@ -261,14 +261,9 @@ static int take_change(struct backup *b, const struct walk_change *c)
     return r < 0 ? r : backup_edits_full(b);
 }
 
-static void walk_end(struct walk_changed **w)
-{
-    walk_changed_free(*w);
-}
-
 static int run_changes(struct backup *b, const struct layer_rec *rec)
 {
-    cleanup(walk_end) struct walk_changed *w = NULL;
+    struct walk_changed *w = NULL;
     struct backup_scouts *scouts;
     int r = walk_changed_new(b->v, b->from, b->at, &w);
     struct walk_change c;
@@ -285,6 +280,7 @@ static int run_changes(struct backup *b, const struct layer_rec *rec)
             r = take_change(b, &c);
     }
     backup_scouts_free(scouts);
+    walk_changed_free(w);
     return r;
 }
 

@@ -201,8 +201,7 @@ int have_indexed(struct have *h, const char *name, const void *p, size_t len)
 void have_rest(struct have *h, uint64_t came, bool (*stop)(void *arg), void *arg)
 {
     if (came > have_young_max && !BROKEN(VARVE_BREAK_have_all))
-        (void)settled(
-            h, have_settle_all(h, stop, arg)); /* damage is written down: who opens it next makes it anew */
+        (void)settled(h, have_settle_all(h, stop, arg)); /* who opens it next makes anew what is damaged */
 }
 
 int have_index_is(struct have *h, const char *name)

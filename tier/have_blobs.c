@@ -424,6 +424,14 @@ static int young_count(struct have *h, uint64_t *ret)
     return m == MDB_NOTFOUND ? old.ms_entries > have_young_max : have_from_mdb(m);
 }
 
+/* The next part; *n: names in the young table after it. */
+static int settle_next(struct have *h, unsigned *bits, uint64_t *n)
+{
+    int r = settle_part(h, bits);
+
+    return r < 0 ? r : MIN_OF(young_count(h, n), 0);
+}
+
 int have_settle(struct have *h, uint64_t came)
 {
     bool few = came < have_young_max / FEW;
@@ -432,11 +440,8 @@ int have_settle(struct have *h, uint64_t came)
     int r = young_count(h, &n);
     bool much = n > (few ? 4 : 1) * have_young_max || (r == 1 && !few);
 
-    for (r = MIN_OF(r, 0); r == 0 && much; much = n >> bits > have_young_max / 2) {
-        r = settle_part(h, &bits);
-        if (r == 0)
-            r = MIN_OF(young_count(h, &n), 0);
-    }
+    for (r = MIN_OF(r, 0); r == 0 && much; much = n >> bits > have_young_max / 2)
+        r = settle_next(h, &bits, &n);
     return have_told(h, r);
 }
 
@@ -444,12 +449,11 @@ int have_settle_all(struct have *h, bool (*stop)(void *arg), void *arg)
 {
     unsigned bits = PART_BITS_MIN;
     uint64_t n = 0;
-    int r = young_count(h, &n);
+    int r = MIN_OF(young_count(h, &n), 0);
 
-    for (uint32_t i = 0; r >= 0 && n > have_young_max && i < 1u << bits && !(stop && stop(arg)); i++) {
+    for (uint32_t i = 0; r == 0 && n > have_young_max && i < 1u << bits && !(stop && stop(arg)); i++) {
         MARK("have: all parts are settled");
-        if ((r = settle_part(h, &bits)) == 0)
-            r = young_count(h, &n);
+        r = settle_next(h, &bits, &n);
     }
-    return have_told(h, MIN_OF(r, 0));
+    return have_told(h, r);
 }

@@ -177,10 +177,8 @@ static void buckets_for(struct delta *d, uint64_t count)
     more = n > d->nbuckets ? malloc(n * sizeof(*more)) : NULL;
     if (!more)
         return;
-    memset(
-        more, 0,
-        n * sizeof(
-                *more)); /* written before it is read: else each page comes twice, and other processors hear of it */
+    /* No calloc(): of what is read before it is written each page comes twice, and other processors hear of it. */
+    memset(more, 0, n * sizeof(*more));
     free(d->bucket);
     d->bucket = more;
     d->nbuckets = n;
